@@ -1,1 +1,34 @@
-//! (room being built)
+//! The words of Slipway as types: ids, names, refs, build rules, states, permissions, time.
+//!
+//! Invariant: a value that exists is valid; every constructor of a name or a ref checks it.
+//! Deliberately absent: I/O of any kind, databases, HTTP. Every other room may use this one.
+
+mod build;
+mod clock;
+mod delivery;
+mod git;
+mod ids;
+mod names;
+mod permission;
+mod provider;
+mod rule;
+mod secret;
+mod tag;
+
+pub use build::{BuildState, FailureCode, FailureReason, Phase, Step, StepState};
+pub use clock::{Clock, Timestamp};
+pub use delivery::{DeliveryStatus, VerdictOutcome};
+pub use git::{CommitId, RefKind, RefName};
+pub use ids::{
+    AccountId, AutobuildId, BuildId, BuilderId, DeliveryId, HookId, LinkId, RefEventId,
+    RepositoryId, RuleId, SessionId, TokenId, UploadId,
+};
+pub use names::{AccountName, InvalidName, RepositoryName, RepositoryPath, RESERVED_NAMES};
+pub use permission::{Permission, Scope, ScopeSet, Visibility};
+pub use provider::{LinkState, ProviderId, ProviderKind};
+pub use rule::{
+    Autotest, BuildRule, EnvironmentVariable, RuleError, RuleMatch, RulePath, SourcePattern,
+    SourceType, SERVICE_VARIABLES,
+};
+pub use secret::{constant_time_eq, SecretHash, SecretToken, TokenKind};
+pub use tag::{ImageTag, InvalidTag, TagTemplate, TagTemplates};

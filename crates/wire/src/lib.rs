@@ -1,1 +1,276 @@
-//! (room being built)
+//! The builder protocol, version 1: what a builder and the server say to each other, as JSON over HTTP. Data only.
+//!
+//! Every request carries `Authorization: Bearer <builder token>`. Every request about a build carries the `attempt` number that
+//! the claim gave: it is the fencing token. A request with an attempt that no longer holds the lease changes nothing and is
+//! answered 409 with [`Fenced`]; the builder then stops that build without another word.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `POST /builder/v1/claim` | [`Claim`] | 200 [`Assignment`], or 204 when `wait_seconds` passed without work |
+//! | `POST /builder/v1/builds/{id}/heartbeat` | [`Heartbeat`] | 200 [`HeartbeatAnswer`]; extends the lease |
+//! | `POST /builder/v1/builds/{id}/report` | [`Report`] | 200 [`ReportAnswer`]; idempotent by `sequence` |
+//! | `POST /builder/v1/builds/{id}/finish` | [`Finish`] | 200 [`FinishAnswer`]; idempotent for the same attempt |
+//! | `POST /builder/v1/builds/{id}/release` | [`Release`] | 200 `{}`; hands the build back to the queue |
+//!
+//! Answers other than these: 401 unknown token, 409 [`Fenced`], 413 too large, 5xx try again with back-off.
+
+use serde::{Deserialize, Serialize};
+use slipway_model::{
+    BuildId, BuildRule, BuilderId, CommitId, EnvironmentVariable, FailureReason, ImageTag, Phase, RefName, RepositoryPath, Step, Timestamp,
+};
+
+/// Largest text of one [`Event::Log`] in bytes.
+pub const MAX_LOG_CHUNK_BYTES: usize = 64 * 1024;
+/// Largest body of one [`Report`] in bytes.
+pub const MAX_REPORT_BYTES: usize = 1024 * 1024;
+
+/// A builder asks for work and says who it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claim {
+    /// For people: the machine's name.
+    pub name: String,
+    /// Version of the builder's program.
+    pub version: String,
+    /// How many builds it may run at once.
+    pub parallel: u32,
+    /// Whether its engine answers; without one nothing is handed out.
+    pub engine: EngineStatus,
+    /// How long the server may hold the request open while there is no work, at most 20.
+    pub wait_seconds: u32,
+}
+
+/// Whether the builder's engine answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum EngineStatus {
+    /// It answers.
+    Ready {
+        /// `Docker Engine 20.10.24`.
+        description: String,
+    },
+    /// It does not.
+    Unavailable {
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+/// One build, with all that its builder needs and nothing more. `Debug` of the secrets inside is redacted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The builder as the server knows it.
+    pub builder: BuilderId,
+    /// Which build.
+    pub build: BuildId,
+    /// The fencing token.
+    pub attempt: u32,
+    /// The lease ends this many seconds after the answer unless a heartbeat extends it.
+    pub lease_seconds: u32,
+    /// The build is ended after this many seconds.
+    pub time_limit_seconds: u32,
+    /// Where the source is.
+    pub source: Source,
+    /// The rule as it was when the build was made.
+    pub rule: BuildRule,
+    /// The tags that will move after success.
+    pub tags: Vec<ImageTag>,
+    /// Whether this build must not use the cache.
+    pub no_cache: bool,
+    /// Variables of the repository.
+    pub environment: Vec<EnvironmentVariable>,
+    /// Where the image goes.
+    pub registry: RegistryTarget,
+}
+
+/// The source of a build.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Source {
+    /// Address for `git fetch`, without any credential in it.
+    pub clone_url: String,
+    /// HTTP Basic credential for that address alone.
+    pub credential: Option<Credential>,
+    /// The ref that was pushed.
+    pub source_ref: RefName,
+    /// The commit to build; an annotated tag's own id is allowed and is peeled after the fetch.
+    pub commit: CommitId,
+    /// First line of the commit's message, when known.
+    pub message: Option<String>,
+}
+
+/// Where the image goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RegistryTarget {
+    /// `host[:port]` as the engine reaches it.
+    pub host: String,
+    /// Whether it speaks plain HTTP.
+    pub insecure: bool,
+    /// `namespace/name`.
+    #[serde(with = "as_text")]
+    pub repository: RepositoryPath,
+    /// A credential for this build alone: pushes to its repository by digest, pulls from its namespace and from public repositories.
+    pub credential: Credential,
+}
+
+/// Name and password; `Debug` never shows the password.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Credential {
+    /// User name.
+    pub username: String,
+    /// Password or token.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credential({}, [redacted])", self.username)
+    }
+}
+
+/// The builder is alive and still works on this attempt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Fencing token.
+    pub attempt: u32,
+}
+
+/// What the builder should know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeartbeatAnswer {
+    /// A person wants it to end: stop within 2 s and finish with [`Outcome::Cancelled`].
+    pub cancel: bool,
+    /// The lease ends this many seconds from now.
+    pub lease_seconds: u32,
+}
+
+/// A numbered batch of events. The server keeps a batch once: one whose `sequence` is not higher than the last kept is acknowledged and dropped.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// Fencing token.
+    pub attempt: u32,
+    /// 1 for the attempt's first batch, then one more each.
+    pub sequence: u64,
+    /// In order.
+    pub events: Vec<Event>,
+}
+
+/// The server has kept everything up to this batch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReportAnswer {
+    /// Highest kept batch of this attempt.
+    pub sequence: u64,
+}
+
+/// Something that happened in a build.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A phase began.
+    PhaseStarted {
+        /// Which.
+        phase: Phase,
+        /// When.
+        at: Timestamp,
+    },
+    /// A phase ended, well or not.
+    PhaseFinished {
+        /// Which.
+        phase: Phase,
+        /// When.
+        at: Timestamp,
+    },
+    /// A step is new or has changed; the last value of an id counts.
+    Step {
+        /// The whole step.
+        step: Step,
+    },
+    /// Output.
+    Log {
+        /// The step that it belongs to; `None` for the build as a whole.
+        step: Option<String>,
+        /// Already masked. At most [`MAX_LOG_CHUNK_BYTES`].
+        text: String,
+        /// When it came.
+        at: Timestamp,
+    },
+    /// What git said of the commit that is built.
+    Commit {
+        /// The commit itself (an annotated tag is peeled).
+        commit: CommitId,
+        /// First line of its message, at most 500 characters.
+        message: String,
+        /// Its author's name, at most 200 characters. Display only: authors can be forged.
+        author: String,
+    },
+}
+
+/// The build has ended on the builder's side.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Finish {
+    /// Fencing token.
+    pub attempt: u32,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// How a build ended on the builder's side. The server decides what becomes of the tags.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Built, tested and pushed by digest.
+    Pushed {
+        /// Manifest digest, `sha256:...`.
+        digest: String,
+    },
+    /// Ended without an image; `retry` is for causes that lie outside of the source (engine gone, registry away).
+    Failed {
+        /// Why.
+        reason: FailureReason,
+        /// Whether trying again may help.
+        retry: bool,
+    },
+    /// Stopped because the server asked for it.
+    Cancelled,
+}
+
+/// What became of the build.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FinishAnswer {
+    /// The build's final state, or `queued` when it is tried again.
+    pub state: slipway_model::BuildState,
+}
+
+/// The builder gives the build back, because it shuts down.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Release {
+    /// Fencing token.
+    pub attempt: u32,
+    /// For the build's log.
+    pub note: String,
+}
+
+/// The attempt no longer holds the lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Fenced {
+    /// Why, for the builder's log.
+    pub detail: String,
+}
+
+mod as_text {
+    //! Serde by `Display` and `FromStr`.
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: std::str::FromStr,
+        T::Err: std::fmt::Display,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

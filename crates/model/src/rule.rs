@@ -1,0 +1,441 @@
+//! Build rules: which refs they match and which tags come out. Pure functions; the payload of a delivery never decides more than the ref.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+
+use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::{ImageTag, InvalidTag, RefKind, RefName, RuleId, TagTemplates};
+
+/// Names of the variables that Slipway itself sets for a build; nobody else may set them.
+pub const SERVICE_VARIABLES: &[&str] = &[
+    "SOURCE_BRANCH", "SOURCE_COMMIT", "COMMIT_MSG", "DOCKER_REPO", "DOCKERFILE_PATH", "DOCKER_TAG", "CACHE_TAG", "IMAGE_NAME",
+];
+
+const MAX_PATTERN_BYTES: usize = 1024;
+const MAX_REGEX_PROGRAM_BYTES: usize = 256 * 1024;
+
+/// The kind of ref that a rule listens to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceType {
+    /// Branches.
+    Branch,
+    /// Tags.
+    Tag,
+}
+
+impl SourceType {
+    /// The kind of ref that belongs to it.
+    #[must_use]
+    pub fn kind(self) -> RefKind {
+        match self {
+            Self::Branch => RefKind::Branch,
+            Self::Tag => RefKind::Tag,
+        }
+    }
+
+    /// The word in the database, the API and the interface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Branch => "branch",
+            Self::Tag => "tag",
+        }
+    }
+}
+
+/// What a rule's field refused, with the field's name in the API.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// The regular expression does not compile.
+    #[error("the regular expression `{pattern}` does not compile at character {position}: {message}")]
+    Pattern {
+        /// The text between the slashes.
+        pattern: String,
+        /// Where, counted from 1.
+        position: usize,
+        /// What the compiler says.
+        message: String,
+    },
+    /// A source name that no ref can have.
+    #[error("`{0}` is no possible name of a branch or tag; write a regular expression between slashes, like `/^v[0-9.]+$/`")]
+    Source(String),
+    /// A tag template that gives no valid tag.
+    #[error("docker tag {0}; for example `latest`, `{{sourceref}}` or `version-{{\\1}}`")]
+    Tags(#[from] InvalidTag),
+    /// A template uses a group that the expression does not have.
+    #[error("the docker tag uses `{{\\{used}}}`, but the source name has {available} groups")]
+    Group {
+        /// The number in the template.
+        used: usize,
+        /// How many the expression captures.
+        available: usize,
+    },
+    /// A path that is not beneath the source's root.
+    #[error("`{0}` is not a path inside of the source, expected a relative path without `..` of at most 512 characters")]
+    Path(String),
+}
+
+impl RuleError {
+    /// The rule's field that has to change.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Pattern { .. } | Self::Source(_) => "source",
+            Self::Tags(_) | Self::Group { .. } => "tags",
+            Self::Path(_) => "dockerfile",
+        }
+    }
+}
+
+/// A source name: literal, or a regular expression between slashes in linear-time syntax (crate `regex`).
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SourcePattern {
+    text: String,
+    regex: Option<Arc<OnceLock<Regex>>>,
+}
+
+impl PartialEq for SourcePattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+impl Eq for SourcePattern {}
+
+impl fmt::Debug for SourcePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SourcePattern({:?})", self.text)
+    }
+}
+
+fn compile(pattern: &str) -> Result<Regex, RuleError> {
+    let refused = |position: usize, message: String| RuleError::Pattern { pattern: pattern.chars().take(200).collect(), position, message };
+    // `regex` reports errors as a drawing; its parser knows the position.
+    regex_syntax::Parser::new().parse(pattern).map_err(|error| match &error {
+        regex_syntax::Error::Parse(e) => refused(e.span().start.column, e.kind().to_string()),
+        regex_syntax::Error::Translate(e) => refused(e.span().start.column, e.kind().to_string()),
+        _ => refused(1, error.to_string()),
+    })?;
+    RegexBuilder::new(pattern).size_limit(MAX_REGEX_PROGRAM_BYTES).dfa_size_limit(MAX_REGEX_PROGRAM_BYTES).build()
+        .map_err(|_| refused(1, format!("the compiled expression is larger than {MAX_REGEX_PROGRAM_BYTES} bytes")))
+}
+
+impl SourcePattern {
+    /// The text as it was written, with the slashes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is a regular expression.
+    #[must_use]
+    pub fn is_regex(&self) -> bool {
+        self.regex.is_some()
+    }
+
+    fn regex(&self) -> Option<&Regex> {
+        let cell = self.regex.as_ref()?;
+        let pattern = &self.text[1..self.text.len() - 1];
+        Some(cell.get_or_init(|| compile(pattern).expect("the constructor compiled the same text")))
+    }
+
+    /// How many groups `{\n}` may use.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.regex().map_or(0, |regex| regex.captures_len() - 1)
+    }
+
+    /// The captured groups when the short name matches; groups that took no part are empty.
+    #[must_use]
+    pub fn captures(&self, short: &str) -> Option<Vec<String>> {
+        match self.regex() {
+            None => (self.text == short).then(Vec::new),
+            Some(regex) => {
+                let captures = regex.captures(short)?;
+                Some(captures.iter().skip(1).take(9).map(|group| group.map_or(String::new(), |m| m.as_str().to_owned())).collect())
+            }
+        }
+    }
+}
+
+impl FromStr for SourcePattern {
+    type Err = RuleError;
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        if text.len() > MAX_PATTERN_BYTES {
+            return Err(RuleError::Source(text.chars().take(80).collect()));
+        }
+        if text.len() > 2 && text.starts_with('/') && text.ends_with('/') {
+            let regex = compile(&text[1..text.len() - 1])?;
+            let cell = OnceLock::new();
+            cell.set(regex).expect("the cell is new");
+            return Ok(Self { text: text.to_owned(), regex: Some(Arc::new(cell)) });
+        }
+        RefName::branch(text).map_err(|_| RuleError::Source(text.chars().take(80).collect()))?;
+        Ok(Self { text: text.to_owned(), regex: None })
+    }
+}
+
+impl TryFrom<String> for SourcePattern {
+    type Error = RuleError;
+    fn try_from(text: String) -> Result<Self, RuleError> {
+        text.parse()
+    }
+}
+
+impl From<SourcePattern> for String {
+    fn from(pattern: SourcePattern) -> Self {
+        pattern.text
+    }
+}
+
+/// A path inside of the source, relative to its root; may be empty (the root itself). Leading `/` and `./` are accepted and dropped, as Docker Hub did.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RulePath(String);
+
+impl RulePath {
+    /// The relative path, without `./` and slashes at its ends.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RulePath {
+    type Err = RuleError;
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        if text.len() > 512 || text.chars().any(char::is_control) || parts.contains(&"..") {
+            return Err(RuleError::Path(text.chars().take(80).collect()));
+        }
+        Ok(Self(parts.join("/")))
+    }
+}
+
+impl TryFrom<String> for RulePath {
+    type Error = RuleError;
+    fn try_from(text: String) -> Result<Self, RuleError> {
+        text.parse()
+    }
+}
+
+impl From<RulePath> for String {
+    fn from(path: RulePath) -> Self {
+        path.0
+    }
+}
+
+/// Whether pull requests are tested, and whose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Autotest {
+    /// No pull requests; an automated build still runs its tests.
+    #[default]
+    Off,
+    /// Pull requests from the same repository.
+    Internal,
+    /// Pull requests from forks too.
+    All,
+}
+
+impl Autotest {
+    /// The word in the database, the API and the interface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Internal => "internal",
+            Self::All => "all",
+        }
+    }
+}
+
+impl FromStr for Autotest {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "internal" => Ok(Self::Internal),
+            "all" => Ok(Self::All),
+            other => Err(format!("`{}` is no autotest setting, expected `off`, `internal` or `all`", other.chars().take(40).collect::<String>())),
+        }
+    }
+}
+
+/// A build environment variable of a repository. `Debug` never shows the value.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentVariable {
+    /// `[A-Za-z_][A-Za-z0-9_]*`
+    pub name: String,
+    /// Any text, several lines too.
+    pub value: String,
+}
+
+impl EnvironmentVariable {
+    /// What is wrong with the name or the value's size, for people; `None` when all is well.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let mut characters = self.name.chars();
+        let first_fits = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        let shown: String = self.name.chars().take(80).collect();
+        if !first_fits || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') || self.name.len() > 128 {
+            return Some(format!("`{shown}` is no name of a variable, expected at most 128 of `A-Z a-z 0-9 _`, first no digit"));
+        }
+        if SERVICE_VARIABLES.contains(&self.name.as_str()) {
+            return Some(format!("`{shown}` is set by Slipway itself for every build"));
+        }
+        (self.value.len() > 32 * 1024).then(|| format!("the value of `{shown}` has {} bytes, at most 32768 are accepted", self.value.len()))
+    }
+}
+
+impl fmt::Debug for EnvironmentVariable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=[redacted]", self.name)
+    }
+}
+
+/// A build rule, whole and valid.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BuildRule {
+    /// Its identity; it stays when the rule is edited.
+    pub id: RuleId,
+    /// Branch or tag.
+    pub source_type: SourceType,
+    /// Which of them.
+    pub source: SourcePattern,
+    /// The tags that come out.
+    pub tags: TagTemplates,
+    /// Dockerfile, relative to the context (to the source's root when the context is empty).
+    pub dockerfile: RulePath,
+    /// Build context, relative to the source's root; empty means the Dockerfile's folder.
+    pub context: RulePath,
+    /// Off: the rule starts no build on a push.
+    pub autobuild: bool,
+    /// Off: every build starts without cache.
+    pub cache: bool,
+}
+
+/// What a matching rule makes of a ref.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleMatch {
+    /// At least one tag.
+    pub tags: Vec<ImageTag>,
+}
+
+impl BuildRule {
+    /// The rule that a new autobuild begins with: the source's default branch becomes `latest`.
+    #[must_use]
+    pub fn default_for(branch: SourcePattern) -> Self {
+        Self {
+            id: RuleId::new(),
+            source_type: SourceType::Branch,
+            source: branch,
+            tags: "latest".parse().expect("`latest` is a valid template"),
+            dockerfile: "Dockerfile".parse().expect("`Dockerfile` is a valid path"),
+            context: RulePath::default(),
+            autobuild: true,
+            cache: true,
+        }
+    }
+
+    /// Checks what no single field can know: that the tags use only groups that the source name has.
+    ///
+    /// # Errors
+    /// [`RuleError::Group`] with both numbers.
+    pub fn check(&self) -> Result<(), RuleError> {
+        let (used, available) = (self.tags.highest_group(), self.source.groups());
+        if used > available { Err(RuleError::Group { used, available }) } else { Ok(()) }
+    }
+
+    /// The tags that a ref gives under this rule; `None` when the rule does not match it. The autobuild toggle is not asked.
+    #[must_use]
+    pub fn matches(&self, name: &RefName) -> Option<RuleMatch> {
+        if name.kind() != self.source_type.kind() {
+            return None;
+        }
+        let groups = self.source.captures(name.short())?;
+        Some(RuleMatch { tags: self.tags.render(name.short(), &groups) })
+    }
+
+    /// The rule in one line, as verdicts and pages name it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("{} {}", self.source_type.as_str(), self.source.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rule(kind: SourceType, source: &str, tags: &str) -> BuildRule {
+        BuildRule { source_type: kind, tags: tags.parse().unwrap(), ..BuildRule::default_for(source.parse().unwrap()) }
+    }
+
+    fn outcome(rule: &BuildRule, name: &str) -> Option<Vec<String>> {
+        let found = rule.matches(&name.parse().unwrap())?;
+        Some(found.tags.into_iter().map(String::from).collect())
+    }
+
+    #[test]
+    fn literal_and_regex_sources() {
+        let main = rule(SourceType::Branch, "main", "latest");
+        assert_eq!(outcome(&main, "refs/heads/main"), Some(vec!["latest".into()]));
+        assert_eq!(outcome(&main, "refs/heads/main2"), None);
+        assert_eq!(outcome(&main, "refs/tags/main"), None);
+        let version = rule(SourceType::Tag, "/^v([0-9]+)\\.([0-9.]+)$/", "release-{\\1}, {\\1}.{\\2}, {sourceref}");
+        assert_eq!(outcome(&version, "refs/tags/v1.2.3"), Some(vec!["release-1".into(), "1.2.3".into(), "v1.2.3".into()]));
+        assert_eq!(outcome(&version, "refs/tags/x1"), None);
+        let unanchored = rule(SourceType::Branch, "/feature/", "{sourceref}");
+        assert!(outcome(&unanchored, "refs/heads/my-feature").is_some());
+    }
+
+    #[test]
+    fn a_regex_that_does_not_compile_says_where() {
+        let error = "/^v(abc/".parse::<SourcePattern>().unwrap_err();
+        assert_eq!(error.field(), "source");
+        assert!(matches!(error, RuleError::Pattern { position: 3, .. }), "{error}");
+        assert!("/a{1000}{1000}{1000}/".parse::<SourcePattern>().is_err());
+        assert!("a b".parse::<SourcePattern>().is_err());
+    }
+
+    #[test]
+    fn tags_may_use_only_groups_that_exist() {
+        assert_eq!(rule(SourceType::Tag, "/^v(.*)$/", "{\\2}").check(), Err(RuleError::Group { used: 2, available: 1 }));
+        assert_eq!(rule(SourceType::Tag, "main", "{\\1}").check(), Err(RuleError::Group { used: 1, available: 0 }));
+    }
+
+    #[test]
+    fn paths_stay_inside() {
+        assert_eq!("/a//b/./c/".parse::<RulePath>().unwrap().as_str(), "a/b/c");
+        for bad in ["../x", "a/../../x", "a\0b"] {
+            assert!(bad.parse::<RulePath>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn variables() {
+        let variable = |name: &str| EnvironmentVariable { name: name.into(), value: "s3cret".into() };
+        assert_eq!(variable("A_1").problem(), None);
+        assert!(variable("1A").problem().is_some());
+        assert!(variable("SOURCE_COMMIT").problem().is_some());
+        assert!(!format!("{:?}", variable("A")).contains("s3cret"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_match_gives_valid_tags(short in "[a-zA-Z0-9_/\u{e0}-\u{ff}-]{1,40}") {
+            let name = RefName::branch(&short);
+            prop_assume!(name.is_ok());
+            let found = rule(SourceType::Branch, "/(.*)/", "x-{\\1},{sourceref}").matches(&name.unwrap()).unwrap();
+            for tag in found.tags {
+                prop_assert!(tag.as_str().parse::<ImageTag>().is_ok());
+            }
+        }
+    }
+}
