@@ -1,1 +1,32 @@
-//! (room being built)
+//! Source providers: the trait [`Forge`] and what stands behind it, one folder per kind of provider.
+//!
+//! Invariant: whatever a provider or a webhook says is hostile until it has become one of the types here; addresses are
+//! built from the configured [`Provider`], never taken from an answer, and no credential leaves for another origin.
+//! Deliberately elsewhere: the rows of links and hooks, the decision what a push starts, and git itself.
+
+mod error;
+mod forge;
+mod types;
+mod webhook;
+
+use std::sync::Arc;
+
+use slipway_model::ProviderKind;
+
+pub use error::ForgeError;
+pub use forge::Forge;
+pub use types::{
+    AuthorizeRequest, CloneAccess, Grant, HookSpec, NamespaceKind, Page, Person, Provider, RemoteHook, Removal, SourceNamespace,
+    SourceRef, SourceRepository,
+};
+pub use webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
+
+/// Opens the client of a configured provider; its kind picks the implementation.
+///
+/// # Errors
+/// [`ForgeError::Misconfigured`] when an address of the provider cannot be used.
+pub fn open(provider: Provider) -> Result<Arc<dyn Forge>, ForgeError> {
+    match provider.kind {
+        ProviderKind::GitHub => Err(ForgeError::Misconfigured { detail: "the github client is not part of this commit".to_owned() }),
+    }
+}

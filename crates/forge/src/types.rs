@@ -1,0 +1,165 @@
+//! What is said to and heard from a provider, in words that every kind of provider shares.
+//!
+//! Invariant: ids of a provider are text here, because not every provider counts; names of refs and commits are checked types.
+//! Deliberately elsewhere: webhooks (`webhook`), errors (`error`).
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use slipway_model::{CommitId, ProviderId, ProviderKind, RefName};
+use url::Url;
+
+/// A configured provider instance with the credentials of our application there.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Its id in our addresses.
+    pub id: ProviderId,
+    /// Which API it speaks.
+    pub kind: ProviderKind,
+    /// Where people see it: `https://github.com`.
+    pub web_url: Url,
+    /// Where programs reach it: `https://api.github.com`, `https://HOST/api/v3`.
+    pub api_url: Url,
+    /// The public id of our application.
+    pub client_id: String,
+    /// The secret of our application.
+    pub client_secret: SecretString,
+}
+
+/// What a person is sent to the provider with, to link an account.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthorizeRequest<'a> {
+    /// Where the provider sends the person back.
+    pub redirect_uri: &'a Url,
+    /// Comes back unchanged; ties the answer to the browser session that asked.
+    pub state: &'a str,
+    /// PKCE challenge, method S256.
+    pub challenge: &'a str,
+    /// What is asked for.
+    pub scopes: &'a [&'a str],
+}
+
+/// What a provider granted.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// For requests in the person's name.
+    pub access_token: SecretString,
+    /// For the next access token, where the provider issues such.
+    pub refresh_token: Option<SecretString>,
+    /// How long the access token lives; `None` when the provider says nothing: until it is revoked.
+    pub expires_in: Option<Duration>,
+    /// What was granted, which may be less than what was asked for.
+    pub scopes: Vec<String>,
+}
+
+/// The person to whom a token belongs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Person {
+    /// The id that never changes: the identity. Never the login, never an e-mail address.
+    pub id: String,
+    /// The name at the provider today.
+    pub login: String,
+    /// The name that the person shows.
+    pub name: Option<String>,
+    /// A picture of the person.
+    pub avatar_url: Option<Url>,
+    /// What the token may do, as the provider told with this answer.
+    pub scopes: Vec<String>,
+}
+
+/// What owns repositories at a provider.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum NamespaceKind {
+    /// A person.
+    User,
+    /// An organization, group or workspace.
+    Organization,
+}
+
+/// An owner of repositories that the token can see.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceNamespace {
+    /// The id that never changes.
+    pub id: String,
+    /// The name today; what [`crate::Forge::source_repositories`] takes.
+    pub name: String,
+    /// Person or organization.
+    pub kind: NamespaceKind,
+}
+
+/// A repository of source code at a provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceRepository {
+    /// The id that never changes. A repository made anew under an old name has another one.
+    pub id: String,
+    /// The name today: `owner/name`.
+    pub full_name: String,
+    /// The short name of the default branch; it may not exist yet in an empty repository.
+    pub default_branch: String,
+    /// Whether a stranger cannot see it.
+    pub private: bool,
+    /// Whether it takes no pushes any more.
+    pub archived: bool,
+    /// Where people see it; built from the provider's configured address.
+    pub web_url: Url,
+}
+
+/// A branch or tag and the commit that it leads to; annotated tags are peeled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceRef {
+    /// The full name.
+    pub name: RefName,
+    /// The commit.
+    pub commit: CommitId,
+}
+
+/// Some items and the way to the next ones.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page<T> {
+    /// In the provider's order. May be empty although `next` is set, when a search looked through many items in vain.
+    pub items: Vec<T>,
+    /// To be handed back as it is; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// A webhook as we want it.
+#[derive(Clone, Copy, Debug)]
+pub struct HookSpec<'a> {
+    /// Where deliveries go; also how we know the hook again.
+    pub url: &'a Url,
+    /// What deliveries are signed with.
+    pub secret: &'a SecretString,
+}
+
+/// A webhook as it stands at the provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemoteHook {
+    /// The provider's id of it.
+    pub id: String,
+    /// Where its deliveries go.
+    pub url: String,
+    /// Whether it sends at all.
+    pub active: bool,
+    /// What it sends.
+    pub events: Vec<String>,
+}
+
+/// How a removal at the provider went. That it was gone already is no error: the wish is fulfilled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Removal {
+    /// It stood there and is gone now.
+    Removed,
+    /// It was not there any more.
+    AlreadyGone,
+}
+
+/// How git reaches a repository. The credentials are apart from the address, so that they never land in a log or a git configuration.
+#[derive(Clone, Debug)]
+pub struct CloneAccess {
+    /// Without credentials.
+    pub url: Url,
+    /// For HTTP basic authentication.
+    pub username: Option<String>,
+    /// For HTTP basic authentication.
+    pub password: Option<SecretString>,
+}

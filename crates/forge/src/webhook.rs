@@ -1,0 +1,96 @@
+//! What a webhook request becomes: first [`Verified`], then a [`Payload`].
+//!
+//! Invariant: nothing here is read from a body before its signature held; every ref and commit is a checked type.
+//! Deliberately elsewhere: the cap on the size of a body, the deduplication of deliveries, and the match of repository ids.
+
+use slipway_model::{CommitId, RefName};
+
+/// The sender knows the hook's secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verified {
+    /// The provider's word for what happened.
+    pub event: String,
+    /// The provider's id of the delivery; a redelivery repeats it.
+    pub delivery_id: String,
+}
+
+/// Why a request is not taken for the provider's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No signature at all.
+    #[error("the request has no signature")]
+    MissingSignature,
+    /// A signature by none of the hook's secrets.
+    #[error("the signature was made with another secret or over another body")]
+    BadSignature,
+    /// Only a signature by SHA-1, which is not proof enough.
+    #[error("the request has only a `sha1` signature, expected `sha256`")]
+    WeakSignature,
+    /// A header is missing or is nothing that the provider sends.
+    #[error("the header `{0}` is missing or unusable")]
+    MissingHeader(&'static str),
+}
+
+/// What a delivery says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Payload {
+    /// Refs changed.
+    Push {
+        /// The provider's id of the source repository; the caller checks it against the hook's.
+        repository_id: String,
+        /// The changes that a rule can look at.
+        events: Vec<RefChange>,
+        /// Refs that no rule can match, with the reason.
+        unusable: Vec<UnusableRef>,
+    },
+    /// The provider tries the hook.
+    Ping {
+        /// The provider's id of the source repository, when the hook belongs to one.
+        repository_id: Option<String>,
+    },
+    /// Something that starts nothing.
+    Other {
+        /// Words for the verdict.
+        what: String,
+    },
+}
+
+/// One change of one ref.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefChange {
+    /// Branch or tag.
+    pub name: RefName,
+    /// What it led to; `None` for a new ref. For an annotated tag this is the tag object, not its commit.
+    pub before: Option<CommitId>,
+    /// The commit that it leads to now (that of an annotated tag, where the provider tells it); `None` when the ref was deleted.
+    pub after: Option<CommitId>,
+    /// The message of that commit, at most 4,096 characters.
+    pub commit_message: Option<String>,
+    /// Who the commit says wrote it. For display only: anybody can claim any name in a commit.
+    pub author: Option<String>,
+    /// Who pushed, by the provider's word. For display only.
+    pub pusher: Option<String>,
+}
+
+/// A ref that was changed but cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnusableRef {
+    /// As it came, cut at 200 characters and without control characters.
+    pub name: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A delivery with a valid signature that makes no sense.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unreadable {
+    /// What was expected and missing.
+    pub reason: String,
+}
+
+impl Unreadable {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into() }
+    }
+}
