@@ -6,8 +6,12 @@
 
 mod error;
 mod forge;
+mod http_client;
+mod text;
 mod types;
 mod webhook;
+
+pub mod github;
 
 use std::sync::Arc;
 
@@ -27,6 +31,6 @@ pub use webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified
 /// [`ForgeError::Misconfigured`] when an address of the provider cannot be used.
 pub fn open(provider: Provider) -> Result<Arc<dyn Forge>, ForgeError> {
     match provider.kind {
-        ProviderKind::GitHub => Err(ForgeError::Misconfigured { detail: "the github client is not part of this commit".to_owned() }),
+        ProviderKind::GitHub => Ok(Arc::new(github::GitHub::open(provider)?)),
     }
 }

@@ -1,0 +1,193 @@
+//! GitHub's deliveries: the signature over the raw bytes, and what a body says.
+//!
+//! Invariant: no body makes this panic; what is missing or odd is [`Unreadable`] with the reason.
+//! Deliberately elsewhere: whether the repository id is that of the hook, and whether the delivery was seen before.
+
+use std::borrow::Cow;
+
+use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use sha2::Sha256;
+use slipway_model::{CommitId, RefKind, RefName, constant_time_eq};
+
+use crate::text;
+use crate::webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
+
+const SIGNATURE: &str = "X-Hub-Signature-256";
+const WEAK_SIGNATURE: &str = "X-Hub-Signature";
+const EVENT: &str = "X-GitHub-Event";
+const DELIVERY: &str = "X-GitHub-Delivery";
+
+/// Branches of GitHub's merge queue: they vanish within minutes and carry no name that a person gave.
+const QUEUE_PREFIX: &str = "refs/heads/gh-readonly-queue/";
+
+pub(super) fn verify(headers: &HeaderMap, body: &[u8], secrets: &[SecretString]) -> Result<Verified, Refusal> {
+    let mut signatures = headers.get_all(SIGNATURE).iter();
+    let signature = match (signatures.next(), signatures.next()) {
+        (Some(signature), None) => signature,
+        (Some(_), Some(_)) => return Err(Refusal::BadSignature),
+        (None, _) if headers.contains_key(WEAK_SIGNATURE) => return Err(Refusal::WeakSignature),
+        (None, _) => return Err(Refusal::MissingSignature),
+    };
+    let mut presented = [0_u8; 32];
+    let digits = signature.as_bytes().strip_prefix(b"sha256=").ok_or(Refusal::BadSignature)?;
+    hex::decode_to_slice(digits, &mut presented).map_err(|_| Refusal::BadSignature)?;
+    // Every secret is tried, so that time does not tell which one it was. An empty secret proves nothing.
+    let mut verified = false;
+    for secret in secrets.iter().filter(|secret| !secret.expose_secret().is_empty()) {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("a key for HMAC may have any length");
+        mac.update(body);
+        verified |= constant_time_eq(&mac.finalize().into_bytes(), &presented);
+    }
+    if !verified {
+        return Err(Refusal::BadSignature);
+    }
+    Ok(Verified { event: word(headers, EVENT)?, delivery_id: word(headers, DELIVERY)? })
+}
+
+/// The one value of a header that must be a short word.
+fn word(headers: &HeaderMap, name: &'static str) -> Result<String, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
+        (Some(word), None) if (1..=128).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_graphic()) => Ok(word.to_owned()),
+        _ => Err(Refusal::MissingHeader(name)),
+    }
+}
+
+#[derive(Deserialize)]
+struct Push {
+    #[serde(rename = "ref")]
+    name: String,
+    before: String,
+    after: String,
+    #[serde(default)]
+    deleted: Option<bool>,
+    head_commit: Option<HeadCommit>,
+    repository: Repository,
+    pusher: Option<Author>,
+}
+
+#[derive(Deserialize)]
+struct HeadCommit {
+    id: CommitId,
+    message: Option<String>,
+    author: Option<Author>,
+}
+
+#[derive(Deserialize)]
+struct Author {
+    name: Option<String>,
+    username: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    id: u64,
+}
+
+#[derive(Deserialize)]
+struct Ping {
+    repository: Option<Repository>,
+}
+
+#[derive(Deserialize)]
+struct Other {
+    action: Option<String>,
+}
+
+pub(super) fn read(event: &str, headers: &HeaderMap, body: &[u8]) -> Result<Payload, Unreadable> {
+    let json = json_of(headers, body)?;
+    match event {
+        "push" => read_push(parse(&json)?),
+        "ping" => {
+            let ping: Ping = parse(&json)?;
+            Ok(Payload::Ping { repository_id: ping.repository.map(|repository| repository.id.to_string()) })
+        }
+        _ => {
+            let other: Other = parse(&json)?;
+            Ok(Payload::Other { what: describe(event, other.action.as_deref()) })
+        }
+    }
+}
+
+fn read_push(push: Push) -> Result<Payload, Unreadable> {
+    let repository_id = push.repository.id.to_string();
+    let unusable = |why: String| {
+        let unusable = vec![UnusableRef { name: text::line(&push.name, 200), why }];
+        Ok(Payload::Push { repository_id: repository_id.clone(), events: Vec::new(), unusable })
+    };
+    if push.name.starts_with(QUEUE_PREFIX) {
+        return unusable("it is a passing branch of the merge queue".to_owned());
+    }
+    let name: RefName = match push.name.parse() {
+        Ok(name) => name,
+        Err(error) => return unusable(text::line(&format!("{error}"), 400)),
+    };
+    let object = |field: &str, digits: &str| {
+        CommitId::parse_or_zero(digits).map_err(|error| Unreadable::new(format!("`{field}`: {}", text::line(&error.to_string(), 200))))
+    };
+    let before = object("before", &push.before)?;
+    let after = object("after", &push.after)?;
+    if after.is_none() && before.is_none() {
+        return Err(Unreadable::new("both `before` and `after` are zero, expected at least one commit"));
+    }
+    if push.deleted.is_some_and(|deleted| deleted != after.is_none()) {
+        return Err(Unreadable::new("`deleted` and `after` contradict each other"));
+    }
+    let head = push.head_commit.filter(|_| after.is_some());
+    // For an annotated tag `after` is the tag's own object; the head commit is what it leads to.
+    let after = match (&head, name.kind()) {
+        (Some(head), RefKind::Tag) => Some(head.id.clone()),
+        (Some(head), RefKind::Branch) if after.as_ref() != Some(&head.id) => {
+            return Err(Unreadable::new("`head_commit.id` is not `after`, expected the same commit for a branch"));
+        }
+        _ => after,
+    };
+    let (commit_message, author) = match head {
+        Some(head) => (head.message.map(|message| text::message(&message, 4096)), head.author.and_then(Author::shown)),
+        None => (None, None),
+    };
+    let change = RefChange { name, before, after, commit_message, author, pusher: push.pusher.and_then(Author::shown) };
+    Ok(Payload::Push { repository_id, events: vec![change], unusable: Vec::new() })
+}
+
+impl Author {
+    fn shown(self) -> Option<String> {
+        self.name.filter(|name| !name.is_empty()).or(self.username).map(|name| text::line(&name, 200)).filter(|name| !name.is_empty())
+    }
+}
+
+fn describe(event: &str, action: Option<&str>) -> String {
+    let event = text::line(event, 64);
+    match action {
+        _ if matches!(event.as_str(), "create" | "delete") => format!("event `{event}`: the `push` of the same ref counts"),
+        Some(action) => format!("event `{event}` with action `{}`", text::line(action, 64)),
+        None => format!("event `{event}`"),
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Unreadable> {
+    // These words may quote the body, but the body holds no secret, and who repairs a hook needs the field's name.
+    serde_json::from_slice(json).map_err(|error| Unreadable::new(text::line(&format!("the body is not what GitHub sends: {error}"), 300)))
+}
+
+/// The JSON of a body, which is the whole of it or the field `payload` of a form, as the hook was set up.
+fn json_of<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Cow<'a, [u8]>, Unreadable> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match media_type.as_str() {
+        "application/json" => Ok(Cow::Borrowed(body)),
+        "application/x-www-form-urlencoded" => form_urlencoded::parse(body)
+            .find(|(name, _)| name == "payload")
+            .map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))
+            .ok_or_else(|| Unreadable::new("the form has no field `payload`")),
+        _ => Err(Unreadable::new(format!("the content type is `{}`, expected JSON or a form", text::line(&media_type, 80)))),
+    }
+}
+
+#[cfg(test)]
+#[path = "webhook_tests.rs"]
+mod tests;

@@ -1,0 +1,238 @@
+//! The HTTP client that every provider's implementation speaks through.
+//!
+//! Invariant: a request with its credentials goes to one origin only. Redirects are followed by hand, at most three, and only
+//! where the origin is the same; answers are capped in size and time.
+//! Deliberately elsewhere: what a status means (each provider), and the choice of addresses: they come from the configuration,
+//! whose hosts may well be private, so no list of forbidden networks applies here.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, LINK, LOCATION};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use url::Url;
+
+use crate::error::ForgeError;
+use crate::text;
+
+const MAX_BODY: usize = 8 * 1024 * 1024;
+const MAX_REDIRECTS: usize = 3;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One request. Its headers may hold credentials, so it has no `Debug`.
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Bytes>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(method: Method, url: Url, headers: HeaderMap) -> Self {
+        Self { method, url, headers, body: None }
+    }
+
+    pub(crate) fn with_body(mut self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self.body = Some(body.into());
+        self
+    }
+}
+
+/// One whole answer.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Where the answer came from, after redirects.
+    pub(crate) url: Url,
+}
+
+impl Reply {
+    /// A header as text; `None` when it is missing or no visible ASCII.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The address of the next page by the `Link` header, only ever at the origin that answered.
+    pub(crate) fn next_page(&self) -> Result<Option<Url>, ForgeError> {
+        for value in self.headers.get_all(LINK) {
+            let Some(address) = value.to_str().ok().and_then(next_link) else { continue };
+            let next = self.url.join(address).map_err(|error| self.unexpected(format!("the address of the next page is invalid: {error}")))?;
+            if next.origin() != self.url.origin() {
+                return Err(self.unexpected("the next page is said to be at another origin".to_owned()));
+            }
+            return Ok(Some(next));
+        }
+        Ok(None)
+    }
+
+    /// Reads the body as JSON.
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, ForgeError> {
+        serde_json::from_slice(&self.body).map_err(|error| self.unexpected(text::json_problem(&error)))
+    }
+
+    pub(crate) fn unexpected(&self, detail: String) -> ForgeError {
+        ForgeError::Unexpected { status: self.status.as_u16(), detail }
+    }
+}
+
+/// The connection pool of one provider.
+#[derive(Debug)]
+pub(crate) struct HttpClient {
+    inner: reqwest::Client,
+}
+
+impl HttpClient {
+    pub(crate) fn new() -> Result<Self, ForgeError> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Fails only when another thread was faster, and then there is one.
+            rustls::crypto::ring::default_provider().install_default().ok();
+        }
+        let inner = reqwest::Client::builder()
+            .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|error| ForgeError::Misconfigured { detail: describe(&error) })?;
+        Ok(Self { inner })
+    }
+
+    /// Sends the request and reads the whole answer, following redirects within the origin.
+    pub(crate) async fn send(&self, mut request: Outgoing) -> Result<Reply, ForgeError> {
+        for _ in 0..=MAX_REDIRECTS {
+            let reply = self.send_once(&request).await?;
+            match redirect_target(&request, &reply)? {
+                Some(target) => request.url = target,
+                None => return Ok(reply),
+            }
+        }
+        Err(ForgeError::Unexpected { status: 310, detail: format!("more than {MAX_REDIRECTS} redirects in a row") })
+    }
+
+    async fn send_once(&self, request: &Outgoing) -> Result<Reply, ForgeError> {
+        let mut builder = self.inner.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
+        if let Some(body) = &request.body {
+            builder = builder.body(body.clone());
+        }
+        let mut response = builder.send().await.map_err(|error| ForgeError::Unreachable { detail: describe(&error) })?;
+        let status = response.status();
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| ForgeError::Unreachable { detail: describe(&error) })? {
+            if body.len() + chunk.len() > MAX_BODY {
+                return Err(ForgeError::Unexpected { status: status.as_u16(), detail: format!("the answer is longer than {MAX_BODY} bytes") });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Reply { status, headers: std::mem::take(response.headers_mut()), body: body.freeze(), url: request.url.clone() })
+    }
+}
+
+/// Refuses addresses of a provider that requests cannot be built on.
+pub(crate) fn check_base(what: &str, url: &Url) -> Result<(), ForgeError> {
+    let refuse = |why: &str| Err(ForgeError::Misconfigured { detail: format!("{what} {why}") });
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return refuse("is no `http://` or `https://` address with a host");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse("has a user name or password in it");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return refuse("has a query or a fragment");
+    }
+    Ok(())
+}
+
+/// The base address with these path parts behind it, each percent-encoded.
+pub(crate) fn join<'a>(base: &Url, parts: impl IntoIterator<Item = &'a str>) -> Url {
+    let mut url = base.clone();
+    url.path_segments_mut().expect("check_base refused addresses that cannot have a path").pop_if_empty().extend(parts);
+    url
+}
+
+/// Where to ask again, when the answer is a redirect that we follow. A redirect elsewhere is an error: following it would hand over the credentials.
+fn redirect_target(request: &Outgoing, reply: &Reply) -> Result<Option<Url>, ForgeError> {
+    let follows = match reply.status.as_u16() {
+        301 | 302 => request.method == Method::GET,
+        307 | 308 => true,
+        _ => false,
+    };
+    if !follows {
+        return Ok(None);
+    }
+    let location = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok()).and_then(|text| request.url.join(text).ok());
+    match location {
+        Some(target) if target.origin() == request.url.origin() => Ok(Some(target)),
+        Some(target) => {
+            let host = text::line(target.host_str().unwrap_or("(no host)"), 100);
+            Err(reply.unexpected(format!("it redirects to another origin, `{host}`, which is not followed")))
+        }
+        None => Err(reply.unexpected("it redirects without a usable address".to_owned())),
+    }
+}
+
+/// The target of `rel="next"` in one `Link` header. Targets cannot hold `>`, so a comma within one does no harm.
+fn next_link(header: &str) -> Option<&str> {
+    let mut rest = header;
+    while let Some((_, after)) = rest.split_once('<') {
+        let (target, tail) = after.split_once('>')?;
+        let parameters = tail.split('<').next().unwrap_or_default();
+        let is_next = parameters.split([';', ',']).filter_map(|parameter| parameter.trim().split_once('=')).any(|(name, value)| {
+            name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').split(' ').any(|word| word.eq_ignore_ascii_case("next"))
+        });
+        if is_next {
+            return Some(target);
+        }
+        rest = tail;
+    }
+    None
+}
+
+/// The words of a network error with their causes, without the address: a query may hold secrets.
+fn describe(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {} seconds", TIMEOUT.as_secs());
+    }
+    let mut words = String::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if !words.is_empty() {
+            words.push_str(": ");
+        }
+        words.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    if words.is_empty() { "the request failed".to_owned() } else { text::line(&words, 300) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_in_any_order() {
+        let first = r#"<https://h/x?page=1>; rel="prev", <https://h/x?page=3&q=a,b>; rel="next", <https://h/x?page=9>; rel="last""#;
+        assert_eq!(next_link(first), Some("https://h/x?page=3&q=a,b"));
+        assert_eq!(next_link(r#"<https://h/x>; rel="last first""#), None);
+        assert_eq!(next_link("<https://h/x>; title=a; REL=next"), Some("https://h/x"));
+        for odd in ["", "<", "<>", "rel=next", "<a; rel=next", ">; rel=next<"] {
+            assert_eq!(next_link(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_next_page_stays_at_the_origin() {
+        let reply = |link: &str| Reply {
+            status: StatusCode::OK,
+            headers: HeaderMap::from_iter([(LINK, HeaderValue::from_str(link).unwrap())]),
+            body: Bytes::new(),
+            url: "https://api.example/v3/x".parse().unwrap(),
+        };
+        assert_eq!(reply("</v3/x?page=2>; rel=next").next_page().unwrap().unwrap().as_str(), "https://api.example/v3/x?page=2");
+        for elsewhere in ["<https://evil.example/x>; rel=next", "<http://api.example/x>; rel=next", "<//api.example:444/x>; rel=next"] {
+            assert!(matches!(reply(elsewhere).next_page(), Err(ForgeError::Unexpected { .. })), "{elsewhere}");
+        }
+    }
+}
