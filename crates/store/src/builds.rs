@@ -1,0 +1,440 @@
+//! Builds. The row is the queue entry too; there is no second table of the same truth.
+//!
+//! Invariants: a build in a final state never changes again. Every write of a builder goes through [`hold`], which demands
+//! builder, attempt and a lease: a builder that lost its lease changes nothing.
+
+use slipway_model::{
+    AccountId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Phase, ProviderId, RefEventId, RefName, RepositoryId,
+    SecretHash, Timestamp,
+};
+
+use crate::{ReadTx, StoreError, WriteTx, count, read, read_json, read_opt, signed, small, time, to_json};
+
+/// One execution of one rule for one commit.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// Identity.
+    pub id: BuildId,
+    /// Of which repository.
+    pub repository: RepositoryId,
+    /// Its number in the repository, from 1.
+    pub number: u64,
+    /// The rule as it was when the build was made.
+    pub rule: BuildRule,
+    /// The ref event that it answers.
+    pub ref_event: RefEventId,
+    /// Which provider holds the source.
+    pub provider: ProviderId,
+    /// The source repository's identity at the provider.
+    pub source_id: String,
+    /// The source repository's name.
+    pub source_name: String,
+    /// The ref.
+    pub source_ref: RefName,
+    /// The number of the ref event within its ref: promotion never goes back behind it.
+    pub ref_seq: u64,
+    /// The commit.
+    pub commit: CommitId,
+    /// First line of the commit's message, when known.
+    pub commit_message: Option<String>,
+    /// The commit's author as git or the payload names it: display only.
+    pub commit_author: Option<String>,
+    /// The tags that move after success.
+    pub tags: Vec<ImageTag>,
+    /// Whether the cache must not be used.
+    pub no_cache: bool,
+    /// `push`, `replay`, `manual` or `retry`.
+    pub cause: String,
+    /// Who started it, when a person did.
+    pub started_by: Option<AccountId>,
+    /// The build that this one repeats.
+    pub retry_of: Option<BuildId>,
+    /// Where it is.
+    pub state: BuildState,
+    /// The newest phase that began.
+    pub phase: Option<Phase>,
+    /// Why it ended without an image.
+    pub reason: Option<FailureReason>,
+    /// What else there is to say, like a tag that did not move.
+    pub note: Option<String>,
+    /// Digest of the pushed manifest.
+    pub digest: Option<String>,
+    /// How often it was claimed; the fencing token of the newest claim.
+    pub attempt: u32,
+    /// The builder that holds or held it.
+    pub builder: Option<BuilderId>,
+    /// When the lease ends.
+    pub lease_until: Option<Timestamp>,
+    /// Number of the last kept report of the newest attempt.
+    pub last_sequence: u64,
+    /// How many bytes of log it has.
+    pub log_bytes: u64,
+    /// Whether a person wants it to end.
+    pub cancel_requested: bool,
+    /// When it was made.
+    pub queued_at: Timestamp,
+    /// When its first attempt was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it reached its final state.
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    repository_id: String,
+    number: i64,
+    rule: String,
+    ref_event_id: String,
+    provider: String,
+    source_id: String,
+    source_name: String,
+    source_ref: String,
+    ref_seq: i64,
+    commit_id: String,
+    commit_message: Option<String>,
+    commit_author: Option<String>,
+    tags: String,
+    no_cache: bool,
+    cause: String,
+    started_by: Option<String>,
+    retry_of: Option<String>,
+    state: String,
+    phase: Option<String>,
+    reason_code: Option<String>,
+    reason_text: Option<String>,
+    note: Option<String>,
+    digest: Option<String>,
+    attempt: i64,
+    lease_builder: Option<String>,
+    lease_until: Option<i64>,
+    last_sequence: i64,
+    log_bytes: i64,
+    cancel_requested: bool,
+    queued_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+}
+
+impl Row {
+    fn into_build(self) -> Result<Build, StoreError> {
+        const T: &str = "builds";
+        let code: Option<FailureCode> = read_opt(T, self.reason_code.as_deref())?;
+        Ok(Build {
+            id: read(T, &self.id)?,
+            repository: read(T, &self.repository_id)?,
+            number: count(self.number),
+            rule: read_json(T, &self.rule)?,
+            ref_event: read(T, &self.ref_event_id)?,
+            provider: read(T, &self.provider)?,
+            source_id: self.source_id,
+            source_name: self.source_name,
+            source_ref: read(T, &self.source_ref)?,
+            ref_seq: count(self.ref_seq),
+            commit: read(T, &self.commit_id)?,
+            commit_message: self.commit_message,
+            commit_author: self.commit_author,
+            tags: read_json(T, &self.tags)?,
+            no_cache: self.no_cache,
+            cause: self.cause,
+            started_by: read_opt(T, self.started_by.as_deref())?,
+            retry_of: read_opt(T, self.retry_of.as_deref())?,
+            state: read(T, &self.state)?,
+            phase: read_opt(T, self.phase.as_deref())?,
+            reason: code.map(|code| FailureReason { code, text: self.reason_text.unwrap_or_default() }),
+            note: self.note,
+            digest: self.digest,
+            attempt: small(self.attempt),
+            builder: read_opt(T, self.lease_builder.as_deref())?,
+            lease_until: self.lease_until.map(time),
+            last_sequence: count(self.last_sequence),
+            log_bytes: count(self.log_bytes),
+            cancel_requested: self.cancel_requested,
+            queued_at: time(self.queued_at),
+            started_at: self.started_at.map(time),
+            finished_at: self.finished_at.map(time),
+        })
+    }
+}
+
+/// A build as it enters the queue.
+#[derive(Debug)]
+pub struct NewBuild<'a> {
+    /// Of which repository.
+    pub repository: RepositoryId,
+    /// By which rule; a copy is kept.
+    pub rule: &'a BuildRule,
+    /// The ref event that it answers: one build per rule and event.
+    pub ref_event: RefEventId,
+    /// Which provider holds the source.
+    pub provider: &'a ProviderId,
+    /// The source repository's identity.
+    pub source_id: &'a str,
+    /// The source repository's name.
+    pub source_name: &'a str,
+    /// The ref.
+    pub source_ref: &'a RefName,
+    /// The event's number within the ref.
+    pub ref_seq: u64,
+    /// The commit.
+    pub commit: &'a CommitId,
+    /// First line of the commit's message.
+    pub commit_message: Option<&'a str>,
+    /// Display only.
+    pub commit_author: Option<&'a str>,
+    /// The tags that will move.
+    pub tags: &'a [ImageTag],
+    /// Whether the cache must not be used.
+    pub no_cache: bool,
+    /// `push`, `replay`, `manual` or `retry`.
+    pub cause: &'a str,
+    /// Who started it.
+    pub started_by: Option<AccountId>,
+    /// Which build it repeats.
+    pub retry_of: Option<BuildId>,
+}
+
+/// Puts a build into the queue. `None` when the same rule already answered the same event.
+pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Result<Option<(BuildId, u64)>, StoreError> {
+    let id = BuildId::new();
+    let number = crate::repositories::next_build_number(tx, new.repository).await?;
+    let inserted = change!(
+        tx,
+        "INSERT INTO builds (id, repository_id, number, rule_id, ref_event_id, rule, provider, source_id, source_name, source_ref, ref_seq,
+                             commit_id, commit_message, commit_author, tags, no_cache, cause, started_by, retry_of, state, attempt,
+                             last_sequence, cancel_requested, queued_at, available_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 'queued', 0, 0, $20, $21, $21)
+         ON CONFLICT (rule_id, ref_event_id) DO NOTHING",
+        id.to_string(),
+        new.repository.to_string(),
+        signed(number),
+        new.rule.id.to_string(),
+        new.ref_event.to_string(),
+        to_json(new.rule),
+        new.provider.as_str(),
+        new.source_id,
+        new.source_name,
+        new.source_ref.as_str(),
+        signed(new.ref_seq),
+        new.commit.as_str(),
+        new.commit_message,
+        new.commit_author,
+        to_json(&new.tags),
+        new.no_cache,
+        new.cause,
+        new.started_by.map(|id| id.to_string()),
+        new.retry_of.map(|id| id.to_string()),
+        false,
+        now.as_millis(),
+    )?;
+    Ok((inserted > 0).then_some((id, number)))
+}
+
+/// By identity.
+pub async fn get_any(tx: &mut ReadTx, id: BuildId) -> Result<Option<Build>, StoreError> {
+    fetch_optional!(Row, tx, "SELECT * FROM builds WHERE id = $1", id.to_string())?.map(Row::into_build).transpose()
+}
+
+/// By repository and identity: an id of another repository is not found.
+pub async fn get(tx: &mut ReadTx, repository: RepositoryId, id: BuildId) -> Result<Option<Build>, StoreError> {
+    Ok(get_any(tx, id).await?.filter(|build| build.repository == repository))
+}
+
+/// By repository and number.
+pub async fn get_by_number(tx: &mut ReadTx, repository: RepositoryId, number: u64) -> Result<Option<Build>, StoreError> {
+    fetch_optional!(Row, tx, "SELECT * FROM builds WHERE repository_id = $1 AND number = $2", repository.to_string(), signed(number))?
+        .map(Row::into_build)
+        .transpose()
+}
+
+/// A page of a repository's builds, newest first, older than `before`, of one state or all.
+pub async fn list(tx: &mut ReadTx, repository: RepositoryId, state: Option<BuildState>, before: Option<BuildId>, limit: u32) -> Result<Vec<Build>, StoreError> {
+    fetch_all!(
+        Row,
+        tx,
+        "SELECT * FROM builds WHERE repository_id = $1 AND ($2 = '' OR state = $2) AND id < $3 ORDER BY id DESC LIMIT $4",
+        repository.to_string(),
+        state.map_or("", BuildState::as_str),
+        before.map_or_else(|| "g".to_owned(), |id| id.to_string()),
+        i64::from(limit),
+    )?
+    .into_iter()
+    .map(Row::into_build)
+    .collect()
+}
+
+/// A page of an account's builds over all its repositories, newest first.
+pub async fn list_by_account(tx: &mut ReadTx, account: AccountId, before: Option<BuildId>, limit: u32) -> Result<Vec<Build>, StoreError> {
+    fetch_all!(
+        Row,
+        tx,
+        "SELECT * FROM builds WHERE repository_id IN (SELECT id FROM repositories WHERE account_id = $1) AND id < $2 ORDER BY id DESC LIMIT $3",
+        account.to_string(),
+        before.map_or_else(|| "g".to_owned(), |id| id.to_string()),
+        i64::from(limit),
+    )?
+    .into_iter()
+    .map(Row::into_build)
+    .collect()
+}
+
+/// How many builds wait in front of this one, over all repositories.
+pub async fn queue_position(tx: &mut ReadTx, id: BuildId) -> Result<u64, StoreError> {
+    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builds WHERE state = 'queued' AND id < $1", id.to_string())?;
+    Ok(row.map_or(0, |(n,)| count(n)))
+}
+
+/// How many builds wait and how many run, over all repositories.
+pub async fn queue_length(tx: &mut ReadTx) -> Result<(u64, u64), StoreError> {
+    let queued = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builds WHERE state = 'queued'")?;
+    let running = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builds WHERE state = 'running'")?;
+    Ok((queued.map_or(0, |(n,)| count(n)), running.map_or(0, |(n,)| count(n))))
+}
+
+/// How many running builds a builder holds.
+pub async fn count_held(tx: &mut ReadTx, builder: BuilderId) -> Result<u64, StoreError> {
+    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builds WHERE state = 'running' AND lease_builder = $1", builder.to_string())?;
+    Ok(row.map_or(0, |(n,)| count(n)))
+}
+
+/// Hands the oldest waiting build to a builder: state, lease, attempt and its registry credential in one statement.
+pub async fn claim(tx: &mut WriteTx, builder: BuilderId, registry_token: &SecretHash, now: Timestamp, lease_until: Timestamp) -> Result<Option<Build>, StoreError> {
+    // Two claimers must not wait for each other on PostgreSQL; SQLite has one writer anyway.
+    let sql = if tx.is_postgres() {
+        "UPDATE builds SET state = 'running', lease_builder = $1, lease_until = $2, registry_token_hash = $3, attempt = attempt + 1, last_sequence = 0,
+                phase = NULL, started_at = COALESCE(started_at, $4)
+         WHERE id = (SELECT id FROM builds WHERE state = 'queued' AND available_at <= $4 ORDER BY available_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING *"
+    } else {
+        "UPDATE builds SET state = 'running', lease_builder = $1, lease_until = $2, registry_token_hash = $3, attempt = attempt + 1, last_sequence = 0,
+                phase = NULL, started_at = COALESCE(started_at, $4)
+         WHERE id = (SELECT id FROM builds WHERE state = 'queued' AND available_at <= $4 ORDER BY available_at, id LIMIT 1) RETURNING *"
+    };
+    fetch_optional!(Row, tx, sql, builder.to_string(), lease_until.as_millis(), registry_token.to_hex(), now.as_millis())?.map(Row::into_build).transpose()
+}
+
+/// The build, if this builder holds it with this attempt and the lease has not ended. Locks the row for the transaction.
+pub async fn hold(tx: &mut WriteTx, id: BuildId, builder: BuilderId, attempt: u32, now: Timestamp) -> Result<Option<Build>, StoreError> {
+    fetch_optional!(
+        Row,
+        tx,
+        "UPDATE builds SET attempt = attempt WHERE id = $1 AND lease_builder = $2 AND attempt = $3 AND state = 'running' AND lease_until > $4 RETURNING *",
+        id.to_string(),
+        builder.to_string(),
+        i64::from(attempt),
+        now.as_millis(),
+    )?
+    .map(Row::into_build)
+    .transpose()
+}
+
+/// Extends the lease of a held build.
+pub async fn extend_lease(tx: &mut WriteTx, id: BuildId, lease_until: Timestamp) -> Result<(), StoreError> {
+    change!(tx, "UPDATE builds SET lease_until = $1 WHERE id = $2", lease_until.as_millis(), id.to_string())?;
+    Ok(())
+}
+
+/// Notes the last kept report of a held build and how many bytes of log it added.
+pub async fn set_last_sequence(tx: &mut WriteTx, id: BuildId, sequence: u64, log_bytes: u64) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE builds SET last_sequence = $1, log_bytes = log_bytes + $2 WHERE id = $3",
+        signed(sequence),
+        signed(log_bytes),
+        id.to_string(),
+    )?;
+    Ok(())
+}
+
+/// Notes what git says of the commit.
+pub async fn set_commit(tx: &mut WriteTx, id: BuildId, commit: &CommitId, message: &str, author: &str) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE builds SET commit_id = $1, commit_message = $2, commit_author = $3 WHERE id = $4",
+        commit.as_str(),
+        message.replace('\0', ""),
+        author.replace('\0', ""),
+        id.to_string(),
+    )?;
+    Ok(())
+}
+
+/// How a build ends.
+#[derive(Debug)]
+pub struct Ending<'a> {
+    /// A final state.
+    pub state: BuildState,
+    /// Why, when not with success.
+    pub reason: Option<&'a FailureReason>,
+    /// What else there is to say.
+    pub note: Option<&'a str>,
+    /// Digest of the pushed manifest.
+    pub digest: Option<&'a str>,
+}
+
+/// Ends a build that is queued or running; false when it had ended before. The lease and the registry credential end with it.
+pub async fn finish(tx: &mut WriteTx, id: BuildId, ending: &Ending<'_>, now: Timestamp) -> Result<bool, StoreError> {
+    let changed = change!(
+        tx,
+        "UPDATE builds SET state = $1, reason_code = $2, reason_text = $3, note = $4, digest = $5, finished_at = $6, lease_until = NULL, registry_token_hash = NULL
+         WHERE id = $7 AND state IN ('queued', 'running')",
+        ending.state.as_str(),
+        ending.reason.map(|reason| reason.code.as_str()),
+        ending.reason.map(|reason| reason.text.replace('\0', "\u{fffd}")),
+        ending.note,
+        ending.digest,
+        now.as_millis(),
+        id.to_string(),
+    )?;
+    Ok(changed > 0)
+}
+
+/// Gives a running build back to the queue, available at `available_at`.
+pub async fn requeue(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Timestamp) -> Result<bool, StoreError> {
+    let changed = change!(
+        tx,
+        "UPDATE builds SET state = 'queued', lease_builder = NULL, lease_until = NULL, registry_token_hash = NULL, phase = NULL, note = $1, available_at = $2
+         WHERE id = $3 AND state = 'running'",
+        note,
+        available_at.as_millis(),
+        id.to_string(),
+    )?;
+    Ok(changed > 0)
+}
+
+/// Running builds whose lease has ended.
+pub async fn list_expired(tx: &mut ReadTx, now: Timestamp, limit: u32) -> Result<Vec<Build>, StoreError> {
+    fetch_all!(
+        Row,
+        tx,
+        "SELECT * FROM builds WHERE state = 'running' AND lease_until <= $1 ORDER BY lease_until LIMIT $2",
+        now.as_millis(),
+        i64::from(limit),
+    )?
+    .into_iter()
+    .map(Row::into_build)
+    .collect()
+}
+
+/// Ends the leases of a builder that is known to be dead (the built-in one of the process before): its builds are due at once.
+pub async fn expire_leases_of(tx: &mut WriteTx, builder: &BuilderId, now: Timestamp) -> Result<u64, StoreError> {
+    Ok(change!(tx, "UPDATE builds SET lease_until = $1 WHERE state = 'running' AND lease_builder = $2", now.as_millis(), builder.to_string())?)
+}
+
+/// Notes that a person wants a build to end; false when it has ended.
+pub async fn request_cancel(tx: &mut WriteTx, id: BuildId) -> Result<bool, StoreError> {
+    Ok(change!(tx, "UPDATE builds SET cancel_requested = $1 WHERE id = $2 AND state IN ('queued', 'running')", true, id.to_string())? > 0)
+}
+
+/// The running build of this registry credential.
+pub async fn get_by_registry_token(tx: &mut ReadTx, token: &SecretHash, now: Timestamp) -> Result<Option<Build>, StoreError> {
+    fetch_optional!(
+        Row,
+        tx,
+        "SELECT * FROM builds WHERE registry_token_hash = $1 AND state = 'running' AND lease_until > $2",
+        token.to_hex(),
+        now.as_millis(),
+    )?
+    .map(Row::into_build)
+    .transpose()
+}
+

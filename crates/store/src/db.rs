@@ -1,0 +1,173 @@
+//! Opening a database: safe settings, migrations, pools.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlitePool};
+
+use crate::tx::Conn;
+use crate::{ReadTx, StoreError, WriteTx};
+
+static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Which database a [`Db`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+#[derive(Clone)]
+enum Pools {
+    Sqlite { write: SqlitePool, read: SqlitePool, file: PathBuf },
+    Postgres(PgPool),
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Db(Pools);
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}
+
+impl Db {
+    /// Opens `sqlite://PATH` or `postgres://...` with settings under which a commit survives a power cut. Does not migrate.
+    ///
+    /// # Errors
+    /// [`StoreError::Address`] for another address, [`StoreError::Unsafe`] when the settings cannot be had.
+    pub async fn open(address: &str) -> Result<Self, StoreError> {
+        if let Some(path) = address.strip_prefix("sqlite://") {
+            return Self::open_sqlite(Path::new(path)).await;
+        }
+        if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+            return Self::open_postgres(address).await;
+        }
+        let scheme: String = address.chars().take_while(|c| *c != ':').take(20).collect();
+        Err(StoreError::Address(format!("the database address begins with `{scheme}:`, expected `sqlite://` or `postgres://`")))
+    }
+
+    async fn open_sqlite(file: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("temp_store", "memory")
+            .pragma("cache_size", "-4096");
+        let write = SqlitePoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect_with(options.clone()).await?;
+        let (level,): (i64,) = sqlx::query_as("PRAGMA synchronous").fetch_one(&write).await?;
+        if level < 2 {
+            return Err(StoreError::Unsafe(format!("sqlite runs with `synchronous={level}`, expected 2 (FULL)")));
+        }
+        let read = SqlitePoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(5)).connect_with(options.read_only(true)).await?;
+        Ok(Self(Pools::Sqlite { write, read, file: file.to_owned() }))
+    }
+
+    async fn open_postgres(address: &str) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = address.parse().map_err(|_| StoreError::Address("the address of the PostgreSQL database cannot be read".into()))?;
+        let pool = PgPoolOptions::new().max_connections(12).acquire_timeout(Duration::from_secs(5)).connect_with(options).await?;
+        let (level,): (String,) = sqlx::query_as("SELECT current_setting('synchronous_commit')").fetch_one(&pool).await?;
+        if level == "off" {
+            return Err(StoreError::Unsafe("postgresql runs with `synchronous_commit=off`, which loses acknowledged deliveries; expected `on`".into()));
+        }
+        Ok(Self(Pools::Postgres(pool)))
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        match self.0 {
+            Pools::Sqlite { .. } => Backend::Sqlite,
+            Pools::Postgres(_) => Backend::Postgres,
+        }
+    }
+
+    /// Brings the schema up to this version. A SQLite file that already holds data is first copied beside itself (`<file>.before-<version>`).
+    ///
+    /// # Errors
+    /// [`StoreError::TooNew`] when a newer version wrote it.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        match &self.0 {
+            Pools::Sqlite { write, file, .. } => {
+                let (tables,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'").fetch_one(write).await?;
+                if tables > 0 {
+                    let (applied,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations").fetch_one(write).await?;
+                    let newest = SQLITE_MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+                    if applied > newest {
+                        return Err(StoreError::TooNew(applied));
+                    }
+                    if applied < newest {
+                        backup(write, file, newest).await?;
+                    }
+                }
+                SQLITE_MIGRATIONS.run(write).await?;
+            }
+            Pools::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await?,
+        }
+        Ok(())
+    }
+
+    /// Begins a consistent view.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn read(&self) -> Result<ReadTx, StoreError> {
+        Ok(ReadTx(match &self.0 {
+            Pools::Sqlite { read, .. } => Conn::Sqlite(read.begin().await?),
+            Pools::Postgres(pool) => Conn::Postgres(pool.begin().await?),
+        }))
+    }
+
+    /// Begins a change. On SQLite it is IMMEDIATE: it waits for the one writer before it, and never fails half-way as "locked".
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn write(&self) -> Result<WriteTx, StoreError> {
+        Ok(WriteTx(ReadTx(match &self.0 {
+            Pools::Sqlite { write, .. } => Conn::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres(pool) => Conn::Postgres(pool.begin().await?),
+        })))
+    }
+
+    /// Whether the database takes a change now; for `/readyz`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        change!(tx, "INSERT INTO settings (key, value) VALUES ('probe', '1') ON CONFLICT (key) DO UPDATE SET value = '1'")?;
+        tx.commit().await
+    }
+
+    /// Closes every connection; SQLite folds its write-ahead log into the file.
+    pub async fn close(&self) {
+        match &self.0 {
+            Pools::Sqlite { write, read, .. } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pools::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// `VACUUM INTO` writes a consistent copy while others read.
+async fn backup(write: &SqlitePool, file: &Path, version: i64) -> Result<(), StoreError> {
+    let mut copy = file.as_os_str().to_owned();
+    copy.push(format!(".before-{version}"));
+    let copy = PathBuf::from(copy);
+    if copy.exists() {
+        std::fs::remove_file(&copy).map_err(unavailable)?;
+    }
+    sqlx::query("VACUUM INTO $1").bind(copy.to_string_lossy().into_owned()).execute(write).await?;
+    tracing::info!(copy = %copy.display(), "database copied before migration");
+    Ok(())
+}
