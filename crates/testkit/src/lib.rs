@@ -1,1 +1,16 @@
-//! (room being built)
+//! Everything that tests and the demo need around Slipway: a fake GitHub with real git, throw-away PostgreSQL databases.
+//! Invariant: nothing here is part of the product's binary, and nothing here uses the product's own types, so that a
+//! wrong word in the product cannot be wrong on both sides.
+
+pub mod github;
+pub mod postgres;
+pub mod wait;
+
+use anyhow::Result;
+
+/// An HTTP client that follows no redirects, keeps no cookies and uses no proxy.
+pub fn http_client() -> Result<reqwest::Client> {
+    // Someone in the process may have installed one already; any is good.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    Ok(reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?)
+}

@@ -1,0 +1,26 @@
+//! Waiting by condition: the only way in which a test lets time pass.
+//! Invariant: a wait ends with the value or with an error that says what was awaited.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// Time between two looks.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Asks again until there is an answer, or fails after `limit` with the name of what was awaited.
+pub async fn until<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<Option<T>>>,
+{
+    let started = Instant::now();
+    loop {
+        if let Some(value) = ask().await? {
+            return Ok(value);
+        }
+        if started.elapsed() > limit {
+            bail!("waited {} s for {what}", limit.as_secs_f32());
+        }
+        tokio::time::sleep(STEP).await;
+    }
+}
