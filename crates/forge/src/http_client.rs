@@ -142,7 +142,19 @@ pub(crate) fn check_base(what: &str, url: &Url) -> Result<(), ForgeError> {
     if url.query().is_some() || url.fragment().is_some() {
         return refuse("has a query or a fragment");
     }
+    if url.scheme() == "http" && !is_loopback(url) {
+        tracing::warn!(%url, "{what} of a provider is not `https`: tokens travel unprotected");
+    }
     Ok(())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// The base address with these path parts behind it, each percent-encoded.

@@ -170,6 +170,10 @@ fn describe(event: &str, action: Option<&str>) -> String {
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Unreadable> {
+    // The parser would take the fields from an array, too.
+    if json.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Unreadable::new("the body is no JSON object"));
+    }
     // These words may quote the body, but the body holds no secret, and who repairs a hook needs the field's name.
     serde_json::from_slice(json).map_err(|error| Unreadable::new(text::line(&format!("the body is not what GitHub sends: {error}"), 300)))
 }

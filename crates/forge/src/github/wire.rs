@@ -142,14 +142,15 @@ pub(super) fn check(reply: Reply, secrets: &[&str]) -> Result<Reply, ForgeError>
     };
     Err(match reply.status.as_u16() {
         401 => ForgeError::Unauthorized { detail },
-        403 | 429 if is_rate_limit(&reply, &problem.message) => ForgeError::RateLimited { retry_after: pause(&reply) },
+        // An organization's refusal may come with the last request of the hour; waiting would not help.
         403 => match restriction(&reply, &problem.message) {
             Some(organization) => ForgeError::Restricted { organization },
+            None if is_rate_limit(&reply, &problem.message) => ForgeError::RateLimited { retry_after: pause(&reply) },
             None => ForgeError::Forbidden { detail },
         },
-        451 => ForgeError::Forbidden { detail },
         404 => ForgeError::NotFound,
         429 => ForgeError::RateLimited { retry_after: pause(&reply) },
+        451 => ForgeError::Forbidden { detail },
         _ => reply.unexpected(detail),
     })
 }
