@@ -1,1 +1,36 @@
-//! (room being built)
+//! Client of BuildKit: inside a Docker Engine, or a standalone buildkitd.
+//!
+//! What lives here: the connection ([`EngineAddress`]), one build ([`Client::solve`]) with the session that serves it
+//! (context, Dockerfile, secrets, registry credentials), and the few calls of the Engine's own HTTP API that a builder
+//! needs ([`Engine`]). The invariant: nothing outside the folder that was given as the context is ever read, whatever
+//! symbolic links it holds, and no text of the daemon leaves this crate with a path of its host in it.
+//! Deliberately elsewhere: what to build and why (`slipway-builder`), and the classic builder, which is never used.
+
+mod address;
+mod auth;
+mod connect;
+mod engine;
+mod error;
+mod explain;
+mod filesync;
+mod filter;
+mod follow;
+mod http;
+mod patterns;
+mod progress;
+mod push;
+mod request;
+mod session;
+mod solve;
+mod tree;
+
+pub use address::EngineAddress;
+pub use auth::{RegistryAuth, RegistryCredentials};
+pub use engine::{Engine, EngineInfo};
+pub use error::{AddressError, EngineError, SolveError};
+pub use patterns::{PatternError, Patterns};
+pub use progress::{LogStream, SolveEvent, Vertex};
+pub use push::PushProgress;
+pub use request::{BaseImages, CacheExport, DockerfileText, Export, LayerCache, SolveOutput, SolveRequest};
+pub use solve::Client;
+pub use tree::{EntryKind, Tree};

@@ -1,0 +1,205 @@
+//! The calls of the Engine's own HTTP API that a builder needs beside a build.
+//!
+//! The invariant: an engine without BuildKit is refused before anything is asked of it, and a name or label reaches the
+//! request path only percent-encoded. Deliberately elsewhere: the classic builder (never), running containers (compose
+//! does it), the stream of a push (`push`).
+
+use std::collections::BTreeSet;
+
+use hyper::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use crate::address::EngineAddress;
+use crate::auth::RegistryAuth;
+use crate::error::EngineError;
+use crate::http::{fetch, send};
+use crate::push::{PushProgress, header, read_push};
+
+/// The label that compose puts on everything it makes.
+const PROJECT: &str = "com.docker.compose.project";
+/// Docker 20.10: the first whose BuildKit serves a session over `/grpc`.
+const MIN_API: (u32, u32) = (1, 41);
+/// Everything but letters, digits and `-._`.
+const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+/// As [`STRICT`], for image names, whose `/` and `:` are part of the engine's route.
+const NAME: &AsciiSet = &STRICT.remove(b'/').remove(b':').remove(b'@');
+
+/// A Docker Engine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    address: EngineAddress,
+}
+
+/// What an engine says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// The engine's version, for example `20.10.24`.
+    pub version: String,
+    /// Its newest API version, for example `1.41`.
+    pub api_version: String,
+    /// `linux/amd64` and so on.
+    pub platform: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Version {
+    version: String,
+    api_version: String,
+    os: String,
+    arch: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Labelled {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    labels: Option<std::collections::BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Volumes {
+    #[serde(default)]
+    volumes: Option<Vec<NamedVolume>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NamedVolume {
+    name: String,
+}
+
+impl Engine {
+    /// The engine at the address; nothing is dialled yet.
+    pub fn new(address: EngineAddress) -> Self {
+        Self { address }
+    }
+
+    /// Asks the engine what it is and refuses one that cannot build.
+    pub async fn info(&self) -> Result<EngineInfo, EngineError> {
+        let unsuitable = |reason: String| EngineError::Unsuitable { address: self.address.to_string(), reason };
+        if !self.address.is_docker() {
+            return Err(unsuitable("it is a buildkitd, expected a Docker Engine".to_owned()));
+        }
+        let answer = fetch(&self.address, Method::GET, "/version").await?;
+        let version: Version =
+            serde_json::from_slice(&answer).map_err(|_| unsuitable("its answer to `/version` is not an engine's".to_owned()))?;
+        let known = version.api_version.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        if known.is_none_or(|api: (u32, u32)| api < MIN_API) {
+            return Err(unsuitable(format!(
+                "version `{}` (API `{}`) is too old, expected Docker Engine 20.10 (API `1.41`) or newer",
+                version.version, version.api_version
+            )));
+        }
+        Ok(EngineInfo { version: version.version, api_version: version.api_version, platform: format!("{}/{}", version.os, version.arch) })
+    }
+
+    /// Pushes `name:tag` and returns the manifest digest (`sha256:...`) that the registry now holds.
+    ///
+    /// Progress is a courtesy: when nobody takes it in time, lines are dropped. Dropping the future ends the push.
+    pub async fn push(
+        &self,
+        name: &str,
+        tag: &str,
+        auth: Option<&RegistryAuth>,
+        progress: &mpsc::Sender<PushProgress>,
+    ) -> Result<String, EngineError> {
+        let path = format!("/images/{}/push?tag={}", encode(name, NAME), encode(tag, STRICT));
+        let host = name.split('/').next().unwrap_or_default();
+        let answer = send(&self.address, Method::POST, &path, &[("X-Registry-Auth", &header(auth, host))]).await?;
+        read_push(&self.address, answer.into_body(), progress).await
+    }
+
+    /// Gives an image one more name.
+    pub async fn tag(&self, image: &str, name: &str, tag: &str) -> Result<(), EngineError> {
+        let path = format!("/images/{}/tag?repo={}&tag={}", encode(image, NAME), encode(name, STRICT), encode(tag, STRICT));
+        fetch(&self.address, Method::POST, &path).await.map(drop)
+    }
+
+    /// Removes a name of an image; its layers stay while anything (also the build cache) uses them. Absent is fine.
+    pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
+        self.delete(&format!("/images/{}?force=true&noprune=true", encode(image, NAME))).await
+    }
+
+    /// Whether an image of this name or id is in the engine's store.
+    pub async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
+        match fetch(&self.address, Method::GET, &format!("/images/{}/json", encode(image, NAME))).await {
+            Ok(_) => Ok(true),
+            Err(EngineError::Answer { status: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Compose projects whose containers, networks or volumes stand in the engine.
+    pub async fn projects(&self) -> Result<BTreeSet<String>, EngineError> {
+        let filter = filter(PROJECT);
+        let mut found = BTreeSet::new();
+        for path in [format!("/containers/json?all=true&filters={filter}"), format!("/networks?filters={filter}")] {
+            for item in self.list::<Vec<Labelled>>(&path).await? {
+                found.extend(item.labels.and_then(|mut labels| labels.remove(PROJECT)));
+            }
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct LabelledVolumes {
+            #[serde(default)]
+            volumes: Option<Vec<Labelled>>,
+        }
+        let volumes = self.list::<LabelledVolumes>(&format!("/volumes?filters={filter}")).await?;
+        for item in volumes.volumes.unwrap_or_default() {
+            found.extend(item.labels.and_then(|mut labels| labels.remove(PROJECT)));
+        }
+        Ok(found)
+    }
+
+    /// Removes all containers, networks and volumes of a compose project, running or not.
+    pub async fn remove_project(&self, project: &str) -> Result<(), EngineError> {
+        self.remove_labelled(&format!("{PROJECT}={project}")).await
+    }
+
+    /// Removes all containers, networks and volumes with a label (`key` or `key=value`), in this order.
+    pub async fn remove_labelled(&self, label: &str) -> Result<(), EngineError> {
+        let filter = filter(label);
+        for item in self.list::<Vec<Labelled>>(&format!("/containers/json?all=true&filters={filter}")).await? {
+            self.delete(&format!("/containers/{}?force=true&v=true", encode(&item.id, STRICT))).await?;
+        }
+        for item in self.list::<Vec<Labelled>>(&format!("/networks?filters={filter}")).await? {
+            self.delete(&format!("/networks/{}", encode(&item.id, STRICT))).await?;
+        }
+        for item in self.list::<Volumes>(&format!("/volumes?filters={filter}")).await?.volumes.unwrap_or_default() {
+            self.delete(&format!("/volumes/{}?force=true", encode(&item.name, STRICT))).await?;
+        }
+        Ok(())
+    }
+
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
+        let answer = fetch(&self.address, Method::GET, path).await?;
+        serde_json::from_slice(&answer).map_err(|error| EngineError::Unsuitable {
+            address: self.address.to_string(),
+            reason: format!("its answer cannot be read: {error}"),
+        })
+    }
+
+    /// Deletes; something that is gone, or is being removed already, is what was wanted.
+    async fn delete(&self, path: &str) -> Result<(), EngineError> {
+        match fetch(&self.address, Method::DELETE, path).await {
+            Ok(_) | Err(EngineError::Answer { status: 404, .. }) => Ok(()),
+            Err(EngineError::Answer { status: 409, message }) if message.contains("already in progress") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn encode(text: &str, set: &'static AsciiSet) -> String {
+    utf8_percent_encode(text, set).to_string()
+}
+
+fn filter(label: &str) -> String {
+    encode(&serde_json::json!({ "label": [label] }).to_string(), STRICT)
+}
