@@ -1,0 +1,262 @@
+//! Autobuild settings: source, autotest, rules, variables, preview.
+
+use askama::Template;
+use slipway_model::{Autotest, LinkState, ProviderKind, SourceType};
+
+use super::form::Field;
+use super::repositories::{May, RepositoryHead, SourceView, Tab};
+use super::shell::{Area, Shell};
+use super::ui;
+
+/// A rule in the table, as it was typed.
+#[derive(Clone, Debug)]
+pub struct RuleRow {
+    /// Place in the form: `rules.{index}.…`.
+    pub index: usize,
+    /// Id, empty for a new one.
+    pub id: String,
+    /// Branch or tag.
+    pub source_type: SourceType,
+    /// Name or `/regex/`.
+    pub source: Field,
+    /// Templates.
+    pub tags: Field,
+    /// Path.
+    pub dockerfile: Field,
+    /// Path.
+    pub context: Field,
+    /// A push starts a build.
+    pub autobuild: bool,
+    /// Builds use the cache.
+    pub cache: bool,
+}
+
+impl RuleRow {
+    /// An empty row at that place, with the two toggles on.
+    #[must_use]
+    pub fn empty(index: usize) -> Self {
+        Self {
+            index,
+            id: String::new(),
+            source_type: SourceType::Branch,
+            source: Field::default(),
+            tags: Field::default(),
+            dockerfile: Field::new("Dockerfile"),
+            context: Field::new("/"),
+            autobuild: true,
+            cache: true,
+        }
+    }
+
+    /// Whether the row's source type is `tag`.
+    #[must_use]
+    pub fn is_tag(&self) -> bool {
+        self.source_type == SourceType::Tag
+    }
+
+    /// Every message of the row, in the order of its fields.
+    #[must_use]
+    pub fn errors(&self) -> Vec<&str> {
+        [&self.source, &self.tags, &self.dockerfile, &self.context].into_iter().filter_map(|field| field.error.as_deref()).collect()
+    }
+}
+
+/// A variable in the table.
+#[derive(Clone, Debug)]
+pub struct VariableRow {
+    /// Place in the form.
+    pub index: usize,
+    /// Name.
+    pub name: Field,
+    /// A stored value is never sent to the page; an empty field keeps it.
+    pub stored: Stored,
+}
+
+/// Whether a variable has a value in the database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stored {
+    /// It has; the field may stay empty.
+    Yes,
+    /// It is new.
+    No,
+}
+
+impl VariableRow {
+    /// Whether a value is stored.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.stored == Stored::Yes
+    }
+}
+
+/// A ref that matches now.
+#[derive(Clone, Debug)]
+pub struct PreviewMatch {
+    /// Full ref.
+    pub source_ref: String,
+    /// Tags that come out.
+    pub tags: Vec<PreviewTag>,
+}
+
+/// A tag that would come out.
+#[derive(Clone, Debug)]
+pub struct PreviewTag {
+    /// Name.
+    pub name: String,
+    /// Whether another ref gives the same.
+    pub collides: Option<String>,
+}
+
+/// What one rule does now.
+#[derive(Clone, Debug)]
+pub struct PreviewRule {
+    /// `Rule 1`.
+    pub label: String,
+    /// The pattern.
+    pub source: String,
+    /// Refs that match, at most 20.
+    pub matches: Vec<PreviewMatch>,
+    /// How many more.
+    pub more: usize,
+    /// Why the rule cannot be used.
+    pub error: Option<String>,
+}
+
+/// The live preview; also an answer of its own for the page's script.
+#[derive(Template, Clone, Debug, Default)]
+#[template(path = "autobuild_preview.html")]
+pub struct Preview {
+    /// One for each rule.
+    pub rules: Vec<PreviewRule>,
+    /// Tags that come from more than one ref.
+    pub collisions: Vec<String>,
+    /// Why the refs could not be read.
+    pub problem: Option<String>,
+    /// How many refs were looked at.
+    pub refs: usize,
+}
+
+/// `/{ns}/{name}/autobuild`.
+#[derive(Template)]
+#[template(path = "autobuild.html")]
+pub struct AutobuildPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Repository.
+    pub head: RepositoryHead,
+    /// Chosen source; `None` shows the first step only.
+    pub source: Option<SourceView>,
+    /// What is wrong with the source.
+    pub source_error: Option<String>,
+    /// Pull requests.
+    pub autotest: Autotest,
+    /// Rules, the last one empty.
+    pub rules: Vec<RuleRow>,
+    /// Variables, the last one empty.
+    pub variables: Vec<VariableRow>,
+    /// Preview.
+    pub preview: Preview,
+    /// Whether the settings are in the database.
+    pub stored: Stored,
+}
+
+impl AutobuildPage {
+    /// Whether autobuild is set up.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.stored == Stored::Yes
+    }
+
+    /// Whether that choice is the current one.
+    #[must_use]
+    pub fn is_autotest(&self, word: &str) -> bool {
+        self.autotest.as_str() == word
+    }
+
+    /// The row that the script copies for a new rule; its index is replaced.
+    #[must_use]
+    pub fn blank_rule(&self) -> RuleRow {
+        RuleRow::empty(9999)
+    }
+
+    /// Messages that stand above the form, with the field that each belongs to.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let rules = self.rules.iter().enumerate().flat_map(|(n, row)| {
+            [("source", &row.source), ("tags", &row.tags), ("dockerfile", &row.dockerfile), ("context", &row.context)]
+                .into_iter()
+                .filter_map(move |(name, field)| field.error.as_ref().map(|error| (format!("rule-{}-{name}", row.index), format!("Rule {}: {error}", n + 1))))
+        });
+        let variables = self.variables.iter().filter_map(|row| row.name.error.as_ref().map(|error| (format!("variable-{}-name", row.index), error.clone())));
+        rules.chain(variables).collect()
+    }
+}
+
+/// A choice in the source picker.
+#[derive(Clone, Debug)]
+pub struct PickProvider {
+    /// Id.
+    pub id: String,
+    /// Mark.
+    pub kind: ProviderKind,
+    /// Name.
+    pub name: String,
+    /// Health of the link.
+    pub link: LinkState,
+}
+
+/// A source repository in the picker.
+#[derive(Clone, Debug)]
+pub struct PickRepository {
+    /// `acme/app`.
+    pub full_name: String,
+    /// Who may see it at the provider.
+    pub visibility: Visibility,
+    /// Whether the link may create a webhook in it.
+    pub hooks: Hooks,
+    /// Default branch.
+    pub default_branch: String,
+}
+
+pub use slipway_model::Visibility;
+
+/// Whether pushes can be heard at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hooks {
+    /// A webhook can be made.
+    Possible,
+    /// The link has no right to make one; the reconciler looks instead.
+    NoRight,
+}
+
+impl PickRepository {
+    /// Whether only the reconciler would see pushes.
+    #[must_use]
+    pub fn without_hook(&self) -> bool {
+        self.hooks == Hooks::NoRight
+    }
+}
+
+/// `/{ns}/{name}/autobuild/source`.
+#[derive(Template)]
+#[template(path = "source_picker.html")]
+pub struct SourcePickerPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Repository.
+    pub head: RepositoryHead,
+    /// Choices of the first step.
+    pub providers: Vec<PickProvider>,
+    /// The chosen provider.
+    pub provider: String,
+    /// Choices of the second step: login and what it is.
+    pub namespaces: Vec<String>,
+    /// The chosen namespace.
+    pub namespace: String,
+    /// Choices of the third step.
+    pub repositories: Vec<PickRepository>,
+    /// Filter.
+    pub query: String,
+    /// Why there is nothing to choose.
+    pub problem: Option<String>,
+}

@@ -1,0 +1,102 @@
+//! One build: header, waterfall, log.
+
+use askama::Template;
+use slipway_model::{FailureCode, FailureReason, Step, Timestamp};
+
+use super::builds::BuildRow;
+use super::repositories::{May, RepositoryHead, Tab};
+use super::shell::{Area, Shell};
+use super::ui::{self, Markup};
+
+/// The next step that a reason suggests, for people.
+#[must_use]
+pub fn hint(code: FailureCode) -> &'static str {
+    match code {
+        FailureCode::SourceUnavailable => "Check that the link to the provider works and may still read this repository, then retry.",
+        FailureCode::CommitGone => "The commit was removed by a forced push. The next push builds again.",
+        FailureCode::DockerfileNotFound => "Set the Dockerfile's path in the rule; it is relative to the build context.",
+        FailureCode::ContextNotFound => "Set the build context in the rule; it is relative to the root of the source.",
+        FailureCode::DockerfileInvalid => "Mend the Dockerfile at the line above and push again.",
+        FailureCode::BaseImage => "Check the name in FROM. Private images must be in the same namespace.",
+        FailureCode::StepFailed => "The step's last lines are below. Run the same command locally, or look further up in the log.",
+        FailureCode::TestFailed => "The tags still point to the last image that passed. The output of the test is below.",
+        FailureCode::TestInvalid => "A test file needs a service named `sut`; its exit code decides.",
+        FailureCode::PushFailed => "The image was built, but the registry did not take it. Retry; if it stays, see the server's log.",
+        FailureCode::EngineUnavailable => "Start the Docker Engine of the builder, or point the builder to another one; the build can then be retried.",
+        FailureCode::LeaseLost => "The builder went silent. Look at Builder nodes, then retry.",
+        FailureCode::TimedOut => "The build took longer than it may. Make it smaller, or raise the limit.",
+        FailureCode::Cancelled => "Retry starts it again on the same commit.",
+        FailureCode::LinkUnavailable => "Enable or renew the link under Source providers, then retry.",
+        FailureCode::Internal => "Retry. If it happens again, tell an administrator the build's id.",
+    }
+}
+
+/// `/{ns}/{name}/builds/{id}`.
+#[derive(Template)]
+#[template(path = "build.html")]
+pub struct BuildPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Repository.
+    pub head: RepositoryHead,
+    /// The build.
+    pub build: BuildRow,
+    /// Its id, as the API has it.
+    pub id: String,
+    /// The rule in words, like `branch main → latest`.
+    pub rule: String,
+    /// The builder that has it.
+    pub builder: Option<String>,
+    /// Author of the commit; display only.
+    pub author: Option<String>,
+    /// The commit's page at the provider.
+    pub commit_url: Option<String>,
+    /// How often it was tried.
+    pub attempt: u32,
+    /// Manifest.
+    pub digest: Option<String>,
+    /// Why it ended without an image.
+    pub reason: Option<FailureReason>,
+    /// Last lines of the step that failed, without control characters.
+    pub tail: Vec<String>,
+    /// The step that failed.
+    pub failed_step: Option<String>,
+    /// Waterfall.
+    pub waterfall: Markup,
+    /// Steps, for the log's headings.
+    pub steps: Vec<Step>,
+    /// Whether a cancellation is on its way.
+    pub cancelling: Option<String>,
+}
+
+impl BuildPage {
+    /// What the person should do next.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        self.reason.as_ref().map_or("", |reason| hint(reason.code))
+    }
+
+    /// When the build was queued, as the beginning of its wait.
+    #[must_use]
+    pub fn queued(&self) -> Option<Timestamp> {
+        Some(self.build.queued_at)
+    }
+
+    /// When it no longer waited.
+    #[must_use]
+    pub fn taken(&self) -> Option<Timestamp> {
+        self.build.started_at.or(self.build.finished_at)
+    }
+
+    /// The steps for the log viewer, as JSON in an attribute.
+    #[must_use]
+    pub fn steps_json(&self) -> String {
+        let steps: Vec<_> = self
+            .steps
+            .iter()
+            .map(|step| serde_json::json!({"id": step.id, "name": step.name, "phase": step.phase, "state": step.state, "cached": step.cached,
+                "started_at": step.started_at, "finished_at": step.finished_at}))
+            .collect();
+        serde_json::Value::Array(steps).to_string()
+    }
+}

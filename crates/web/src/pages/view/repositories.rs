@@ -1,0 +1,213 @@
+//! Repositories: the list, a new one, and the pages of one.
+
+use askama::Template;
+use slipway_model::{LinkState, ProviderKind, Timestamp, Visibility};
+
+use super::builds::BuildRow;
+use super::form::Field;
+use super::shell::{Area, Shell};
+use super::ui;
+
+/// Where a repository's source is and how its link does.
+#[derive(Clone, Debug)]
+pub struct SourceView {
+    /// Provider's id.
+    pub provider: String,
+    /// Its mark.
+    pub kind: ProviderKind,
+    /// `acme/app` at the provider.
+    pub full_name: String,
+    /// Its page at the provider.
+    pub url: Option<String>,
+    /// The link's health.
+    pub link: LinkState,
+}
+
+/// A repository in a list.
+#[derive(Clone, Debug)]
+pub struct RepositoryRow {
+    /// `namespace/name`.
+    pub path: String,
+    /// One line.
+    pub description: String,
+    /// Who may pull.
+    pub visibility: Visibility,
+    /// Autobuild's source, when there is one.
+    pub source: Option<SourceView>,
+    /// The latest build.
+    pub last_build: Option<BuildRow>,
+    /// Last change of a tag or setting.
+    pub updated_at: Timestamp,
+}
+
+/// `/`: the repositories of a namespace.
+#[derive(Template)]
+#[template(path = "repositories.html")]
+pub struct RepositoryListPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Filter as it was typed.
+    pub query: String,
+    /// One page of them.
+    pub rows: Vec<RepositoryRow>,
+    /// Whether the namespace has any link that works; the empty state teaches by it.
+    pub link: LinkState,
+    /// Cursor of the next page.
+    pub next: Option<String>,
+}
+
+/// `/repositories/new`.
+#[derive(Template)]
+#[template(path = "repository_new.html")]
+pub struct NewRepositoryPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Where it may be made.
+    pub namespaces: Vec<String>,
+    /// The chosen one.
+    pub namespace: String,
+    /// Name.
+    pub name: Field,
+    /// One line.
+    pub description: Field,
+    /// Who may pull.
+    pub visibility: Visibility,
+}
+
+/// Which page of a repository.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tab {
+    /// Description, tags, builds.
+    General,
+    /// Builds.
+    Builds,
+    /// Autobuild settings.
+    Autobuild,
+    /// Tags.
+    Tags,
+    /// Deliveries.
+    Deliveries,
+    /// Settings.
+    Settings,
+}
+
+/// What the person may do with the repository; the pages hide what would be refused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum May {
+    /// Look.
+    Read,
+    /// Start and cancel builds.
+    Write,
+    /// Change settings.
+    Admin,
+    /// Delete.
+    Owner,
+}
+
+/// The head of each page of a repository.
+#[derive(Clone, Debug)]
+pub struct RepositoryHead {
+    /// Owner.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Who may pull.
+    pub visibility: Visibility,
+    /// Autobuild's source.
+    pub source: Option<SourceView>,
+    /// Current page.
+    pub tab: Tab,
+    /// Rights.
+    pub may: May,
+}
+
+impl RepositoryHead {
+    /// `/namespace/name`.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("/{}/{}", self.namespace, self.name)
+    }
+
+    /// `page` for the current tab, else `false`.
+    #[must_use]
+    pub fn current(&self, tab: Tab) -> &'static str {
+        if self.tab == tab { "page" } else { "false" }
+    }
+
+    /// Whether the person may do that much.
+    #[must_use]
+    pub fn may(&self, wanted: May) -> bool {
+        self.may >= wanted
+    }
+}
+
+/// A tag in a table.
+#[derive(Clone, Debug)]
+pub struct TagRow {
+    /// Name.
+    pub name: String,
+    /// Manifest.
+    pub digest: String,
+    /// Size of the image.
+    pub size: Option<u64>,
+    /// When it moved last.
+    pub updated_at: Timestamp,
+    /// The build that moved it: label and address.
+    pub build: Option<(String, String)>,
+    /// The command that pulls it.
+    pub pull: String,
+}
+
+/// `/{ns}/{name}`.
+#[derive(Template)]
+#[template(path = "repository.html")]
+pub struct GeneralPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Repository.
+    pub head: RepositoryHead,
+    /// One line.
+    pub description: String,
+    /// The command that pulls it.
+    pub pull: String,
+    /// The command that logs in.
+    pub login: String,
+    /// The latest tags.
+    pub tags: Vec<TagRow>,
+    /// The latest builds.
+    pub builds: Vec<BuildRow>,
+    /// The branch that starts a build, for the empty state.
+    pub watched: Option<String>,
+}
+
+/// `/{ns}/{name}/tags`.
+#[derive(Template)]
+#[template(path = "tags.html")]
+pub struct TagsPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Repository.
+    pub head: RepositoryHead,
+    /// One page of them.
+    pub tags: Vec<TagRow>,
+    /// Cursor of the next page.
+    pub next: Option<String>,
+}
+
+/// `/{ns}/{name}/settings`.
+#[derive(Template)]
+#[template(path = "repository_settings.html")]
+pub struct RepositorySettingsPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Repository.
+    pub head: RepositoryHead,
+    /// One line.
+    pub description: Field,
+    /// Who may pull.
+    pub visibility: Visibility,
+    /// The name as it was typed to delete.
+    pub confirm: Field,
+    /// How many tags would go.
+    pub tags: usize,
+}
