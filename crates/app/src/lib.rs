@@ -1,1 +1,179 @@
-//! (room being built)
+//! What Slipway does: link, receive, match, queue, expire, promote, authorise.
+//!
+//! Invariant: store first, act after. Every decision is one transaction; no network call stands inside of one; whatever a crash
+//! leaves half done is found again by a loop (`driver`) that reads the database, acts, and repeats.
+//! Deliberately elsewhere: SQL (`store`), HTTP (`web`, `registry`), providers' APIs (`forge`), running builds (`builder`).
+
+mod accounts;
+mod authorise;
+mod autobuilds;
+mod builds;
+mod driver;
+mod error;
+mod hooks;
+mod keys;
+mod links;
+mod matching;
+mod promote;
+mod queue;
+mod receive;
+mod registry_auth;
+mod repositories;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_forge::Forge;
+use slipway_model::{BuildId, Clock, ProviderId};
+use slipway_store::{Db, ReadTx, StoreError, WriteTx};
+use tokio::sync::{Notify, Semaphore, broadcast};
+use url::Url;
+
+pub use accounts::{NewToken, Role, SignIn};
+pub use authorise::{Administrator, Caller, Initiator, NamespaceOwner, RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite};
+pub use autobuilds::{AutobuildInput, AutobuildSettings, HookStatus, PreviewRef, RuleInput, VariableInput};
+pub use builds::{BuildDetail, DeliveryDetail, StartBuild};
+pub use error::{Error, Refusal, RefusalKind};
+pub use keys::{Keys, Sealed};
+pub use links::{LinkSwitch, LinkView, Receipt, ReceiptItem, UnlinkPreview};
+pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, Progress, RegisteredBuilder};
+pub use receive::Intake;
+pub use registry_auth::{RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};
+pub use slipway_store as store;
+
+/// What the configuration says about behaviour.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The address under which people, providers and engines reach us.
+    pub public_url: Url,
+    /// How long a builder may be silent before its build is given to another.
+    pub lease: Duration,
+    /// How long a build may take.
+    pub time_limit: Duration,
+    /// How often a build is tried when its builder goes silent.
+    pub attempts: u32,
+    /// Most bytes of log that are kept of one build.
+    pub log_limit_bytes: u64,
+    /// How long deliveries are kept.
+    pub delivery_retention: Duration,
+}
+
+impl Config {
+    /// The defaults under this address.
+    #[must_use]
+    pub fn new(public_url: Url) -> Self {
+        Self {
+            public_url,
+            lease: Duration::from_secs(30),
+            time_limit: Duration::from_secs(4 * 3600),
+            attempts: 3,
+            log_limit_bytes: 64 * 1024 * 1024,
+            delivery_retention: Duration::from_secs(90 * 24 * 3600),
+        }
+    }
+}
+
+/// Hints inside of this process that something is to be done. Losing one costs a poll interval, never work.
+#[derive(Debug)]
+pub(crate) struct Wake {
+    /// A delivery was stored.
+    pub(crate) deliveries: Notify,
+    /// A hook's wish changed.
+    pub(crate) hooks: Notify,
+    /// A build entered the queue.
+    pub(crate) queue: Notify,
+    /// A build changed: state, steps or log.
+    pub(crate) builds: broadcast::Sender<BuildId>,
+}
+
+/// Slipway: the database, the keys and the providers, and everything that can be done with them.
+pub struct App {
+    db: Db,
+    clock: Clock,
+    keys: Keys,
+    forges: BTreeMap<ProviderId, Arc<dyn Forge>>,
+    config: Config,
+    wake: Wake,
+    /// Argon2id takes 19 MiB and some 20 ms each: a flood of sign-ins must not take the machine.
+    hashing: Semaphore,
+}
+
+impl App {
+    /// Puts the parts together; nothing runs until [`App::run`].
+    #[must_use]
+    pub fn new(db: Db, clock: Clock, keys: Keys, forges: impl IntoIterator<Item = Arc<dyn Forge>>, config: Config) -> Self {
+        let forges = forges.into_iter().map(|forge| (forge.provider().id.clone(), forge)).collect();
+        let (builds, _) = broadcast::channel(1024);
+        let wake = Wake { deliveries: Notify::new(), hooks: Notify::new(), queue: Notify::new(), builds };
+        Self { db, clock, keys, forges, config, wake, hashing: Semaphore::new(2) }
+    }
+
+    /// The clock of this process.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What the configuration says.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The database, for rooms that keep rows of their own (the registry).
+    #[must_use]
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// The configured providers, by id.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<dyn Forge>> {
+        self.forges.values()
+    }
+
+    /// One provider.
+    #[must_use]
+    pub fn provider(&self, id: &ProviderId) -> Option<&Arc<dyn Forge>> {
+        self.forges.get(id)
+    }
+
+    /// Tells of each change of any build. A receiver that lags simply reads the database again.
+    #[must_use]
+    pub fn watch_builds(&self) -> broadcast::Receiver<BuildId> {
+        self.wake.builds.subscribe()
+    }
+
+    pub(crate) fn build_changed(&self, id: BuildId) {
+        // An error says that nobody watches.
+        self.wake.builds.send(id).ok();
+    }
+
+    /// `host[:port]` of the registry, as image names carry it.
+    #[must_use]
+    pub fn registry_host(&self) -> String {
+        let url = &self.config.public_url;
+        let host = url.host_str().unwrap_or("localhost");
+        url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    pub(crate) async fn read(&self) -> Result<ReadTx, StoreError> {
+        self.db.read().await
+    }
+
+    pub(crate) async fn write(&self) -> Result<WriteTx, StoreError> {
+        self.db.write().await
+    }
+
+    /// An address of ours. `path` is a constant or made of typed names, so joining cannot fail.
+    #[must_use]
+    pub fn address(&self, path: &str) -> Url {
+        self.config.public_url.join(path).unwrap_or_else(|_| self.config.public_url.clone())
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("config", &self.config).finish_non_exhaustive()
+    }
+}

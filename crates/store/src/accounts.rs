@@ -366,3 +366,9 @@ pub async fn set_setting(tx: &mut WriteTx, key: &str, value: &str) -> Result<(),
 pub async fn delete_setting(tx: &mut WriteTx, key: &str) -> Result<bool, StoreError> {
     Ok(change!(tx, "DELETE FROM settings WHERE key = $1", key)? > 0)
 }
+
+/// Whether a session still stands.
+pub async fn session_stands(tx: &mut ReadTx, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
+    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM sessions WHERE id = $1 AND expires_at > $2", id.to_string(), now.as_millis())?;
+    Ok(row.is_some_and(|(n,)| n > 0))
+}

@@ -4,7 +4,7 @@
 //! builder, attempt and a lease: a builder that lost its lease changes nothing.
 
 use slipway_model::{
-    AccountId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Phase, ProviderId, RefEventId, RefName, RepositoryId,
+    AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Phase, ProviderId, RefEventId, RefName, RepositoryId,
     SecretHash, Timestamp,
 };
 
@@ -21,6 +21,8 @@ pub struct Build {
     pub number: u64,
     /// The rule as it was when the build was made.
     pub rule: BuildRule,
+    /// The settings whose ref-event log it belongs to.
+    pub autobuild: AutobuildId,
     /// The ref event that it answers.
     pub ref_event: RefEventId,
     /// Which provider holds the source.
@@ -85,6 +87,7 @@ struct Row {
     repository_id: String,
     number: i64,
     rule: String,
+    autobuild_id: String,
     ref_event_id: String,
     provider: String,
     source_id: String,
@@ -125,6 +128,7 @@ impl Row {
             repository: read(T, &self.repository_id)?,
             number: count(self.number),
             rule: read_json(T, &self.rule)?,
+            autobuild: read(T, &self.autobuild_id)?,
             ref_event: read(T, &self.ref_event_id)?,
             provider: read(T, &self.provider)?,
             source_id: self.source_id,
@@ -162,6 +166,8 @@ impl Row {
 pub struct NewBuild<'a> {
     /// Of which repository.
     pub repository: RepositoryId,
+    /// Under which settings.
+    pub autobuild: AutobuildId,
     /// By which rule; a copy is kept.
     pub rule: &'a BuildRule,
     /// The ref event that it answers: one build per rule and event.
@@ -200,14 +206,15 @@ pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Res
     let number = crate::repositories::next_build_number(tx, new.repository).await?;
     let inserted = change!(
         tx,
-        "INSERT INTO builds (id, repository_id, number, rule_id, ref_event_id, rule, provider, source_id, source_name, source_ref, ref_seq,
+        "INSERT INTO builds (id, repository_id, number, autobuild_id, rule_id, ref_event_id, rule, provider, source_id, source_name, source_ref, ref_seq,
                              commit_id, commit_message, commit_author, tags, no_cache, cause, started_by, retry_of, state, attempt,
                              last_sequence, cancel_requested, queued_at, available_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 'queued', 0, 0, $20, $21, $21)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'queued', 0, 0, $21, $22, $22)
          ON CONFLICT (rule_id, ref_event_id) DO NOTHING",
         id.to_string(),
         new.repository.to_string(),
         signed(number),
+        new.autobuild.to_string(),
         new.rule.id.to_string(),
         new.ref_event.to_string(),
         to_json(new.rule),

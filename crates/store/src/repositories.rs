@@ -205,6 +205,21 @@ pub async fn get_autobuild_by_id(tx: &mut ReadTx, id: AutobuildId) -> Result<Opt
     fetch_optional!(AutobuildRow, tx, AUTOBUILD_BY_ID, id.to_string())?.map(AutobuildRow::into_autobuild).transpose()
 }
 
+/// All settings of an account's repositories that are built from a provider, at most 5,000.
+pub async fn list_autobuilds_by_provider(tx: &mut ReadTx, account: AccountId, provider: &ProviderId) -> Result<Vec<Autobuild>, StoreError> {
+    fetch_all!(
+        AutobuildRow,
+        tx,
+        "SELECT b.id, b.repository_id, b.provider, b.source_id, b.source_name, b.default_branch, b.autotest, b.environment_sealed, b.updated_at
+         FROM autobuilds b JOIN repositories r ON r.id = b.repository_id WHERE r.account_id = $1 AND b.provider = $2 ORDER BY b.id LIMIT 5000",
+        account.to_string(),
+        provider.as_str(),
+    )?
+    .into_iter()
+    .map(AutobuildRow::into_autobuild)
+    .collect()
+}
+
 /// Writes the settings (by their id; one per repository).
 pub async fn upsert_autobuild(tx: &mut WriteTx, autobuild: &Autobuild) -> Result<(), StoreError> {
     change!(

@@ -176,6 +176,7 @@ CREATE TABLE builds (
     id TEXT PRIMARY KEY,
     repository_id TEXT NOT NULL REFERENCES repositories (id) ON DELETE CASCADE,
     number BIGINT NOT NULL,
+    autobuild_id TEXT NOT NULL,
     rule_id TEXT NOT NULL,
     ref_event_id TEXT NOT NULL,
     rule TEXT NOT NULL,

@@ -1,0 +1,419 @@
+//! Autobuild settings: source, rules, variables; and the preview of what they would do.
+
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use slipway_forge::SourceRef;
+use slipway_model::{Autotest, AutobuildId, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern, SourceType, Timestamp};
+use slipway_store::hooks::{self, HookState};
+use slipway_store::repositories::{self, Autobuild};
+
+use crate::{App, Error, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
+
+const ENVIRONMENT: &str = "autobuilds.environment";
+const MAX_RULES: usize = 50;
+const MAX_VARIABLES: usize = 100;
+
+/// A rule as a person wrote it: nothing of it is checked yet.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleInput {
+    /// Keeps its identity when given.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// `branch` or `tag`.
+    pub source_type: String,
+    /// Literal or `/regex/`.
+    pub source: String,
+    /// Templates separated by commas.
+    pub tags: String,
+    /// Default `Dockerfile`.
+    #[serde(default)]
+    pub dockerfile: Option<String>,
+    /// Default: the Dockerfile's folder.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// Default: on.
+    #[serde(default)]
+    pub autobuild: Option<bool>,
+    /// Default: on.
+    #[serde(default)]
+    pub cache: Option<bool>,
+}
+
+/// A variable as a person wrote it; without a value the stored one stays.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VariableInput {
+    /// Name.
+    pub name: String,
+    /// Value.
+    #[serde(default)]
+    pub value: Option<String>,
+}
+
+impl std::fmt::Debug for VariableInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}=[redacted]", self.name)
+    }
+}
+
+/// Settings as a person wrote them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutobuildInput {
+    /// Which provider.
+    pub provider: String,
+    /// `owner/name` at the provider.
+    pub source: String,
+    /// `off`, `internal` or `all`.
+    #[serde(default)]
+    pub autotest: Option<String>,
+    /// Empty: the default rule.
+    #[serde(default)]
+    pub rules: Vec<RuleInput>,
+    /// Absent: the stored ones stay.
+    #[serde(default)]
+    pub env: Option<Vec<VariableInput>>,
+}
+
+/// How the webhook stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct HookStatus {
+    /// Whether it stands at the provider.
+    pub standing: bool,
+    /// Its id at the provider.
+    pub remote_id: Option<String>,
+    /// What the last try said.
+    pub error: Option<String>,
+}
+
+/// The settings of a repository.
+#[derive(Clone, Debug)]
+pub struct AutobuildSettings {
+    /// Identity.
+    pub id: AutobuildId,
+    /// Which provider.
+    pub provider: ProviderId,
+    /// `owner/name` at the provider.
+    pub source: String,
+    /// The source's default branch.
+    pub default_branch: String,
+    /// Whether pull requests are tested.
+    pub autotest: Autotest,
+    /// Rules in order.
+    pub rules: Vec<BuildRule>,
+    /// Variables; whether their values may be shown is the edge's to decide by the caller's right.
+    pub environment: Vec<EnvironmentVariable>,
+    /// How the webhook stands; `None` while there is none.
+    pub hook: Option<HookStatus>,
+    /// When they were last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What a ref would give under some rules.
+#[derive(Clone, Debug, Serialize)]
+pub struct PreviewRef {
+    /// Full name.
+    #[serde(rename = "ref")]
+    pub source_ref: RefName,
+    /// Where it stands.
+    pub commit: String,
+    /// Position of the rule in the list, from 0.
+    pub rule: usize,
+    /// The tags that would come out.
+    pub tags: Vec<ImageTag>,
+    /// Tags that another ref or rule gives too.
+    pub collisions: Vec<ImageTag>,
+}
+
+fn rule_error(index: usize, error: &RuleError) -> Error {
+    Error::invalid("rule", &format!("rules[{index}].{}", error.field()), error.to_string())
+}
+
+impl RuleInput {
+    fn check(&self, index: usize) -> Result<BuildRule, Error> {
+        let field = |name: &str| format!("rules[{index}].{name}");
+        let source_type = match self.source_type.as_str() {
+            "branch" => SourceType::Branch,
+            "tag" => SourceType::Tag,
+            other => {
+                let shown: String = other.chars().take(40).collect();
+                return Err(Error::invalid("rule", &field("source_type"), format!("`{shown}` is no source type, expected `branch` or `tag`")));
+            }
+        };
+        let id = match self.id.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => id.parse().map_err(|_| Error::invalid("rule", &field("id"), "this is not the id of a rule"))?,
+            None => RuleId::new(),
+        };
+        let path = |name: &str, text: &str| text.parse().map_err(|error: RuleError| Error::invalid("rule", &field(name), error.to_string()));
+        let dockerfile = self.dockerfile.as_deref().filter(|path| !path.trim().is_empty()).unwrap_or("Dockerfile");
+        let rule = BuildRule {
+            id,
+            source_type,
+            source: self.source.trim().parse().map_err(|error| rule_error(index, &error))?,
+            tags: self.tags.parse().map_err(|error: slipway_model::InvalidTag| rule_error(index, &RuleError::from(error)))?,
+            dockerfile: path("dockerfile", dockerfile)?,
+            context: path("context", self.context.as_deref().unwrap_or(""))?,
+            autobuild: self.autobuild.unwrap_or(true),
+            cache: self.cache.unwrap_or(true),
+        };
+        rule.check().map_err(|error| rule_error(index, &error))?;
+        Ok(rule)
+    }
+}
+
+fn check_rules(inputs: &[RuleInput]) -> Result<Vec<BuildRule>, Error> {
+    if inputs.len() > MAX_RULES {
+        return Err(Error::invalid("rules", "rules", format!("there are {} rules, at most {MAX_RULES} are accepted", inputs.len())));
+    }
+    let rules: Vec<BuildRule> = inputs.iter().enumerate().map(|(index, input)| input.check(index)).collect::<Result<_, _>>()?;
+    for (index, rule) in rules.iter().enumerate() {
+        if rules[..index].iter().any(|earlier| earlier.id == rule.id) {
+            return Err(Error::invalid("rule", &format!("rules[{index}].id"), "two rules have the same id"));
+        }
+    }
+    Ok(rules)
+}
+
+fn check_variables(inputs: &[VariableInput], stored: &[EnvironmentVariable]) -> Result<Vec<EnvironmentVariable>, Error> {
+    if inputs.len() > MAX_VARIABLES {
+        return Err(Error::invalid("env", "env", format!("there are {} variables, at most {MAX_VARIABLES} are accepted", inputs.len())));
+    }
+    let mut variables: Vec<EnvironmentVariable> = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        let kept = || stored.iter().find(|variable| variable.name == input.name).map(|variable| variable.value.clone());
+        let field = format!("env[{index}]");
+        let Some(value) = input.value.clone().or_else(kept) else {
+            return Err(Error::invalid("env", &format!("{field}.value"), "a new variable needs a value"));
+        };
+        let variable = EnvironmentVariable { name: input.name.clone(), value };
+        if let Some(problem) = variable.problem() {
+            return Err(Error::invalid("env", &field, problem));
+        }
+        if variables.iter().any(|earlier| earlier.name == variable.name) {
+            return Err(Error::invalid("env", &field, format!("the variable `{}` stands twice", variable.name)));
+        }
+        variables.push(variable);
+    }
+    Ok(variables)
+}
+
+impl App {
+    pub(crate) fn open_environment(&self, autobuild: &Autobuild) -> Result<Vec<EnvironmentVariable>, Error> {
+        let text = self.keys.open_text(&[ENVIRONMENT, &autobuild.id.to_string()], &autobuild.environment_sealed)?;
+        serde_json::from_str(text.expose_secret()).map_err(|_| Error::Sealed)
+    }
+
+    fn seal_environment(&self, id: AutobuildId, variables: &[EnvironmentVariable]) -> Vec<u8> {
+        let text = serde_json::to_vec(variables).expect("names and values are text");
+        self.keys.seal(&[ENVIRONMENT, &id.to_string()], &text)
+    }
+
+    /// The settings of a repository; `None` when it is not built automatically.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn get_autobuild(&self, right: &RepositoryRead) -> Result<Option<AutobuildSettings>, Error> {
+        let mut tx = self.read().await?;
+        let Some(autobuild) = repositories::get_autobuild(&mut tx, right.repository().id).await? else { return Ok(None) };
+        let rules = repositories::list_rules(&mut tx, autobuild.id).await?;
+        let hook = hooks::get_by_autobuild(&mut tx, autobuild.id).await?;
+        Ok(Some(AutobuildSettings {
+            id: autobuild.id,
+            environment: self.open_environment(&autobuild)?,
+            provider: autobuild.provider,
+            source: autobuild.source_name,
+            default_branch: autobuild.default_branch,
+            autotest: autobuild.autotest,
+            rules,
+            hook: hook.map(|hook| HookStatus { standing: hook.state == HookState::Standing, remote_id: hook.remote_id, error: hook.error }),
+            updated_at: autobuild.updated_at,
+        }))
+    }
+
+    /// Writes the settings of a repository, and makes its webhook. A provider that refuses the webhook does not undo the settings:
+    /// the hook's error is in the answer and it is tried again.
+    ///
+    /// # Errors
+    /// A refusal that names the field.
+    pub async fn put_autobuild(&self, right: &RepositoryAdmin, input: &AutobuildInput) -> Result<AutobuildSettings, Error> {
+        let repository = right.repository();
+        let provider: ProviderId = input.provider.parse().map_err(|detail: String| Error::invalid("provider", "provider", detail))?;
+        let Some(forge) = self.forges.get(&provider) else {
+            return Err(Error::invalid("provider", "provider", format!("there is no provider `{provider}`")));
+        };
+        let autotest: Autotest = input.autotest.as_deref().unwrap_or("off").parse().map_err(|detail: String| Error::invalid("autotest", "autotest", detail))?;
+        let mut rules = check_rules(&input.rules)?;
+        let (_, token) = self.usable_link(repository.account, &provider).await?;
+        let found = forge.source_repository(&token, input.source.trim()).await.map_err(Error::forge(&provider))?;
+        let Some(source) = found else {
+            let shown: String = input.source.chars().take(120).collect();
+            return Err(Error::invalid("source", "source", format!("`{provider}` shows no repository `{shown}` to the linked account")));
+        };
+        if rules.is_empty() {
+            let branch: SourcePattern = source.default_branch.parse().map_err(|error| rule_error(0, &error))?;
+            rules.push(BuildRule::default_for(branch));
+        }
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        let before = repositories::get_autobuild(&mut tx, repository.id).await?;
+        let id = before.as_ref().map_or_else(AutobuildId::new, |before| before.id);
+        for (index, rule) in rules.iter().enumerate() {
+            if repositories::rule_belongs_elsewhere(&mut tx, rule.id, id).await? {
+                return Err(Error::invalid("rule", &format!("rules[{index}].id"), "this is not the id of a rule of this repository"));
+            }
+        }
+        let stored = before.as_ref().map(|before| self.open_environment(before)).transpose()?.unwrap_or_default();
+        let variables = match &input.env {
+            Some(inputs) => check_variables(inputs, &stored)?,
+            None => stored,
+        };
+        let autobuild = Autobuild {
+            id,
+            repository: repository.id,
+            provider: provider.clone(),
+            source_id: source.id.clone(),
+            source_name: source.full_name.clone(),
+            default_branch: source.default_branch.clone(),
+            autotest,
+            environment_sealed: self.seal_environment(id, &variables),
+            updated_at: now,
+        };
+        repositories::upsert_autobuild(&mut tx, &autobuild).await?;
+        repositories::replace_rules(&mut tx, id, &rules).await?;
+        let mut hook = hooks::get_by_autobuild(&mut tx, id).await?;
+        if let Some(old) = hook.take_if(|hook| hook.provider != provider || hook.source_id != source.id) {
+            hooks::set_unwanted(&mut tx, old.id, now).await?;
+        }
+        if hook.is_none() {
+            self.want_hook(&mut tx, repository.account, &autobuild, now).await?;
+        }
+        tx.commit().await?;
+        self.settle_hook_of(id).await?;
+        self.wake.hooks.notify_one();
+        self.get_autobuild(&RepositoryRead::from(crate::RepositoryWrite::from(right.clone()))).await?.ok_or(Error::NotFound)
+    }
+
+    /// Tries at once what the loop would try later, so that the person sees the outcome.
+    async fn settle_hook_of(&self, autobuild: AutobuildId) -> Result<(), Error> {
+        let mut tx = self.read().await?;
+        let hook = hooks::get_by_autobuild(&mut tx, autobuild).await?;
+        drop(tx);
+        match hook {
+            Some(hook) => self.settle_hook(&hook).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stops building a repository automatically: rules go, and its webhook.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there are no settings.
+    pub async fn delete_autobuild(&self, right: &RepositoryAdmin) -> Result<(), Error> {
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        let autobuild = repositories::get_autobuild(&mut tx, right.repository().id).await?.ok_or(Error::NotFound)?;
+        let hook = hooks::get_by_autobuild(&mut tx, autobuild.id).await?;
+        if let Some(hook) = &hook {
+            hooks::set_unwanted(&mut tx, hook.id, now).await?;
+        }
+        repositories::delete_autobuild(&mut tx, autobuild.id).await?;
+        tx.commit().await?;
+        if let Some(hook) = hook {
+            let mut tx = self.read().await?;
+            let unwanted = hooks::get(&mut tx, hook.id).await?;
+            drop(tx);
+            if let Some(unwanted) = unwanted {
+                self.settle_hook(&unwanted).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What some rules would make of the source's refs as they stand now. `rules` may be unsaved; without any the stored ones are asked.
+    ///
+    /// # Errors
+    /// A refusal that names the field; the provider's trouble.
+    pub async fn preview_rules(&self, right: &RepositoryRead, provider: &str, source: &str, inputs: &[RuleInput]) -> Result<Vec<PreviewRef>, Error> {
+        let provider: ProviderId = provider.parse().map_err(|detail: String| Error::invalid("provider", "provider", detail))?;
+        let Some(forge) = self.forges.get(&provider) else {
+            return Err(Error::invalid("provider", "provider", format!("there is no provider `{provider}`")));
+        };
+        let rules = check_rules(inputs)?;
+        let (_, token) = self.usable_link(right.repository().account, &provider).await?;
+        let refs = forge.refs(&token, source.trim()).await.map_err(Error::forge(&provider))?;
+        Ok(preview(&rules, &refs))
+    }
+
+    pub(crate) async fn settings_for_start(&self, repository: slipway_model::RepositoryId) -> Result<(Autobuild, Vec<BuildRule>), Error> {
+        let mut tx = self.read().await?;
+        let Some(autobuild) = repositories::get_autobuild(&mut tx, repository).await? else {
+            let refusal = Refusal::new(RefusalKind::Conflict, "no_autobuild", "this repository has no source to build from");
+            return Err(refusal.hint("choose a source under Autobuild").into());
+        };
+        let rules = repositories::list_rules(&mut tx, autobuild.id).await?;
+        Ok((autobuild, rules))
+    }
+}
+
+fn preview(rules: &[BuildRule], refs: &[SourceRef]) -> Vec<PreviewRef> {
+    let mut found = Vec::new();
+    for (index, rule) in rules.iter().enumerate() {
+        for source in refs {
+            if let Some(matched) = rule.matches(&source.name) {
+                found.push(PreviewRef { source_ref: source.name.clone(), commit: source.commit.to_string(), rule: index, tags: matched.tags, collisions: Vec::new() });
+            }
+        }
+    }
+    let mut uses = std::collections::BTreeMap::new();
+    for tag in found.iter().flat_map(|entry| &entry.tags) {
+        *uses.entry(tag.clone()).or_insert(0_u32) += 1;
+    }
+    for entry in &mut found {
+        entry.collisions = entry.tags.iter().filter(|tag| uses.get(*tag).is_some_and(|n| *n > 1)).cloned().collect();
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(source: &str, tags: &str) -> RuleInput {
+        RuleInput { source_type: "branch".into(), source: source.into(), tags: tags.into(), ..RuleInput::default() }
+    }
+
+    #[test]
+    fn rules_are_refused_with_their_field() {
+        let field = |rules: &[RuleInput]| match check_rules(rules) {
+            Err(Error::Refused(refusal)) => refusal.field.unwrap_or_default(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(field(&[input("main", "latest"), input("/(/", "x")]), "rules[1].source");
+        assert_eq!(field(&[input("main", "a b")]), "rules[0].tags");
+        assert_eq!(field(&[RuleInput { dockerfile: Some("../x".into()), ..input("main", "x") }]), "rules[0].dockerfile");
+        assert_eq!(field(&[RuleInput { context: Some("a/../../b".into()), ..input("main", "x") }]), "rules[0].context");
+        assert_eq!(field(&[RuleInput { source_type: "pr".into(), ..input("main", "x") }]), "rules[0].source_type");
+        assert!(check_rules(&[input("main", "latest")]).is_ok());
+    }
+
+    #[test]
+    fn collisions_are_seen_across_refs_and_rules() {
+        let rules = check_rules(&[input("/.*/", "latest"), input("main", "main")]).unwrap();
+        let at = |name: &str| SourceRef { name: name.parse().unwrap(), commit: "a".repeat(40).parse().unwrap() };
+        let found = preview(&rules, &[at("refs/heads/main"), at("refs/heads/dev"), at("refs/tags/v1")]);
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[0].collisions.len(), 1);
+        assert!(found[2].collisions.is_empty());
+    }
+
+    #[test]
+    fn a_variable_without_value_keeps_the_stored_one() {
+        let stored = [EnvironmentVariable { name: "A".into(), value: "kept".into() }];
+        let given = |name: &str, value: Option<&str>| VariableInput { name: name.into(), value: value.map(str::to_owned) };
+        assert_eq!(check_variables(&[given("A", None)], &stored).unwrap()[0].value, "kept");
+        assert!(check_variables(&[given("B", None)], &stored).is_err());
+        assert!(check_variables(&[given("A", Some("x")), given("A", Some("y"))], &stored).is_err());
+        assert!(check_variables(&[given("DOCKER_TAG", Some("x"))], &stored).is_err());
+    }
+}

@@ -1,0 +1,298 @@
+//! Builds as people see and steer them: list, look, start, cancel, retry; and deliveries as people see them.
+
+use slipway_model::{AccountId, BuildId, BuildState, CommitId, DeliveryId, FailureCode, FailureReason, RefName, RepositoryPath, Step};
+use slipway_store::builds::{self, Build, Ending, NewBuild};
+use slipway_store::deliveries::{self, Delivery, NewRefEvent, Raw, Verdict};
+use slipway_store::progress::{self, LogChunk, PhaseTimes};
+use slipway_store::{ReadTx, builders, repositories};
+
+use crate::{App, Error, NamespaceOwner, Refusal, RefusalKind, RepositoryRead, RepositoryWrite};
+
+/// What to build by hand.
+#[derive(Debug, Clone)]
+pub struct StartBuild {
+    /// The ref; rules decide what comes out of it.
+    pub source_ref: RefName,
+    /// Another commit than the ref's head.
+    pub commit: Option<CommitId>,
+    /// Start without cache.
+    pub no_cache: bool,
+}
+
+/// A build with all that a page shows.
+#[derive(Debug, Clone)]
+pub struct BuildDetail {
+    /// The row.
+    pub build: Build,
+    /// `namespace/name`.
+    pub path: RepositoryPath,
+    /// Phases of the newest attempt.
+    pub phases: Vec<PhaseTimes>,
+    /// Steps of the newest attempt.
+    pub steps: Vec<Step>,
+    /// How many builds wait in front of it, while it waits.
+    pub position: Option<u64>,
+    /// What it waits for, in words, while it waits.
+    pub waits_for: Option<String>,
+    /// Name of the builder that holds or held it.
+    pub builder: Option<String>,
+    /// Name of the person who started it.
+    pub started_by: Option<String>,
+}
+
+/// A delivery with its verdicts.
+#[derive(Debug, Clone)]
+pub struct DeliveryDetail {
+    /// The row.
+    pub delivery: Delivery,
+    /// Verdicts in order; those of replays stand behind the first ones.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl App {
+    /// A page of a repository's builds, newest first.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn list_builds(&self, right: &RepositoryRead, state: Option<BuildState>, before: Option<BuildId>, limit: u32) -> Result<Vec<Build>, Error> {
+        let mut tx = self.read().await?;
+        Ok(builds::list(&mut tx, right.repository().id, state, before, limit).await?)
+    }
+
+    /// A page of a namespace's builds over all its repositories, newest first, with their repositories' paths.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn list_namespace_builds(&self, owner: &NamespaceOwner, before: Option<BuildId>, limit: u32) -> Result<Vec<(RepositoryPath, Build)>, Error> {
+        let mut tx = self.read().await?;
+        let mut found = Vec::new();
+        for build in builds::list_by_account(&mut tx, owner.account().id, before, limit).await? {
+            if let Some(repository) = repositories::get(&mut tx, build.repository).await? {
+                found.push((RepositoryPath { namespace: repository.namespace, name: repository.name }, build));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A build with steps and what it waits for. `which` is its id or its number in the repository.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn get_build(&self, right: &RepositoryRead, which: &str) -> Result<BuildDetail, Error> {
+        let repository = right.repository();
+        let mut tx = self.read().await?;
+        let found = match (which.parse::<BuildId>(), which.parse::<u64>()) {
+            (Ok(id), _) => builds::get(&mut tx, repository.id, id).await?,
+            (_, Ok(number)) => builds::get_by_number(&mut tx, repository.id, number).await?,
+            _ => None,
+        };
+        let build = found.ok_or(Error::NotFound)?;
+        let all = builders::list(&mut tx).await?;
+        let waiting = build.state == BuildState::Queued;
+        let started_by = match build.started_by {
+            Some(account) => slipway_store::accounts::get(&mut tx, account).await?.map(|account| account.name.to_string()),
+            None => None,
+        };
+        Ok(BuildDetail {
+            phases: progress::list_phases(&mut tx, build.id, build.attempt).await?,
+            steps: progress::list_steps(&mut tx, build.id, build.attempt).await?,
+            position: if waiting { Some(builds::queue_position(&mut tx, build.id).await?) } else { None },
+            waits_for: if waiting { Some(self.waits_for(&mut tx).await?) } else { None },
+            builder: build.builder.and_then(|id| all.iter().find(|builder| builder.id == id)).map(|builder| builder.name.clone()),
+            path: RepositoryPath { namespace: repository.namespace.clone(), name: repository.name.clone() },
+            started_by,
+            build,
+        })
+    }
+
+    /// What the queue as a whole waits for.
+    async fn waits_for(&self, tx: &mut ReadTx) -> Result<String, Error> {
+        let builders = self.list_builders_in(tx).await?;
+        let online: Vec<_> = builders.iter().filter(|builder| builder.online).collect();
+        if online.is_empty() {
+            return Ok("no builder is connected; an administrator sees why under Builder nodes".into());
+        }
+        if online.iter().all(|builder| builder.problem.is_some()) {
+            let builder = online[0];
+            return Ok(format!("{}: {}", builder.problem.as_deref().unwrap_or_default(), builder.hint.as_deref().unwrap_or_default()));
+        }
+        let (_, running) = builds::queue_length(tx).await?;
+        Ok(if running > 0 { format!("a free place: {running} builds are running") } else { "a builder to take it".into() })
+    }
+
+    /// Pieces of a build's log behind `after`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn build_log(&self, right: &RepositoryRead, build: BuildId, after: u64, limit: u32) -> Result<(BuildState, Vec<LogChunk>), Error> {
+        let mut tx = self.read().await?;
+        let state = builds::get(&mut tx, right.repository().id, build).await?.ok_or(Error::NotFound)?.state;
+        Ok((state, progress::list_log(&mut tx, build, after, limit).await?))
+    }
+
+    /// The last lines of each step of the newest attempt.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn build_log_tails(&self, right: &RepositoryRead, build: BuildId) -> Result<std::collections::BTreeMap<String, String>, Error> {
+        let mut tx = self.read().await?;
+        let build = builds::get(&mut tx, right.repository().id, build).await?.ok_or(Error::NotFound)?;
+        Ok(progress::tail_by_step(&mut tx, build.id, build.attempt, 50).await?)
+    }
+
+    /// Starts builds of a ref by hand: one per rule that matches, whether its autobuild is on or not.
+    ///
+    /// # Errors
+    /// A refusal when no rule matches, the ref is not at the provider, or the link cannot be used.
+    pub async fn start_builds(&self, right: &RepositoryWrite, start: &StartBuild, by: AccountId) -> Result<Vec<Build>, Error> {
+        let repository = right.repository();
+        let (autobuild, rules) = self.settings_for_start(repository.id).await?;
+        let matching: Vec<_> = rules.iter().filter_map(|rule| Some((rule, rule.matches(&start.source_ref)?))).collect();
+        if matching.is_empty() {
+            let refusal = Refusal::new(RefusalKind::Invalid, "no_rule", format!("no build rule matches `{}`", start.source_ref)).field("ref");
+            return Err(refusal.hint("add a rule for it under Autobuild").into());
+        }
+        let forge = self.forge(&autobuild.provider)?;
+        let (_, token) = self.usable_link(repository.account, &autobuild.provider).await?;
+        let commit = match &start.commit {
+            Some(commit) => commit.clone(),
+            None => forge.resolve(&token, &autobuild.source_name, &start.source_ref).await.map_err(Error::forge(&autobuild.provider))?.ok_or_else(|| {
+                Error::invalid("no_such_ref", "ref", format!("`{}` has no `{}`", autobuild.source_name, start.source_ref))
+            })?,
+        };
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        let event = NewRefEvent { autobuild: autobuild.id, name: &start.source_ref, before: None, after: Some(&commit), origin: "manual", delivery: None };
+        let (event, seq) = deliveries::insert_ref_event(&mut tx, &event, now).await?;
+        let mut ids = Vec::new();
+        for (rule, matched) in matching {
+            let new = NewBuild {
+                repository: repository.id,
+                autobuild: autobuild.id,
+                rule,
+                ref_event: event,
+                provider: &autobuild.provider,
+                source_id: &autobuild.source_id,
+                source_name: &autobuild.source_name,
+                source_ref: &start.source_ref,
+                ref_seq: seq,
+                commit: &commit,
+                commit_message: None,
+                commit_author: None,
+                tags: &matched.tags,
+                no_cache: start.no_cache || !rule.cache,
+                cause: "manual",
+                started_by: Some(by),
+                retry_of: None,
+            };
+            ids.extend(builds::insert(&mut tx, &new, now).await?.map(|(id, _)| id));
+        }
+        let mut made = Vec::new();
+        for id in ids {
+            made.extend(builds::get_any(&mut tx, id).await?);
+        }
+        tx.commit().await?;
+        self.wake.queue.notify_waiters();
+        made.iter().for_each(|build| self.build_changed(build.id));
+        Ok(made)
+    }
+
+    /// Makes a new build of the same rule, ref and commit. It keeps the place of the first one in the ref's history:
+    /// a retry of an old push does not move a tag that a newer push moved.
+    ///
+    /// # Errors
+    /// A refusal while the build has not ended.
+    pub async fn retry_build(&self, right: &RepositoryWrite, id: BuildId, by: AccountId) -> Result<Build, Error> {
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        let old = builds::get(&mut tx, right.repository().id, id).await?.ok_or(Error::NotFound)?;
+        if !old.state.is_final() {
+            return Err(Error::conflict("build_not_ended", format!("build #{} is {}; it can be retried when it has ended", old.number, old.state)));
+        }
+        if repositories::get_autobuild_by_id(&mut tx, old.autobuild).await?.is_none() {
+            return Err(Error::conflict("no_autobuild", "the settings that this build was made under are gone; start a new build"));
+        }
+        let event = NewRefEvent { autobuild: old.autobuild, name: &old.source_ref, before: None, after: Some(&old.commit), origin: "retry", delivery: None };
+        let (event, _) = deliveries::insert_ref_event(&mut tx, &event, now).await?;
+        let new = NewBuild {
+            repository: old.repository,
+            autobuild: old.autobuild,
+            rule: &old.rule,
+            ref_event: event,
+            provider: &old.provider,
+            source_id: &old.source_id,
+            source_name: &old.source_name,
+            source_ref: &old.source_ref,
+            ref_seq: old.ref_seq,
+            commit: &old.commit,
+            commit_message: old.commit_message.as_deref(),
+            commit_author: old.commit_author.as_deref(),
+            tags: &old.tags,
+            no_cache: old.no_cache,
+            cause: "retry",
+            started_by: Some(by),
+            retry_of: Some(old.id),
+        };
+        let (id, _) = builds::insert(&mut tx, &new, now).await?.ok_or(Error::Internal("a new ref event has no build yet"))?;
+        let build = builds::get_any(&mut tx, id).await?.ok_or(Error::NotFound)?;
+        tx.commit().await?;
+        self.wake.queue.notify_waiters();
+        self.build_changed(id);
+        Ok(build)
+    }
+
+    /// Ends a waiting build at once and asks a running one to end; its builder stops within 2 s.
+    ///
+    /// # Errors
+    /// A refusal when it has ended.
+    pub async fn cancel_build(&self, right: &RepositoryWrite, id: BuildId, by: &str) -> Result<Build, Error> {
+        let mut tx = self.write().await?;
+        let build = builds::get(&mut tx, right.repository().id, id).await?.ok_or(Error::NotFound)?;
+        if build.state.is_final() {
+            return Err(Error::conflict("build_ended", format!("build #{} has ended already: {}", build.number, build.state)));
+        }
+        if build.state == BuildState::Queued {
+            let reason = FailureReason::new(FailureCode::Cancelled, format!("cancelled by {by} while it waited"));
+            let ending = Ending { state: BuildState::Cancelled, reason: Some(&reason), note: None, digest: None };
+            builds::finish(&mut tx, id, &ending, self.clock.now()).await?;
+        } else {
+            builds::request_cancel(&mut tx, id).await?;
+        }
+        let build = builds::get_any(&mut tx, id).await?.ok_or(Error::NotFound)?;
+        tx.commit().await?;
+        self.build_changed(id);
+        Ok(build)
+    }
+
+    /// A page of a repository's deliveries with their verdicts, newest first.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn list_deliveries(&self, right: &RepositoryRead, before: Option<DeliveryId>, limit: u32) -> Result<Vec<DeliveryDetail>, Error> {
+        let repository = right.repository().id;
+        let mut tx = self.read().await?;
+        let page = deliveries::list(&mut tx, repository, before, limit).await?;
+        let mut details: Vec<_> = page.into_iter().map(|delivery| DeliveryDetail { delivery, verdicts: Vec::new() }).collect();
+        if let (Some(newest), Some(oldest)) = (details.first().map(|d| d.delivery.id), details.last().map(|d| d.delivery.id)) {
+            for (id, verdict) in deliveries::list_verdicts(&mut tx, repository, oldest, newest).await? {
+                if let Some(detail) = details.iter_mut().find(|detail| detail.delivery.id == id) {
+                    detail.verdicts.push(verdict);
+                }
+            }
+        }
+        Ok(details)
+    }
+
+    /// One delivery with verdicts, headers and body.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn get_delivery(&self, right: &RepositoryRead, id: DeliveryId) -> Result<(DeliveryDetail, Raw), Error> {
+        let repository = right.repository().id;
+        let mut tx = self.read().await?;
+        let delivery = deliveries::get(&mut tx, repository, id).await?.ok_or(Error::NotFound)?;
+        let raw = deliveries::get_raw(&mut tx, id).await?.ok_or(Error::NotFound)?;
+        let verdicts = deliveries::list_verdicts(&mut tx, repository, id, id).await?.into_iter().map(|(_, verdict)| verdict).collect();
+        Ok((DeliveryDetail { delivery, verdicts }, raw))
+    }
+}

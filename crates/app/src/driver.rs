@@ -1,0 +1,91 @@
+//! The only place that sleeps: level-triggered loops that read the database, act, and repeat. A wake-up makes them quick; the poll makes them right.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use slipway_store::{accounts, deliveries};
+
+use crate::{App, Error};
+
+const RECEIVE_POLL: Duration = Duration::from_secs(2);
+const HOOKS_POLL: Duration = Duration::from_secs(5);
+const LEASES_POLL: Duration = Duration::from_secs(1);
+const SWEEP_POLL: Duration = Duration::from_secs(300);
+const AFTER_ERROR: Duration = Duration::from_secs(2);
+
+async fn pause(stop: &CancellationToken, wake: Option<&Notify>, limit: Duration) {
+    let woken = async {
+        match wake {
+            Some(notify) => notify.notified().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = woken => {}
+        () = tokio::time::sleep(limit) => {}
+    }
+}
+
+impl App {
+    /// Runs every loop until `stop`. Each ends after the step that it is in.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        tokio::join!(self.receive_loop(&stop), self.hooks_loop(&stop), self.leases_loop(&stop), self.sweep_loop(&stop));
+    }
+
+    async fn receive_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.receive_once().await {
+                Ok(0) => pause(stop, Some(&self.wake.deliveries), RECEIVE_POLL).await,
+                Ok(_) => {}
+                Err(error) => self.complain("deliveries", &error, stop).await,
+            }
+        }
+    }
+
+    async fn hooks_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.settle_hooks_once().await {
+                Ok(_) => pause(stop, Some(&self.wake.hooks), HOOKS_POLL).await,
+                Err(error) => self.complain("webhooks", &error, stop).await,
+            }
+        }
+    }
+
+    async fn leases_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.expire_leases_once().await {
+                Ok(_) => pause(stop, None, LEASES_POLL).await,
+                Err(error) => self.complain("leases", &error, stop).await,
+            }
+        }
+    }
+
+    async fn sweep_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.sweep_once().await {
+                Ok(()) => pause(stop, None, SWEEP_POLL).await,
+                Err(error) => self.complain("sweep", &error, stop).await,
+            }
+        }
+    }
+
+    /// Removes what has ended: sessions, OAuth flows, old deliveries.
+    async fn sweep_once(&self) -> Result<(), Error> {
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        accounts::delete_expired(&mut tx, now).await?;
+        deliveries::delete_old(&mut tx, now.minus(self.config.delivery_retention), 1000).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn complain(&self, of: &str, error: &Error, stop: &CancellationToken) {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::error!(r#loop = of, %error, cause, "a background step failed; it is tried again");
+        metrics::counter!("slipway_loop_errors_total", "loop" => of.to_owned()).increment(1);
+        pause(stop, None, AFTER_ERROR).await;
+    }
+}

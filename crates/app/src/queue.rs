@@ -1,0 +1,390 @@
+//! The queue as builders see it: claim, heartbeat, report, finish, release; and the loop that ends dead leases.
+//!
+//! Every call of a builder is fenced: it demands builder, attempt and a lease that has not ended (`store::builds::hold`).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use slipway_forge::CloneAccess;
+use slipway_model::{
+    BuildId, BuildState, BuilderId, CommitId, EnvironmentVariable, FailureCode, FailureReason, LinkState, Phase, RepositoryPath, SecretToken, Step, Timestamp, TokenKind,
+};
+use slipway_store::builds::{self, Build, Ending};
+use slipway_store::builders::{self, Builder};
+use slipway_store::{ReadTx, WriteTx, links, progress, repositories};
+
+use crate::{App, Error};
+
+/// A builder is called silent when it neither claimed nor beat for so long.
+const BUILDER_SILENCE: Duration = Duration::from_secs(60);
+
+/// A builder whose token was checked.
+#[derive(Debug, Clone)]
+pub struct RegisteredBuilder {
+    /// Identity.
+    pub id: BuilderId,
+    /// For people.
+    pub name: String,
+}
+
+/// A build with all that its builder needs.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The row.
+    pub build: Build,
+    /// Where the image goes.
+    pub path: RepositoryPath,
+    /// The build's own credential for the registry.
+    pub registry_token: SecretToken,
+    /// How to fetch the source.
+    pub clone: CloneAccess,
+    /// Variables of the repository.
+    pub environment: Vec<EnvironmentVariable>,
+}
+
+/// The attempt no longer holds the lease: nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fenced {
+    /// Why, for the builder's log.
+    pub detail: String,
+}
+
+/// What a builder reports.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// A phase began.
+    PhaseStarted(Phase, Timestamp),
+    /// A phase ended.
+    PhaseFinished(Phase, Timestamp),
+    /// A step is new or changed.
+    Step(Step),
+    /// Output of a step or of the build as a whole.
+    Log(Option<String>, String, Timestamp),
+    /// What git says of the commit: id, first line, author.
+    Commit(CommitId, String, String),
+}
+
+/// How a build ended on the builder's side.
+#[derive(Debug, Clone)]
+pub enum BuilderOutcome {
+    /// Pushed by this digest.
+    Pushed(String),
+    /// Ended without an image, for good.
+    Failed(FailureReason),
+    /// Ended for a cause outside of the source: try again.
+    FailedForNow(FailureReason),
+    /// Stopped because we asked.
+    Cancelled,
+}
+
+/// A builder as administrators see it.
+#[derive(Debug, Clone)]
+pub struct BuilderView {
+    /// The row.
+    pub builder: Builder,
+    /// Whether it showed itself lately.
+    pub online: bool,
+    /// `Docker Engine 20.10.24`, when its engine answers.
+    pub engine: Option<String>,
+    /// What is wrong with its engine.
+    pub problem: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+    /// How many builds it holds.
+    pub running: u64,
+}
+
+/// The builder protocol's `EngineStatus` as it is stored.
+#[derive(Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum StoredEngine {
+    Ready { description: String },
+    Unavailable { problem: String, hint: String },
+}
+
+fn cut(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
+impl App {
+    /// Registers the builder inside of this process. The one of the process before is dead: its builds are due at once.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn register_builtin_builder(&self, name: &str) -> Result<SecretToken, Error> {
+        let now = self.clock.now();
+        let token = SecretToken::generate(TokenKind::Builder);
+        let mut tx = self.write().await?;
+        for dead in builders::list_builtin(&mut tx, name).await? {
+            builds::expire_leases_of(&mut tx, &dead, now).await?;
+        }
+        builders::replace_builtin(&mut tx, name, &token.hash(), now).await?;
+        tx.commit().await?;
+        Ok(token)
+    }
+
+    /// The builder of a token.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn builder_by_token(&self, token: &str) -> Result<Option<RegisteredBuilder>, Error> {
+        let Some(token) = SecretToken::presented(TokenKind::Builder, token) else { return Ok(None) };
+        let mut tx = self.read().await?;
+        let builder = builders::get_by_token(&mut tx, &token.hash()).await?;
+        Ok(builder.map(|builder| RegisteredBuilder { id: builder.id, name: builder.name }))
+    }
+
+    /// Notes what a builder says of itself. `engine` is the protocol's `EngineStatus` as JSON.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn builder_seen(&self, builder: &RegisteredBuilder, version: &str, parallel: u32, engine: &str) -> Result<(), Error> {
+        let mut tx = self.write().await?;
+        builders::set_seen(&mut tx, builder.id, &cut(version, 100), parallel, &cut(engine, 4000), self.clock.now()).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// All builders.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn list_builders(&self) -> Result<Vec<BuilderView>, Error> {
+        let mut tx = self.read().await?;
+        self.list_builders_in(&mut tx).await
+    }
+
+    pub(crate) async fn list_builders_in(&self, tx: &mut ReadTx) -> Result<Vec<BuilderView>, Error> {
+        let now = self.clock.now();
+        let mut views = Vec::new();
+        for builder in builders::list(tx).await? {
+            let (engine, problem, hint) = match serde_json::from_str(&builder.engine) {
+                Ok(StoredEngine::Ready { description }) => (Some(description), None, None),
+                Ok(StoredEngine::Unavailable { problem, hint }) => (None, Some(problem), Some(hint)),
+                Err(_) => (None, None, None),
+            };
+            let running = builds::count_held(tx, builder.id).await?;
+            views.push(BuilderView { online: now.since(builder.last_seen_at) < BUILDER_SILENCE, engine, problem, hint, running, builder });
+        }
+        Ok(views)
+    }
+
+    /// How many builds wait and how many run.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn queue_length(&self) -> Result<(u64, u64), Error> {
+        let mut tx = self.read().await?;
+        Ok(builds::queue_length(&mut tx).await?)
+    }
+
+    /// Waits until something may be in the queue, or `limit` has passed.
+    pub async fn wait_for_work(&self, limit: Duration) {
+        // Waking is a hint: whether there is work only the next claim knows.
+        tokio::time::timeout(limit, self.wake.queue.notified()).await.ok();
+    }
+
+    /// Hands the oldest waiting build to a builder. A build that cannot be started (its link is gone) ends at once with its reason, and the next one is looked at.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn claim(&self, builder: &RegisteredBuilder) -> Result<Option<Claimed>, Error> {
+        loop {
+            let now = self.clock.now();
+            let token = SecretToken::generate(TokenKind::Build);
+            let mut tx = self.write().await?;
+            let Some(build) = builds::claim(&mut tx, builder.id, &token.hash(), now, now.plus(self.config.lease)).await? else { return Ok(None) };
+            let id = build.id;
+            match self.prepare(&mut tx, build, token).await? {
+                Ok(claimed) => {
+                    tx.commit().await?;
+                    self.build_changed(id);
+                    return Ok(Some(claimed));
+                }
+                Err(reason) => {
+                    let ending = Ending { state: BuildState::Failed, reason: Some(&reason), note: None, digest: None };
+                    builds::finish(&mut tx, id, &ending, now).await?;
+                    tx.commit().await?;
+                    self.build_changed(id);
+                }
+            }
+        }
+    }
+
+    async fn prepare(&self, tx: &mut WriteTx, build: Build, registry_token: SecretToken) -> Result<Result<Claimed, FailureReason>, Error> {
+        let unavailable = |text: String| Ok(Err(FailureReason::new(FailureCode::LinkUnavailable, text)));
+        let Some(repository) = repositories::get(tx, build.repository).await? else { return unavailable("the repository is gone".into()) };
+        let Some(forge) = self.forges.get(&build.provider) else { return unavailable(format!("the provider `{}` is not configured any more", build.provider)) };
+        let Some(link) = links::get(tx, repository.account, &build.provider).await? else {
+            return unavailable(format!("the provider `{}` is not linked; link it under Source providers and retry", build.provider));
+        };
+        if link.state == LinkState::Disabled {
+            return unavailable(format!("the link to `{}` is disabled; enable it under Source providers and retry", build.provider));
+        }
+        let environment = match repositories::get_autobuild_by_id(tx, build.autobuild).await? {
+            Some(autobuild) => self.open_environment(&autobuild)?,
+            None => return unavailable("the autobuild settings that this build was made under are gone".into()),
+        };
+        let clone = forge.clone_access(&build.source_name, Some(&self.link_token(&link)?));
+        let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
+        Ok(Ok(Claimed { build, path, registry_token, clone, environment }))
+    }
+
+    async fn held(&self, tx: &mut WriteTx, builder: &RegisteredBuilder, build: BuildId, attempt: u32) -> Result<Result<Build, Fenced>, Error> {
+        if let Some(held) = builds::hold(tx, build, builder.id, attempt, self.clock.now()).await? {
+            return Ok(Ok(held));
+        }
+        metrics::counter!("slipway_fenced_total").increment(1);
+        let detail = match builds::get_any(tx, build).await? {
+            None => "there is no such build".to_owned(),
+            Some(build) if build.state.is_final() => format!("the build has ended: {}", build.state),
+            Some(build) if build.attempt != attempt => format!("attempt {} took over from attempt {attempt}", build.attempt),
+            Some(_) => "lease lost".to_owned(),
+        };
+        Ok(Err(Fenced { detail }))
+    }
+
+    /// The builder is alive: extends the lease, says whether to cancel.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn heartbeat(&self, builder: &RegisteredBuilder, build: BuildId, attempt: u32) -> Result<Result<bool, Fenced>, Error> {
+        let mut tx = self.write().await?;
+        let held = match self.held(&mut tx, builder, build, attempt).await? {
+            Ok(held) => held,
+            Err(fenced) => return Ok(Err(fenced)),
+        };
+        let until = self.clock.now().plus(self.config.lease);
+        // Beats come every second; a row is rewritten when a third of the lease is gone.
+        if held.lease_until.is_none_or(|old| until.since(old) > self.config.lease / 3) {
+            builds::extend_lease(&mut tx, build, until).await?;
+            tx.commit().await?;
+        }
+        Ok(Ok(held.cancel_requested))
+    }
+
+    /// Keeps a numbered batch once; gives the highest kept number.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn report(&self, builder: &RegisteredBuilder, build: BuildId, attempt: u32, sequence: u64, events: &[Progress]) -> Result<Result<u64, Fenced>, Error> {
+        let mut tx = self.write().await?;
+        let held = match self.held(&mut tx, builder, build, attempt).await? {
+            Ok(held) => held,
+            Err(fenced) => return Ok(Err(fenced)),
+        };
+        if sequence <= held.last_sequence {
+            return Ok(Ok(held.last_sequence));
+        }
+        let mut chunks: Vec<(Option<&str>, &str, Timestamp)> = Vec::new();
+        let mut bytes = 0;
+        for event in events {
+            match event {
+                Progress::PhaseStarted(phase, at) => progress::start_phase(&mut tx, build, attempt, *phase, *at).await?,
+                Progress::PhaseFinished(phase, at) => progress::finish_phase(&mut tx, build, attempt, *phase, *at).await?,
+                Progress::Step(step) => progress::upsert_step(&mut tx, build, attempt, &bounded(step)).await?,
+                Progress::Commit(commit, message, author) => builds::set_commit(&mut tx, build, commit, &cut(message, 500), &cut(author, 200)).await?,
+                Progress::Log(step, text, at) => {
+                    let before = held.log_bytes + bytes;
+                    bytes += u64::try_from(text.len()).unwrap_or(u64::MAX);
+                    if before < self.config.log_limit_bytes {
+                        chunks.push((step.as_deref(), text, *at));
+                    }
+                }
+            }
+        }
+        progress::append_log(&mut tx, build, attempt, &chunks).await?;
+        builds::set_last_sequence(&mut tx, build, sequence, bytes).await?;
+        if held.log_bytes < self.config.log_limit_bytes && held.log_bytes + bytes >= self.config.log_limit_bytes {
+            let text = format!("\n[log cut: more than {} bytes]\n", self.config.log_limit_bytes);
+            progress::append_log(&mut tx, build, attempt, &[(None, &text, self.clock.now())]).await?;
+        }
+        tx.commit().await?;
+        self.build_changed(build);
+        Ok(Ok(sequence))
+    }
+
+    /// The build ended on the builder's side: decides the final state and moves the tags, in one transaction. Asking again gives the same answer.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn finish(&self, builder: &RegisteredBuilder, build: BuildId, attempt: u32, outcome: &BuilderOutcome) -> Result<Result<BuildState, Fenced>, Error> {
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        let held = match self.held(&mut tx, builder, build, attempt).await? {
+            Ok(held) => held,
+            Err(fenced) => {
+                // The answer to the first call may have been lost: the same attempt of the same builder is told what it already did.
+                let ended = builds::get_any(&mut tx, build).await?.filter(|ended| ended.attempt == attempt && ended.builder == Some(builder.id) && ended.state.is_final());
+                return Ok(ended.map(|ended| ended.state).ok_or(fenced));
+            }
+        };
+        let state = match outcome {
+            BuilderOutcome::Pushed(digest) => self.promote(&mut tx, &held, digest, now).await?,
+            BuilderOutcome::Failed(reason) => self.end(&mut tx, build, BuildState::Failed, reason, now).await?,
+            BuilderOutcome::FailedForNow(reason) if attempt >= self.config.attempts => self.end(&mut tx, build, BuildState::Failed, reason, now).await?,
+            BuilderOutcome::FailedForNow(reason) => {
+                let note = format!("attempt {attempt} ended: {}; trying again", reason.text);
+                builds::requeue(&mut tx, build, &note, now.plus(Duration::from_secs(5 * u64::from(attempt)))).await?;
+                BuildState::Queued
+            }
+            BuilderOutcome::Cancelled => self.end(&mut tx, build, BuildState::Cancelled, &FailureReason::new(FailureCode::Cancelled, "cancelled while it ran"), now).await?,
+        };
+        tx.commit().await?;
+        metrics::counter!("slipway_builds_finished_total", "state" => state.as_str()).increment(1);
+        self.build_changed(build);
+        self.wake.queue.notify_waiters();
+        Ok(Ok(state))
+    }
+
+    async fn end(&self, tx: &mut WriteTx, build: BuildId, state: BuildState, reason: &FailureReason, now: Timestamp) -> Result<BuildState, Error> {
+        builds::finish(tx, build, &Ending { state, reason: Some(reason), note: None, digest: None }, now).await?;
+        Ok(state)
+    }
+
+    /// The builder gives a build back, because it shuts down.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn release(&self, builder: &RegisteredBuilder, build: BuildId, attempt: u32, note: &str) -> Result<Result<(), Fenced>, Error> {
+        let mut tx = self.write().await?;
+        if let Err(fenced) = self.held(&mut tx, builder, build, attempt).await? {
+            return Ok(Err(fenced));
+        }
+        builds::requeue(&mut tx, build, &cut(note, 500), self.clock.now()).await?;
+        tx.commit().await?;
+        self.build_changed(build);
+        self.wake.queue.notify_waiters();
+        Ok(Ok(()))
+    }
+
+    /// Gives builds of silent builders to others, or ends them when they were tried often enough; gives how many.
+    pub(crate) async fn expire_leases_once(&self) -> Result<usize, Error> {
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        let expired = builds::list_expired(&mut tx, now, 100).await?;
+        for build in &expired {
+            if build.cancel_requested {
+                self.end(&mut tx, build.id, BuildState::Cancelled, &FailureReason::new(FailureCode::Cancelled, "cancelled; its builder did not answer any more"), now).await?;
+            } else if build.attempt >= self.config.attempts {
+                let text = format!("lease lost: the builder went silent in attempt {} of {}", build.attempt, self.config.attempts);
+                self.end(&mut tx, build.id, BuildState::Failed, &FailureReason::new(FailureCode::LeaseLost, text), now).await?;
+            } else {
+                let note = format!("attempt {} lost its lease: the builder went silent; trying again", build.attempt);
+                builds::requeue(&mut tx, build.id, &note, now).await?;
+            }
+        }
+        tx.commit().await?;
+        for build in &expired {
+            self.build_changed(build.id);
+        }
+        if !expired.is_empty() {
+            self.wake.queue.notify_waiters();
+        }
+        Ok(expired.len())
+    }
+}
+
+fn bounded(step: &Step) -> Step {
+    let clean = |text: &str, limit| cut(text, limit).replace('\0', "\u{fffd}");
+    Step { id: clean(&step.id, 128), name: clean(&step.name, 1000), error: step.error.as_deref().map(|error| clean(error, 2000)), ..step.clone() }
+}
