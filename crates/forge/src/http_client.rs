@@ -59,7 +59,8 @@ impl Reply {
     pub(crate) fn next_page(&self) -> Result<Option<Url>, ForgeError> {
         for value in self.headers.get_all(LINK) {
             let Some(address) = value.to_str().ok().and_then(next_link) else { continue };
-            let next = self.url.join(address).map_err(|error| self.unexpected(format!("the address of the next page is invalid: {error}")))?;
+            let next =
+                self.url.join(address).map_err(|error| self.unexpected(format!("the address of the next page is invalid: {error}")))?;
             if next.origin() != self.url.origin() {
                 return Err(self.unexpected("the next page is said to be at another origin".to_owned()));
             }
@@ -102,14 +103,18 @@ impl HttpClient {
 
     /// Sends the request and reads the whole answer, following redirects within the origin.
     pub(crate) async fn send(&self, mut request: Outgoing) -> Result<Reply, ForgeError> {
-        for _ in 0..=MAX_REDIRECTS {
+        let mut redirects = 0;
+        loop {
             let reply = self.send_once(&request).await?;
             match redirect_target(&request, &reply)? {
-                Some(target) => request.url = target,
                 None => return Ok(reply),
+                Some(_) if redirects == MAX_REDIRECTS => {
+                    return Err(reply.unexpected(format!("more than {MAX_REDIRECTS} redirects in a row")));
+                }
+                Some(target) => request.url = target,
             }
+            redirects += 1;
         }
-        Err(ForgeError::Unexpected { status: 310, detail: format!("more than {MAX_REDIRECTS} redirects in a row") })
     }
 
     async fn send_once(&self, request: &Outgoing) -> Result<Reply, ForgeError> {
@@ -122,7 +127,10 @@ impl HttpClient {
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| ForgeError::Unreachable { detail: describe(&error) })? {
             if body.len() + chunk.len() > MAX_BODY {
-                return Err(ForgeError::Unexpected { status: status.as_u16(), detail: format!("the answer is longer than {MAX_BODY} bytes") });
+                return Err(ForgeError::Unexpected {
+                    status: status.as_u16(),
+                    detail: format!("the answer is longer than {MAX_BODY} bytes"),
+                });
             }
             body.extend_from_slice(&chunk);
         }
@@ -192,7 +200,8 @@ fn next_link(header: &str) -> Option<&str> {
         let (target, tail) = after.split_once('>')?;
         let parameters = tail.split('<').next().unwrap_or_default();
         let is_next = parameters.split([';', ',']).filter_map(|parameter| parameter.trim().split_once('=')).any(|(name, value)| {
-            name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').split(' ').any(|word| word.eq_ignore_ascii_case("next"))
+            name.trim().eq_ignore_ascii_case("rel")
+                && value.trim().trim_matches('"').split(' ').any(|word| word.eq_ignore_ascii_case("next"))
         });
         if is_next {
             return Some(target);

@@ -20,8 +20,8 @@ use slipway_model::ProviderKind;
 pub use error::ForgeError;
 pub use forge::Forge;
 pub use types::{
-    AuthorizeRequest, CloneAccess, Grant, HookSpec, NamespaceKind, Page, Person, Provider, RemoteHook, Removal, SourceNamespace,
-    SourceRef, SourceRepository,
+    AuthorizeRequest, CloneAccess, Grant, HookSpec, NamespaceKind, Page, Person, Provider, RemoteHook, Removal, SourceNamespace, SourceRef,
+    SourceRepository,
 };
 pub use webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
 

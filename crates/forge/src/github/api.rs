@@ -113,7 +113,8 @@ impl GitHub {
         if organizations.truncated {
             tracing::warn!(provider = %self.provider.id, "a person has more organizations than are listed");
         }
-        let namespace = |kind| move |account: Account| SourceNamespace { id: account.id.to_string(), name: text::line(&account.login, 100), kind };
+        let namespace =
+            |kind| move |account: Account| SourceNamespace { id: account.id.to_string(), name: text::line(&account.login, 100), kind };
         let mut namespaces = vec![namespace(NamespaceKind::User)(user)];
         namespaces.extend(organizations.items.into_iter().map(namespace(NamespaceKind::Organization)));
         Ok(namespaces)
@@ -140,9 +141,13 @@ impl GitHub {
         for _ in 0..MAX_PAGES {
             let reply = self.get(token, self.repositories_address(namespace, position)).await?;
             let page: Vec<Repository> = reply.json()?;
-            let found: Vec<SourceRepository> = page.into_iter()
-                .map(|repository| self.source_repository_of(&reply, repository)).collect::<Result<Vec<_>, _>>()?
-                .into_iter().filter(|repository| matches_search(repository, namespace, &query)).collect();
+            let found: Vec<SourceRepository> = page
+                .into_iter()
+                .map(|repository| self.source_repository_of(&reply, repository))
+                .collect::<Result<Vec<_>, _>>()?
+                .into_iter()
+                .filter(|repository| matches_search(repository, namespace, &query))
+                .collect();
             let more = reply.next_page()?.is_some();
             position.page += 1;
             if !found.is_empty() || !more {
@@ -166,8 +171,11 @@ impl GitHub {
             NamespaceKind::User => ("affiliation", "owner"),
             NamespaceKind::Organization => ("type", "all"),
         };
-        url.query_pairs_mut().append_pair(filter.0, filter.1).append_pair("sort", "full_name")
-            .append_pair("per_page", "100").append_pair("page", &position.page.to_string());
+        url.query_pairs_mut()
+            .append_pair(filter.0, filter.1)
+            .append_pair("sort", "full_name")
+            .append_pair("per_page", "100")
+            .append_pair("page", &position.page.to_string());
         url
     }
 
@@ -208,7 +216,12 @@ impl GitHub {
         Ok(refs)
     }
 
-    pub(super) async fn resolve_ref(&self, token: &SecretString, full_name: FullName<'_>, name: &RefName) -> Result<Option<CommitId>, ForgeError> {
+    pub(super) async fn resolve_ref(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        name: &RefName,
+    ) -> Result<Option<CommitId>, ForgeError> {
         let repository = ["repos", full_name.owner, full_name.name];
         let kind = match name.kind() {
             RefKind::Branch => "heads",
@@ -242,7 +255,9 @@ impl GitHub {
 }
 
 fn matches_search(repository: &SourceRepository, namespace: &str, query: &str) -> bool {
-    repository.full_name.split_once('/')
+    repository
+        .full_name
+        .split_once('/')
         .is_some_and(|(owner, name)| owner.eq_ignore_ascii_case(namespace) && name.to_lowercase().contains(query))
 }
 

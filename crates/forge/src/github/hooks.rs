@@ -49,7 +49,12 @@ impl GitHub {
         Ok(listing.items.into_iter().map(RemoteHook::from).collect())
     }
 
-    pub(super) async fn ensure_hook(&self, token: &SecretString, full_name: FullName<'_>, hook: &HookSpec<'_>) -> Result<RemoteHook, ForgeError> {
+    pub(super) async fn ensure_hook(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        hook: &HookSpec<'_>,
+    ) -> Result<RemoteHook, ForgeError> {
         if let Some(adopted) = self.adopt_hook(token, full_name, hook).await? {
             return Ok(adopted);
         }
@@ -64,7 +69,12 @@ impl GitHub {
     }
 
     /// Sets an existing hook with our address to what we want; `None` when there is none.
-    async fn adopt_hook(&self, token: &SecretString, full_name: FullName<'_>, hook: &HookSpec<'_>) -> Result<Option<RemoteHook>, ForgeError> {
+    async fn adopt_hook(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        hook: &HookSpec<'_>,
+    ) -> Result<Option<RemoteHook>, ForgeError> {
         let hooks = self.list_hooks(token, full_name).await?;
         let Some(found) = hooks.into_iter().find(|found| Url::parse(&found.url).is_ok_and(|url| url == *hook.url)) else { return Ok(None) };
         match self.call(token, Method::PATCH, self.hooks_address(full_name, Some(&found.id)), Some(&settings(hook))).await {

@@ -1,13 +1,13 @@
 //! GitHub: github.com and GitHub Enterprise Server, by an OAuth app.
 //!
-//! Invariant: a repository's full name goes into a path only after [`FullName::parse`]; ids only after a check for digits.
+//! Invariant: a repository's full name goes into a path only after `FullName::parse`; ids only after a check for digits.
 //! One file per concern: `oauth` grants, `api` reads, `hooks` manages webhooks, `webhook` verifies and reads deliveries.
 
 mod api;
 mod hooks;
 mod oauth;
-mod wire;
 mod webhook;
+mod wire;
 
 use async_trait::async_trait;
 use http::HeaderMap;

@@ -102,6 +102,7 @@ fn published_signatures_hold_and_sha1_is_refused() {
             "sha256" => {
                 sent.insert("x-hub-signature-256", format!("sha256={digest}").parse().unwrap());
                 let verified = verify(&sent, &body, &secrets(&["another", text("secret")])).unwrap();
+                assert_eq!(verify(&sent, &body, &secrets(&[text("secret"), "another"])), Ok(verified.clone()));
                 assert_eq!((verified.event.as_str(), verified.delivery_id.as_str()), ("push", "d-1"));
                 let longer = [&body[..], b" "].concat();
                 assert_eq!(verify(&sent, &longer, &secrets(&[text("secret")])), Err(Refusal::BadSignature));
@@ -127,7 +128,16 @@ fn only_a_whole_signature_of_a_real_secret_verifies() {
         verify(&sent, b"Hello, World!", &secrets(secrets_text))
     };
     assert!(check(&format!("sha256={digest}"), &[secret]).is_ok());
-    for bad in ["", "sha256=", "sha256", digest, &format!("sha1={digest}"), &format!("sha256={}", &digest[2..]), &format!("sha256={digest}00"), "sha256=zz"] {
+    for bad in [
+        "",
+        "sha256=",
+        "sha256",
+        digest,
+        &format!("sha1={digest}"),
+        &format!("sha256={}", &digest[2..]),
+        &format!("sha256={digest}00"),
+        "sha256=zz",
+    ] {
         assert_eq!(check(bad, &[secret]), Err(Refusal::BadSignature), "{bad}");
     }
     assert_eq!(check(&format!("sha256={digest}"), &[]), Err(Refusal::BadSignature));
@@ -171,7 +181,9 @@ fn a_form_is_read_like_json() {
 fn an_annotated_tag_gives_its_commit() {
     let tag_object = "a".repeat(40);
     let head = push_with(&[])["head_commit"]["id"].as_str().unwrap().to_owned();
-    let change = only_change(read_json("push", &push_with(&[("ref", json!("refs/tags/v1")), ("before", json!(ZERO)), ("after", json!(tag_object))])).unwrap());
+    let change = only_change(
+        read_json("push", &push_with(&[("ref", json!("refs/tags/v1")), ("before", json!(ZERO)), ("after", json!(tag_object))])).unwrap(),
+    );
     assert_eq!(change.after.unwrap().as_str(), head);
     let branch = push_with(&[("after", json!(tag_object))]);
     assert!(read_json("push", &branch).unwrap_err().reason.contains("head_commit"));
@@ -180,9 +192,18 @@ fn an_annotated_tag_gives_its_commit() {
 #[test]
 fn refs_with_sha256_ids_and_odd_names_are_read() {
     let id = "b".repeat(64);
-    let change = only_change(read_json("push", &push_with(&[
-        ("ref", json!("refs/heads/ü/a#b%2F--x")), ("before", json!("0".repeat(64))), ("after", json!(id)), ("head_commit", Value::Null),
-    ])).unwrap());
+    let change = only_change(
+        read_json(
+            "push",
+            &push_with(&[
+                ("ref", json!("refs/heads/ü/a#b%2F--x")),
+                ("before", json!("0".repeat(64))),
+                ("after", json!(id)),
+                ("head_commit", Value::Null),
+            ]),
+        )
+        .unwrap(),
+    );
     assert_eq!(change.name.short(), "ü/a#b%2F--x");
     assert_eq!((change.before, change.after.unwrap().as_str()), (None, id.as_str()));
 }
@@ -248,7 +269,10 @@ fn words_for_display_are_cut_and_cleaned() {
 
 #[test]
 fn other_events_come_with_words() {
-    assert_eq!(read_json("pull_request", &json!({ "action": "opened" })), Ok(Payload::Other { what: "event `pull_request` with action `opened`".into() }));
+    assert_eq!(
+        read_json("pull_request", &json!({ "action": "opened" })),
+        Ok(Payload::Other { what: "event `pull_request` with action `opened`".into() })
+    );
     assert_eq!(read_json("public", &json!({})), Ok(Payload::Other { what: "event `public`".into() }));
     assert!(matches!(read_json("create", &json!({ "ref": "v1" })), Ok(Payload::Other { what }) if what.contains("push")));
     assert!(read_json("issues", &json!({ "action": 1 })).is_err());
@@ -256,18 +280,36 @@ fn other_events_come_with_words() {
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), any::<f64>().prop_map(Value::from),
-        any::<String>().prop_map(Value::from), Just(json!(ZERO)), Just(json!(SHA)), "refs/(heads|tags)/\\PC{0,20}".prop_map(Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        Just(json!(ZERO)),
+        Just(json!(SHA)),
+        "refs/(heads|tags)/\\PC{0,20}".prop_map(Value::from),
     ];
     let field = prop_oneof![
-        Just("ref"), Just("before"), Just("after"), Just("deleted"), Just("head_commit"), Just("repository"), Just("id"), Just("pusher"),
-        Just("name"), Just("author"), Just("message"), Just("action"),
+        Just("ref"),
+        Just("before"),
+        Just("after"),
+        Just("deleted"),
+        Just("head_commit"),
+        Just("repository"),
+        Just("id"),
+        Just("pusher"),
+        Just("name"),
+        Just("author"),
+        Just("message"),
+        Just("action"),
     ];
-    leaf.prop_recursive(3, 24, 6, move |inner| prop_oneof![
-        prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-        prop::collection::hash_map(field.clone().prop_map(str::to_owned), inner, 0..8)
-            .prop_map(|fields| Value::Object(fields.into_iter().collect())),
-    ])
+    leaf.prop_recursive(3, 24, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map(field.clone().prop_map(str::to_owned), inner, 0..8)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
 }
 
 proptest! {

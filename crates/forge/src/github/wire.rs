@@ -38,7 +38,13 @@ impl GitHub {
     }
 
     /// Sends a request with the person's token; any status but 2xx is an error.
-    pub(super) async fn call(&self, token: &SecretString, method: Method, url: Url, body: Option<&serde_json::Value>) -> Result<Reply, ForgeError> {
+    pub(super) async fn call(
+        &self,
+        token: &SecretString,
+        method: Method,
+        url: Url,
+        body: Option<&serde_json::Value>,
+    ) -> Result<Reply, ForgeError> {
         let mut request = Outgoing::new(method, url, api_headers(bearer(token)?));
         if let Some(body) = body {
             request = request.with_body("application/json", body.to_string());
@@ -48,8 +54,15 @@ impl GitHub {
     }
 
     /// Sends a request with our application's own credentials.
-    pub(super) async fn call_as_application(&self, method: Method, url: Url, body: &serde_json::Value, sent: &SecretString) -> Result<Reply, ForgeError> {
-        let request = Outgoing::new(method, url, api_headers(self.application_credentials()?)).with_body("application/json", body.to_string());
+    pub(super) async fn call_as_application(
+        &self,
+        method: Method,
+        url: Url,
+        body: &serde_json::Value,
+        sent: &SecretString,
+    ) -> Result<Reply, ForgeError> {
+        let request =
+            Outgoing::new(method, url, api_headers(self.application_credentials()?)).with_body("application/json", body.to_string());
         let reply = self.http.send(request).await?;
         check(reply, &[sent.expose_secret(), self.provider.client_secret.expose_secret()])
     }

@@ -31,7 +31,11 @@ fn hook(id: u64, url: &str) -> Value {
 
 #[tokio::test]
 async fn a_person_is_its_number_and_every_call_has_the_right_headers() {
-    let github = Fake::start(|_, _| answer(200, fixture("openapi-examples/get.user.200.response-with-public-and-private-profile-information.json")).with("x-oauth-scopes", "read:org, repo")).await;
+    let github = Fake::start(|_, _| {
+        answer(200, fixture("openapi-examples/get.user.200.response-with-public-and-private-profile-information.json"))
+            .with("x-oauth-scopes", "read:org, repo")
+    })
+    .await;
     let person = github.client().person(&token()).await.unwrap();
     assert_eq!((person.id.as_str(), person.login.as_str(), person.name.as_deref()), ("1", "octocat", Some("monalisa octocat")));
     assert_eq!(person.scopes, ["read:org", "repo"]);
@@ -50,13 +54,19 @@ async fn namespaces_are_the_person_and_every_page_of_organizations() {
     let github = Fake::start(|request, own| match request.path.as_str() {
         "/api/v3/user" => answer(200, fixture("api/goscm__user.json")),
         "/api/v3/user/orgs" if request.query.contains_key("page") => answer(200, json!([{ "id": 9, "login": "second" }])),
-        "/api/v3/user/orgs" => answer(200, fixture("openapi-examples/get.user.orgs.200.default.json"))
-            .with("link", format!("<{own}api/v3/user/orgs?per_page=100&page=2>; rel=\"next\", <{own}api/v3/user/orgs?page=2>; rel=\"last\"")),
+        "/api/v3/user/orgs" => answer(200, fixture("openapi-examples/get.user.orgs.200.default.json")).with(
+            "link",
+            format!("<{own}api/v3/user/orgs?per_page=100&page=2>; rel=\"next\", <{own}api/v3/user/orgs?page=2>; rel=\"last\""),
+        ),
         _ => not_found(),
-    }).await;
+    })
+    .await;
     let namespaces = github.client().source_namespaces(&token()).await.unwrap();
     let seen: Vec<_> = namespaces.iter().map(|namespace| (namespace.id.as_str(), namespace.name.as_str(), namespace.kind)).collect();
-    assert_eq!(seen, [("1", "octocat", NamespaceKind::User), ("1", "github", NamespaceKind::Organization), ("9", "second", NamespaceKind::Organization)]);
+    assert_eq!(
+        seen,
+        [("1", "octocat", NamespaceKind::User), ("1", "github", NamespaceKind::Organization), ("9", "second", NamespaceKind::Organization)]
+    );
     assert_eq!(github.requests().len(), 3);
 }
 
@@ -71,7 +81,8 @@ async fn a_next_page_or_redirect_elsewhere_never_gets_the_token() {
         "/api/v3/repos/o/moved/hooks" => answer(307, json!({})).with("location", "//127.0.0.2/api/v3/repositories/1/hooks"),
         "/login/oauth/access_token" => answer(307, json!({})).with("location", format!("{elsewhere}login/oauth/access_token")),
         _ => not_found(),
-    }).await;
+    })
+    .await;
     let client = github.client();
     let redirect: Url = "https://slipway.example/cb".parse().unwrap();
     let results = [
@@ -90,7 +101,9 @@ async fn a_next_page_or_redirect_elsewhere_never_gets_the_token() {
 #[tokio::test]
 async fn renames_are_followed_with_method_and_body() {
     let github = Fake::start(|request, own| match (request.method.as_str(), request.path.as_str()) {
-        ("GET", "/api/v3/repos/o/old") => answer(301, json!({ "message": "Moved Permanently" })).with("location", format!("{own}api/v3/repositories/1296269")),
+        ("GET", "/api/v3/repos/o/old") => {
+            answer(301, json!({ "message": "Moved Permanently" })).with("location", format!("{own}api/v3/repositories/1296269"))
+        }
         ("GET", "/api/v3/repositories/1296269") => answer(200, repository(1_296_269, "o/new")),
         ("GET", "/api/v3/repos/o/old/hooks") => answer(301, json!({})).with("location", "/api/v3/repositories/1296269/hooks"),
         ("GET", "/api/v3/repositories/1296269/hooks") => answer(200, json!([])),
@@ -98,7 +111,8 @@ async fn renames_are_followed_with_method_and_body() {
         ("POST", "/api/v3/repositories/1296269/hooks") => answer(201, hook(12, "https://slipway.example/hooks/github/1")),
         ("GET", path) if path.starts_with("/api/v3/repos/o/loop") => answer(302, json!({})).with("location", "/api/v3/repos/o/loop"),
         _ => not_found(),
-    }).await;
+    })
+    .await;
     let client = github.client();
     let found = client.source_repository(&token(), "o/old").await.unwrap().unwrap();
     assert_eq!((found.id.as_str(), found.full_name.as_str()), ("1296269", "o/new"));
@@ -126,12 +140,24 @@ async fn each_refusal_becomes_the_decision_that_it_asks_for() {
     let cases: Vec<(Answer, ForgeError)> = vec![
         (answer(403, fixture("oauth/error-403-oauth-app-restrictions.json")), restricted("unit-mesh")),
         (answer(403, fixture("oauth/error-403-oauth-app-restrictions.json")).with("x-ratelimit-remaining", "0"), restricted("unit-mesh")),
-        (answer(403, message(saml)).with("x-github-sso", "required; url=https://github.com/orgs/acme/sso?authorization_request=x"), restricted("acme")),
+        (
+            answer(403, message(saml)).with("x-github-sso", "required; url=https://github.com/orgs/acme/sso?authorization_request=x"),
+            restricted("acme"),
+        ),
         (answer(403, message(saml)), ForgeError::Restricted { organization: None }),
         (answer(403, message(allow_list)), restricted("acme")),
-        (answer(403, fixture("oauth/error-403-blocked-tos.json")), ForgeError::Forbidden { detail: "Repository access blocked (reason `tos`)".into() }),
-        (answer(451, fixture("oauth/error-451-blocked.json")), ForgeError::Forbidden { detail: "Repository access blocked (reason `dmca`)".into() }),
-        (answer(403, message("Sorry. Your account was suspended.")), ForgeError::Forbidden { detail: "Sorry. Your account was suspended.".into() }),
+        (
+            answer(403, fixture("oauth/error-403-blocked-tos.json")),
+            ForgeError::Forbidden { detail: "Repository access blocked (reason `tos`)".into() },
+        ),
+        (
+            answer(451, fixture("oauth/error-451-blocked.json")),
+            ForgeError::Forbidden { detail: "Repository access blocked (reason `dmca`)".into() },
+        ),
+        (
+            answer(403, message("Sorry. Your account was suspended.")),
+            ForgeError::Forbidden { detail: "Sorry. Your account was suspended.".into() },
+        ),
         (answer(401, message("Bad credentials")), ForgeError::Unauthorized { detail: "Bad credentials".into() }),
         (answer(404, message("Not Found")), ForgeError::NotFound),
         (answer(403, message(limited)), wait(60)),
@@ -139,8 +165,14 @@ async fn each_refusal_becomes_the_decision_that_it_asks_for() {
         (answer(429, message("no")).with("retry-after", "999999999"), wait(3600)),
         (answer(403, message("API rate limit exceeded")).with("x-ratelimit-remaining", "0").with("x-ratelimit-reset", "1"), wait(1)),
         (answer(502, Value::Null), ForgeError::Unexpected { status: 502, detail: "no words came with it".into() }),
-        (raw(200, "application/json", &b"{\"id\": 1, \"log"[..]), ForgeError::Unexpected { status: 200, detail: "the body ends too early (line 1, column 14)".into() }),
-        (raw(200, "text/html", &b"<html>"[..]), ForgeError::Unexpected { status: 200, detail: "the body is no JSON (line 1, column 1)".into() }),
+        (
+            raw(200, "application/json", &b"{\"id\": 1, \"log"[..]),
+            ForgeError::Unexpected { status: 200, detail: "the body ends too early (line 1, column 14)".into() },
+        ),
+        (
+            raw(200, "text/html", &b"<html>"[..]),
+            ForgeError::Unexpected { status: 200, detail: "the body is no JSON (line 1, column 1)".into() },
+        ),
         (answer(204, Value::Null), ForgeError::Unexpected { status: 204, detail: "the body ends too early (line 1, column 0)".into() }),
     ];
     for (reply, expected) in cases {
@@ -172,20 +204,26 @@ async fn a_provider_that_never_answers_is_given_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
     let client = open(provider(&origin)).unwrap();
-    let error = tokio::time::timeout(Duration::from_secs(60), client.person(&token())).await.expect("a timeout of ours comes first").unwrap_err();
+    let error =
+        tokio::time::timeout(Duration::from_secs(60), client.person(&token())).await.expect("a timeout of ours comes first").unwrap_err();
     assert!(matches!(error, ForgeError::Unreachable { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn no_secret_is_in_an_error_or_in_debug() {
     let github = Fake::start(|request, _| match request.path.as_str() {
-        "/login/oauth/access_token" => answer(200, json!({ "error": "bad", "error_description": request.body.clone() + " " + CLIENT_SECRET })),
+        "/login/oauth/access_token" => {
+            answer(200, json!({ "error": "bad", "error_description": request.body.clone() + " " + CLIENT_SECRET }))
+        }
         _ => answer(401, json!({ "message": format!("no such {}", request.header("authorization")) })),
-    }).await;
+    })
+    .await;
     let client = github.client();
     let redirect: Url = "https://slipway.example/cb".parse().unwrap();
     let mut words = format!("{:?}", client.provider());
-    for error in [client.person(&token()).await.unwrap_err(), client.exchange_code("the-code", &redirect, &"the-verifier".into()).await.unwrap_err()] {
+    for error in
+        [client.person(&token()).await.unwrap_err(), client.exchange_code("the-code", &redirect, &"the-verifier".into()).await.unwrap_err()]
+    {
         words.push_str(&format!("{error} {error:?}"));
     }
     words.push_str(&format!("{:?}", client.clone_access("o/r", Some(&token()))));
@@ -202,17 +240,24 @@ async fn repositories_are_searched_page_by_page() {
         let next = format!("<{own}x?page={}>; rel=\"next\"", page + 1);
         match (request.path.as_str(), page) {
             ("/api/v3/user", _) => answer(200, fixture("api/goscm__user.json")),
-            ("/api/v3/user/repos", 1) => answer(200, json!([repository(1, "Octocat/one"), repository(2, "stranger/one")])).with("link", next),
+            ("/api/v3/user/repos", 1) => {
+                answer(200, json!([repository(1, "Octocat/one"), repository(2, "stranger/one")])).with("link", next)
+            }
             ("/api/v3/user/repos", 2) => answer(200, json!([repository(3, "octocat/two")])),
             ("/api/v3/orgs/acme/repos", 1 | 2) => answer(200, json!([repository(4, "acme/api")])).with("link", next),
-            ("/api/v3/orgs/acme/repos", 3) => answer(200, json!([repository(5, "acme/WebSite"), repository(6, "acme/other")])).with("link", next),
+            ("/api/v3/orgs/acme/repos", 3) => {
+                answer(200, json!([repository(5, "acme/WebSite"), repository(6, "acme/other")])).with("link", next)
+            }
             ("/api/v3/orgs/acme/repos", 4) => answer(200, json!([])),
             ("/api/v3/orgs/endless/repos", _) => answer(200, json!([repository(7, "endless/x")])).with("link", next),
             _ => not_found(),
         }
-    }).await;
+    })
+    .await;
     let client = github.client();
-    let names = |page: &slipway_forge::Page<slipway_forge::SourceRepository>| page.items.iter().map(|item| item.full_name.clone()).collect::<Vec<_>>();
+    let names = |page: &slipway_forge::Page<slipway_forge::SourceRepository>| {
+        page.items.iter().map(|item| item.full_name.clone()).collect::<Vec<_>>()
+    };
     let first = client.source_repositories(&token(), "octocat", "", None).await.unwrap();
     assert_eq!(names(&first), ["Octocat/one"]);
     let second = client.source_repositories(&token(), "octocat", "", first.next.as_deref()).await.unwrap();
@@ -240,7 +285,8 @@ async fn a_repository_is_found_by_name_and_by_id_or_is_none() {
         "/api/v3/repos/octocat/Hello-World" | "/api/v3/repositories/1296269" => answer(200, repository(1_296_269, "octocat/Hello-World")),
         "/api/v3/repos/o/odd" => answer(200, repository(1, "../../etc/passwd")),
         _ => not_found(),
-    }).await;
+    })
+    .await;
     let client = github.client();
     let by_name = client.source_repository(&token(), "octocat/Hello-World").await.unwrap().unwrap();
     assert_eq!(Some(by_name.clone()), client.source_repository_by_id(&token(), "1296269").await.unwrap());
@@ -262,14 +308,19 @@ async fn a_repository_is_found_by_name_and_by_id_or_is_none() {
 #[tokio::test]
 async fn refs_are_branches_and_tags_with_their_commits() {
     let github = Fake::start(|request, own| match request.path.as_str() {
-        "/api/v3/repos/o/r/branches" if request.query.contains_key("page") => answer(200, json!([{ "name": "feature/a#b", "commit": { "sha": OTHER_SHA } }])),
-        "/api/v3/repos/o/r/branches" => answer(200, json!([{ "name": "main", "commit": { "sha": SHA } }, { "name": "a..b", "commit": { "sha": SHA } }]))
-            .with("link", format!("<{own}api/v3/repos/o/r/branches?page=2>; rel=\"next\"")),
+        "/api/v3/repos/o/r/branches" if request.query.contains_key("page") => {
+            answer(200, json!([{ "name": "feature/a#b", "commit": { "sha": OTHER_SHA } }]))
+        }
+        "/api/v3/repos/o/r/branches" => {
+            answer(200, json!([{ "name": "main", "commit": { "sha": SHA } }, { "name": "a..b", "commit": { "sha": SHA } }]))
+                .with("link", format!("<{own}api/v3/repos/o/r/branches?page=2>; rel=\"next\""))
+        }
         "/api/v3/repos/o/r/tags" => answer(200, fixture("openapi-examples/get.repos.owner.repo.tags.200.default.json")),
         "/api/v3/repos/o/lost/branches" if request.query.contains_key("page") => answer(500, json!({})),
         "/api/v3/repos/o/lost/branches" => answer(200, json!([])).with("link", "</api/v3/repos/o/lost/branches?page=2>; rel=next"),
         _ => not_found(),
-    }).await;
+    })
+    .await;
     let refs = github.client().refs(&token(), "o/r").await.unwrap();
     let seen: Vec<_> = refs.iter().map(|item| (item.name.as_str(), item.commit.as_str())).collect();
     assert_eq!(seen, [("refs/heads/main", SHA), ("refs/heads/feature/a#b", OTHER_SHA), ("refs/tags/v0.1", OTHER_SHA)]);
@@ -282,15 +333,22 @@ async fn a_ref_is_resolved_to_its_commit() {
     let pointer = |kind: &str, sha: &str| answer(200, json!({ "ref": "x", "object": { "type": kind, "sha": sha } }));
     let github = Fake::start(move |request, _| match request.path.as_str() {
         "/api/v3/repos/o/r" => answer(200, repository(1, "o/r")),
-        "/api/v3/repos/o/r/git/ref/heads/main" => answer(200, fixture("openapi-examples/get.repos.owner.repo.git.ref.ref.200.default.json")),
+        "/api/v3/repos/o/r/git/ref/heads/main" => {
+            answer(200, fixture("openapi-examples/get.repos.owner.repo.git.ref.ref.200.default.json"))
+        }
         "/api/v3/repos/o/r/git/ref/heads/feature/a%23b%252F%C3%BC" => pointer("commit", OTHER_SHA),
         "/api/v3/repos/o/r/git/ref/tags/v1" => pointer("tag", "940bd336248efae0f9ee5bc7b2d5c985887b16ac"),
-        "/api/v3/repos/o/r/git/tags/940bd336248efae0f9ee5bc7b2d5c985887b16ac" => answer(200, fixture("openapi-examples/get.repos.owner.repo.git.tags.tag_sha.200.default.json")),
+        "/api/v3/repos/o/r/git/tags/940bd336248efae0f9ee5bc7b2d5c985887b16ac" => {
+            answer(200, fixture("openapi-examples/get.repos.owner.repo.git.tags.tag_sha.200.default.json"))
+        }
         "/api/v3/repos/o/r/git/ref/tags/tree" => pointer("tree", SHA),
-        "/api/v3/repos/o/r/git/ref/tags/self" | "/api/v3/repos/o/r/git/tags/aa218f56b14c9653891f9e74264a383fa43fefbd" => pointer("tag", SHA),
+        "/api/v3/repos/o/r/git/ref/tags/self" | "/api/v3/repos/o/r/git/tags/aa218f56b14c9653891f9e74264a383fa43fefbd" => {
+            pointer("tag", SHA)
+        }
         "/api/v3/repos/o/empty/git/ref/heads/main" => answer(409, json!({ "message": "Git Repository is empty." })),
         _ => not_found(),
-    }).await;
+    })
+    .await;
     let client = github.client();
     let resolve = |full_name: &'static str, name: &str| {
         let (client, name) = (client.clone(), name.parse::<RefName>().unwrap());
@@ -322,7 +380,8 @@ async fn a_hook_is_made_once_and_adopted_afterwards() {
             ("PATCH", "/api/v3/repos/o/r/hooks/2") => answer(200, hooks[1].clone()),
             _ => not_found(),
         }
-    }).await;
+    })
+    .await;
     let client = github.client();
     for secret in ["first", "second"] {
         let made = client.create_hook(&token(), "o/r", &HookSpec { url: &ours, secret: &secret.into() }).await.unwrap();
@@ -370,7 +429,8 @@ async fn a_hook_counts_as_gone_only_when_we_may_know() {
         ("DELETE", "/api/v3/repos/o/r/hooks/2") => raw(204, "text/plain", ""),
         ("GET", "/api/v3/repos/o/r/hooks") => answer(200, json!([hook(1, "https://other.example/"), hook(5, "https://x.example/")])),
         _ => not_found(),
-    }).await;
+    })
+    .await;
     let client = github.client();
     assert_eq!(client.delete_hook(&token(), "o/r", "2").await, Ok(Removal::Removed));
     assert_eq!(client.delete_hook(&token(), "o/r", "3").await, Ok(Removal::AlreadyGone));

@@ -171,11 +171,20 @@ fn described(request: &Recorded) {
     }
     let operations = DESCRIPTION["paths"].as_object().unwrap();
     let method = request.method.to_lowercase();
-    let (template, operation) = operations.iter()
-        .find_map(|(template, item)| (matches_template(template, path)).then(|| item.get(&method).map(|operation| (template, operation))).flatten())
+    let (template, operation) = operations
+        .iter()
+        .find_map(|(template, item)| {
+            (matches_template(template, path)).then(|| item.get(&method).map(|operation| (template, operation))).flatten()
+        })
         .unwrap_or_else(|| panic!("GitHub describes no {} {path}", request.method));
-    let known: Vec<String> = operation["parameters"].as_array().into_iter().flatten().map(resolve)
-        .filter(|parameter| parameter["in"] == "query").map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect();
+    let known: Vec<String> = operation["parameters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(resolve)
+        .filter(|parameter| parameter["in"] == "query")
+        .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
+        .collect();
     for name in request.query.keys() {
         assert!(known.contains(name), "{template} knows no query parameter {name}, only {known:?}");
     }

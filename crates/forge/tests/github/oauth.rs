@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine;
 use crate::fake::*;
+use base64::Engine;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use slipway_forge::{AuthorizeRequest, ForgeError, Grant, Removal, open};
@@ -34,7 +34,13 @@ async fn a_code_becomes_a_grant() {
     assert_eq!(request.header("accept"), "application/json");
     assert_eq!(request.header("authorization"), "");
     let redirect = redirect();
-    let expected = [("client_id", "Iv1.abc"), ("client_secret", CLIENT_SECRET), ("code", "c0de&x"), ("redirect_uri", redirect.as_str()), ("code_verifier", "the+verifier")];
+    let expected = [
+        ("client_id", "Iv1.abc"),
+        ("client_secret", CLIENT_SECRET),
+        ("code", "c0de&x"),
+        ("redirect_uri", redirect.as_str()),
+        ("code_verifier", "the+verifier"),
+    ];
     assert_eq!(request.form(), BTreeMap::from_iter(expected.map(|(name, value)| (name.to_owned(), value.to_owned()))));
 }
 
@@ -66,7 +72,15 @@ async fn errors_with_status_200_are_refusals() {
 
 #[tokio::test]
 async fn an_answer_without_a_usable_token_is_no_grant() {
-    for body in [json!({}), json!({ "access_token": "" }), json!({ "access_token": "a\r\nX: y" }), json!({ "access_token": 7 }), json!([]), Value::Null, json!({ "access_token": "x".repeat(9000) })] {
+    for body in [
+        json!({}),
+        json!({ "access_token": "" }),
+        json!({ "access_token": "a\r\nX: y" }),
+        json!({ "access_token": 7 }),
+        json!([]),
+        Value::Null,
+        json!({ "access_token": "x".repeat(9000) }),
+    ] {
         let error = exchange(answer(200, body)).await.0.unwrap_err();
         assert!(matches!(error, ForgeError::Unexpected { status: 200, .. }), "{error}");
     }
@@ -77,7 +91,8 @@ async fn an_answer_without_a_usable_token_is_no_grant() {
 
 #[tokio::test]
 async fn a_refresh_token_becomes_a_grant() {
-    let github = Fake::start(|_, _| answer(200, json!({ "access_token": "ghu_new", "refresh_token": "ghr_new", "expires_in": 28800 }))).await;
+    let github =
+        Fake::start(|_, _| answer(200, json!({ "access_token": "ghu_new", "refresh_token": "ghr_new", "expires_in": 28800 }))).await;
     let grant = github.client().refresh(&"ghr_old".into()).await.unwrap();
     assert_eq!((grant.access_token.expose_secret(), grant.refresh_token.unwrap().expose_secret()), ("ghu_new", "ghr_new"));
     let form = github.requests().remove(0).form();
@@ -93,7 +108,9 @@ async fn a_grant_is_withdrawn_with_our_own_credentials() {
         (401, Err(ForgeError::Unauthorized { detail: "no".into() })),
         (503, Err(ForgeError::Unexpected { status: 503, detail: "no".into() })),
     ] {
-        let github = Fake::start(move |_, _| if status == 204 { raw(204, "text/plain", "") } else { answer(status, json!({ "message": "no" })) }).await;
+        let github =
+            Fake::start(move |_, _| if status == 204 { raw(204, "text/plain", "") } else { answer(status, json!({ "message": "no" })) })
+                .await;
         assert_eq!(github.client().revoke_grant(&token()).await, expected);
         let request = github.requests().remove(0);
         assert_eq!(request.line(), "DELETE /api/v3/applications/Iv1.abc/grant");
@@ -105,13 +122,22 @@ async fn a_grant_is_withdrawn_with_our_own_credentials() {
 
 #[test]
 fn addresses_are_built_from_the_configuration() {
-    for (web, prefix) in [("https://github.com", "https://github.com/"), ("https://ghe.acme.example/git/", "https://ghe.acme.example/git/")] {
+    for (web, prefix) in [("https://github.com", "https://github.com/"), ("https://ghe.acme.example/git/", "https://ghe.acme.example/git/")]
+    {
         let client = open(provider(&web.parse().unwrap())).unwrap();
         let redirect = redirect();
-        let url = client.authorize_url(&AuthorizeRequest { redirect_uri: &redirect, state: "s t&", challenge: "ch", scopes: client.scopes() });
+        let url =
+            client.authorize_url(&AuthorizeRequest { redirect_uri: &redirect, state: "s t&", challenge: "ch", scopes: client.scopes() });
         assert!(url.as_str().starts_with(&format!("{prefix}login/oauth/authorize?")), "{url}");
         let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
-        let expected = [("client_id", "Iv1.abc"), ("redirect_uri", redirect.as_str()), ("scope", "repo read:org"), ("state", "s t&"), ("code_challenge", "ch"), ("code_challenge_method", "S256")];
+        let expected = [
+            ("client_id", "Iv1.abc"),
+            ("redirect_uri", redirect.as_str()),
+            ("scope", "repo read:org"),
+            ("state", "s t&"),
+            ("code_challenge", "ch"),
+            ("code_challenge_method", "S256"),
+        ];
         assert_eq!(query, BTreeMap::from_iter(expected.map(|(name, value)| (name.to_owned(), value.to_owned()))));
         let access = client.clone_access("octocat/Hello.World", Some(&token()));
         assert_eq!(access.url.as_str(), format!("{prefix}octocat/Hello.World.git"));
@@ -131,7 +157,14 @@ fn addresses_are_built_from_the_configuration() {
 
 #[test]
 fn unusable_addresses_of_a_provider_are_refused() {
-    for bad in ["ftp://github.com/", "file:///etc/passwd", "mailto:a@b", "https://user:pw@github.com/", "https://github.com/?a=b", "https://github.com/#x"] {
+    for bad in [
+        "ftp://github.com/",
+        "file:///etc/passwd",
+        "mailto:a@b",
+        "https://user:pw@github.com/",
+        "https://github.com/?a=b",
+        "https://github.com/#x",
+    ] {
         let mut wrong = provider(&"https://github.com".parse().unwrap());
         wrong.api_url = bad.parse().unwrap();
         assert!(matches!(open(wrong).map(drop), Err(ForgeError::Misconfigured { .. })), "{bad}");
