@@ -165,6 +165,7 @@ async fn push_and_pull_with_bearer_tokens() {
     run(base).await.result.expect("built");
     let (progress, mut lines) = mpsc::channel(1000);
     let tag = number.to_string();
+    // The engine gives up at once only on an error with a text of its own; the bare code is tried for 50 s.
     let refused = engine.push(&name, &tag, Some(&auth("wrong")), &progress).await.expect_err("wrong password");
     assert!(matches!(refused, EngineError::Push { .. }) && !refused.is_transient(), "{refused:?}");
     let digest = engine.push(&name, &tag, Some(&auth(PASSWORD)), &progress).await.expect("pushed");

@@ -56,7 +56,8 @@ async fn token(State(registry): State<Registry>, headers: HeaderMap, Query(query
     let mut held = registry.held.lock().expect("lock");
     held.scopes.extend(query.into_iter().filter(|(key, _)| key == "scope").map(|(_, scope)| scope));
     if given != Some(&expected) {
-        return (StatusCode::UNAUTHORIZED, r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#).into_response();
+        return (StatusCode::UNAUTHORIZED, r#"{"errors":[{"code":"UNAUTHORIZED","message":"wrong name or password","detail":null}]}"#)
+            .into_response();
     }
     (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], format!(r#"{{"token":"{TOKEN}"}}"#)).into_response()
 }
@@ -67,7 +68,11 @@ async fn answer(State(registry): State<Registry>, method: Method, uri: Uri, head
         let scope = uri.path().trim_start_matches("/v2/").split("/manifests").next().unwrap_or_default();
         let scope = scope.split("/blobs").next().unwrap_or_default();
         let challenge = format!("Bearer realm=\"http://{}/token\",service=\"test\",scope=\"repository:{scope}:pull,push\"", registry.host);
-        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#)
+        return (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, challenge)],
+            r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":null}]}"#,
+        )
             .into_response();
     }
     let mut held = registry.held.lock().expect("lock");
@@ -100,7 +105,7 @@ fn manifest(held: &mut Held, method: &Method, key: &str, name: &str, headers: &H
             let headers = [("Content-Type", kind.clone()), ("Docker-Content-Digest", digest(body))];
             (StatusCode::OK, headers, body.clone()).into_response()
         }
-        None => (StatusCode::NOT_FOUND, r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#).into_response(),
+        None => (StatusCode::NOT_FOUND, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#).into_response(),
     }
 }
 
