@@ -67,6 +67,11 @@ impl Sessions {
         timeout(TURN, session.lock_owned()).await.map_err(|_| BlobError::Busy)
     }
 
+    fn is_idle(&self, id: Uuid) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&id).is_none_or(|session| session.try_lock().is_ok())
+    }
+
     fn end(&self, id: Uuid) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
@@ -172,7 +177,7 @@ impl Blobs {
         .await
     }
 
-    /// Ids of all staged uploads, so that those without a row can be swept.
+    /// Ids of the staged uploads that no request of this process is writing to now, so that those without a row can be swept.
     pub async fn staged(&self) -> Result<Vec<Uuid>, BlobError> {
         let inner = self.0.clone();
         blocking(move || {
@@ -180,6 +185,7 @@ impl Blobs {
             for entry in std::fs::read_dir(inner.root.join("uploads"))? {
                 ids.extend(entry?.file_name().to_str().and_then(|name| Uuid::try_parse(name).ok()));
             }
+            ids.retain(|id| inner.sessions.is_idle(*id));
             Ok(ids)
         })
         .await
