@@ -1,103 +1,26 @@
 //! Every JSON answer and every webhook body against GitHub's own OpenAPI description.
 
-use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use axum::http::StatusCode;
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use slipway_testkit::openapi::Description;
 
 use crate::World;
 use crate::receiver::Receiver;
 
 const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/openapi/github.api.github.com.json");
 
-fn description() -> &'static Value {
-    static TEXT: OnceLock<Value> = OnceLock::new();
-    TEXT.get_or_init(|| {
-        let text = std::fs::read_to_string(DESCRIPTION).expect("GitHub's OpenAPI description stands beside the checkout");
-        serde_json::from_str(&text).unwrap()
-    })
-}
-
-/// OpenAPI 3.0 to JSON Schema: `nullable` becomes a type, references stay and are collected.
-fn converted(schema: &Value, references: &mut BTreeSet<String>) -> Value {
-    match schema {
-        Value::Array(items) => items.iter().map(|item| converted(item, references)).collect(),
-        Value::Object(object) => {
-            if let Some(name) = object.get("$ref").and_then(Value::as_str) {
-                references.insert(name.rsplit('/').next().unwrap().to_owned());
-            }
-            let dropped = ["nullable", "example", "examples", "discriminator", "externalDocs", "xml", "deprecated"];
-            let kept: Map<String, Value> = object
-                .iter()
-                .filter(|(key, value)| !dropped.contains(&key.as_str()) || is_property_list(object, key, value))
-                .map(|(key, value)| (key.clone(), converted(value, references)))
-                .collect();
-            if object.get("nullable") == Some(&json!(true)) {
-                return json!({ "anyOf": [{ "type": "null" }, kept] });
-            }
-            Value::Object(kept)
-        }
-        other => other.clone(),
-    }
-}
-
-/// Inside `properties` a key is a field's name: its value is a schema, never a flag.
-fn is_property_list(object: &Map<String, Value>, key: &str, value: &Value) -> bool {
-    value.is_object() && !object.contains_key("type") && key != "externalDocs" && key != "xml" && key != "example"
-}
-
-fn resolved(schema: &Value) -> &Value {
-    match schema.get("$ref").and_then(Value::as_str) {
-        Some(name) => description().pointer(name.trim_start_matches('#')).unwrap(),
-        None => schema,
-    }
-}
-
-/// Names of all fields that the description knows for an object; `None` if it is open.
-fn known_fields(schema: &Value) -> Option<BTreeSet<String>> {
-    let schema = resolved(schema);
-    let mut names: BTreeSet<String> = BTreeSet::new();
-    for part in ["oneOf", "anyOf", "allOf"] {
-        for one in schema.get(part).and_then(Value::as_array).into_iter().flatten() {
-            names.extend(known_fields(one)?);
-        }
-    }
-    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
-        names.extend(properties.keys().cloned());
-    }
-    (!names.is_empty()).then_some(names)
+fn description() -> &'static Description {
+    static READ: OnceLock<Description> = OnceLock::new();
+    READ.get_or_init(|| Description::read(Path::new(DESCRIPTION)).unwrap())
 }
 
 fn assert_matches(what: &str, schema: &Value, body: &Value) {
-    let mut wanted = BTreeSet::new();
-    let root = converted(schema, &mut wanted);
-    let mut schemas = Map::new();
-    while let Some(name) = wanted.pop_first() {
-        if schemas.contains_key(&name) {
-            continue;
-        }
-        let mut more = BTreeSet::new();
-        let found = &description()["components"]["schemas"][&name];
-        assert!(found.is_object(), "no schema `{name}`");
-        schemas.insert(name, converted(found, &mut more));
-        wanted.extend(more);
-    }
-    let document = json!({ "allOf": [root], "components": { "schemas": schemas } });
-    let validator =
-        jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(true).build(&document).unwrap();
-    let errors: Vec<String> = validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
-    assert!(errors.is_empty(), "{what}:\n{}\n{body:#}", errors.join("\n"));
-    let items = match body {
-        Value::Array(items) => items.iter().collect::<Vec<_>>(),
-        other => vec![other],
-    };
-    let item_schema = resolved(schema).get("items").unwrap_or(schema);
-    for item in items {
-        let (Some(object), Some(known)) = (item.as_object(), known_fields(item_schema)) else { continue };
-        let invented: Vec<&String> = object.keys().filter(|key| !known.contains(*key)).collect();
-        assert!(invented.is_empty(), "{what}: GitHub has no fields {invented:?}");
+    if let Err(error) = description().check(schema, body) {
+        panic!("{what}: {error}");
     }
 }
 
@@ -106,16 +29,12 @@ async fn check(world: &World, method: Method, path: &str, template: &str, body: 
     let answer = world.call(method.clone(), path, body).await;
     let status = answer.status();
     let what = format!("{method} {path} -> {status}");
-    let operation = &description()["paths"][template][method.as_str().to_lowercase()];
-    assert!(operation.is_object(), "{what}: no operation `{template}`");
-    let response = resolved(&operation["responses"][status.as_str()]);
-    assert!(response.is_object(), "{what}: GitHub does not answer so");
-    let schema = &response["content"]["application/json"]["schema"];
+    let schema = description().answer(method.as_str(), template, status.as_u16()).unwrap_or_else(|error| panic!("{what}: {error}"));
     let text = answer.text().await.unwrap();
-    if schema.is_null() {
+    let Some(schema) = schema else {
         assert_eq!(text, "", "{what}: has no body");
         return Value::Null;
-    }
+    };
     let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{what}: {error}: {text}"));
     if value.as_array().is_some_and(Vec::is_empty) {
         panic!("{what}: an empty list proves nothing");
@@ -226,7 +145,7 @@ async fn applications_answer_in_githubs_shape() {
             .json(&json!({ "access_token": token }))
             .send()
     };
-    let schema = json!({ "$ref": "#/components/schemas/authorization" });
+    let schema = description().schema("authorization");
     let body: Value = call(Method::POST, "token", &world.token).await.unwrap().json().await.unwrap();
     assert_matches("check", &schema, &body);
     assert_eq!(body["scopes"], json!(["read:org", "repo"]));
@@ -261,7 +180,7 @@ async fn push_bodies_have_githubs_shape() {
         let bodies = receiver.json_of(event);
         assert_eq!(bodies.len(), count, "{event}");
         for body in bodies {
-            assert_matches(event, &json!({ "$ref": format!("#/components/schemas/webhook-{event}") }), &body);
+            assert_matches(event, &description().schema(&format!("webhook-{event}")), &body);
         }
     }
 }
