@@ -69,10 +69,8 @@ impl Stage {
         let oauth = github.oauth_app("Slipway", &format!("{public_url}/oauth/github/callback"))?;
         let config = write_config(folder.path(), &host, &github, &oauth)?;
         let mut server = Server::start(&config, &public_url).await?;
-        let setup = server.setup_address(&http).await.map_err(|error| {
-            let log = server.log_tail();
-            error.context(format!("slipway serve; its log:\n{log}"))
-        })?;
+        let setup = server.setup_address(&http).await;
+        let setup = setup.map_err(|error| anyhow::anyhow!("slipway serve: {error:#}\nits log:\n{}", server.log_tail()))?;
         narrator.done(&format!("slipway serve is ready at {public_url} and has printed its one-time setup address"));
         Ok(Self { server, github, docker, http, setup, host, oauth, folder, told: std::cell::RefCell::default() })
     }
