@@ -1,0 +1,205 @@
+//! Exit code, standard output and standard error of every refusal, as the real binary gives them.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// One run of the binary in a fresh folder.
+struct Case {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    environment: &'static [(&'static str, &'static str)],
+    file: Option<&'static str>,
+}
+
+const NONE: Case = Case { name: "defaults", arguments: &["check-config"], environment: &[], file: None };
+
+const PROVIDER: &str = r#"
+[[provider]]
+id = "github"
+kind = "github"
+client_id = "abc"
+client_secret = "hush-hush"
+"#;
+
+/// Runs a case; paths of the temporary folder are written as `[DIR]`.
+fn run(case: &Case) -> (i32, String) {
+    let folder = tempfile::tempdir().unwrap();
+    if let Some(text) = case.file {
+        std::fs::write(folder.path().join("slipway.toml"), text).unwrap();
+    }
+    std::fs::write(folder.path().join("empty"), "").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_slipway"))
+        .args(case.arguments)
+        .env_clear()
+        .envs(case.environment.iter().copied())
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let real = folder.path().canonicalize().unwrap();
+    let hide = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().replace(real.to_str().unwrap(), "[DIR]").replace(folder.path().to_str().unwrap(), "[DIR]");
+    let code = output.status.code().unwrap();
+    let mut text = String::new();
+    writeln!(text, "# {}\n$ slipway {}", case.name, case.arguments.join(" ")).unwrap();
+    writeln!(text, "exit: {code}\nstdout:\n{}stderr:\n{}", hide(&output.stdout), hide(&output.stderr)).unwrap();
+    // Columns are as wide as the temporary folder's name is long.
+    (code, text.lines().map(|line| squeeze(line) + "\n").collect())
+}
+
+fn squeeze(line: &str) -> String {
+    let words: Vec<&str> = line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
+    words.join("  ")
+}
+
+fn all(cases: &[Case], code: i32) -> String {
+    let mut text = String::new();
+    for case in cases {
+        let (found, shown) = run(case);
+        assert_eq!(found, code, "{shown}");
+        assert!(code == 0 || shown.contains("\nhint: "), "a refusal without a hint:\n{shown}");
+        text.push_str(&shown);
+    }
+    text
+}
+
+#[test]
+fn mistakes_on_the_command_line() {
+    let cases = [
+        Case { name: "no command", arguments: &[], ..NONE },
+        Case { name: "unknown command", arguments: &["srve"], ..NONE },
+        Case { name: "unknown command, nothing near", arguments: &["fly"], ..NONE },
+        Case { name: "unknown flag", arguments: &["serve", "--lisen", "1"], ..NONE },
+        Case { name: "flag without value", arguments: &["serve", "--listen"], ..NONE },
+        Case { name: "builder without server", arguments: &["builder"], ..NONE },
+        Case { name: "user without password file", arguments: &["admin", "user", "add", "octo"], ..NONE },
+        Case { name: "admin without command", arguments: &["admin"], ..NONE },
+        Case { name: "twice", arguments: &["serve", "--listen", "a", "--listen", "b"], ..NONE },
+        Case { name: "a later version's command", arguments: &["copy-db", "--to", "postgres://x"], ..NONE },
+        Case { name: "token with an unknown scope", arguments: &["admin", "token", "octo", "--scope", "repo:al"], ..NONE },
+        Case { name: "user with a bad name", arguments: &["admin", "user", "add", "Octo", "--password-file", "empty"], ..NONE },
+        Case { name: "user with an empty password file", arguments: &["admin", "user", "add", "octo", "--password-file", "empty"], ..NONE },
+        Case { name: "user with a missing password file", arguments: &["admin", "user", "add", "octo", "--password-file", "nowhere"], ..NONE },
+        Case { name: "builder with a bad server", arguments: &["builder", "--server", "ftp://x", "--token-file", "empty"], ..NONE },
+        Case { name: "builder with an empty token file", arguments: &["builder", "--server", "http://127.0.0.1:1", "--token-file", "empty"], ..NONE },
+    ];
+    insta::assert_snapshot!(all(&cases, 2));
+}
+
+#[test]
+fn unknown_keys() {
+    let cases = [
+        Case { name: "in the file", file: Some("data_dir = \"x\"\nlisen = \"127.0.0.1:1\"\n"), ..NONE },
+        Case { name: "in the file, nothing near", file: Some("flux_capacitor = 1\n"), ..NONE },
+        Case { name: "in [builder]", file: Some("[builder]\nengin = \"x\"\n"), ..NONE },
+        Case { name: "a table", file: Some("[bilder]\nengine = \"x\"\n"), ..NONE },
+        Case { name: "in [[provider]]", file: Some("[[provider]]\nid = \"github\"\nclient_sekret = \"x\"\n"), ..NONE },
+        Case { name: "in the environment", environment: &[("SLIPWAY_LISTN", "x")], ..NONE },
+        Case { name: "in the environment, nothing near", environment: &[("SLIPWAY_WARP", "9")], ..NONE },
+    ];
+    insta::assert_snapshot!(all(&cases, 2));
+}
+
+#[test]
+fn values_that_cannot_be_used() {
+    let cases = [
+        Case { name: "named file missing", arguments: &["check-config", "--config", "nowhere.toml"], ..NONE },
+        Case { name: "file is a folder", arguments: &["check-config", "--config", "."], ..NONE },
+        Case { name: "no TOML", file: Some("a = \n"), ..NONE },
+        Case { name: "wrong type", file: Some("listen = 8080\n"), ..NONE },
+        Case { name: "number as text", file: Some("[builder]\nparallel = \"2\"\n"), ..NONE },
+        Case { name: "builder is no table", file: Some("builder = 3\n"), ..NONE },
+        Case { name: "provider is no list", file: Some("[provider]\nid = \"x\"\n"), ..NONE },
+        Case { name: "listen", environment: &[("SLIPWAY_LISTEN", "localhost")], ..NONE },
+        Case { name: "empty variable", environment: &[("SLIPWAY_LISTEN", "")], ..NONE },
+        Case { name: "public_url with a path", arguments: &["check-config", "--public-url", "https://x.example/slipway"], ..NONE },
+        Case { name: "public_url of another scheme", arguments: &["check-config", "--public-url", "ftp://x"], ..NONE },
+        Case { name: "database_url", arguments: &["check-config", "--database-url", "mysql://u:secret@h/d"], ..NONE },
+        Case { name: "storage_url", arguments: &["check-config", "--storage-url", "s3://bucket/p"], ..NONE },
+        Case { name: "engine", arguments: &["check-config", "--builder-engine", "docker.sock"], ..NONE },
+        Case { name: "parallel", arguments: &["check-config", "--builder-parallel", "0"], ..NONE },
+        Case { name: "enabled", arguments: &["check-config", "--builder-enabled", "yes"], ..NONE },
+        Case { name: "interval", arguments: &["check-config", "--reconcile-interval", "5 minutes"], ..NONE },
+        Case { name: "interval too short", arguments: &["check-config", "--reconcile-interval", "1ms"], ..NONE },
+        Case { name: "log", arguments: &["check-config", "--log", "a=b=c"], ..NONE },
+    ];
+    insta::assert_snapshot!(all(&cases, 2));
+}
+
+#[test]
+fn providers_that_cannot_be_used() {
+    let cases = [
+        Case { name: "no id", file: Some("[[provider]]\nkind = \"github\"\n"), ..NONE },
+        Case { name: "bad id", file: Some("[[provider]]\nid = \"Git Hub\"\nkind = \"github\"\n"), ..NONE },
+        Case { name: "unknown kind", file: Some("[[provider]]\nid = \"a\"\nkind = \"svn\"\n"), ..NONE },
+        Case { name: "later kind", file: Some("[[provider]]\nid = \"a\"\nkind = \"gitlab\"\n"), ..NONE },
+        Case { name: "bad url", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nweb_url = \"github.com\"\napi_url = \"https://x\"\n"), ..NONE },
+        Case { name: "url with password", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nweb_url = \"https://x\"\napi_url = \"https://u:p@x\"\n"), ..NONE },
+        Case { name: "one url of two", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nweb_url = \"https://git.example\"\n"), ..NONE },
+        Case { name: "no client id", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\n"), ..NONE },
+        Case { name: "no secret", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\n"), ..NONE },
+        Case { name: "both secrets", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\nclient_secret_file = \"f\"\n"), ..NONE },
+        Case { name: "secret file missing", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret_file = \"nowhere\"\n"), ..NONE },
+        Case { name: "secret file empty", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret_file = \"empty\"\n"), ..NONE },
+        Case { name: "github app", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\napp_id = \"1\"\n"), ..NONE },
+        Case { name: "same id twice", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\n\n[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\n"), ..NONE },
+    ];
+    insta::assert_snapshot!(all(&cases, 2));
+}
+
+#[test]
+fn check_config_says_every_value_and_its_source() {
+    let cases = [
+        NONE,
+        Case {
+            name: "all layers",
+            arguments: &["check-config", "--builder-parallel", "4"],
+            environment: &[
+                ("SLIPWAY_LISTEN", "127.0.0.1:9000"),
+                ("SLIPWAY_DATABASE_URL", "postgres://slip:hush-hush@db.example/slipway"),
+                ("SLIPWAY_TEST_ANYTHING", "1"),
+                ("SLIPWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ],
+            file: Some(
+                "data_dir = \"here\"\nlisten = \"127.0.0.1:1\"\n[builder]\nparallel = 3\n[[provider]]\nid = \"ghe\"\nkind = \"github\"\n\
+                 web_url = \"http://127.0.0.1:7000\"\napi_url = \"http://git.example/api/v3\"\nclient_id = \"abc\"\nclient_secret = \"hush-hush\"\n",
+            ),
+        },
+    ];
+    let text = all(&cases, 0);
+    assert!(!text.contains("hush-hush"), "a secret is shown:\n{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn check_config_creates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("slipway.toml"), PROVIDER).unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_slipway")).arg("check-config").env_clear().current_dir(folder.path()).stdout(Stdio::null()).status().unwrap();
+    assert!(status.success());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn the_example_is_accepted_and_says_the_defaults() {
+    let example = std::fs::read_to_string(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../slipway.example.toml"))).unwrap();
+    let load = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("slipway.toml"), text).unwrap();
+        let loaded = slipway_server::config::load(&Default::default(), &Vec::new(), folder.path()).unwrap();
+        let folder = folder.path().display().to_string();
+        loaded.shown.into_iter().map(|line| (line.name, line.text.replace(&folder, ""))).collect::<Vec<_>>()
+    };
+    let clean = |mut lines: Vec<(String, String)>| {
+        for line in &mut lines {
+            line.1 = line.1.trim_end_matches('/').to_owned();
+        }
+        lines
+    };
+    assert_eq!(clean(load(&example)), clean(load("")));
+    // The commented part must be right too: without its comment signs it is a provider like any other.
+    let at = example.find("# [[provider]]").unwrap();
+    let provider: String = example[at..].lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+    let provider = provider.replace("client_secret_file = \"github.secret\"", "client_secret = \"s\"");
+    assert!(load(&provider).iter().any(|(name, _)| name == "provider.github.client_id"), "{provider}");
+}

@@ -1,0 +1,253 @@
+//! `/api/v1/repositories/{ns}/{name}/autobuild`: source, rules, variables, and the preview.
+
+use axum::extract::State;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use slipway_app::{AutobuildInput, AutobuildSettings, PreviewRef, RuleInput};
+use slipway_model::{Autotest, BuildRule, ProviderId, RuleId, SourceType, Timestamp};
+use utoipa::ToSchema;
+
+use super::at::RepositoryAt;
+use crate::edge::json::{Json, Path};
+use crate::edge::list::List;
+use crate::error::ApiError;
+use crate::openapi::Errors;
+use crate::session::ApiCaller;
+use crate::state::WebState;
+
+/// How a repository is built from its source.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Autobuild {
+    #[schema(value_type = String)]
+    provider: ProviderId,
+    /// `owner/name` at the provider.
+    source: String,
+    default_branch: String,
+    /// `off`, `internal` or `all`.
+    #[schema(value_type = String)]
+    autotest: Autotest,
+    rules: Vec<Rule>,
+    env: Vec<Variable>,
+    /// How the webhook stands; null while there is none.
+    hook: Option<Hook>,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// A build rule.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Rule {
+    #[schema(value_type = String)]
+    id: RuleId,
+    /// `branch` or `tag`.
+    #[schema(value_type = String)]
+    source_type: SourceType,
+    /// A name, or a regular expression between slashes.
+    source: String,
+    /// Templates separated by commas.
+    tags: String,
+    dockerfile: String,
+    context: String,
+    autobuild: bool,
+    cache: bool,
+}
+
+impl From<BuildRule> for Rule {
+    fn from(rule: BuildRule) -> Self {
+        Self {
+            id: rule.id,
+            source_type: rule.source_type,
+            source: rule.source.as_str().to_owned(),
+            tags: rule.tags.as_str().to_owned(),
+            dockerfile: rule.dockerfile.as_str().to_owned(),
+            context: rule.context.as_str().to_owned(),
+            autobuild: rule.autobuild,
+            cache: rule.cache,
+        }
+    }
+}
+
+/// A build environment variable.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Variable {
+    name: String,
+    /// Null for callers below admin.
+    value: Option<String>,
+}
+
+/// The webhook at the provider.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Hook {
+    standing: bool,
+    /// Its id at the provider.
+    remote_id: Option<String>,
+    /// What the last try said.
+    error: Option<String>,
+}
+
+/// Whether the values of variables may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Values {
+    Shown,
+    Hidden,
+}
+
+impl Autobuild {
+    fn of(settings: AutobuildSettings, values: Values) -> Self {
+        let env = settings.environment.into_iter().map(|variable| Variable {
+            name: variable.name,
+            value: (values == Values::Shown).then_some(variable.value),
+        });
+        Self {
+            provider: settings.provider,
+            source: settings.source,
+            default_branch: settings.default_branch,
+            autotest: settings.autotest,
+            rules: settings.rules.into_iter().map(Rule::from).collect(),
+            env: env.collect(),
+            hook: settings.hook.map(|hook| Hook { standing: hook.standing, remote_id: hook.remote_id, error: hook.error }),
+            updated_at: settings.updated_at,
+        }
+    }
+}
+
+/// How a repository shall be built from its source.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "it describes `AutobuildInput` of the application for OpenAPI")]
+pub(crate) struct AutobuildWish {
+    provider: String,
+    /// `owner/name` at the provider.
+    source: String,
+    /// `off` (as when absent), `internal` or `all`.
+    autotest: Option<String>,
+    /// Empty: one rule, default branch to `latest`.
+    rules: Option<Vec<RuleWish>>,
+    /// Absent: the stored ones stay. A variable without a value keeps the stored one.
+    env: Option<Vec<VariableWish>>,
+}
+
+/// A build rule as it shall be.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "it describes `RuleInput` of the application for OpenAPI")]
+pub(crate) struct RuleWish {
+    /// Keeps its identity when given.
+    id: Option<String>,
+    source_type: String,
+    source: String,
+    tags: String,
+    dockerfile: Option<String>,
+    context: Option<String>,
+    autobuild: Option<bool>,
+    cache: Option<bool>,
+}
+
+/// A variable as it shall be.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "it describes `VariableInput` of the application for OpenAPI")]
+pub(crate) struct VariableWish {
+    name: String,
+    value: Option<String>,
+}
+
+/// Rules to try on the source's refs; absent fields: as they are stored.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PreviewWish {
+    provider: Option<String>,
+    /// `owner/name` at the provider.
+    source: Option<String>,
+    #[schema(value_type = Option<Vec<RuleWish>>)]
+    rules: Option<Vec<RuleInput>>,
+}
+
+/// A ref that matches a rule, and what comes out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Match {
+    #[serde(rename = "ref")]
+    source_ref: String,
+    commit: String,
+    /// Position of the rule in the list, from 0.
+    rule: usize,
+    tags: Vec<String>,
+    /// Tags that another ref or rule gives too.
+    collisions: Vec<String>,
+}
+
+impl From<PreviewRef> for Match {
+    fn from(found: PreviewRef) -> Self {
+        Self {
+            source_ref: found.source_ref.as_str().to_owned(),
+            commit: found.commit,
+            rule: found.rule,
+            tags: found.tags.into_iter().map(String::from).collect(),
+            collisions: found.collisions.into_iter().map(String::from).collect(),
+        }
+    }
+}
+
+/// The settings. 404 when the repository is not built automatically.
+#[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/autobuild", tag = "autobuild", params(RepositoryAt), responses((status = 200, body = Autobuild), Errors))]
+pub(crate) async fn get(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<RepositoryAt>) -> Result<Json<Autobuild>, ApiError> {
+    let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
+    let settings = state.app().get_autobuild(&right).await?.ok_or_else(|| {
+        ApiError::not_found().hint("`PUT` the settings to this address")
+    })?;
+    let admin = state.app().repository_admin(&caller, &at.ns, &at.name).await.is_ok();
+    Ok(Json(Autobuild::of(settings, if admin { Values::Shown } else { Values::Hidden })))
+}
+
+/// Writes the settings and makes the webhook at the provider.
+#[utoipa::path(put, path = "/api/v1/repositories/{ns}/{name}/autobuild", tag = "autobuild", params(RepositoryAt), request_body = AutobuildWish, responses((status = 200, body = Autobuild), Errors))]
+pub(crate) async fn put(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<RepositoryAt>,
+    Json(wish): Json<AutobuildInput>,
+) -> Result<Json<Autobuild>, ApiError> {
+    let right = state.app().repository_admin(&caller, &at.ns, &at.name).await?;
+    let settings = state.app().put_autobuild(&right, &wish).await?;
+    Ok(Json(Autobuild::of(settings, Values::Shown)))
+}
+
+/// Stops building automatically: the rules go, and the webhook.
+#[utoipa::path(delete, path = "/api/v1/repositories/{ns}/{name}/autobuild", tag = "autobuild", params(RepositoryAt), responses((status = 204), Errors))]
+pub(crate) async fn remove(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<RepositoryAt>) -> Result<StatusCode, ApiError> {
+    let right = state.app().repository_admin(&caller, &at.ns, &at.name).await?;
+    state.app().delete_autobuild(&right).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which refs match which rule now, and the tags that come out. Nothing is saved.
+#[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/autobuild/preview", tag = "autobuild", params(RepositoryAt), request_body = PreviewWish, responses((status = 200, body = List<Match>), Errors))]
+pub(crate) async fn preview(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<RepositoryAt>,
+    Json(wish): Json<PreviewWish>,
+) -> Result<Json<List<Match>>, ApiError> {
+    let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
+    // Looking at a source that is not saved uses the link's token for a name that the caller chose: a right of admins.
+    if wish.source.is_some() || wish.provider.is_some() {
+        state.app().repository_admin(&caller, &at.ns, &at.name).await?;
+    }
+    let stored = state.app().get_autobuild(&right).await?;
+    let missing = |field: &str| ApiError::new(crate::error::Code::Invalid, format!("`{field}` is missing and nothing is stored")).field(field);
+    let provider = wish.provider.or_else(|| stored.as_ref().map(|stored| stored.provider.to_string())).ok_or_else(|| missing("provider"))?;
+    let source = wish.source.or_else(|| stored.as_ref().map(|stored| stored.source.clone())).ok_or_else(|| missing("source"))?;
+    let rules = wish.rules.unwrap_or_else(|| stored.map(|stored| stored.rules.iter().map(as_input).collect()).unwrap_or_default());
+    let found = state.app().preview_rules(&right, &provider, &source, &rules).await?;
+    Ok(Json(List::whole(found.into_iter().map(Match::from).collect())))
+}
+
+fn as_input(rule: &BuildRule) -> RuleInput {
+    RuleInput {
+        id: Some(rule.id.to_string()),
+        source_type: rule.source_type.as_str().to_owned(),
+        source: rule.source.as_str().to_owned(),
+        tags: rule.tags.as_str().to_owned(),
+        dockerfile: Some(rule.dockerfile.as_str().to_owned()),
+        context: Some(rule.context.as_str().to_owned()),
+        autobuild: Some(rule.autobuild),
+        cache: Some(rule.cache),
+    }
+}

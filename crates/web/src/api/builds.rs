@@ -1,0 +1,279 @@
+//! `/api/v1/repositories/{ns}/{name}/builds`: list, look, start, cancel, retry.
+
+use axum::extract::State;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use slipway_app::store::builds::Build;
+use slipway_app::store::progress::PhaseTimes;
+use slipway_app::{BuildDetail, StartBuild};
+use slipway_model::{BuildId, BuildState, CommitId, FailureReason, ImageTag, Phase, RefName, RuleId, Step, StepState, Timestamp};
+use utoipa::{IntoParams, ToSchema};
+
+use super::at::{BuildAt, RepositoryAt};
+use crate::edge::json::{Json, Path, Query};
+use crate::edge::list::{List, Paging};
+use crate::error::{ApiError, Code};
+use crate::openapi::Errors;
+use crate::session::ApiCaller;
+use crate::state::WebState;
+
+/// A build without its steps.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct BuildSummary {
+    #[schema(value_type = String)]
+    id: BuildId,
+    /// Counted in the repository from 1.
+    number: u64,
+    /// `queued`, `running`, `success`, `failed` or `cancelled`.
+    #[schema(value_type = String)]
+    state: BuildState,
+    /// `checkout`, `build`, `test` or `push`; null before the first.
+    #[schema(value_type = Option<String>)]
+    phase: Option<Phase>,
+    /// Why it ended without an image.
+    reason: Option<Reason>,
+    /// What else there is to know, like a tag that stayed where it was.
+    note: Option<String>,
+    /// The rule in words.
+    rule: String,
+    #[schema(value_type = String)]
+    rule_id: RuleId,
+    #[schema(value_type = String)]
+    source_ref: RefName,
+    #[schema(value_type = String)]
+    commit: CommitId,
+    commit_message: Option<String>,
+    commit_author: Option<String>,
+    #[schema(value_type = Vec<String>)]
+    tags: Vec<ImageTag>,
+    /// Of the image, once it is pushed.
+    digest: Option<String>,
+    /// `push`, `manual`, `retry`, ...
+    cause: String,
+    #[schema(value_type = Option<String>)]
+    retry_of: Option<BuildId>,
+    attempt: u32,
+    no_cache: bool,
+    /// Somebody asked to end it, and it has not ended yet.
+    cancel_requested: bool,
+    #[schema(value_type = String, format = DateTime)]
+    queued_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
+}
+
+/// Why a build ended without an image.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Reason {
+    /// For programs: `test_failed`, `dockerfile_not_found`, ...
+    code: &'static str,
+    /// For people.
+    text: String,
+}
+
+impl From<FailureReason> for Reason {
+    fn from(reason: FailureReason) -> Self {
+        Self { code: reason.code.as_str(), text: reason.text }
+    }
+}
+
+impl BuildSummary {
+    pub(crate) fn of(build: Build) -> Self {
+        Self {
+            cancel_requested: build.cancel_requested && !build.state.is_final(),
+            id: build.id,
+            number: build.number,
+            state: build.state,
+            phase: build.phase,
+            reason: build.reason.map(Reason::from),
+            note: build.note,
+            rule: build.rule.describe(),
+            rule_id: build.rule.id,
+            source_ref: build.source_ref,
+            commit: build.commit,
+            commit_message: build.commit_message,
+            commit_author: build.commit_author,
+            tags: build.tags,
+            digest: build.digest,
+            cause: build.cause,
+            retry_of: build.retry_of,
+            attempt: build.attempt,
+            no_cache: build.no_cache,
+            queued_at: build.queued_at,
+            started_at: build.started_at,
+            finished_at: build.finished_at,
+        }
+    }
+}
+
+/// A build with its steps.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BuildView {
+    #[serde(flatten)]
+    summary: BuildSummary,
+    steps: Vec<StepView>,
+    phases: Vec<PhaseView>,
+    /// How many builds wait in front of it, while it waits.
+    position: Option<u64>,
+    /// What it waits for, while it waits.
+    waits_for: Option<String>,
+    /// The builder that holds or held it.
+    builder: Option<String>,
+    /// Who started it by hand.
+    started_by: Option<String>,
+}
+
+/// A step of a build.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StepView {
+    id: String,
+    #[schema(value_type = String)]
+    phase: Phase,
+    name: String,
+    /// `pending`, `running`, `success`, `failed` or `cancelled`.
+    #[schema(value_type = String)]
+    state: StepState,
+    cached: bool,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
+    error: Option<String>,
+}
+
+impl From<Step> for StepView {
+    fn from(step: Step) -> Self {
+        Self {
+            id: step.id,
+            phase: step.phase,
+            name: step.name,
+            state: step.state,
+            cached: step.cached,
+            started_at: step.started_at,
+            finished_at: step.finished_at,
+            error: step.error,
+        }
+    }
+}
+
+/// A phase of a build.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PhaseView {
+    #[schema(value_type = String)]
+    phase: Phase,
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
+}
+
+impl From<PhaseTimes> for PhaseView {
+    fn from(times: PhaseTimes) -> Self {
+        Self { phase: times.phase, started_at: times.started_at, finished_at: times.finished_at }
+    }
+}
+
+impl From<BuildDetail> for BuildView {
+    fn from(detail: BuildDetail) -> Self {
+        Self {
+            summary: BuildSummary::of(detail.build),
+            steps: detail.steps.into_iter().map(StepView::from).collect(),
+            phases: detail.phases.into_iter().map(PhaseView::from).collect(),
+            position: detail.position,
+            waits_for: detail.waits_for,
+            builder: detail.builder,
+            started_by: detail.started_by,
+        }
+    }
+}
+
+/// What to build by hand.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BuildWish {
+    /// `refs/heads/main`, `refs/tags/v1`; the rules decide what comes out of it.
+    #[serde(rename = "ref")]
+    source_ref: String,
+    /// Another commit than the ref's head.
+    commit: Option<String>,
+    /// Start without cache.
+    #[serde(default)]
+    no_cache: bool,
+}
+
+/// Which builds.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct BuildQuery {
+    /// Only builds in this state.
+    #[param(value_type = Option<String>)]
+    state: Option<BuildState>,
+    /// How many items at most, 1 to 100.
+    #[param(minimum = 1, maximum = 100, default = 30)]
+    limit: Option<u32>,
+    /// The `next` of the part before.
+    cursor: Option<String>,
+}
+
+/// Builds of a repository, newest first.
+#[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/builds", tag = "builds", params(RepositoryAt, BuildQuery), responses((status = 200, body = List<BuildSummary>), Errors))]
+pub(crate) async fn list(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<RepositoryAt>,
+    Query(query): Query<BuildQuery>,
+) -> Result<Json<List<BuildSummary>>, ApiError> {
+    let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
+    let paging = Paging { limit: query.limit, cursor: query.cursor };
+    let (limit, before) = (paging.limit()?, paging.after()?);
+    let rows = state.app().list_builds(&right, query.state, before, limit + 1).await?;
+    Ok(Json(List::cut(rows, limit, |row| row.id.to_string(), BuildSummary::of)))
+}
+
+/// Starts builds of a ref: one for each rule that matches it.
+#[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/builds", tag = "builds", params(RepositoryAt), request_body = BuildWish, responses((status = 201, body = List<BuildSummary>), Errors))]
+pub(crate) async fn start(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<RepositoryAt>,
+    Json(wish): Json<BuildWish>,
+) -> Result<(StatusCode, Json<List<BuildSummary>>), ApiError> {
+    let right = state.app().repository_write(&caller, &at.ns, &at.name).await?;
+    let refused = |field: &str, error: String| ApiError::new(Code::Invalid, error).field(field);
+    let start = StartBuild {
+        source_ref: wish.source_ref.parse::<RefName>().map_err(|error| refused("ref", error.to_string()))?,
+        commit: wish.commit.map(|text| text.parse::<CommitId>()).transpose().map_err(|error| refused("commit", error.to_string()))?,
+        no_cache: wish.no_cache,
+    };
+    let made = state.app().start_builds(&right, &start, caller.account().id).await?;
+    Ok((StatusCode::CREATED, Json(List::whole(made.into_iter().map(BuildSummary::of).collect()))))
+}
+
+/// A build with its steps.
+#[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/builds/{id}", tag = "builds", params(BuildAt), responses((status = 200, body = BuildView), Errors))]
+pub(crate) async fn get(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<BuildAt>) -> Result<Json<BuildView>, ApiError> {
+    let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
+    Ok(Json(state.app().get_build(&right, &at.id.to_string()).await?.into()))
+}
+
+/// Ends a waiting build at once, and asks a running one to end.
+#[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/builds/{id}/cancel", tag = "builds", params(BuildAt), responses((status = 200, body = BuildSummary), Errors))]
+pub(crate) async fn cancel(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<BuildAt>) -> Result<Json<BuildSummary>, ApiError> {
+    let right = state.app().repository_write(&caller, &at.ns, &at.name).await?;
+    let build = state.app().cancel_build(&right, at.id, caller.account().name.as_str()).await?;
+    Ok(Json(BuildSummary::of(build)))
+}
+
+/// Makes a new build of the same rule, ref and commit.
+#[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/builds/{id}/retry", tag = "builds", params(BuildAt), responses((status = 201, body = BuildSummary), Errors))]
+pub(crate) async fn retry(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<BuildAt>,
+) -> Result<(StatusCode, Json<BuildSummary>), ApiError> {
+    let right = state.app().repository_write(&caller, &at.ns, &at.name).await?;
+    let build = state.app().retry_build(&right, at.id, caller.account().id).await?;
+    Ok((StatusCode::CREATED, Json(BuildSummary::of(build))))
+}

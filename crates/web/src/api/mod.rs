@@ -1,0 +1,14 @@
+//! The JSON API under `/api/v1`: one file per resource.
+//!
+//! Invariant: a handler does four things: extract, authorise, call the application, give a view. A route that is not described for
+//! OpenAPI does not exist: both come from the same registration in `openapi`.
+
+pub(crate) mod at;
+pub(crate) mod autobuild;
+pub(crate) mod builds;
+pub(crate) mod deliveries;
+pub(crate) mod links;
+pub(crate) mod log;
+pub(crate) mod me;
+pub(crate) mod repositories;
+pub(crate) mod tokens;

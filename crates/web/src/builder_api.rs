@@ -1,0 +1,179 @@
+//! The builder protocol (`slipway-wire`) under `/builder/v1/`.
+//!
+//! Invariant: every request carries a builder's token, and every one about a build its attempt; a fenced one changes nothing and is 409.
+//! Deliberately elsewhere: leases, fencing and what becomes of a build (`slipway-app`).
+
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json as JsonBody, Router};
+use http::StatusCode;
+use http::request::Parts;
+use secrecy::ExposeSecret;
+use slipway_app::{BuilderOutcome, Claimed, Progress, RegisteredBuilder};
+use slipway_model::BuildId;
+use slipway_wire::{
+    Assignment, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, MAX_LOG_CHUNK_BYTES,
+    MAX_REPORT_BYTES, Outcome, RegistryTarget, Release, Report, ReportAnswer, Source,
+};
+use tokio::time::Instant;
+
+use crate::edge::json::{Json, Path};
+use crate::error::{ApiError, Code};
+use crate::session::bearer;
+use crate::state::WebState;
+
+/// The longest that a claim is held open.
+const MAX_WAIT: Duration = Duration::from_secs(20);
+/// A lost wake-up costs no more than this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The user name under which `slipway-app` knows a build's credential.
+const REGISTRY_USER: &str = "slipway-build";
+
+/// The routes.
+pub(crate) fn routes() -> Router<WebState> {
+    Router::new()
+        .route("/builder/v1/claim", post(claim))
+        .route("/builder/v1/builds/{id}/heartbeat", post(heartbeat))
+        .route("/builder/v1/builds/{id}/finish", post(finish))
+        .route("/builder/v1/builds/{id}/release", post(release))
+        .layer(DefaultBodyLimit::max(64 * 1024))
+        .merge(Router::new().route("/builder/v1/builds/{id}/report", post(report)).layer(DefaultBodyLimit::max(MAX_REPORT_BYTES)))
+}
+
+/// A builder by its token.
+pub(crate) struct Builder(RegisteredBuilder);
+
+impl FromRequestParts<WebState> for Builder {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, ApiError> {
+        let found = match bearer(&parts.headers) {
+            Some(token) => state.app().builder_by_token(token).await.map_err(trouble)?,
+            None => None,
+        };
+        found.map(Self).ok_or_else(|| ApiError::new(Code::Unauthorized, "this is no builder's token").hint("an administrator makes one under Builder nodes"))
+    }
+}
+
+/// Trouble of ours is always 5xx here: a builder takes 409 for a lost lease, and must try again instead.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn trouble(error: slipway_app::Error) -> ApiError {
+    ApiError::unavailable(&error)
+}
+
+fn fenced(fenced: slipway_app::Fenced) -> Response {
+    (StatusCode::CONFLICT, JsonBody(Fenced { detail: fenced.detail })).into_response()
+}
+
+async fn claim(State(state): State<WebState>, Builder(builder): Builder, Json(claim): Json<Claim>) -> Result<Response, ApiError> {
+    let engine = serde_json::to_string(&claim.engine).expect("an enum of texts always serializes");
+    state.app().builder_seen(&builder, &claim.version, claim.parallel, &engine).await.map_err(trouble)?;
+    let ready = matches!(claim.engine, EngineStatus::Ready { .. });
+    let deadline = Instant::now() + Duration::from_secs(claim.wait_seconds.into()).min(MAX_WAIT);
+    let draining = &state.options().draining;
+    loop {
+        if ready
+            && !draining.is_cancelled()
+            && let Some(claimed) = state.app().claim(&builder).await.map_err(trouble)?
+        {
+            return Ok(JsonBody(assignment(&state, &builder, claimed)).into_response());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || draining.is_cancelled() {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        tokio::select! {
+            () = state.app().wait_for_work(left.min(LOOK_AGAIN)) => {}
+            () = draining.cancelled() => {}
+        }
+    }
+}
+
+fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -> Assignment {
+    let Claimed { build, path, registry_token, clone, environment } = claimed;
+    let config = state.app().config();
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    let credential = clone.username.map(|username| Credential {
+        username,
+        password: clone.password.as_ref().map(|password| password.expose_secret().to_owned()).unwrap_or_default(),
+    });
+    Assignment {
+        builder: builder.id,
+        build: build.id,
+        attempt: build.attempt,
+        lease_seconds: seconds(config.lease),
+        time_limit_seconds: seconds(config.time_limit),
+        source: Source {
+            clone_url: clone.url.into(),
+            credential,
+            source_ref: build.source_ref,
+            commit: build.commit,
+            message: build.commit_message.and_then(|message| message.lines().next().map(str::to_owned)),
+        },
+        rule: build.rule,
+        tags: build.tags,
+        no_cache: build.no_cache,
+        environment,
+        registry: RegistryTarget {
+            host: state.app().registry_host(),
+            insecure: config.public_url.scheme() == "http",
+            repository: path,
+            credential: Credential { username: REGISTRY_USER.to_owned(), password: registry_token.expose().to_owned() },
+        },
+    }
+}
+
+async fn heartbeat(State(state): State<WebState>, Builder(builder): Builder, Path(id): Path<BuildId>, Json(beat): Json<Heartbeat>) -> Result<Response, ApiError> {
+    Ok(match state.app().heartbeat(&builder, id, beat.attempt).await.map_err(trouble)? {
+        Ok(cancel) => {
+            let lease_seconds = u32::try_from(state.app().config().lease.as_secs()).unwrap_or(u32::MAX);
+            JsonBody(HeartbeatAnswer { cancel, lease_seconds }).into_response()
+        }
+        Err(reason) => fenced(reason),
+    })
+}
+
+async fn report(State(state): State<WebState>, Builder(builder): Builder, Path(id): Path<BuildId>, Json(report): Json<Report>) -> Result<Response, ApiError> {
+    let events = report.events.into_iter().map(progress).collect::<Result<Vec<_>, _>>()?;
+    Ok(match state.app().report(&builder, id, report.attempt, report.sequence, &events).await.map_err(trouble)? {
+        Ok(sequence) => JsonBody(ReportAnswer { sequence }).into_response(),
+        Err(reason) => fenced(reason),
+    })
+}
+
+fn progress(event: Event) -> Result<Progress, ApiError> {
+    Ok(match event {
+        Event::PhaseStarted { phase, at } => Progress::PhaseStarted(phase, at),
+        Event::PhaseFinished { phase, at } => Progress::PhaseFinished(phase, at),
+        Event::Step { step } => Progress::Step(step),
+        Event::Log { text, .. } if text.len() > MAX_LOG_CHUNK_BYTES => {
+            let detail = format!("a piece of log has {} bytes, at most {MAX_LOG_CHUNK_BYTES} are accepted", text.len());
+            return Err(ApiError::new(Code::TooLarge, detail));
+        }
+        Event::Log { step, text, at } => Progress::Log(step.map(|step| step.chars().take(128).collect()), text, at),
+        Event::Commit { commit, message, author } => Progress::Commit(commit, message, author),
+    })
+}
+
+async fn finish(State(state): State<WebState>, Builder(builder): Builder, Path(id): Path<BuildId>, Json(finish): Json<Finish>) -> Result<Response, ApiError> {
+    let outcome = match finish.outcome {
+        Outcome::Pushed { digest } => BuilderOutcome::Pushed(digest),
+        Outcome::Failed { reason, retry: false } => BuilderOutcome::Failed(reason),
+        Outcome::Failed { reason, retry: true } => BuilderOutcome::FailedForNow(reason),
+        Outcome::Cancelled => BuilderOutcome::Cancelled,
+    };
+    Ok(match state.app().finish(&builder, id, finish.attempt, &outcome).await.map_err(trouble)? {
+        Ok(state) => JsonBody(FinishAnswer { state }).into_response(),
+        Err(reason) => fenced(reason),
+    })
+}
+
+async fn release(State(state): State<WebState>, Builder(builder): Builder, Path(id): Path<BuildId>, Json(release): Json<Release>) -> Result<Response, ApiError> {
+    Ok(match state.app().release(&builder, id, release.attempt, &release.note).await.map_err(trouble)? {
+        Ok(()) => JsonBody(serde_json::json!({})).into_response(),
+        Err(reason) => fenced(reason),
+    })
+}

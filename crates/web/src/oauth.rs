@@ -1,0 +1,54 @@
+//! `GET /oauth/{provider}/callback`: a provider sends a person back.
+//!
+//! Invariant: without the very session or token that began the flow there is no link and no row; every mismatch is 400.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, header};
+use serde::Deserialize;
+use slipway_model::ProviderId;
+
+use crate::api::links::Link;
+use crate::edge::json::{Json, Path, Query};
+use crate::error::{ApiError, Code};
+use crate::session::ApiCaller;
+use crate::state::WebState;
+
+/// What the provider says.
+#[derive(Deserialize)]
+pub(crate) struct Answer {
+    #[serde(default)]
+    state: String,
+    code: Option<String>,
+    error: Option<String>,
+}
+
+/// Finishes a link. A browser is led to its source providers, a program gets the link.
+pub(crate) async fn callback(
+    State(state): State<WebState>,
+    caller: Option<ApiCaller>,
+    Path(provider): Path<ProviderId>,
+    Query(answer): Query<Answer>,
+    headers: HeaderMap,
+) -> Response {
+    let program = headers.contains_key(header::AUTHORIZATION);
+    match finish(&state, caller, &provider, &answer).await {
+        Ok(link) if program => Json(link).into_response(),
+        Ok(_) => Redirect::to("/settings/source-providers").into_response(),
+        Err(error) if program => error.into_response(),
+        Err(error) => crate::pages::error_page(error),
+    }
+}
+
+async fn finish(state: &WebState, caller: Option<ApiCaller>, provider: &ProviderId, answer: &Answer) -> Result<Link, ApiError> {
+    let Some(ApiCaller(caller)) = caller else {
+        return Err(ApiError::new(Code::BadState, "nobody is signed in here, so this answer of the provider belongs to nobody")
+            .hint("sign in, then begin again under Source providers"));
+    };
+    let given = match (&answer.code, &answer.error) {
+        (_, Some(error)) => Err(error.as_str()),
+        (Some(code), None) if !code.is_empty() && code.len() <= 1000 => Ok(code.as_str()),
+        _ => return Err(ApiError::new(Code::BadState, "the answer of the provider has no `code`").hint("begin again under Source providers")),
+    };
+    Ok(state.app().finish_connect(&caller, provider, &answer.state, given).await?.into())
+}

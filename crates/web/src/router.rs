@@ -1,0 +1,93 @@
+//! Every address of the web room, with its limits.
+//!
+//! Invariant: every route has a limit for its body and for the time until it answers; unknown addresses answer in the form that
+//! their neighbours speak. Deliberately elsewhere: `/v2/` and `/auth/token` (`slipway-registry`).
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, OriginalUri, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+use crate::edge::headers::{self, SecurityHeaders};
+use crate::edge::{panic, request_id};
+use crate::error::{ApiError, Code};
+use crate::state::WebState;
+use crate::{builder_api, hooks, oauth, openapi, operations, pages, session};
+
+/// Settings with 100 variables of 32 KiB are the largest body of the API.
+const API_BODY: usize = 4 * 1024 * 1024;
+/// Until the answer begins. Routes that ask a provider take the longest; a claim is held for 20 s.
+const ANSWER_TIME: Duration = Duration::from_secs(90);
+/// Between two pieces of a body.
+const BODY_PAUSE: Duration = Duration::from_secs(30);
+
+/// All routes of the web room.
+pub fn router(state: WebState) -> Router {
+    let providers: Vec<url::Url> = state.app().providers().map(|forge| forge.provider().web_url.clone()).collect();
+    let security = SecurityHeaders::new(state.public_url(), &providers);
+    let (api, document) = openapi::api().split_for_parts();
+    drop(document);
+    let description = Bytes::from(openapi::document());
+    let api = api
+        .route("/api/openapi.json", get(move || std::future::ready(([(header::CONTENT_TYPE, "application/json")], description))))
+        .layer(DefaultBodyLimit::max(API_BODY));
+    // Writes to pages are forms of people, a few kilobytes.
+    let pages = pages::routes()
+        .layer(DefaultBodyLimit::max(API_BODY))
+        .layer(middleware::from_fn_with_state(state.clone(), session::guard_pages))
+        .layer(CatchPanicLayer::custom(|words| pages::error_page(panic::note(words))));
+    let machines = Router::new()
+        .route("/hooks/{provider}/{hook_id}", post(hooks::receive))
+        .route("/oauth/{provider}/callback", get(oauth::callback))
+        .route("/healthz", get(operations::healthz))
+        .route("/readyz", get(operations::readyz))
+        .route("/metrics", get(operations::metrics))
+        .layer(DefaultBodyLimit::max(64 * 1024));
+    Router::new()
+        .merge(api)
+        .merge(builder_api::routes())
+        .merge(machines)
+        .merge(pages)
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(time_limit))
+        .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE))
+        .layer(CatchPanicLayer::custom(|words| panic::note(words).into_response()))
+        .layer(middleware::from_fn_with_state(security, headers::add))
+        .layer(middleware::from_fn(request_id::assign))
+        .with_state(state)
+}
+
+/// A handler that hangs must not hold its client for ever. Bodies that stream are not meant: they begin in time and last as long as they last.
+async fn time_limit(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    match tokio::time::timeout(ANSWER_TIME, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(&path, ApiError::new(Code::Timeout, format!("no answer within {} seconds", ANSWER_TIME.as_secs()))),
+    }
+}
+
+async fn nothing_here(OriginalUri(uri): OriginalUri) -> Response {
+    refuse(uri.path(), ApiError::not_found())
+}
+
+async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Response {
+    // Browsers ask with OPTIONS before a request to another site; there are no such requests here.
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    refuse(uri.path(), ApiError::new(Code::MethodNotAllowed, format!("`{method}` is not for this address")))
+}
+
+/// In the form that the address's neighbours speak.
+fn refuse(path: &str, error: ApiError) -> Response {
+    let machine = ["/api/", "/builder/", "/hooks/"].iter().any(|prefix| path.starts_with(prefix));
+    if machine { error.into_response() } else { pages::error_page(error) }
+}
