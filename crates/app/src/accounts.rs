@@ -8,8 +8,8 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, PasswordHash};
 use secrecy::{ExposeSecret, SecretString};
 use slipway_model::{AccountId, AccountName, Scope, ScopeSet, SecretHash, SecretToken, Timestamp, TokenId, TokenKind};
-use slipway_store::accounts::{self, Account, NewAccount, Token};
 use slipway_store::StoreError;
+use slipway_store::accounts::{self, Account, NewAccount, Token};
 
 use crate::{App, Caller, Error, Refusal, RefusalKind};
 
@@ -47,7 +47,10 @@ fn check_password(password: &SecretString) -> Result<(), Error> {
 
 fn hash(password: &SecretString) -> Result<String, Error> {
     // Defaults of the crate are OWASP's parameters for argon2id: 19 MiB, 2 passes, 1 lane.
-    Argon2::default().hash_password(password.expose_secret().as_bytes()).map(|hash| hash.to_string()).map_err(|_| Error::Internal("the password cannot be hashed"))
+    Argon2::default()
+        .hash_password(password.expose_secret().as_bytes())
+        .map(|hash| hash.to_string())
+        .map_err(|_| Error::Internal("the password cannot be hashed"))
 }
 
 impl App {
@@ -62,7 +65,8 @@ impl App {
         let _permit = self.hashing.acquire().await.map_err(|_| Error::Internal("the service is shutting down"))?;
         let password = password.clone();
         let verify = move || match stored {
-            Some(stored) => PasswordHash::new(&stored).is_ok_and(|hash| Argon2::default().verify_password(password.expose_secret().as_bytes(), &hash).is_ok()),
+            Some(stored) => PasswordHash::new(&stored)
+                .is_ok_and(|hash| Argon2::default().verify_password(password.expose_secret().as_bytes(), &hash).is_ok()),
             // Nobody of that name: spend the same time.
             None => hash(&password).is_err(),
         };
@@ -99,7 +103,12 @@ impl App {
     /// # Errors
     /// A refusal when the token is not the one, or a name or password that cannot be.
     pub async fn finish_setup(&self, token: &str, name: &str, email: Option<&str>, password: &SecretString) -> Result<Account, Error> {
-        let refused = || Error::from(Refusal::new(RefusalKind::Bad, "setup_token", "this setup address was used already or is not ours").hint("restart slipway to get a new one as long as there is no account"));
+        let refused = || {
+            Error::from(
+                Refusal::new(RefusalKind::Bad, "setup_token", "this setup address was used already or is not ours")
+                    .hint("restart slipway to get a new one as long as there is no account"),
+            )
+        };
         if !self.setup_waits_for(token).await? {
             return Err(refused());
         }
@@ -186,7 +195,13 @@ impl App {
     ///
     /// # Errors
     /// A refusal.
-    pub async fn create_token(&self, caller: &Caller, name: &str, scopes: &ScopeSet, expires_at: Option<Timestamp>) -> Result<NewToken, Error> {
+    pub async fn create_token(
+        &self,
+        caller: &Caller,
+        name: &str,
+        scopes: &ScopeSet,
+        expires_at: Option<Timestamp>,
+    ) -> Result<NewToken, Error> {
         caller.demand(Scope::Account)?;
         for scope in scopes.iter() {
             caller.demand(*scope)?;
@@ -210,11 +225,21 @@ impl App {
         self.create_token_for(found.id, name, scopes, None).await
     }
 
-    async fn create_token_for(&self, account: AccountId, name: &str, scopes: &ScopeSet, expires_at: Option<Timestamp>) -> Result<NewToken, Error> {
+    async fn create_token_for(
+        &self,
+        account: AccountId,
+        name: &str,
+        scopes: &ScopeSet,
+        expires_at: Option<Timestamp>,
+    ) -> Result<NewToken, Error> {
         let now = self.clock.now();
         let length = name.chars().count();
         if !(1..=100).contains(&length) || name.chars().any(char::is_control) {
-            return Err(Error::invalid("token_name", "name", format!("the name has {length} characters, expected 1 to 100 without control characters")));
+            return Err(Error::invalid(
+                "token_name",
+                "name",
+                format!("the name has {length} characters, expected 1 to 100 without control characters"),
+            ));
         }
         if scopes.iter().next().is_none() {
             return Err(Error::invalid("token_scopes", "scopes", "the token has no scope, expected at least one"));
@@ -268,6 +293,8 @@ fn parse_name(name: &str) -> Result<AccountName, Error> {
 
 fn clean_email(email: Option<&str>) -> Result<Option<&str>, Error> {
     let Some(email) = email.map(str::trim).filter(|email| !email.is_empty()) else { return Ok(None) };
-    let plausible = email.len() <= 254 && email.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty()) && !email.chars().any(|c| c.is_whitespace() || c.is_control());
+    let plausible = email.len() <= 254
+        && email.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+        && !email.chars().any(|c| c.is_whitespace() || c.is_control());
     if plausible { Ok(Some(email)) } else { Err(Error::invalid("email", "email", "this is no e-mail address")) }
 }

@@ -61,7 +61,9 @@ impl Caller {
         match &self.via {
             Via::Token(_, scopes) if !scopes.allows(scope) => {
                 let detail = format!("this token was not given the scope `{scope}`, it has `{scopes}`");
-                Err(Refusal::new(RefusalKind::Forbidden, "scope_missing", detail).hint("make a token with that scope under Settings, Access tokens").into())
+                Err(Refusal::new(RefusalKind::Forbidden, "scope_missing", detail)
+                    .hint("make a token with that scope under Settings, Access tokens")
+                    .into())
             }
             _ => Ok(()),
         }
@@ -212,12 +214,24 @@ impl App {
         (account.id == repository.account).then_some(Permission::Owner)
     }
 
-    async fn permitted(&self, caller: &Caller, namespace: &AccountName, name: &RepositoryName, needed: Permission, scope: Scope) -> Result<Repository, Error> {
+    async fn permitted(
+        &self,
+        caller: &Caller,
+        namespace: &AccountName,
+        name: &RepositoryName,
+        needed: Permission,
+        scope: Scope,
+    ) -> Result<Repository, Error> {
         let repository = self.find(namespace, name).await?;
         let Some(permission) = Self::permission(&caller.account, &repository) else { return Err(Error::NotFound) };
         caller.demand(scope)?;
         if permission < needed {
-            return Err(Refusal::new(RefusalKind::Forbidden, "permission_missing", format!("this needs the permission `{needed:?}` on `{namespace}/{name}`").to_lowercase()).into());
+            return Err(Refusal::new(
+                RefusalKind::Forbidden,
+                "permission_missing",
+                format!("this needs the permission `{needed:?}` on `{namespace}/{name}`").to_lowercase(),
+            )
+            .into());
         }
         Ok(repository)
     }
@@ -226,7 +240,12 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn repository_view(&self, caller: Option<&Caller>, namespace: &AccountName, name: &RepositoryName) -> Result<RepositoryView, Error> {
+    pub async fn repository_view(
+        &self,
+        caller: Option<&Caller>,
+        namespace: &AccountName,
+        name: &RepositoryName,
+    ) -> Result<RepositoryView, Error> {
         let repository = self.find(namespace, name).await?;
         let permitted = caller.is_some_and(|caller| Self::permission(&caller.account, &repository).is_some());
         if repository.visibility == Visibility::Public || permitted { Ok(RepositoryView { repository }) } else { Err(Error::NotFound) }
@@ -245,7 +264,12 @@ impl App {
     ///
     /// # Errors
     /// As [`App::repository_read`], or a missing permission.
-    pub async fn repository_write(&self, caller: &Caller, namespace: &AccountName, name: &RepositoryName) -> Result<RepositoryWrite, Error> {
+    pub async fn repository_write(
+        &self,
+        caller: &Caller,
+        namespace: &AccountName,
+        name: &RepositoryName,
+    ) -> Result<RepositoryWrite, Error> {
         let repository = self.permitted(caller, namespace, name, Permission::Write, Scope::BuildWrite).await?;
         Ok(RepositoryWrite { repository })
     }
@@ -254,7 +278,12 @@ impl App {
     ///
     /// # Errors
     /// As [`App::repository_write`].
-    pub async fn repository_admin(&self, caller: &Caller, namespace: &AccountName, name: &RepositoryName) -> Result<RepositoryAdmin, Error> {
+    pub async fn repository_admin(
+        &self,
+        caller: &Caller,
+        namespace: &AccountName,
+        name: &RepositoryName,
+    ) -> Result<RepositoryAdmin, Error> {
         let repository = self.permitted(caller, namespace, name, Permission::Admin, Scope::RepoAdmin).await?;
         Ok(RepositoryAdmin { repository })
     }
@@ -263,7 +292,12 @@ impl App {
     ///
     /// # Errors
     /// As [`App::repository_write`].
-    pub async fn repository_owner(&self, caller: &Caller, namespace: &AccountName, name: &RepositoryName) -> Result<RepositoryOwner, Error> {
+    pub async fn repository_owner(
+        &self,
+        caller: &Caller,
+        namespace: &AccountName,
+        name: &RepositoryName,
+    ) -> Result<RepositoryOwner, Error> {
         let repository = self.permitted(caller, namespace, name, Permission::Owner, Scope::RepoAdmin).await?;
         Ok(RepositoryOwner { repository })
     }

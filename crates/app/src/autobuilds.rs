@@ -3,7 +3,10 @@
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use slipway_forge::SourceRef;
-use slipway_model::{Autotest, AutobuildId, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern, SourceType, Timestamp};
+use slipway_model::{
+    AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern, SourceType,
+    Timestamp,
+};
 use slipway_store::hooks::{self, HookState};
 use slipway_store::repositories::{self, Autobuild};
 
@@ -138,14 +141,19 @@ impl RuleInput {
             "tag" => SourceType::Tag,
             other => {
                 let shown: String = other.chars().take(40).collect();
-                return Err(Error::invalid("rule", &field("source_type"), format!("`{shown}` is no source type, expected `branch` or `tag`")));
+                return Err(Error::invalid(
+                    "rule",
+                    &field("source_type"),
+                    format!("`{shown}` is no source type, expected `branch` or `tag`"),
+                ));
             }
         };
         let id = match self.id.as_deref().filter(|id| !id.is_empty()) {
             Some(id) => id.parse().map_err(|_| Error::invalid("rule", &field("id"), "this is not the id of a rule"))?,
             None => RuleId::new(),
         };
-        let path = |name: &str, text: &str| text.parse().map_err(|error: RuleError| Error::invalid("rule", &field(name), error.to_string()));
+        let path =
+            |name: &str, text: &str| text.parse().map_err(|error: RuleError| Error::invalid("rule", &field(name), error.to_string()));
         let dockerfile = self.dockerfile.as_deref().filter(|path| !path.trim().is_empty()).unwrap_or("Dockerfile");
         let rule = BuildRule {
             id,
@@ -242,7 +250,8 @@ impl App {
         let Some(forge) = self.forges.get(&provider) else {
             return Err(Error::invalid("provider", "provider", format!("there is no provider `{provider}`")));
         };
-        let autotest: Autotest = input.autotest.as_deref().unwrap_or("off").parse().map_err(|detail: String| Error::invalid("autotest", "autotest", detail))?;
+        let autotest: Autotest =
+            input.autotest.as_deref().unwrap_or("off").parse().map_err(|detail: String| Error::invalid("autotest", "autotest", detail))?;
         let mut rules = check_rules(&input.rules)?;
         let (_, token) = self.usable_link(repository.account, &provider).await?;
         let found = forge.source_repository(&token, input.source.trim()).await.map_err(Error::forge(&provider))?;
@@ -334,7 +343,13 @@ impl App {
     ///
     /// # Errors
     /// A refusal that names the field; the provider's trouble.
-    pub async fn preview_rules(&self, right: &RepositoryRead, provider: &str, source: &str, inputs: &[RuleInput]) -> Result<Vec<PreviewRef>, Error> {
+    pub async fn preview_rules(
+        &self,
+        right: &RepositoryRead,
+        provider: &str,
+        source: &str,
+        inputs: &[RuleInput],
+    ) -> Result<Vec<PreviewRef>, Error> {
         let provider: ProviderId = provider.parse().map_err(|detail: String| Error::invalid("provider", "provider", detail))?;
         let Some(forge) = self.forges.get(&provider) else {
             return Err(Error::invalid("provider", "provider", format!("there is no provider `{provider}`")));
@@ -361,7 +376,13 @@ fn preview(rules: &[BuildRule], refs: &[SourceRef]) -> Vec<PreviewRef> {
     for (index, rule) in rules.iter().enumerate() {
         for source in refs {
             if let Some(matched) = rule.matches(&source.name) {
-                found.push(PreviewRef { source_ref: source.name.clone(), commit: source.commit.to_string(), rule: index, tags: matched.tags, collisions: Vec::new() });
+                found.push(PreviewRef {
+                    source_ref: source.name.clone(),
+                    commit: source.commit.to_string(),
+                    rule: index,
+                    tags: matched.tags,
+                    collisions: Vec::new(),
+                });
             }
         }
     }

@@ -54,7 +54,13 @@ impl App {
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn list_builds(&self, right: &RepositoryRead, state: Option<BuildState>, before: Option<BuildId>, limit: u32) -> Result<Vec<Build>, Error> {
+    pub async fn list_builds(
+        &self,
+        right: &RepositoryRead,
+        state: Option<BuildState>,
+        before: Option<BuildId>,
+        limit: u32,
+    ) -> Result<Vec<Build>, Error> {
         let mut tx = self.read().await?;
         Ok(builds::list(&mut tx, right.repository().id, state, before, limit).await?)
     }
@@ -63,7 +69,12 @@ impl App {
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn list_namespace_builds(&self, owner: &NamespaceOwner, before: Option<BuildId>, limit: u32) -> Result<Vec<(RepositoryPath, Build)>, Error> {
+    pub async fn list_namespace_builds(
+        &self,
+        owner: &NamespaceOwner,
+        before: Option<BuildId>,
+        limit: u32,
+    ) -> Result<Vec<(RepositoryPath, Build)>, Error> {
         let mut tx = self.read().await?;
         let mut found = Vec::new();
         for build in builds::list_by_account(&mut tx, owner.account().id, before, limit).await? {
@@ -124,7 +135,13 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn build_log(&self, right: &RepositoryRead, build: BuildId, after: u64, limit: u32) -> Result<(BuildState, Vec<LogChunk>), Error> {
+    pub async fn build_log(
+        &self,
+        right: &RepositoryRead,
+        build: BuildId,
+        after: u64,
+        limit: u32,
+    ) -> Result<(BuildState, Vec<LogChunk>), Error> {
         let mut tx = self.read().await?;
         let state = builds::get(&mut tx, right.repository().id, build).await?.ok_or(Error::NotFound)?.state;
         Ok((state, progress::list_log(&mut tx, build, after, limit).await?))
@@ -134,7 +151,11 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn build_log_tails(&self, right: &RepositoryRead, build: BuildId) -> Result<std::collections::BTreeMap<String, String>, Error> {
+    pub async fn build_log_tails(
+        &self,
+        right: &RepositoryRead,
+        build: BuildId,
+    ) -> Result<std::collections::BTreeMap<String, String>, Error> {
         let mut tx = self.read().await?;
         let build = builds::get(&mut tx, right.repository().id, build).await?.ok_or(Error::NotFound)?;
         Ok(progress::tail_by_step(&mut tx, build.id, build.attempt, 50).await?)
@@ -149,20 +170,32 @@ impl App {
         let (autobuild, rules) = self.settings_for_start(repository.id).await?;
         let matching: Vec<_> = rules.iter().filter_map(|rule| Some((rule, rule.matches(&start.source_ref)?))).collect();
         if matching.is_empty() {
-            let refusal = Refusal::new(RefusalKind::Invalid, "no_rule", format!("no build rule matches `{}`", start.source_ref)).field("ref");
+            let refusal =
+                Refusal::new(RefusalKind::Invalid, "no_rule", format!("no build rule matches `{}`", start.source_ref)).field("ref");
             return Err(refusal.hint("add a rule for it under Autobuild").into());
         }
         let forge = self.forge(&autobuild.provider)?;
         let (_, token) = self.usable_link(repository.account, &autobuild.provider).await?;
         let commit = match &start.commit {
             Some(commit) => commit.clone(),
-            None => forge.resolve(&token, &autobuild.source_name, &start.source_ref).await.map_err(Error::forge(&autobuild.provider))?.ok_or_else(|| {
-                Error::invalid("no_such_ref", "ref", format!("`{}` has no `{}`", autobuild.source_name, start.source_ref))
-            })?,
+            None => forge
+                .resolve(&token, &autobuild.source_name, &start.source_ref)
+                .await
+                .map_err(Error::forge(&autobuild.provider))?
+                .ok_or_else(|| {
+                    Error::invalid("no_such_ref", "ref", format!("`{}` has no `{}`", autobuild.source_name, start.source_ref))
+                })?,
         };
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        let event = NewRefEvent { autobuild: autobuild.id, name: &start.source_ref, before: None, after: Some(&commit), origin: "manual", delivery: None };
+        let event = NewRefEvent {
+            autobuild: autobuild.id,
+            name: &start.source_ref,
+            before: None,
+            after: Some(&commit),
+            origin: "manual",
+            delivery: None,
+        };
         let (event, seq) = deliveries::insert_ref_event(&mut tx, &event, now).await?;
         let mut ids = Vec::new();
         for (rule, matched) in matching {
@@ -207,12 +240,22 @@ impl App {
         let mut tx = self.write().await?;
         let old = builds::get(&mut tx, right.repository().id, id).await?.ok_or(Error::NotFound)?;
         if !old.state.is_final() {
-            return Err(Error::conflict("build_not_ended", format!("build #{} is {}; it can be retried when it has ended", old.number, old.state)));
+            return Err(Error::conflict(
+                "build_not_ended",
+                format!("build #{} is {}; it can be retried when it has ended", old.number, old.state),
+            ));
         }
         if repositories::get_autobuild_by_id(&mut tx, old.autobuild).await?.is_none() {
             return Err(Error::conflict("no_autobuild", "the settings that this build was made under are gone; start a new build"));
         }
-        let event = NewRefEvent { autobuild: old.autobuild, name: &old.source_ref, before: None, after: Some(&old.commit), origin: "retry", delivery: None };
+        let event = NewRefEvent {
+            autobuild: old.autobuild,
+            name: &old.source_ref,
+            before: None,
+            after: Some(&old.commit),
+            origin: "retry",
+            delivery: None,
+        };
         let (event, _) = deliveries::insert_ref_event(&mut tx, &event, now).await?;
         let new = NewBuild {
             repository: old.repository,
@@ -268,7 +311,12 @@ impl App {
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn list_deliveries(&self, right: &RepositoryRead, before: Option<DeliveryId>, limit: u32) -> Result<Vec<DeliveryDetail>, Error> {
+    pub async fn list_deliveries(
+        &self,
+        right: &RepositoryRead,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<DeliveryDetail>, Error> {
         let repository = right.repository().id;
         let mut tx = self.read().await?;
         let page = deliveries::list(&mut tx, repository, before, limit).await?;

@@ -27,7 +27,13 @@ impl App {
     }
 
     /// Writes the wish for a hook of these settings.
-    pub(crate) async fn want_hook(&self, tx: &mut WriteTx, account: AccountId, autobuild: &Autobuild, now: Timestamp) -> Result<HookId, Error> {
+    pub(crate) async fn want_hook(
+        &self,
+        tx: &mut WriteTx,
+        account: AccountId,
+        autobuild: &Autobuild,
+        now: Timestamp,
+    ) -> Result<HookId, Error> {
         let id = HookId::new();
         let secret = SecretToken::generate(TokenKind::Hook);
         let hook = Hook {

@@ -31,7 +31,9 @@ use tokio::sync::{Notify, Semaphore, broadcast};
 use url::Url;
 
 pub use accounts::{NewToken, Role, SignIn};
-pub use authorise::{Administrator, Caller, Initiator, NamespaceOwner, RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite};
+pub use authorise::{
+    Administrator, Caller, Initiator, NamespaceOwner, RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite,
+};
 pub use autobuilds::{AutobuildInput, AutobuildSettings, HookStatus, PreviewRef, RuleInput, VariableInput};
 pub use builds::{BuildDetail, DeliveryDetail, StartBuild};
 pub use error::{Error, Refusal, RefusalKind};

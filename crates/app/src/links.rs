@@ -136,26 +136,42 @@ impl App {
         accounts::insert_flow(&mut tx, &state.hash(), &flow, now, now.plus(FLOW_LIFE)).await?;
         tx.commit().await?;
         let redirect_uri = self.callback(provider);
-        Ok(forge.authorize_url(&AuthorizeRequest { redirect_uri: &redirect_uri, state: state.expose(), challenge: &challenge, scopes: forge.scopes() }))
+        Ok(forge.authorize_url(&AuthorizeRequest {
+            redirect_uri: &redirect_uri,
+            state: state.expose(),
+            challenge: &challenge,
+            scopes: forge.scopes(),
+        }))
     }
 
     /// Finishes what [`App::begin_connect`] began. `answer` is the code, or the provider's error word when the person said no.
     ///
     /// # Errors
     /// A refusal for a state that is unknown, used, expired, of another provider or begun by somebody else; no row is written then.
-    pub async fn finish_connect(&self, caller: &Caller, provider: &ProviderId, state: &str, answer: Result<&str, &str>) -> Result<LinkView, Error> {
-        let refused = |detail: &str| Error::from(Refusal::new(RefusalKind::Bad, "oauth_state", detail).hint("begin again under Source providers"));
+    pub async fn finish_connect(
+        &self,
+        caller: &Caller,
+        provider: &ProviderId,
+        state: &str,
+        answer: Result<&str, &str>,
+    ) -> Result<LinkView, Error> {
+        let refused =
+            |detail: &str| Error::from(Refusal::new(RefusalKind::Bad, "oauth_state", detail).hint("begin again under Source providers"));
         let unknown = "this answer of the provider belongs to no connection that waits for it: it was used before, has expired, or was begun elsewhere";
         let forge = self.forge(provider)?;
         let state = SecretToken::presented(TokenKind::State, state).ok_or_else(|| refused(unknown))?;
         let mut tx = self.write().await?;
         let flow = accounts::take_flow(&mut tx, &state.hash(), self.clock.now()).await?;
         tx.commit().await?;
-        let flow = flow.filter(|flow| flow.provider == *provider && flow.initiator == caller.initiator().0 && flow.account == caller.account().id);
+        let flow =
+            flow.filter(|flow| flow.provider == *provider && flow.initiator == caller.initiator().0 && flow.account == caller.account().id);
         let flow = flow.ok_or_else(|| refused(unknown))?;
         let code = answer.map_err(|word| {
             let word: String = word.chars().filter(|c| c.is_ascii_graphic()).take(60).collect();
-            Error::from(Refusal::new(RefusalKind::Bad, "oauth_denied", format!("the provider did not grant access: `{word}`")).hint("begin again and choose Authorize"))
+            Error::from(
+                Refusal::new(RefusalKind::Bad, "oauth_denied", format!("the provider did not grant access: `{word}`"))
+                    .hint("begin again and choose Authorize"),
+            )
         })?;
         let verifier = self.keys.open_text(&[VERIFIER, &state.hash().to_hex()], &flow.verifier_sealed)?;
         let grant = forge.exchange_code(code, &self.callback(provider), &verifier).await.map_err(Error::forge(provider))?;
@@ -189,7 +205,13 @@ impl App {
         Ok(view)
     }
 
-    async fn view(&self, tx: &mut slipway_store::ReadTx, provider: &ProviderId, account: slipway_model::AccountId, link: Option<&Link>) -> Result<LinkView, Error> {
+    async fn view(
+        &self,
+        tx: &mut slipway_store::ReadTx,
+        provider: &ProviderId,
+        account: slipway_model::AccountId,
+        link: Option<&Link>,
+    ) -> Result<LinkView, Error> {
         let forge = self.forge(provider)?;
         Ok(LinkView {
             provider: provider.clone(),
@@ -284,11 +306,16 @@ impl App {
     }
 
     /// The token of a link that may be used now.
-    pub(crate) async fn usable_link(&self, account: slipway_model::AccountId, provider: &ProviderId) -> Result<(Link, SecretString), Error> {
+    pub(crate) async fn usable_link(
+        &self,
+        account: slipway_model::AccountId,
+        provider: &ProviderId,
+    ) -> Result<(Link, SecretString), Error> {
         let mut tx = self.read().await?;
         let link = links::get(&mut tx, account, provider).await?;
         drop(tx);
-        let unavailable = |code, detail: String| Error::from(Refusal::new(RefusalKind::Conflict, code, detail).hint("see Source providers"));
+        let unavailable =
+            |code, detail: String| Error::from(Refusal::new(RefusalKind::Conflict, code, detail).hint("see Source providers"));
         let link = link.ok_or_else(|| unavailable("not_linked", format!("the provider `{provider}` is not linked")))?;
         if link.state == LinkState::Disabled {
             return Err(unavailable("link_disabled", format!("the link to `{provider}` is disabled")));
@@ -311,7 +338,14 @@ impl App {
     ///
     /// # Errors
     /// As [`App::source_namespaces`].
-    pub async fn source_repositories(&self, owner: &NamespaceOwner, provider: &ProviderId, namespace: &str, query: &str, cursor: Option<&str>) -> Result<Page<SourceRepository>, Error> {
+    pub async fn source_repositories(
+        &self,
+        owner: &NamespaceOwner,
+        provider: &ProviderId,
+        namespace: &str,
+        query: &str,
+        cursor: Option<&str>,
+    ) -> Result<Page<SourceRepository>, Error> {
         let forge = self.forge(provider)?;
         let (_, token) = self.usable_link(owner.account().id, provider).await?;
         forge.source_repositories(&token, namespace, query, cursor).await.map_err(Error::forge(provider))
@@ -325,7 +359,12 @@ impl App {
         let account = owner.account().id;
         let mut tx = self.read().await?;
         let link = links::get(&mut tx, account, provider).await?.ok_or(Error::NotFound)?;
-        let hooks = hooks::list_by_provider(&mut tx, account, provider).await?.into_iter().filter(|hook| hook.remote_id.is_some()).map(|hook| hook.source_name).collect();
+        let hooks = hooks::list_by_provider(&mut tx, account, provider)
+            .await?
+            .into_iter()
+            .filter(|hook| hook.remote_id.is_some())
+            .map(|hook| hook.source_name)
+            .collect();
         let link = self.view(&mut tx, provider, account, Some(&link)).await?;
         Ok(UnlinkPreview { hooks, stops: link.affects.clone(), link })
     }
@@ -346,11 +385,15 @@ impl App {
         }
         let stopped = repositories::list_names_by_provider(&mut tx, account, provider).await?;
         tx.commit().await?;
-        let mut receipt = Receipt { provider: provider.clone(), login: link.login.clone(), at: now, done: Vec::new(), left: Vec::new(), stopped };
+        let mut receipt =
+            Receipt { provider: provider.clone(), login: link.login.clone(), at: now, done: Vec::new(), left: Vec::new(), stopped };
         // A disabled link promises that nothing is sent; unlinking it is the person's word that now something shall be.
         match self.link_token(&link) {
             Ok(token) => self.remove_at_provider(forge.as_ref(), &token, &hooks, &mut receipt).await,
-            Err(_) => receipt.left.push(ReceiptItem { what: "hooks and grant: the stored token cannot be opened".into(), url: Some(forge.app_settings_url().to_string()) }),
+            Err(_) => receipt.left.push(ReceiptItem {
+                what: "hooks and grant: the stored token cannot be opened".into(),
+                url: Some(forge.app_settings_url().to_string()),
+            }),
         }
         let mut tx = self.write().await?;
         for hook in &hooks {
@@ -378,7 +421,9 @@ impl App {
         match forge.revoke_grant(token).await {
             Ok(Removal::Removed) => receipt.done.push(ReceiptItem { what: "the grant was revoked at the provider".into(), url: None }),
             Ok(Removal::AlreadyGone) => receipt.done.push(ReceiptItem { what: "the grant was gone already".into(), url: None }),
-            Err(error) => receipt.left.push(ReceiptItem { what: format!("the grant at the provider: {error}"), url: Some(forge.app_settings_url().to_string()) }),
+            Err(error) => receipt
+                .left
+                .push(ReceiptItem { what: format!("the grant at the provider: {error}"), url: Some(forge.app_settings_url().to_string()) }),
         }
     }
 }
@@ -390,7 +435,10 @@ mod tests {
     #[test]
     fn the_challenge_is_rfc_7636s() {
         // Appendix B of the RFC.
-        assert_eq!(challenge(&"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned().into()), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        assert_eq!(
+            challenge(&"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned().into()),
+            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+        );
         let length = random_verifier().expose_secret().len();
         assert!((43..=128).contains(&length), "{length}");
     }

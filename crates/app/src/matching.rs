@@ -63,7 +63,11 @@ impl App {
         };
         let (event, seq) = deliveries::insert_ref_event(tx, &event, now).await?;
         let Some(commit) = &change.after else {
-            return Ok(vec![verdict(None, VerdictOutcome::Skipped, format!("{what} was deleted; there is nothing to build, and tags that it gave stay"))]);
+            return Ok(vec![verdict(
+                None,
+                VerdictOutcome::Skipped,
+                format!("{what} was deleted; there is nothing to build, and tags that it gave stay"),
+            )]);
         };
         if let Some(why) = situation.disabled {
             return Ok(vec![verdict(None, VerdictOutcome::Disabled, why.to_owned())]);
@@ -75,7 +79,11 @@ impl App {
                 continue;
             };
             if !rule.autobuild {
-                verdicts.push(verdict(Some(rule), VerdictOutcome::Disabled, format!("the rule matches {what}, but its autobuild is switched off")));
+                verdicts.push(verdict(
+                    Some(rule),
+                    VerdictOutcome::Disabled,
+                    format!("the rule matches {what}, but its autobuild is switched off"),
+                ));
                 continue;
             }
             let new = NewBuild {

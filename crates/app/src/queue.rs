@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use slipway_forge::CloneAccess;
 use slipway_model::{
-    BuildId, BuildState, BuilderId, CommitId, EnvironmentVariable, FailureCode, FailureReason, LinkState, Phase, RepositoryPath, SecretToken, Step, Timestamp, TokenKind,
+    BuildId, BuildState, BuilderId, CommitId, EnvironmentVariable, FailureCode, FailureReason, LinkState, Phase, RepositoryPath,
+    SecretToken, Step, Timestamp, TokenKind,
 };
-use slipway_store::builds::{self, Build, Ending};
 use slipway_store::builders::{self, Builder};
+use slipway_store::builds::{self, Build, Ending};
 use slipway_store::{ReadTx, WriteTx, links, progress, repositories};
 
 use crate::{App, Error};
@@ -192,7 +193,9 @@ impl App {
             let now = self.clock.now();
             let token = SecretToken::generate(TokenKind::Build);
             let mut tx = self.write().await?;
-            let Some(build) = builds::claim(&mut tx, builder.id, &token.hash(), now, now.plus(self.config.lease)).await? else { return Ok(None) };
+            let Some(build) = builds::claim(&mut tx, builder.id, &token.hash(), now, now.plus(self.config.lease)).await? else {
+                return Ok(None);
+            };
             let id = build.id;
             match self.prepare(&mut tx, build, token).await? {
                 Ok(claimed) => {
@@ -213,7 +216,9 @@ impl App {
     async fn prepare(&self, tx: &mut WriteTx, build: Build, registry_token: SecretToken) -> Result<Result<Claimed, FailureReason>, Error> {
         let unavailable = |text: String| Ok(Err(FailureReason::new(FailureCode::LinkUnavailable, text)));
         let Some(repository) = repositories::get(tx, build.repository).await? else { return unavailable("the repository is gone".into()) };
-        let Some(forge) = self.forges.get(&build.provider) else { return unavailable(format!("the provider `{}` is not configured any more", build.provider)) };
+        let Some(forge) = self.forges.get(&build.provider) else {
+            return unavailable(format!("the provider `{}` is not configured any more", build.provider));
+        };
         let Some(link) = links::get(tx, repository.account, &build.provider).await? else {
             return unavailable(format!("the provider `{}` is not linked; link it under Source providers and retry", build.provider));
         };
@@ -229,7 +234,13 @@ impl App {
         Ok(Ok(Claimed { build, path, registry_token, clone, environment }))
     }
 
-    async fn held(&self, tx: &mut WriteTx, builder: &RegisteredBuilder, build: BuildId, attempt: u32) -> Result<Result<Build, Fenced>, Error> {
+    async fn held(
+        &self,
+        tx: &mut WriteTx,
+        builder: &RegisteredBuilder,
+        build: BuildId,
+        attempt: u32,
+    ) -> Result<Result<Build, Fenced>, Error> {
         if let Some(held) = builds::hold(tx, build, builder.id, attempt, self.clock.now()).await? {
             return Ok(Ok(held));
         }
@@ -266,7 +277,14 @@ impl App {
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn report(&self, builder: &RegisteredBuilder, build: BuildId, attempt: u32, sequence: u64, events: &[Progress]) -> Result<Result<u64, Fenced>, Error> {
+    pub async fn report(
+        &self,
+        builder: &RegisteredBuilder,
+        build: BuildId,
+        attempt: u32,
+        sequence: u64,
+        events: &[Progress],
+    ) -> Result<Result<u64, Fenced>, Error> {
         let mut tx = self.write().await?;
         let held = match self.held(&mut tx, builder, build, attempt).await? {
             Ok(held) => held,
@@ -282,7 +300,9 @@ impl App {
                 Progress::PhaseStarted(phase, at) => progress::start_phase(&mut tx, build, attempt, *phase, *at).await?,
                 Progress::PhaseFinished(phase, at) => progress::finish_phase(&mut tx, build, attempt, *phase, *at).await?,
                 Progress::Step(step) => progress::upsert_step(&mut tx, build, attempt, &bounded(step)).await?,
-                Progress::Commit(commit, message, author) => builds::set_commit(&mut tx, build, commit, &cut(message, 500), &cut(author, 200)).await?,
+                Progress::Commit(commit, message, author) => {
+                    builds::set_commit(&mut tx, build, commit, &cut(message, 500), &cut(author, 200)).await?
+                }
                 Progress::Log(step, text, at) => {
                     let before = held.log_bytes + bytes;
                     bytes += u64::try_from(text.len()).unwrap_or(u64::MAX);
@@ -307,27 +327,40 @@ impl App {
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn finish(&self, builder: &RegisteredBuilder, build: BuildId, attempt: u32, outcome: &BuilderOutcome) -> Result<Result<BuildState, Fenced>, Error> {
+    pub async fn finish(
+        &self,
+        builder: &RegisteredBuilder,
+        build: BuildId,
+        attempt: u32,
+        outcome: &BuilderOutcome,
+    ) -> Result<Result<BuildState, Fenced>, Error> {
         let now = self.clock.now();
         let mut tx = self.write().await?;
         let held = match self.held(&mut tx, builder, build, attempt).await? {
             Ok(held) => held,
             Err(fenced) => {
                 // The answer to the first call may have been lost: the same attempt of the same builder is told what it already did.
-                let ended = builds::get_any(&mut tx, build).await?.filter(|ended| ended.attempt == attempt && ended.builder == Some(builder.id) && ended.state.is_final());
+                let ended = builds::get_any(&mut tx, build)
+                    .await?
+                    .filter(|ended| ended.attempt == attempt && ended.builder == Some(builder.id) && ended.state.is_final());
                 return Ok(ended.map(|ended| ended.state).ok_or(fenced));
             }
         };
         let state = match outcome {
             BuilderOutcome::Pushed(digest) => self.promote(&mut tx, &held, digest, now).await?,
             BuilderOutcome::Failed(reason) => self.end(&mut tx, build, BuildState::Failed, reason, now).await?,
-            BuilderOutcome::FailedForNow(reason) if attempt >= self.config.attempts => self.end(&mut tx, build, BuildState::Failed, reason, now).await?,
+            BuilderOutcome::FailedForNow(reason) if attempt >= self.config.attempts => {
+                self.end(&mut tx, build, BuildState::Failed, reason, now).await?
+            }
             BuilderOutcome::FailedForNow(reason) => {
                 let note = format!("attempt {attempt} ended: {}; trying again", reason.text);
                 builds::requeue(&mut tx, build, &note, now.plus(Duration::from_secs(5 * u64::from(attempt)))).await?;
                 BuildState::Queued
             }
-            BuilderOutcome::Cancelled => self.end(&mut tx, build, BuildState::Cancelled, &FailureReason::new(FailureCode::Cancelled, "cancelled while it ran"), now).await?,
+            BuilderOutcome::Cancelled => {
+                self.end(&mut tx, build, BuildState::Cancelled, &FailureReason::new(FailureCode::Cancelled, "cancelled while it ran"), now)
+                    .await?
+            }
         };
         tx.commit().await?;
         metrics::counter!("slipway_builds_finished_total", "state" => state.as_str()).increment(1);
@@ -336,7 +369,14 @@ impl App {
         Ok(Ok(state))
     }
 
-    async fn end(&self, tx: &mut WriteTx, build: BuildId, state: BuildState, reason: &FailureReason, now: Timestamp) -> Result<BuildState, Error> {
+    async fn end(
+        &self,
+        tx: &mut WriteTx,
+        build: BuildId,
+        state: BuildState,
+        reason: &FailureReason,
+        now: Timestamp,
+    ) -> Result<BuildState, Error> {
         builds::finish(tx, build, &Ending { state, reason: Some(reason), note: None, digest: None }, now).await?;
         Ok(state)
     }
@@ -345,7 +385,13 @@ impl App {
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn release(&self, builder: &RegisteredBuilder, build: BuildId, attempt: u32, note: &str) -> Result<Result<(), Fenced>, Error> {
+    pub async fn release(
+        &self,
+        builder: &RegisteredBuilder,
+        build: BuildId,
+        attempt: u32,
+        note: &str,
+    ) -> Result<Result<(), Fenced>, Error> {
         let mut tx = self.write().await?;
         if let Err(fenced) = self.held(&mut tx, builder, build, attempt).await? {
             return Ok(Err(fenced));
@@ -364,7 +410,14 @@ impl App {
         let expired = builds::list_expired(&mut tx, now, 100).await?;
         for build in &expired {
             if build.cancel_requested {
-                self.end(&mut tx, build.id, BuildState::Cancelled, &FailureReason::new(FailureCode::Cancelled, "cancelled; its builder did not answer any more"), now).await?;
+                self.end(
+                    &mut tx,
+                    build.id,
+                    BuildState::Cancelled,
+                    &FailureReason::new(FailureCode::Cancelled, "cancelled; its builder did not answer any more"),
+                    now,
+                )
+                .await?;
             } else if build.attempt >= self.config.attempts {
                 let text = format!("lease lost: the builder went silent in attempt {} of {}", build.attempt, self.config.attempts);
                 self.end(&mut tx, build.id, BuildState::Failed, &FailureReason::new(FailureCode::LeaseLost, text), now).await?;
@@ -386,5 +439,10 @@ impl App {
 
 fn bounded(step: &Step) -> Step {
     let clean = |text: &str, limit| cut(text, limit).replace('\0', "\u{fffd}");
-    Step { id: clean(&step.id, 128), name: clean(&step.name, 1000), error: step.error.as_deref().map(|error| clean(error, 2000)), ..step.clone() }
+    Step {
+        id: clean(&step.id, 128),
+        name: clean(&step.name, 1000),
+        error: step.error.as_deref().map(|error| clean(error, 2000)),
+        ..step.clone()
+    }
 }

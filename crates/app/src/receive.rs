@@ -35,7 +35,8 @@ fn kept_headers(headers: &HeaderMap) -> String {
     let mut kept = serde_json::Map::new();
     let mut bytes = 0;
     for (name, value) in headers {
-        let text = if MASKED.contains(&name.as_str()) { "[masked]".to_owned() } else { String::from_utf8_lossy(value.as_bytes()).into_owned() };
+        let text =
+            if MASKED.contains(&name.as_str()) { "[masked]".to_owned() } else { String::from_utf8_lossy(value.as_bytes()).into_owned() };
         bytes += name.as_str().len() + text.len();
         if bytes > MAX_HEADER_BYTES {
             break;
@@ -67,7 +68,15 @@ impl App {
         let body_sha256 = hex::encode(Sha256::digest(body));
         let headers = kept_headers(headers);
         let (delivery_id, event) = (word(&verified.delivery_id), word(&verified.event));
-        let new = NewDelivery { hook: hook.id, repository, delivery_id: &delivery_id, event: &event, headers: &headers, body, body_sha256: &body_sha256 };
+        let new = NewDelivery {
+            hook: hook.id,
+            repository,
+            delivery_id: &delivery_id,
+            event: &event,
+            headers: &headers,
+            body,
+            body_sha256: &body_sha256,
+        };
         let mut tx = self.write().await?;
         let (id, first) = deliveries::insert(&mut tx, &new, self.clock.now()).await?;
         tx.commit().await?;
@@ -102,7 +111,9 @@ impl App {
             None => delivery,
         };
         drop(tx);
-        self.process(&delivery, &Origin::Replay(by)).await
+        // One that still waits for its first decision gets that one: the loop and the person must not both build it.
+        let origin = if delivery.processed_at.is_none() { Origin::Delivery } else { Origin::Replay(by) };
+        self.process(&delivery, &origin).await
     }
 
     async fn process(&self, delivery: &Delivery, origin: &Origin) -> Result<(), Error> {
@@ -129,7 +140,9 @@ impl App {
                 let verdict = self.remark("", VerdictOutcome::Ignored, &format!("{what}: not an event that starts builds"));
                 self.decide(delivery, origin, DeliveryStatus::Ignored, None, &[verdict]).await
             }
-            Ok(Payload::Push { repository_id, events, unusable }) => self.process_push(delivery, origin, &repository_id, &events, &unusable).await,
+            Ok(Payload::Push { repository_id, events, unusable }) => {
+                self.process_push(delivery, origin, &repository_id, &events, &unusable).await
+            }
         }
     }
 
@@ -144,14 +157,19 @@ impl App {
         let mut tx = self.write().await?;
         let Some(autobuild) = repositories::get_autobuild(&mut tx, delivery.repository).await? else {
             drop(tx);
-            return self.decide(delivery, origin, DeliveryStatus::Rejected, Some("the repository is not built automatically any more"), &[]).await;
+            return self
+                .decide(delivery, origin, DeliveryStatus::Rejected, Some("the repository is not built automatically any more"), &[])
+                .await;
         };
         if autobuild.source_id != repository_id {
             drop(tx);
-            let detail = format!("it tells of the source repository with the id `{}`, expected `{}`", word(repository_id), autobuild.source_id);
+            let detail =
+                format!("it tells of the source repository with the id `{}`, expected `{}`", word(repository_id), autobuild.source_id);
             return self.decide(delivery, origin, DeliveryStatus::Rejected, Some(&detail), &[]).await;
         }
-        if matches!(origin, Origin::Delivery) && !deliveries::set_processed(&mut tx, delivery.id, DeliveryStatus::Accepted, None, self.clock.now()).await? {
+        if matches!(origin, Origin::Delivery)
+            && !deliveries::set_processed(&mut tx, delivery.id, DeliveryStatus::Accepted, None, self.clock.now()).await?
+        {
             return Ok(());
         }
         let repository = repositories::get(&mut tx, delivery.repository).await?.ok_or(Error::NotFound)?;
@@ -163,7 +181,8 @@ impl App {
         };
         let rules = repositories::list_rules(&mut tx, autobuild.id).await?;
         let situation = Situation { autobuild: &autobuild, rules: &rules, delivery: delivery.id, origin, disabled };
-        let mut verdicts: Vec<Verdict> = unusable.iter().map(|odd| self.remark(&word(&odd.name), VerdictOutcome::Refused, &odd.why)).collect();
+        let mut verdicts: Vec<Verdict> =
+            unusable.iter().map(|odd| self.remark(&word(&odd.name), VerdictOutcome::Refused, &odd.why)).collect();
         for event in events {
             verdicts.extend(self.decide_ref(&mut tx, &situation, event).await?);
         }
@@ -181,10 +200,25 @@ impl App {
 
     /// A verdict that comes before the rules.
     fn remark(&self, source_ref: &str, outcome: VerdictOutcome, text: &str) -> Verdict {
-        Verdict { at: self.clock.now(), rule_id: None, rule: String::new(), source_ref: source_ref.to_owned(), outcome, text: text.to_owned(), build: None }
+        Verdict {
+            at: self.clock.now(),
+            rule_id: None,
+            rule: String::new(),
+            source_ref: source_ref.to_owned(),
+            outcome,
+            text: text.to_owned(),
+            build: None,
+        }
     }
 
-    async fn decide(&self, delivery: &Delivery, origin: &Origin, status: DeliveryStatus, detail: Option<&str>, verdicts: &[Verdict]) -> Result<(), Error> {
+    async fn decide(
+        &self,
+        delivery: &Delivery,
+        origin: &Origin,
+        status: DeliveryStatus,
+        detail: Option<&str>,
+        verdicts: &[Verdict],
+    ) -> Result<(), Error> {
         let mut tx = self.write().await?;
         if matches!(origin, Origin::Delivery) && !deliveries::set_processed(&mut tx, delivery.id, status, detail, self.clock.now()).await? {
             return Ok(());
@@ -196,5 +230,7 @@ impl App {
 
 fn stored_headers(json: &str) -> HeaderMap {
     let kept: std::collections::BTreeMap<String, String> = serde_json::from_str(json).unwrap_or_default();
-    kept.into_iter().filter_map(|(name, value)| Some((http::HeaderName::try_from(name).ok()?, http::HeaderValue::try_from(value).ok()?))).collect()
+    kept.into_iter()
+        .filter_map(|(name, value)| Some((http::HeaderName::try_from(name).ok()?, http::HeaderValue::try_from(value).ok()?)))
+        .collect()
 }

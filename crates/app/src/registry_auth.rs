@@ -8,7 +8,9 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use slipway_model::{AccountId, BuildId, Permission, RepositoryId, RepositoryPath, Scope, ScopeSet, SecretToken, Timestamp, TokenId, TokenKind, Visibility};
+use slipway_model::{
+    AccountId, BuildId, Permission, RepositoryId, RepositoryPath, Scope, ScopeSet, SecretToken, Timestamp, TokenId, TokenKind, Visibility,
+};
 use slipway_store::accounts::{self, Account};
 use slipway_store::{builds, repositories};
 
@@ -160,7 +162,12 @@ impl App {
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn registry_grant(&self, caller: &RegistryCaller, name: &str, asked: &[RegistryAction]) -> Result<Option<RegistryGrant>, Error> {
+    pub async fn registry_grant(
+        &self,
+        caller: &RegistryCaller,
+        name: &str,
+        asked: &[RegistryAction],
+    ) -> Result<Option<RegistryGrant>, Error> {
         let Ok(path) = name.parse::<RepositoryPath>() else { return Ok(None) };
         let mut tx = self.read().await?;
         let Some(repository) = repositories::get_by_name(&mut tx, &path.namespace, &path.name).await? else { return Ok(None) };
@@ -176,7 +183,9 @@ impl App {
                 let permission = Self::registry_permission(account, &repository);
                 match action {
                     RegistryAction::Pull => public || (permission >= Some(Permission::Read) && scopes.allows(Scope::RepoRead)),
-                    RegistryAction::Push | RegistryAction::Delete => permission >= Some(Permission::Write) && scopes.allows(Scope::RepoWrite),
+                    RegistryAction::Push | RegistryAction::Delete => {
+                        permission >= Some(Permission::Write) && scopes.allows(Scope::RepoWrite)
+                    }
                 }
             }
         };
@@ -205,7 +214,8 @@ impl App {
             access: grants,
         };
         let key = EncodingKey::from_secret(self.keys.registry_key());
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(|_| Error::Internal("the registry token cannot be signed"))?;
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
+            .map_err(|_| Error::Internal("the registry token cannot be signed"))?;
         Ok(RegistryToken { token: token.into(), issued_at: now, life: TOKEN_LIFE })
     }
 
@@ -230,7 +240,9 @@ impl App {
             Credential::Build { id, attempt } => {
                 let mut tx = self.read().await?;
                 let holds = builds::get_any(&mut tx, *id).await?.is_some_and(|build| {
-                    build.attempt == *attempt && build.state == slipway_model::BuildState::Running && build.lease_until.is_some_and(|until| until > now)
+                    build.attempt == *attempt
+                        && build.state == slipway_model::BuildState::Running
+                        && build.lease_until.is_some_and(|until| until > now)
                 });
                 if !holds {
                     return Ok(None);

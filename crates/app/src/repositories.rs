@@ -11,7 +11,11 @@ const DESCRIPTION_CHARACTERS: usize = 2000;
 fn check_description(text: &str) -> Result<(), Error> {
     let length = text.chars().count();
     if length > DESCRIPTION_CHARACTERS {
-        return Err(Error::invalid("description", "description", format!("the description has {length} characters, at most {DESCRIPTION_CHARACTERS} are accepted")));
+        return Err(Error::invalid(
+            "description",
+            "description",
+            format!("the description has {length} characters, at most {DESCRIPTION_CHARACTERS} are accepted"),
+        ));
     }
     if text.contains('\0') {
         return Err(Error::invalid("description", "description", "the description has a NUL character"));
@@ -24,13 +28,24 @@ impl App {
     ///
     /// # Errors
     /// A refusal when the name is taken or not valid.
-    pub async fn create_repository(&self, owner: &NamespaceOwner, name: &str, description: &str, visibility: Visibility) -> Result<Repository, Error> {
-        let name: RepositoryName = name.parse().map_err(|error: slipway_model::InvalidName| Error::invalid("name", "name", error.to_string()))?;
+    pub async fn create_repository(
+        &self,
+        owner: &NamespaceOwner,
+        name: &str,
+        description: &str,
+        visibility: Visibility,
+    ) -> Result<Repository, Error> {
+        let name: RepositoryName =
+            name.parse().map_err(|error: slipway_model::InvalidName| Error::invalid("name", "name", error.to_string()))?;
         check_description(description)?;
         let mut tx = self.write().await?;
         let id = match repositories::insert(&mut tx, owner.account().id, &name, description, visibility, self.clock.now()).await {
             Err(StoreError::Conflict(_)) => {
-                let refusal = Refusal::new(RefusalKind::Conflict, "name_taken", format!("there is a repository `{}/{name}` already", owner.account().name));
+                let refusal = Refusal::new(
+                    RefusalKind::Conflict,
+                    "name_taken",
+                    format!("there is a repository `{}/{name}` already", owner.account().name),
+                );
                 return Err(refusal.field("name").into());
             }
             other => other?,
@@ -53,7 +68,12 @@ impl App {
     ///
     /// # Errors
     /// A refusal.
-    pub async fn update_repository(&self, right: &RepositoryAdmin, description: Option<&str>, visibility: Option<Visibility>) -> Result<Repository, Error> {
+    pub async fn update_repository(
+        &self,
+        right: &RepositoryAdmin,
+        description: Option<&str>,
+        visibility: Option<Visibility>,
+    ) -> Result<Repository, Error> {
         let before = right.repository();
         let description = description.unwrap_or(&before.description);
         check_description(description)?;
@@ -72,8 +92,10 @@ impl App {
         let repository = right.repository();
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        for build in slipway_store::builds::list(&mut tx, repository.id, Some(slipway_model::BuildState::Running), None, 1).await? {
-            let refusal = Refusal::new(RefusalKind::Conflict, "build_running", format!("build #{} of this repository is running", build.number));
+        let running = slipway_store::builds::list(&mut tx, repository.id, Some(slipway_model::BuildState::Running), None, 1).await?;
+        if let Some(build) = running.first() {
+            let refusal =
+                Refusal::new(RefusalKind::Conflict, "build_running", format!("build #{} of this repository is running", build.number));
             return Err(refusal.hint("cancel it or wait for its end, then delete the repository").into());
         }
         if let Some(autobuild) = repositories::get_autobuild(&mut tx, repository.id).await?

@@ -48,7 +48,9 @@ impl RefName {
     /// The name without `refs/heads/` or `refs/tags/`: what people call the branch or tag.
     #[must_use]
     pub fn short(&self) -> &str {
-        self.0.strip_prefix("refs/heads/").or_else(|| self.0.strip_prefix("refs/tags/"))
+        self.0
+            .strip_prefix("refs/heads/")
+            .or_else(|| self.0.strip_prefix("refs/tags/"))
             .expect("the constructor demands one of the two prefixes")
     }
 
@@ -171,11 +173,27 @@ mod tests {
 
     #[test]
     fn refs_that_git_accepts_and_refuses() {
-        for good in ["refs/heads/main", "refs/heads/-h", "refs/heads/--upload-pack=x", "refs/heads/ü/ö", "refs/tags/v1.0", "refs/heads/a@b"] {
+        for good in ["refs/heads/main", "refs/heads/-h", "refs/heads/--upload-pack=x", "refs/heads/ü/ö", "refs/tags/v1.0", "refs/heads/a@b"]
+        {
             assert_eq!(good.parse::<RefName>().unwrap().as_str(), good);
         }
-        for bad in ["main", "refs/heads/", "refs/heads/a b", "refs/heads/a..b", "refs/heads/.a", "refs/heads/a.lock", "refs/heads/a/",
-            "refs/heads//a", "refs/heads/a\nb", "refs/heads/a~1", "refs/heads/@{x", "refs/pull/1/head", "--upload-pack=x", "refs/heads/a\0b", "refs/heads/a."] {
+        for bad in [
+            "main",
+            "refs/heads/",
+            "refs/heads/a b",
+            "refs/heads/a..b",
+            "refs/heads/.a",
+            "refs/heads/a.lock",
+            "refs/heads/a/",
+            "refs/heads//a",
+            "refs/heads/a\nb",
+            "refs/heads/a~1",
+            "refs/heads/@{x",
+            "refs/pull/1/head",
+            "--upload-pack=x",
+            "refs/heads/a\0b",
+            "refs/heads/a.",
+        ] {
             assert!(bad.parse::<RefName>().is_err(), "{bad:?}");
         }
         assert_eq!("refs/tags/v1".parse::<RefName>().unwrap().kind(), RefKind::Tag);

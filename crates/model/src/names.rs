@@ -7,9 +7,34 @@ use serde::{Deserialize, Serialize};
 
 /// Names that no account may have, because an address of ours begins with them.
 pub const RESERVED_NAMES: &[&str] = &[
-    "admin", "api", "assets", "auth", "builder", "builders", "builds", "explore", "healthz", "help",
-    "hooks", "login", "logout", "metrics", "o", "oauth", "readyz", "repositories", "search",
-    "settings", "setup", "signin", "signout", "slipway", "static", "teams", "tokens", "v2",
+    "admin",
+    "api",
+    "assets",
+    "auth",
+    "builder",
+    "builders",
+    "builds",
+    "explore",
+    "healthz",
+    "help",
+    "hooks",
+    "login",
+    "logout",
+    "metrics",
+    "o",
+    "oauth",
+    "readyz",
+    "repositories",
+    "search",
+    "settings",
+    "setup",
+    "signin",
+    "signout",
+    "slipway",
+    "static",
+    "teams",
+    "tokens",
+    "v2",
 ];
 
 const MIN_LENGTH: usize = 2;
@@ -148,8 +173,10 @@ mod tests {
         }
         assert_eq!("api".parse::<AccountName>(), Err(InvalidName::Reserved("api".into())));
         assert!("api".parse::<RepositoryName>().is_ok());
-        assert_eq!("Ab".parse::<AccountName>().unwrap_err().to_string(),
-            "`Ab` has the character `A`, expected only `a-z`, `0-9`, `-` and `_`");
+        assert_eq!(
+            "Ab".parse::<AccountName>().unwrap_err().to_string(),
+            "`Ab` has the character `A`, expected only `a-z`, `0-9`, `-` and `_`"
+        );
         assert_eq!("demo/hello".parse::<RepositoryPath>().unwrap().to_string(), "demo/hello");
         assert!("demo".parse::<RepositoryPath>().is_err());
         assert!("demo/a/b".parse::<RepositoryPath>().is_err());

@@ -82,7 +82,6 @@ impl ScopeSet {
     }
 
     /// The scopes.
-    #[must_use]
     pub fn iter(&self) -> std::slice::Iter<'_, Scope> {
         self.0.iter()
     }

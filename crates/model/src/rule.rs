@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::{ImageTag, InvalidTag, RefKind, RefName, RuleId, TagTemplates};
 
 /// Names of the variables that Slipway itself sets for a build; nobody else may set them.
-pub const SERVICE_VARIABLES: &[&str] = &[
-    "SOURCE_BRANCH", "SOURCE_COMMIT", "COMMIT_MSG", "DOCKER_REPO", "DOCKERFILE_PATH", "DOCKER_TAG", "CACHE_TAG", "IMAGE_NAME",
-];
+pub const SERVICE_VARIABLES: &[&str] =
+    &["SOURCE_BRANCH", "SOURCE_COMMIT", "COMMIT_MSG", "DOCKER_REPO", "DOCKERFILE_PATH", "DOCKER_TAG", "CACHE_TAG", "IMAGE_NAME"];
 
 const MAX_PATTERN_BYTES: usize = 1024;
 const MAX_REGEX_PROGRAM_BYTES: usize = 256 * 1024;
@@ -120,7 +119,10 @@ fn compile(pattern: &str) -> Result<Regex, RuleError> {
         regex_syntax::Error::Translate(e) => refused(e.span().start.column, e.kind().to_string()),
         _ => refused(1, error.to_string()),
     })?;
-    RegexBuilder::new(pattern).size_limit(MAX_REGEX_PROGRAM_BYTES).dfa_size_limit(MAX_REGEX_PROGRAM_BYTES).build()
+    RegexBuilder::new(pattern)
+        .size_limit(MAX_REGEX_PROGRAM_BYTES)
+        .dfa_size_limit(MAX_REGEX_PROGRAM_BYTES)
+        .build()
         .map_err(|_| refused(1, format!("the compiled expression is larger than {MAX_REGEX_PROGRAM_BYTES} bytes")))
 }
 
@@ -261,7 +263,9 @@ impl FromStr for Autotest {
             "off" => Ok(Self::Off),
             "internal" => Ok(Self::Internal),
             "all" => Ok(Self::All),
-            other => Err(format!("`{}` is no autotest setting, expected `off`, `internal` or `all`", other.chars().take(40).collect::<String>())),
+            other => {
+                Err(format!("`{}` is no autotest setting, expected `off`, `internal` or `all`", other.chars().take(40).collect::<String>()))
+            }
         }
     }
 }

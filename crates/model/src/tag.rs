@@ -53,9 +53,8 @@ impl FromStr for ImageTag {
     fn from_str(text: &str) -> Result<Self, InvalidTag> {
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let bytes = text.as_bytes();
-        let valid = (1..=MAX_TAG_LENGTH).contains(&bytes.len())
-            && word(bytes[0])
-            && bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'));
+        let valid =
+            (1..=MAX_TAG_LENGTH).contains(&bytes.len()) && word(bytes[0]) && bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'));
         if valid { Ok(Self(text.to_owned())) } else { Err(InvalidTag(text.chars().take(80).collect())) }
     }
 }
@@ -116,17 +115,28 @@ impl TagTemplate {
         }
         let template = Self { pieces };
         // With every placeholder filled by a letter the template must give a valid tag, or no ref can.
-        let probe: String = template.pieces.iter().map(|piece| match piece { Piece::Text(text) => text.as_str(), _ => "a" }).collect();
+        let probe: String = template
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.as_str(),
+                _ => "a",
+            })
+            .collect();
         probe.parse::<ImageTag>().map_err(|_| refused())?;
         Ok(template)
     }
 
     fn render(&self, sourceref: &str, groups: &[String]) -> ImageTag {
-        let text: String = self.pieces.iter().map(|piece| match piece {
-            Piece::Text(text) => text.as_str(),
-            Piece::SourceRef => sourceref,
-            Piece::Group(number) => groups.get(number - 1).map_or("", String::as_str),
-        }).collect();
+        let text: String = self
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.as_str(),
+                Piece::SourceRef => sourceref,
+                Piece::Group(number) => groups.get(number - 1).map_or("", String::as_str),
+            })
+            .collect();
         ImageTag::from_any(&text)
     }
 
@@ -170,7 +180,8 @@ impl FromStr for TagTemplates {
         if text.len() > 1024 {
             return Err(InvalidTag(text.chars().take(80).collect()));
         }
-        let templates = text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(TagTemplate::parse).collect::<Result<Vec<_>, _>>()?;
+        let templates =
+            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(TagTemplate::parse).collect::<Result<Vec<_>, _>>()?;
         if templates.is_empty() {
             return Err(InvalidTag(String::new()));
         }

@@ -1,0 +1,7 @@
+//! The life of links, deliveries, builds and registry tokens, driven through `App` with a clock that stands still:
+//! what depends on time or on the order of two builders is shown here. The same over HTTP is in the package `tests`.
+
+mod links;
+mod queue;
+mod registry;
+mod world;
