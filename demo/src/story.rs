@@ -271,11 +271,8 @@ impl Stage {
         let path = format!("/repositories/{IMAGE}/builds/{build}");
         narrator.begin("the live log");
         let queued = api.get(&path).await?;
-        narrator.detail(&format!(
-            "build {build}: {}, {}",
-            text(&queued, "state")?,
-            queued["reason"].as_str().unwrap_or("waits for a builder")
-        ));
+        let place = queued["position"].as_u64().map_or_else(String::new, |place| format!(", place {place}"));
+        narrator.detail(&format!("{}{place}: {}", text(&queued, "state")?, waiting(&queued)));
         let seen =
             tokio::time::timeout(BUILD_WITHIN, live_log::follow(api, &path, narrator)).await.context("the build takes too long")??;
         let final_states = ["success", "failed", "cancelled"];
@@ -283,14 +280,19 @@ impl Stage {
             .until(&path, "the end of the build", SOON, |build| build["state"].as_str().is_some_and(|state| final_states.contains(&state)))
             .await?;
         if done["state"] != expected {
-            bail!("the build ended as {}, expected {expected}: {done}", done["state"]);
+            bail!("the build ended as {} because `{}`, expected {expected}: {done}", done["state"], reason(&done));
         }
         ensure!(done["commit"] == commit.as_str(), "the build is of {}", done["commit"]);
         ensure!(
             seen.lines.iter().any(|line| line.contains(&format!("the image says: {greeting}"))),
             "the log does not show the test `sut`"
         );
-        narrator.done(&format!("build {build} ended: {expected}; live log with {} lines of {} steps", seen.lines.len(), seen.steps.len()));
+        narrator.done(&format!(
+            "build {} ended: {expected}; live log with {} lines of {} steps",
+            done["number"],
+            seen.lines.len(),
+            seen.steps.len()
+        ));
         Ok(done)
     }
 
@@ -327,7 +329,7 @@ impl Stage {
 
     async fn tag_did_not_move(&self, api: &Api, token: &str, build: &Value, digest: &str, narrator: &Narrator) -> Result<()> {
         narrator.begin("the tag stays");
-        let reason = text(build, "reason")?;
+        let reason = reason(build);
         ensure!(reason.contains(&format!("`sut` exited with {TEST_EXIT}")), "the reason is `{reason}`");
         let tag = self.latest(api).await?;
         ensure!(tag["digest"] == digest, "the tag moved to {}", tag["digest"]);
@@ -371,6 +373,16 @@ impl Stage {
         self.clear_images().await;
         self.server.stop().await.ok();
     }
+}
+
+/// What a build waits for, in the server's words.
+fn waiting(build: &Value) -> &str {
+    build["waits_for"].as_str().unwrap_or("a builder takes it at once")
+}
+
+/// Why a build ended so, in the server's words.
+fn reason(build: &Value) -> &str {
+    build["reason"]["text"].as_str().or(build["reason"].as_str()).unwrap_or_default()
 }
 
 fn write_config(folder: &Path, host: &str, github: &FakeGitHub, oauth: &OAuthApp) -> Result<std::path::PathBuf> {
