@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-const CLIENT: &str = "SLIPWAY_DOCKER";
+/// Names the client to use, as `make` does.
+pub const CLIENT: &str = "SLIPWAY_DOCKER";
 
 /// A docker client.
 pub struct Docker {

@@ -56,6 +56,9 @@ impl Server {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SLIPWAY_")) {
             command.env_remove(name);
         }
+        if let Some(path) = path_with_docker() {
+            command.env("PATH", path);
+        }
         let mut child = command
             .arg("serve")
             .arg("--config")
@@ -119,6 +122,14 @@ impl Server {
         }
         bail!("the server ended with {status} after SIGTERM, expected exit 0")
     }
+}
+
+/// The builder calls `docker` by PATH; the client that was chosen for the demo must be the first that it finds.
+fn path_with_docker() -> Option<std::ffi::OsString> {
+    let chosen = PathBuf::from(std::env::var_os(crate::docker::CLIENT)?);
+    let folder = chosen.parent().filter(|folder| folder.is_absolute())?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&path))).ok()
 }
 
 fn word_with(line: &str, prefix: &str) -> Option<String> {
