@@ -47,6 +47,7 @@ async function showPreview() {
 }
 
 if (form) {
+  showPreview();
   form.addEventListener('input', (event) => {
     if (!event.target.name?.startsWith('rules.')) return;
     clearTimeout(timer);

@@ -293,13 +293,11 @@ function listen() {
     const data = json(event);
     if (data) { takeStep(data.step ?? data); wantLayout(); renewTop(700); }
   });
-  source.addEventListener('state', (event) => {
+  source.addEventListener('build', (event) => {
     const data = json(event);
     if (data?.state && data.state !== buildState) { buildState = data.state; announce(`Build ${buildState}`); }
     renewTop(150);
   });
-  // A new attempt begins its log anew.
-  source.addEventListener('reset', () => { groups.length = 0; byId.clear(); total = dropped = 0; wantLayout(); });
   source.addEventListener('end', (event) => {
     source.close();
     const data = json(event);

@@ -1,7 +1,7 @@
 //! Autobuild settings: source, autotest, rules, variables, preview.
 
 use askama::Template;
-use slipway_model::{Autotest, LinkState, ProviderKind, SourceType};
+use slipway_model::{Autotest, LinkState, ProviderKind, SourceType, Visibility};
 
 use super::form::Field;
 use super::repositories::{May, RepositoryHead, SourceView, Tab};
@@ -68,7 +68,9 @@ pub struct VariableRow {
     pub index: usize,
     /// Name.
     pub name: Field,
-    /// A stored value is never sent to the page; an empty field keeps it.
+    /// The value as it was typed just now; one from the database is never sent to the page.
+    pub value: String,
+    /// Whether an empty value keeps a stored one.
     pub stored: Stored,
 }
 
@@ -132,8 +134,6 @@ pub struct Preview {
     pub collisions: Vec<String>,
     /// Why the refs could not be read.
     pub problem: Option<String>,
-    /// How many refs were looked at.
-    pub refs: usize,
 }
 
 /// `/{ns}/{name}/autobuild`.
@@ -212,28 +212,26 @@ pub struct PickRepository {
     pub full_name: String,
     /// Who may see it at the provider.
     pub visibility: Visibility,
-    /// Whether the link may create a webhook in it.
-    pub hooks: Hooks,
+    /// Whether it takes pushes.
+    pub pushes: Pushes,
     /// Default branch.
     pub default_branch: String,
 }
 
-pub use slipway_model::Visibility;
-
-/// Whether pushes can be heard at once.
+/// Whether anything new can come from a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Hooks {
-    /// A webhook can be made.
-    Possible,
-    /// The link has no right to make one; the reconciler looks instead.
-    NoRight,
+pub enum Pushes {
+    /// It takes pushes.
+    Taken,
+    /// It is archived.
+    Archived,
 }
 
 impl PickRepository {
-    /// Whether only the reconciler would see pushes.
+    /// Whether it takes no pushes any more.
     #[must_use]
-    pub fn without_hook(&self) -> bool {
-        self.hooks == Hooks::NoRight
+    pub fn is_archived(&self) -> bool {
+        self.pushes == Pushes::Archived
     }
 }
 

@@ -65,6 +65,8 @@ pub struct BuildPage {
     pub waterfall: Markup,
     /// Steps, for the log's headings.
     pub steps: Vec<Step>,
+    /// What else there is to know, like a tag that stayed where it was.
+    pub note: Option<String>,
     /// Whether a cancellation is on its way.
     pub cancelling: Option<String>,
 }

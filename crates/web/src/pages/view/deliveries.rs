@@ -64,15 +64,6 @@ impl DeliveryRow {
     }
 }
 
-/// A request that was refused before it was a delivery.
-#[derive(Clone, Debug)]
-pub struct RefusedRow {
-    /// When.
-    pub at: Timestamp,
-    /// Why.
-    pub reason: String,
-}
-
 /// `/{ns}/{name}/deliveries`.
 #[derive(Template)]
 #[template(path = "deliveries.html")]
@@ -83,8 +74,6 @@ pub struct DeliveryListPage {
     pub head: RepositoryHead,
     /// One page of them.
     pub rows: Vec<DeliveryRow>,
-    /// Refused requests, newest first.
-    pub refused: Vec<RefusedRow>,
     /// What is wrong with the webhook.
     pub hook_problem: Option<String>,
     /// Cursor of the next page.

@@ -14,6 +14,7 @@ pub mod errors;
 pub mod form;
 pub mod icons;
 pub mod nodes;
+pub mod plain;
 pub mod providers;
 pub mod repositories;
 pub mod search;
@@ -21,3 +22,8 @@ pub mod settings;
 pub mod shell;
 pub mod ui;
 pub mod waterfall;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

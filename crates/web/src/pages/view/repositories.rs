@@ -36,8 +36,6 @@ pub struct RepositoryRow {
     pub source: Option<SourceView>,
     /// The latest build.
     pub last_build: Option<BuildRow>,
-    /// Last change of a tag or setting.
-    pub updated_at: Timestamp,
 }
 
 /// `/`: the repositories of a namespace.

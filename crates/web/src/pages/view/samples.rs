@@ -9,12 +9,12 @@ use slipway_model::{
 };
 
 use crate::pages::view::autobuild::{
-    AutobuildPage, Hooks, PickProvider, PickRepository, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, SourcePickerPage, Stored, VariableRow,
+    AutobuildPage, Pushes, PickProvider, PickRepository, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, SourcePickerPage, Stored, VariableRow,
 };
 use crate::pages::view::build::BuildPage;
 use crate::pages::view::builds::{BuildListPage, BuildRow, QueuePage};
 use crate::pages::view::chart::{Bar, bars};
-use crate::pages::view::deliveries::{DeliveryListPage, DeliveryPage, DeliveryRow, RefusedRow, VerdictView};
+use crate::pages::view::deliveries::{DeliveryListPage, DeliveryPage, DeliveryRow, VerdictView};
 use crate::pages::view::entry::{SetupPage, SignInPage};
 use crate::pages::view::errors::ErrorPage;
 use crate::pages::view::form::Field;
@@ -49,7 +49,6 @@ fn shell(area: Area) -> Shell {
         area,
         builders: Notice { tone: Tone::Good, text: "2 builders idle".into() },
         version: "0.1.0",
-        csrf: "sample".into(),
         path: "/acme".into(),
         request_id: "0198f3c2-7d11-7c3e-9a55-0d7f3f0a91c4".into(),
         notice: None,
@@ -188,6 +187,7 @@ fn failed_build() -> BuildPage {
         waterfall: waterfall(&spans(), &steps(), Timestamp::from_millis(NOW)),
         steps: steps(),
         cancelling: None,
+        note: None,
     }
 }
 
@@ -216,8 +216,8 @@ fn rule(index: usize, source_type: SourceType, source: &str, tags: &str) -> Rule
 fn autobuild(refused: bool) -> AutobuildPage {
     let mut rules = vec![rule(0, SourceType::Branch, "main", "latest"), rule(1, SourceType::Tag, "/^v([0-9.]+)$/", "{\\1}, {sourceref}"), RuleRow::empty(2)];
     let mut variables = vec![
-        VariableRow { index: 0, name: Field::new("NPM_TOKEN"), stored: Stored::Yes },
-        VariableRow { index: 1, name: Field::default(), stored: Stored::No },
+        VariableRow { index: 0, name: Field::new("NPM_TOKEN"), value: String::new(), stored: Stored::Yes },
+        VariableRow { index: 1, name: Field::default(), value: "typed".into(), stored: Stored::No },
     ];
     if refused {
         rules[1].source = Field::refused("/^v([0-9.+$/", "the regular expression `^v([0-9.+$` does not compile at character 4: unclosed character class");
@@ -248,7 +248,6 @@ fn autobuild(refused: bool) -> AutobuildPage {
             ],
             collisions: vec!["1.4.1 comes from tag v1.4.1 and from branch release; the later build wins".into()],
             problem: None,
-            refs: 23,
         },
         stored: Stored::Yes,
     }
@@ -297,7 +296,7 @@ fn cards() -> Vec<ProviderCard> {
 
 fn rows() -> Vec<RepositoryRow> {
     let row = |path: &str, description: &str, visibility, source: Option<SourceView>, last: Option<BuildRow>| RepositoryRow {
-        path: path.into(), description: description.into(), visibility, source, last_build: last, updated_at: ago(400),
+        path: path.into(), description: description.into(), visibility, source, last_build: last,
     };
     vec![
         row("acme/shop", "The web shop, with its workers", Visibility::Private, Some(source()), Some(build(49, BuildState::Running, "x"))),
@@ -353,8 +352,8 @@ fn repository_pages() -> Vec<(&'static str, String)> {
         ("autobuild-refused", page(&autobuild(true))),
         ("autobuild-none", page(&AutobuildPage { head: RepositoryHead { tab: Tab::Autobuild, ..bare.clone() }, source: None, ..autobuild(false) })),
         ("source-picker", page(&picker())),
-        ("deliveries", page(&DeliveryListPage { shell: shell(Area::Repositories), head: head(Tab::Deliveries), rows: deliveries(), refused: vec![RefusedRow { at: ago(400), reason: "signature is wrong".into() }], hook_problem: Some("No webhook stands at the provider. Pushes are found by looking every 5 minutes instead.".into()), next: None })),
-        ("deliveries-empty", page(&DeliveryListPage { shell: shell(Area::Repositories), head: head(Tab::Deliveries), rows: vec![], refused: vec![], hook_problem: None, next: None })),
+        ("deliveries", page(&DeliveryListPage { shell: shell(Area::Repositories), head: head(Tab::Deliveries), rows: deliveries(), hook_problem: Some("No webhook stands at the provider. Pushes are found by looking every 5 minutes instead.".into()), next: None })),
+        ("deliveries-empty", page(&DeliveryListPage { shell: shell(Area::Repositories), head: head(Tab::Deliveries), rows: vec![], hook_problem: None, next: None })),
         ("delivery", page(&DeliveryPage { shell: shell(Area::Repositories), head: head(Tab::Deliveries), row: deliveries().remove(5), headers: vec![("content-type".into(), "application/json".into()), ("x-github-event".into(), "push".into()), ("x-hub-signature-256".into(), HOSTILE.into())], body: format!("{{\n  \"ref\": \"refs/heads/main\",\n  \"message\": \"{HOSTILE}\"\n}}"), body_bytes: 9321 })),
     ]
 }
@@ -364,7 +363,7 @@ fn picker() -> SourcePickerPage {
         shell: shell(Area::Repositories), head: head(Tab::Autobuild),
         providers: vec![PickProvider { id: "github".into(), kind: ProviderKind::GitHub, name: "GitHub".into(), link: LinkState::Ok }, PickProvider { id: "ghe".into(), kind: ProviderKind::GitHub, name: "GHE acme".into(), link: LinkState::Disabled }],
         provider: "github".into(), namespaces: vec!["octo".into(), "acme".into()], namespace: "acme".into(),
-        repositories: ["acme/shop", "acme/base-image", "acme/mailer"].into_iter().map(|name| PickRepository { full_name: name.into(), visibility: Visibility::Private, hooks: if name.ends_with("mailer") { Hooks::NoRight } else { Hooks::Possible }, default_branch: "main".into() }).collect(),
+        repositories: ["acme/shop", "acme/base-image", "acme/mailer"].into_iter().map(|name| PickRepository { full_name: name.into(), visibility: Visibility::Private, pushes: if name.ends_with("mailer") { Pushes::Archived } else { Pushes::Taken }, default_branch: "main".into() }).collect(),
         query: String::new(), problem: None,
     }
 }
@@ -400,7 +399,7 @@ fn settings_pages() -> Vec<(&'static str, String)> {
         ("provider-receipt", page(&ReceiptPage { shell: shell(Area::Providers), name: "GitHub".into(), at: ago(2), removed: vec![ReceiptLine { what: "Webhook of acme/shop".into(), left: None, url: None }], left: vec![ReceiptLine { what: "Webhook of acme/mailer".into(), left: Some("GitHub answered 403".into()), url: Some("https://github.com/acme/mailer/settings/hooks".into()) }, ReceiptLine { what: HOSTILE.into(), left: None, url: Some("javascript:alert(1)".into()) }], stopped: vec!["acme/shop".into()] })),
         ("tokens", page(&TokensPage { shell: shell(Area::Settings), tokens: vec![token], created: Some(created), name: Field::default(), scopes: scopes.clone(), scopes_error: None })),
         ("tokens-empty", page(&TokensPage { shell: shell(Area::Settings), tokens: vec![], created: None, name: Field::refused("", "a token needs a name"), scopes, scopes_error: Some("choose at least one".into()) })),
-        ("account", page(&AccountPage { shell: shell(Area::Settings), created_at: Some(ago(9_000_000)), current_error: Some("That is not your password.".into()), new_error: None })),
+        ("account", page(&AccountPage { shell: shell(Area::Settings), created_at: Some(ago(9_000_000)), email: Some("ada@acme.example".into()) })),
         ("nodes", page(&NodesPage { shell: shell(Area::Nodes), nodes: vec![node, no_engine], waiting: 1 })),
         ("nodes-empty", page(&NodesPage { shell: shell(Area::Nodes), nodes: vec![], waiting: 0 })),
         ("search", page(&SearchPage { shell: shell(Area::Elsewhere), query: "shop".into(), rows: rows() })),

@@ -1,4 +1,4 @@
-//! Settings of an account: access tokens, password.
+//! Settings of an account: access tokens, the account itself.
 
 use askama::Template;
 use slipway_model::Timestamp;
@@ -72,8 +72,6 @@ pub struct AccountPage {
     pub shell: Shell,
     /// When the account was made.
     pub created_at: Option<Timestamp>,
-    /// What is wrong with the present password.
-    pub current_error: Option<String>,
-    /// What is wrong with the new password.
-    pub new_error: Option<String>,
+    /// Mail address.
+    pub email: Option<String>,
 }

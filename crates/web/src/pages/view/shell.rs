@@ -114,8 +114,6 @@ pub struct Shell {
     pub builders: Notice,
     /// Version of Slipway.
     pub version: &'static str,
-    /// Token against forged forms; goes back with every form.
-    pub csrf: String,
     /// Path and query of this page, to come back to.
     pub path: String,
     /// The request's id, shown with errors.
@@ -141,5 +139,25 @@ impl Shell {
     #[must_use]
     pub fn initial(&self, name: &str) -> String {
         name.chars().take(1).flat_map(char::to_uppercase).collect()
+    }
+}
+
+impl Shell {
+    /// The frame without a person: before signing in, or when it is not known who asks.
+    #[must_use]
+    pub fn outside() -> Self {
+        Self {
+            now: Timestamp::from_millis(0),
+            theme: Theme::Auto,
+            person: None,
+            namespaces: Vec::new(),
+            namespace: String::new(),
+            area: Area::Elsewhere,
+            builders: Notice { tone: Tone::Waiting, text: String::new() },
+            version: "",
+            path: "/".to_owned(),
+            request_id: String::new(),
+            notice: None,
+        }
     }
 }

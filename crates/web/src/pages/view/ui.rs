@@ -217,6 +217,10 @@ pub fn date_text(at: Timestamp, now: Timestamp) -> String {
 /// `just now`, `3 min ago`, `2 h ago`, `5 days ago`, then the date.
 #[must_use]
 pub fn relative_text(at: Timestamp, now: Timestamp) -> String {
+    // Clocks of two machines differ a little; what lies further ahead is a date to come.
+    if at.since(now).as_secs() > 60 {
+        return date_text(at, now);
+    }
     let seconds = now.since(at).as_secs();
     match seconds {
         0..=9 => "just now".to_owned(),

@@ -1,0 +1,266 @@
+//! Autobuild settings: choosing a source, rules and variables in one form, the preview.
+
+use axum::response::Response;
+use slipway_app::{Error, NamespaceOwner, PreviewRef, RepositoryRead, RuleInput, StartBuild};
+use slipway_model::{Autotest, LinkState, ProviderId, RefName, Scope, Visibility};
+
+use super::autobuild_form::{Typed, place, rule_row, variable_row, with_empty_rule, with_empty_variable};
+use super::error::{PageError, sentence};
+use super::fields::{At, Fields, Form, Query};
+use super::frame::{RepositoryAt, Visit, go, show, show_refused};
+use super::providers::provider_name;
+use super::repository::{Opened, open, source_view};
+use super::view::autobuild::{
+    AutobuildPage, PickProvider, PickRepository, Preview, PreviewMatch, PreviewRule, PreviewTag, Pushes, RuleRow, SourcePickerPage, Stored,
+};
+use super::view::form::Field;
+use super::view::repositories::{SourceView, Tab};
+use super::view::shell::Notice;
+use super::view::ui::Tone;
+use crate::error::ApiError;
+
+/// A rule's matches in the preview.
+const MATCHES: usize = 20;
+/// Parts of a provider's list that a search without result asks for.
+const PARTS: usize = 3;
+
+/// `GET /{ns}/{name}/autobuild`: as stored, or with the source that was just chosen (`?provider=&source=&branch=`).
+pub(super) async fn page(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
+    let opened = open(&visit, &at, Tab::Autobuild).await?;
+    opened.rights.read()?;
+    let chosen = chosen(&visit, &opened, query.text("provider"), query.text("source")).await?;
+    let branch = query.filled("branch").unwrap_or("main");
+    Ok(show(&stored_page(opened, chosen, branch)))
+}
+
+/// The source that the address or a form names, when it is not the stored one.
+async fn chosen(visit: &Visit, opened: &Opened, provider: &str, source: &str) -> Result<Option<SourceView>, PageError> {
+    let Ok(provider) = provider.parse::<ProviderId>() else { return Ok(None) };
+    if source.is_empty() || source.len() > 500 {
+        return Ok(None);
+    }
+    let mut tx = visit.app().db().read().await?;
+    let link = slipway_app::store::links::get(&mut tx, opened.rights.view.repository().account, &provider).await?;
+    Ok(source_view(visit.app(), &provider, source, link.map(|link| link.state)))
+}
+
+fn stored_page(opened: Opened, chosen: Option<SourceView>, branch: &str) -> AutobuildPage {
+    let settings = opened.autobuild.as_ref();
+    let mut rules: Vec<RuleRow> = settings.map(|s| s.rules.iter().enumerate().map(|(n, rule)| rule_row(n, rule)).collect()).unwrap_or_default();
+    if rules.is_empty() {
+        rules.push(RuleRow { source: Field::new(branch), tags: Field::new("latest"), ..RuleRow::empty(0) });
+    }
+    let variables = settings.map(|s| s.environment.iter().enumerate().map(|(n, variable)| variable_row(n, variable)).collect()).unwrap_or_default();
+    AutobuildPage {
+        source: chosen.or_else(|| opened.head.source.clone()),
+        source_error: None,
+        autotest: settings.map_or(Autotest::Off, |s| s.autotest),
+        rules: with_empty_rule(rules),
+        variables: with_empty_variable(variables),
+        preview: Preview::default(),
+        stored: if settings.is_some() { Stored::Yes } else { Stored::No },
+        shell: opened.shell,
+        head: opened.head,
+    }
+}
+
+async fn typed_page(visit: &Visit, opened: Opened, typed: Typed) -> Result<AutobuildPage, PageError> {
+    let source = chosen(visit, &opened, &typed.provider, &typed.source).await?;
+    Ok(AutobuildPage {
+        source: source.or_else(|| opened.head.source.clone()),
+        source_error: typed.error,
+        autotest: typed.autotest,
+        rules: with_empty_rule(typed.rules),
+        variables: with_empty_variable(typed.variables),
+        preview: Preview::default(),
+        stored: if opened.autobuild.is_some() { Stored::Yes } else { Stored::No },
+        shell: opened.shell,
+        head: opened.head,
+    })
+}
+
+/// `POST /{ns}/{name}/autobuild`: save, save and build, or one of the helps for pages without JavaScript.
+pub(super) async fn write(visit: Visit, At(at): At<RepositoryAt>, Form(form): Form) -> Result<Response, PageError> {
+    let opened = open(&visit, &at, Tab::Autobuild).await?;
+    let admin = opened.rights.admin()?.clone();
+    let mut typed = Typed::of(&form);
+    match form.text("action") {
+        "preview" => {
+            let preview = look(&visit, opened.rights.read()?, &typed).await?;
+            return Ok(show(&AutobuildPage { preview, ..typed_page(&visit, opened, typed).await? }));
+        }
+        // The page has one more empty row than what was typed, so what was typed in the last one is kept and a new one appears.
+        "add-rule" | "add-variable" => return Ok(show(&typed_page(&visit, opened, typed).await?)),
+        _ => {}
+    }
+    match visit.app().put_autobuild(&admin, &typed.input()).await {
+        Ok(settings) if form.text("action") == "save-and-build" => build_now(&visit, &at, &settings.default_branch).await,
+        Ok(_) => Ok(go(&format!("{}/autobuild?done=autobuild", opened.base()))),
+        Err(Error::Refused(refusal)) => {
+            typed.refuse(&refusal);
+            Ok(show_refused(&typed_page(&visit, opened, typed).await?))
+        }
+        Err(error @ Error::Forge { .. }) => {
+            typed.error = Some(sentence(&ApiError::from(error).detail));
+            Ok(show_refused(&typed_page(&visit, opened, typed).await?))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// After "Save and build": the default branch, or the first branch that a rule names. What was saved stays saved.
+async fn build_now(visit: &Visit, at: &RepositoryAt, default_branch: &str) -> Result<Response, PageError> {
+    let mut opened = open(visit, at, Tab::Autobuild).await?;
+    let rules = opened.autobuild.as_ref().map(|settings| settings.rules.as_slice()).unwrap_or_default();
+    let default = RefName::branch(default_branch).ok().filter(|name| rules.iter().any(|rule| rule.matches(name).is_some()));
+    let first = || opened.watched().and_then(|branch| RefName::branch(&branch).ok());
+    let refusal = match default.or_else(first) {
+        None => "no rule names a branch; the next push that matches is built".to_owned(),
+        Some(source_ref) => {
+            let wish = StartBuild { source_ref, commit: None, no_cache: false };
+            match visit.app().start_builds(opened.rights.write()?, &wish, visit.caller.account().id).await {
+                Ok(made) => match made.first() {
+                    Some(first) => return Ok(go(&format!("{}/builds/{}", opened.base(), first.number))),
+                    None => return Ok(go(&format!("{}/builds", opened.base()))),
+                },
+                Err(error @ (Error::Refused(_) | Error::Forge { .. })) => ApiError::from(error).detail,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    opened.shell.notice = Some(Notice { tone: Tone::Attention, text: format!("Saved, but nothing was built: {}", sentence(&refusal)) });
+    Ok(show(&stored_page(opened, None, default_branch)))
+}
+
+/// `POST …/autobuild/preview`: the preview alone, for the page's script.
+pub(super) async fn preview(visit: Visit, At(at): At<RepositoryAt>, Form(form): Form) -> Result<Response, PageError> {
+    let rights = visit.rights(&at).await?;
+    // The link's token looks at a source that the form names: a right of admins.
+    rights.admin()?;
+    Ok(show(&look(&visit, rights.read()?, &Typed::of(&form)).await?))
+}
+
+/// What the typed rules would do. A rule that is refused is shown as such, the others are tried without it.
+async fn look(visit: &Visit, right: &RepositoryRead, typed: &Typed) -> Result<Preview, PageError> {
+    let mut left: Vec<(usize, RuleInput)> = typed.rule_inputs().into_iter().enumerate().collect();
+    let mut errors: Vec<(usize, String)> = Vec::new();
+    let mut problem = None;
+    let mut found = Vec::new();
+    // Rules are checked before the provider is asked, so trying again costs nothing.
+    while !left.is_empty() {
+        let inputs: Vec<RuleInput> = left.iter().map(|(_, input)| input.clone()).collect();
+        match visit.app().preview_rules(right, &typed.provider, &typed.source, &inputs).await {
+            Ok(refs) => {
+                found = refs.into_iter().filter_map(|entry| Some((left.get(entry.rule)?.0, entry))).collect();
+                break;
+            }
+            Err(Error::Refused(refusal)) => match refusal.field.as_deref().and_then(place) {
+                Some(("rules", n, _)) if n < left.len() => errors.push((left.remove(n).0, sentence(&refusal.detail))),
+                _ => {
+                    problem = Some(sentence(&refusal.detail));
+                    break;
+                }
+            },
+            Err(error @ Error::Forge { .. }) => {
+                problem = Some(sentence(&ApiError::from(error).detail));
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(picture(typed, &found, &errors, problem))
+}
+
+fn picture(typed: &Typed, found: &[(usize, PreviewRef)], errors: &[(usize, String)], problem: Option<String>) -> Preview {
+    let others = |name: &str, than: &PreviewRef| -> Vec<String> {
+        let same = found.iter().filter(|(_, entry)| !std::ptr::eq(entry, than) && entry.tags.iter().any(|tag| tag.as_str() == name));
+        same.map(|(rule, entry)| format!("{} (rule {})", entry.source_ref.short(), rule + 1)).take(3).collect()
+    };
+    let rules = typed.rules.iter().enumerate().map(|(n, row)| {
+        let own: Vec<&PreviewRef> = found.iter().filter(|(rule, _)| *rule == n).map(|(_, entry)| entry).collect();
+        let tag = |entry: &PreviewRef, name: &slipway_model::ImageTag| PreviewTag {
+            name: name.to_string(),
+            collides: entry.collisions.contains(name).then(|| format!("also from {}", others(name.as_str(), entry).join(", "))),
+        };
+        PreviewRule {
+            label: format!("Rule {}", n + 1),
+            source: row.source.value.clone(),
+            matches: own.iter().take(MATCHES).map(|entry| PreviewMatch { source_ref: entry.source_ref.to_string(), tags: entry.tags.iter().map(|name| tag(entry, name)).collect() }).collect(),
+            more: own.len().saturating_sub(MATCHES),
+            error: errors.iter().find(|(rule, _)| *rule == n).map(|(_, text)| text.clone()),
+        }
+    });
+    let mut colliding: Vec<String> = found.iter().flat_map(|(_, entry)| &entry.collisions).map(ToString::to_string).collect();
+    colliding.sort();
+    colliding.dedup();
+    let collisions = match colliding.as_slice() {
+        [] => Vec::new(),
+        names => vec![format!("{} come{} from more than one branch or tag; the build of the later push wins.", names.iter().take(5).cloned().collect::<Vec<_>>().join(", "), if names.len() == 1 { "s" } else { "" })],
+    };
+    Preview { rules: if problem.is_some() { Vec::new() } else { rules.collect() }, collisions, problem }
+}
+
+/// `POST …/autobuild/remove`.
+pub(super) async fn remove(visit: Visit, At(at): At<RepositoryAt>) -> Result<Response, PageError> {
+    let rights = visit.rights(&at).await?;
+    visit.app().delete_autobuild(rights.admin()?).await?;
+    Ok(go(&format!("/{}/{}?done=autobuild-off", at.ns, at.name)))
+}
+
+/// `GET …/autobuild/source`: provider, then namespace, then repository.
+pub(super) async fn pick(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
+    let opened = open(&visit, &at, Tab::Autobuild).await?;
+    opened.rights.admin()?;
+    let owner = visit.app().namespace(&visit.caller, &at.ns, Scope::RepoAdmin)?;
+    let links = visit.app().list_links(&owner).await?;
+    let usable: Vec<&ProviderId> = links.iter().filter(|link| link.state == LinkState::Ok).map(|link| &link.provider).collect();
+    // With one choice there is nothing to choose.
+    let provider = match usable.as_slice() {
+        [only] if query.filled("provider").is_none() => only.to_string(),
+        _ => query.text("provider").to_owned(),
+    };
+    let mut page = SourcePickerPage {
+        shell: opened.shell,
+        head: opened.head,
+        providers: links.iter().map(|link| PickProvider { id: link.provider.to_string(), kind: link.kind, name: provider_name(link.kind, &link.web_url), link: link.state }).collect(),
+        provider,
+        namespaces: Vec::new(),
+        namespace: String::new(),
+        repositories: Vec::new(),
+        query: query.text("q").chars().take(100).collect(),
+        problem: None,
+    };
+    match fill(&visit, &owner, &query, &mut page).await {
+        Ok(()) => {}
+        Err(error @ (Error::Refused(_) | Error::Forge { .. })) => page.problem = Some(sentence(&ApiError::from(error).detail)),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(show(&page))
+}
+
+async fn fill(visit: &Visit, owner: &NamespaceOwner, query: &Fields, page: &mut SourcePickerPage) -> Result<(), Error> {
+    let Ok(provider) = page.provider.parse::<ProviderId>() else { return Ok(()) };
+    page.namespaces = visit.app().source_namespaces(owner, &provider).await?.into_iter().map(|namespace| namespace.name).collect();
+    page.namespace = match page.namespaces.as_slice() {
+        [only] => only.clone(),
+        _ => query.text("namespace").to_owned(),
+    };
+    if page.namespace.is_empty() {
+        return Ok(());
+    }
+    let mut cursor: Option<String> = None;
+    for _ in 0..PARTS {
+        let part = visit.app().source_repositories(owner, &provider, &page.namespace, &page.query, cursor.as_deref()).await?;
+        page.repositories.extend(part.items.into_iter().map(|found| PickRepository {
+            full_name: found.full_name,
+            visibility: if found.private { Visibility::Private } else { Visibility::Public },
+            pushes: if found.archived { Pushes::Archived } else { Pushes::Taken },
+            default_branch: found.default_branch,
+        }));
+        cursor = part.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! Builds: of a repository, of a namespace, and one alone.
+
+use axum::response::Response;
+use serde::Deserialize;
+use slipway_app::store::builds::Build;
+use slipway_app::{BuildDetail, Error, StartBuild};
+use slipway_model::{AccountName, BuildId, BuildState, CommitId, RefName, RepositoryName, RepositoryPath, Scope, StepState};
+
+use super::error::{PageError, sentence};
+use super::fields::{At, Form, Query};
+use super::frame::{RepositoryAt, Visit, go, show};
+use super::repository::{Opened, open};
+use super::view::build::BuildPage;
+use super::view::builds::{BuildListPage, BuildRow, QueuePage};
+use super::view::chart::{Bar, bars};
+use super::view::plain;
+use super::view::repositories::Tab;
+use super::view::shell::Area;
+use super::view::waterfall::{PhaseSpan, waterfall};
+use crate::error::{ApiError, Code};
+
+const PAGE: u32 = 30;
+const FILTERED: u32 = 200;
+const CHART: u32 = 40;
+const TAIL: usize = 14;
+
+/// A build in the address: its number, or its id.
+#[derive(Debug, Deserialize)]
+pub(super) struct BuildAt {
+    ns: AccountName,
+    name: RepositoryName,
+    id: String,
+}
+
+impl BuildAt {
+    fn at(&self) -> RepositoryAt {
+        RepositoryAt { ns: self.ns.clone(), name: self.name.clone() }
+    }
+}
+
+/// A build as a row.
+pub(super) fn row(path: &RepositoryPath, build: &Build) -> BuildRow {
+    let reason = || build.reason.as_ref().map(|reason| reason.text.clone());
+    BuildRow {
+        href: format!("/{path}/builds/{}", build.number),
+        label: format!("#{}", build.number),
+        repository: path.to_string(),
+        state: build.state,
+        detail: match build.state {
+            BuildState::Queued => build.note.clone(),
+            BuildState::Running if build.cancel_requested => Some("stopping".to_owned()),
+            BuildState::Running => build.phase.map(|phase| phase.to_string()),
+            BuildState::Failed | BuildState::Cancelled => reason(),
+            BuildState::Success => build.note.clone(),
+        },
+        source_ref: build.source_ref.to_string(),
+        commit: build.commit.to_string(),
+        message: build.commit_message.as_deref().map(plain::line),
+        tags: build.tags.iter().map(ToString::to_string).collect(),
+        cause: cause(&build.cause).to_owned(),
+        queued_at: build.queued_at,
+        started_at: build.started_at,
+        finished_at: build.finished_at,
+    }
+}
+
+fn cause(word: &str) -> &str {
+    match word {
+        "manual" => "by hand",
+        other => other,
+    }
+}
+
+/// `/builds`: what runs, waits and ended in the person's namespace.
+pub(super) async fn queue(visit: Visit) -> Result<Response, PageError> {
+    let owner = visit.own(Scope::RepoRead)?;
+    let mut page = QueuePage { shell: visit.shell(Area::Builds), running: Vec::new(), queued: Vec::new(), ended: Vec::new() };
+    for (path, build) in visit.app().list_namespace_builds(&owner, None, FILTERED).await? {
+        let row = row(&path, &build);
+        match build.state {
+            BuildState::Running => page.running.push(row),
+            // The list is newest first, the queue serves the oldest first.
+            BuildState::Queued => page.queued.insert(0, row),
+            _ if page.ended.len() < PAGE as usize => page.ended.push(row),
+            _ => {}
+        }
+    }
+    Ok(show(&page))
+}
+
+/// `/{ns}/{name}/builds`.
+pub(super) async fn list(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
+    let opened = open(&visit, &at, Tab::Builds).await?;
+    let read = opened.rights.read()?;
+    let state: Option<BuildState> = query.filled("state").and_then(|word| word.parse().ok());
+    let before: Option<BuildId> = query.filled("cursor").and_then(|id| id.parse().ok());
+    let wanted = query.text("ref").trim();
+    let mut found = visit.app().list_builds(read, state, before, if wanted.is_empty() { PAGE + 1 } else { FILTERED }).await?;
+    found.retain(|build| build.source_ref.as_str().contains(wanted));
+    let more = found.len() > PAGE as usize;
+    found.truncate(PAGE as usize);
+    let next = found.last().filter(|_| more).map(|last| last.id.to_string());
+    let chart = visit.app().list_builds(read, None, None, CHART).await?.iter().rev().map(|build| bar(&opened.path, build, &visit)).collect::<Vec<_>>();
+    Ok(show(&BuildListPage {
+        chart: bars(&chart),
+        rows: found.iter().map(|build| row(&opened.path, build)).collect(),
+        state,
+        source_ref: wanted.chars().take(200).collect(),
+        watched: opened.watched(),
+        next,
+        shell: opened.shell,
+        head: opened.head,
+    }))
+}
+
+fn bar(path: &RepositoryPath, build: &Build, visit: &Visit) -> Bar {
+    let end = build.finished_at.unwrap_or(visit.now());
+    Bar {
+        label: format!("#{}", build.number),
+        href: format!("/{path}/builds/{}", build.number),
+        state: build.state,
+        queued: build.started_at.unwrap_or(end).since(build.queued_at),
+        ran: build.started_at.map(|from| end.since(from)).unwrap_or_default(),
+    }
+}
+
+/// `/{ns}/{name}/builds/{id}`.
+pub(super) async fn page(visit: Visit, At(which): At<BuildAt>) -> Result<Response, PageError> {
+    let opened = open(&visit, &which.at(), Tab::Builds).await?;
+    let read = opened.rights.read()?;
+    let detail = visit.app().get_build(read, &which.id).await?;
+    let mut failed_step = None;
+    let mut tail = Vec::new();
+    if detail.build.state == BuildState::Failed {
+        let tails = visit.app().build_log_tails(read, detail.build.id).await?;
+        let failed = detail.steps.iter().rev().find(|step| step.state == StepState::Failed);
+        let shown = failed.or_else(|| detail.steps.iter().rev().find(|step| tails.contains_key(&step.id)));
+        if let Some((step, text)) = shown.and_then(|step| Some((step, tails.get(&step.id)?))) {
+            tail = plain::last_lines(text, TAIL);
+            failed_step = Some(plain::line(&step.name));
+        }
+    }
+    Ok(show(&build_page(&visit, opened, detail, failed_step, tail)))
+}
+
+fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: Option<String>, tail: Vec<String>) -> BuildPage {
+    let build = &detail.build;
+    let mut shown = row(&opened.path, build);
+    if let Some(person) = &detail.started_by {
+        shown.cause = format!("{} by {person}", shown.cause).replace("by hand by", "by hand,");
+    }
+    if build.state == BuildState::Queued {
+        shown.detail = Some(waiting(&detail));
+    }
+    let phases: Vec<PhaseSpan> = detail.phases.iter().map(|times| PhaseSpan { phase: times.phase, from: Some(times.started_at), to: times.finished_at }).collect();
+    let tags: Vec<&str> = build.tags.iter().map(slipway_model::ImageTag::as_str).collect();
+    let web = visit.app().provider(&build.provider).map(|forge| forge.provider().web_url.as_str().trim_end_matches('/').to_owned());
+    BuildPage {
+        id: build.id.to_string(),
+        rule: format!("{} → {}", build.rule.describe(), if tags.is_empty() { "no tag".to_owned() } else { tags.join(", ") }),
+        author: build.commit_author.as_deref().map(plain::line),
+        commit_url: web.map(|web| format!("{web}/{}/commit/{}", build.source_name, build.commit)),
+        attempt: build.attempt,
+        digest: build.digest.clone(),
+        reason: build.reason.clone().map(|reason| slipway_model::FailureReason { text: sentence(&reason.text), ..reason }),
+        note: build.note.as_deref().filter(|_| build.state == BuildState::Success).map(sentence),
+        waterfall: waterfall(&phases, &detail.steps, visit.now()),
+        cancelling: (build.cancel_requested && !build.state.is_final()).then(|| "Stopping…".to_owned()),
+        shell: opened.shell,
+        head: opened.head,
+        builder: detail.builder,
+        steps: detail.steps,
+        build: shown,
+        failed_step,
+        tail,
+    }
+}
+
+/// What a waiting build waits for.
+fn waiting(detail: &BuildDetail) -> String {
+    let place = match detail.position {
+        Some(0) | None => "Next in the queue".to_owned(),
+        Some(1) => "One build is in front of it".to_owned(),
+        Some(n) => format!("{n} builds are in front of it"),
+    };
+    let cause = detail.waits_for.as_deref().map(|text| format!(". Waits for: {text}")).unwrap_or_default();
+    let note = detail.build.note.as_deref().map(|text| format!(" ({text})")).unwrap_or_default();
+    format!("{place}{cause}{note}")
+}
+
+/// `POST /{ns}/{name}/builds`: a branch or tag by hand.
+pub(super) async fn start(visit: Visit, At(at): At<RepositoryAt>, Form(form): Form) -> Result<Response, PageError> {
+    let rights = visit.rights(&at).await?;
+    let write = rights.write()?;
+    let full = match form.filled("ref") {
+        Some(full) => full.to_owned(),
+        None => format!("refs/{}/{}", if form.text("kind") == "tags" { "tags" } else { "heads" }, form.text("name").trim()),
+    };
+    let source_ref = full.parse::<RefName>().map_err(|error| ApiError::new(Code::Invalid, error.to_string()))?;
+    let commit: Option<CommitId> = form.filled("commit").and_then(|text| text.parse().ok());
+    let wish = StartBuild { source_ref, commit, no_cache: form.ticked("no_cache") };
+    let made = visit.app().start_builds(write, &wish, visit.caller.account().id).await?;
+    Ok(match made.as_slice() {
+        [only] => go(&format!("/{}/{}/builds/{}", at.ns, at.name, only.number)),
+        _ => go(&format!("/{}/{}/builds", at.ns, at.name)),
+    })
+}
+
+/// The id of a build in an address that may hold its number.
+async fn id_of(visit: &Visit, which: &BuildAt) -> Result<BuildId, PageError> {
+    let rights = visit.rights(&which.at()).await?;
+    Ok(visit.app().get_build(rights.read()?, &which.id).await?.build.id)
+}
+
+/// `POST …/cancel`.
+pub(super) async fn cancel(visit: Visit, At(which): At<BuildAt>) -> Result<Response, PageError> {
+    let rights = visit.rights(&which.at()).await?;
+    let id = id_of(&visit, &which).await?;
+    let page = format!("/{}/{}/builds", which.ns, which.name);
+    match visit.app().cancel_build(rights.write()?, id, visit.caller.account().name.as_str()).await {
+        Ok(build) => Ok(go(&format!("{page}/{}{}", build.number, if build.state.is_final() { "" } else { "?done=cancelling" }))),
+        // It ended between the page and the click: the page shows how.
+        Err(Error::Refused(_)) => Ok(go(&format!("{page}/{}", which.id))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `POST …/retry`.
+pub(super) async fn retry(visit: Visit, At(which): At<BuildAt>) -> Result<Response, PageError> {
+    let rights = visit.rights(&which.at()).await?;
+    let id = id_of(&visit, &which).await?;
+    let build = visit.app().retry_build(rights.write()?, id, visit.caller.account().id).await?;
+    Ok(go(&format!("/{}/{}/builds/{}", which.ns, which.name, build.number)))
+}

@@ -1,0 +1,211 @@
+//! The pages of one repository that are not about building: general, tags, settings.
+
+use axum::response::Response;
+use serde::Deserialize;
+use slipway_app::store::{StoreError, builds, images, links};
+use slipway_app::{App, AutobuildSettings, Error};
+use slipway_model::{LinkState, ProviderId, RepositoryPath, SourceType, Visibility};
+
+use super::builds::row as build_row;
+use super::error::{PageError, sentence};
+use super::fields::{At, Form, Query};
+use super::frame::{RepositoryAt, Rights, Visit, go, show, show_refused};
+use super::view::form::Field;
+use super::view::repositories::{GeneralPage, RepositoryHead, RepositorySettingsPage, SourceView, Tab, TagRow, TagsPage};
+use super::view::shell::{Area, Shell};
+
+const LATEST: u32 = 6;
+const TAGS: u32 = 30;
+
+/// A source as the pages show it; `None` when its provider is no longer configured.
+pub(super) fn source_view(app: &App, provider: &ProviderId, full_name: &str, link: Option<LinkState>) -> Option<SourceView> {
+    let configured = app.provider(provider)?.provider();
+    Some(SourceView {
+        provider: provider.to_string(),
+        kind: configured.kind,
+        full_name: full_name.to_owned(),
+        url: Some(format!("{}/{full_name}", configured.web_url.as_str().trim_end_matches('/'))),
+        link: link.unwrap_or(LinkState::NotLinked),
+    })
+}
+
+/// What each page of a repository begins with.
+pub(super) struct Opened {
+    pub(super) rights: Rights,
+    pub(super) head: RepositoryHead,
+    pub(super) autobuild: Option<AutobuildSettings>,
+    pub(super) path: RepositoryPath,
+    pub(super) shell: Shell,
+}
+
+impl Opened {
+    /// The branch of the first rule that names one literally: what the empty states suggest to push to.
+    pub(super) fn watched(&self) -> Option<String> {
+        let rules = &self.autobuild.as_ref()?.rules;
+        let rule = rules.iter().find(|rule| rule.autobuild && rule.source_type == SourceType::Branch && !rule.source.is_regex())?;
+        Some(rule.source.as_str().to_owned())
+    }
+
+    /// `/namespace/name`.
+    pub(super) fn base(&self) -> String {
+        self.head.base()
+    }
+}
+
+/// Authorises and reads what the head of a repository's page shows.
+pub(super) async fn open(visit: &Visit, at: &RepositoryAt, tab: Tab) -> Result<Opened, PageError> {
+    let rights = visit.rights(at).await?;
+    let repository = rights.view.repository().clone();
+    let autobuild = match rights.reads() {
+        Some(read) => visit.app().get_autobuild(read).await?,
+        None => None,
+    };
+    let source = match &autobuild {
+        Some(settings) => {
+            let mut tx = visit.app().db().read().await?;
+            let link = links::get(&mut tx, repository.account, &settings.provider).await?;
+            source_view(visit.app(), &settings.provider, &settings.source, link.map(|link| link.state))
+        }
+        None => None,
+    };
+    let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
+    let head = RepositoryHead { namespace: path.namespace.to_string(), name: path.name.to_string(), visibility: repository.visibility, source, tab, may: rights.may() };
+    Ok(Opened { shell: visit.shell(Area::Repositories), rights, head, autobuild, path })
+}
+
+fn pull(visit: &Visit, path: &RepositoryPath) -> String {
+    format!("docker pull {}/{path}", visit.app().registry_host())
+}
+
+/// `/{ns}/{name}`.
+pub(super) async fn general(visit: Visit, At(at): At<RepositoryAt>) -> Result<Response, PageError> {
+    let opened = open(&visit, &at, Tab::General).await?;
+    let tags = tag_rows(&visit, &opened, None, LATEST).await?;
+    let builds = match opened.rights.reads() {
+        Some(read) => visit.app().list_builds(read, None, None, LATEST).await?.iter().map(|build| build_row(&opened.path, build)).collect(),
+        None => Vec::new(),
+    };
+    Ok(show(&GeneralPage {
+        description: opened.rights.view.repository().description.clone(),
+        pull: pull(&visit, &opened.path),
+        login: format!("docker login {}", visit.app().registry_host()),
+        tags,
+        builds,
+        watched: opened.watched(),
+        shell: opened.shell,
+        head: opened.head,
+    }))
+}
+
+async fn tag_rows(visit: &Visit, opened: &Opened, after: Option<&str>, limit: u32) -> Result<Vec<TagRow>, StoreError> {
+    let repository = opened.rights.view.repository().id;
+    let mut tx = visit.app().db().read().await?;
+    let mut rows = Vec::new();
+    for tag in images::list_tags(&mut tx, repository, after, limit).await? {
+        let build = match &tag.origin {
+            Some(origin) => builds::get(&mut tx, repository, origin.build).await?,
+            None => None,
+        };
+        let size = images::get_manifest(&mut tx, repository, &tag.digest).await?.and_then(|manifest| image_size(&manifest.content));
+        rows.push(TagRow {
+            pull: format!("{}:{}", pull(visit, &opened.path), tag.name),
+            name: tag.name.to_string(),
+            digest: tag.digest,
+            size,
+            updated_at: tag.updated_at,
+            build: build.map(|build| (format!("#{}", build.number), format!("{}/builds/{}", opened.base(), build.number))),
+        });
+    }
+    Ok(rows)
+}
+
+/// Bytes of layers and configuration; `None` for an index, whose images have sizes of their own.
+fn image_size(manifest: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Part {
+        size: u64,
+    }
+    #[derive(Deserialize)]
+    struct Manifest {
+        config: Part,
+        layers: Vec<Part>,
+    }
+    let manifest: Manifest = serde_json::from_slice(manifest).ok()?;
+    manifest.layers.iter().try_fold(manifest.config.size, |sum, layer| sum.checked_add(layer.size))
+}
+
+/// `/{ns}/{name}/tags`.
+pub(super) async fn tags(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
+    let opened = open(&visit, &at, Tab::Tags).await?;
+    let mut tags = tag_rows(&visit, &opened, query.filled("cursor"), TAGS + 1).await?;
+    let more = tags.len() > TAGS as usize;
+    tags.truncate(TAGS as usize);
+    let next = tags.last().filter(|_| more).map(|last| last.name.clone());
+    Ok(show(&TagsPage { shell: opened.shell, head: opened.head, tags, next }))
+}
+
+async fn settings_page(visit: &Visit, at: &RepositoryAt) -> Result<(Opened, RepositorySettingsPage), PageError> {
+    let opened = open(visit, at, Tab::Settings).await?;
+    let repository = opened.rights.admin()?.repository();
+    let mut tx = visit.app().db().read().await?;
+    let tags = images::list_tags(&mut tx, repository.id, None, 10_000).await?.len();
+    let page = RepositorySettingsPage {
+        shell: opened.shell.clone(),
+        head: opened.head.clone(),
+        description: Field::new(&repository.description),
+        visibility: repository.visibility,
+        confirm: Field::default(),
+        tags,
+    };
+    Ok((opened, page))
+}
+
+/// `GET /{ns}/{name}/settings`.
+pub(super) async fn settings(visit: Visit, At(at): At<RepositoryAt>) -> Result<Response, PageError> {
+    Ok(show(&settings_page(&visit, &at).await?.1))
+}
+
+/// `POST /{ns}/{name}/settings`.
+pub(super) async fn change(visit: Visit, At(at): At<RepositoryAt>, Form(form): Form) -> Result<Response, PageError> {
+    let (opened, mut page) = settings_page(&visit, &at).await?;
+    let visibility: Option<Visibility> = form.text("visibility").parse().ok();
+    match visit.app().update_repository(opened.rights.admin()?, Some(form.text("description").trim()), visibility).await {
+        Ok(_) => Ok(go(&format!("{}/settings?done=saved", opened.base()))),
+        Err(Error::Refused(refusal)) => {
+            page.description = Field::refused(form.text("description"), sentence(&refusal.detail));
+            page.visibility = visibility.unwrap_or(page.visibility);
+            Ok(show_refused(&page))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `POST /{ns}/{name}/delete`: only with the name typed.
+pub(super) async fn delete(visit: Visit, At(at): At<RepositoryAt>, Form(form): Form) -> Result<Response, PageError> {
+    let (opened, mut page) = settings_page(&visit, &at).await?;
+    let typed = form.text("confirm").trim();
+    if typed != opened.path.to_string() {
+        page.confirm = Field::refused(typed, format!("That is not the name of this repository, expected {}.", opened.path));
+        return Ok(show_refused(&page));
+    }
+    match visit.app().delete_repository(opened.rights.owner()?).await {
+        Ok(()) => Ok(go(&format!("/{}?done=deleted", opened.path.namespace))),
+        Err(Error::Refused(refusal)) => {
+            page.confirm = Field::refused(typed, sentence(&refusal.detail));
+            Ok(show_refused(&page))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::image_size;
+
+    #[test]
+    fn the_size_of_an_image_is_that_of_its_parts() {
+        assert_eq!(image_size(br#"{"config":{"size":10},"layers":[{"size":100},{"size":1000}]}"#), Some(1110));
+        assert_eq!(image_size(br#"{"manifests":[]}"#), None);
+        assert_eq!(image_size(br#"{"config":{"size":18446744073709551615},"layers":[{"size":1}]}"#), None);
+    }
+}
