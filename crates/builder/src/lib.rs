@@ -1,1 +1,32 @@
-//! (room being built)
+//! The worker: claims builds from a server, checks the source out, builds, tests, pushes and reports.
+//!
+//! What lives here: the loop ([`run`]) and everything that touches untrusted sources. The invariant: a build's processes,
+//! containers and files end with the build, however it ends, and nothing is reported for an attempt whose lease is lost.
+//! Deliberately elsewhere: the store and the queue (this room knows only the protocol of `slipway-wire`), moving tags
+//! (the server does it after a success), and BuildKit itself (`slipway-buildkit`).
+
+mod api;
+mod args;
+mod checkout;
+mod cleanup;
+mod compose;
+mod compose_rules;
+mod config;
+mod failure;
+mod git;
+mod home;
+mod image;
+mod lease;
+mod mask;
+mod phases;
+mod plan;
+mod process;
+mod publish;
+mod report;
+mod steps;
+mod sut;
+mod variables;
+mod worker;
+
+pub use config::{BuilderConfig, BuilderError};
+pub use worker::run;

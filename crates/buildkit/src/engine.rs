@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use crate::address::EngineAddress;
@@ -23,14 +22,14 @@ const PROJECT: &str = "com.docker.compose.project";
 /// Docker 20.10: the first whose BuildKit serves a session over `/grpc`.
 const MIN_API: (u32, u32) = (1, 41);
 /// Everything but letters, digits and `-._`.
-const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+pub(crate) const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 /// As [`STRICT`], for image names, whose `/` and `:` are part of the engine's route.
 const NAME: &AsciiSet = &STRICT.remove(b'/').remove(b':').remove(b'@');
 
 /// A Docker Engine.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    address: EngineAddress,
+    pub(crate) address: EngineAddress,
 }
 
 /// What an engine says about itself.
@@ -178,14 +177,6 @@ impl Engine {
         Ok(())
     }
 
-    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
-        let answer = fetch(&self.address, Method::GET, path).await?;
-        serde_json::from_slice(&answer).map_err(|error| EngineError::Unsuitable {
-            address: self.address.to_string(),
-            reason: format!("its answer cannot be read: {error}"),
-        })
-    }
-
     /// Deletes; something that is gone, or is being removed already, is what was wanted.
     async fn delete(&self, path: &str) -> Result<(), EngineError> {
         match fetch(&self.address, Method::DELETE, path).await {
@@ -196,10 +187,14 @@ impl Engine {
     }
 }
 
-fn encode(text: &str, set: &'static AsciiSet) -> String {
+pub(crate) fn encode(text: &str, set: &'static AsciiSet) -> String {
     utf8_percent_encode(text, set).to_string()
 }
 
 fn filter(label: &str) -> String {
-    encode(&serde_json::json!({ "label": [label] }).to_string(), STRICT)
+    filters(&serde_json::json!({ "label": [label] }))
+}
+
+pub(crate) fn filters(value: &serde_json::Value) -> String {
+    encode(&value.to_string(), STRICT)
 }

@@ -9,6 +9,7 @@
 mod address;
 mod auth;
 mod connect;
+mod containers;
 mod engine;
 mod error;
 mod explain;

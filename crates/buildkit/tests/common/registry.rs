@@ -40,6 +40,10 @@ impl Registry {
         registry
     }
 
+    pub fn manifests(&self) -> usize {
+        self.held.lock().expect("lock").manifests.len()
+    }
+
     pub fn digest_of(&self, name: &str) -> Option<String> {
         let held = self.held.lock().expect("lock");
         held.manifests.get(name).map(|(_, bytes)| digest(bytes))

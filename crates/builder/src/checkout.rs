@@ -1,0 +1,198 @@
+//! Phase checkout: the source's commit becomes a folder.
+//!
+//! The invariant: exactly the asked commit is checked out or the phase fails with a reason; size and time are limited.
+//! Deliberately elsewhere: the environment of git (`git`), what is built of the folder (`plan`).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use slipway_model::{CommitId, FailureCode, Phase, Step};
+use slipway_wire::{Event, Source};
+
+use crate::failure::Failure;
+use crate::git::{Git, fetch_failure, refuses_commit_ids};
+use crate::home::BuildDir;
+use crate::process::{Ended, Stdout};
+use crate::report::Reporter;
+use crate::steps::{begun, cut};
+
+const STEP: &str = "checkout";
+const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
+const SIZE_LIMIT: u64 = 16 << 30;
+const ENTRY_LIMIT: u64 = 2_000_000;
+
+/// What was checked out.
+#[derive(Debug, Clone)]
+pub(crate) struct Checkout {
+    /// First line of the commit's message.
+    pub(crate) message: String,
+}
+
+/// Checks the commit out into the build's folder.
+pub(crate) async fn run(source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Checkout, Failure> {
+    let name = format!("fetch {} of {}", source.commit.short(), source.source_ref.short());
+    let step = begun(STEP, Phase::Checkout, &name, &reporter.clock);
+    reporter.step(step.clone()).await;
+    let work = async {
+        tokio::select! {
+            done = fetch_and_checkout(source, dir, reporter) => done,
+            failure = watch(dir.source()) => Err(failure),
+            () = tokio::time::sleep(TIME_LIMIT) => {
+                Err(Failure::passing(FailureCode::SourceUnavailable, format!("the source was not fetched within {} minutes", TIME_LIMIT.as_secs() / 60)))
+            }
+        }
+    };
+    let done = work.await;
+    end(step, done.as_ref().err(), reporter).await;
+    done
+}
+
+async fn end(step: Step, failure: Option<&Failure>, reporter: &Reporter) {
+    reporter.end_step(step, failure.map(|failure| failure.reason.text.clone())).await;
+}
+
+async fn fetch_and_checkout(source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Checkout, Failure> {
+    let git = Git::new(source, dir)?;
+    let format = if source.commit.as_str().len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
+    let init = call(&git, &["init", "--quiet", "--template=", format], reporter, Stdout::Logged).await?;
+    if !init.succeeded() {
+        return Err(Failure::internal("git init failed", init.last_words()));
+    }
+    fetch(&git, source, reporter).await?;
+    let peeled = format!("{}^{{commit}}", source.commit);
+    let commit = call(&git, &["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled], reporter, Stdout::Kept).await?;
+    let commit: CommitId = String::from_utf8_lossy(&commit.stdout).trim().parse().map_err(|_| gone(source))?;
+    let done = call(&git, &["checkout", "--quiet", "--force", "--detach", commit.as_str()], reporter, Stdout::Logged).await?;
+    if !done.succeeded() {
+        return Err(Failure::new(FailureCode::SourceUnavailable, format!("the source cannot be checked out: {}", done.last_words())));
+    }
+    refuse_lfs(&git, reporter).await?;
+    describe(&git, commit, reporter).await
+}
+
+/// By the commit's id, or by its ref where the server does not give ids: first the tip alone, then its history.
+async fn fetch(git: &Git, source: &Source, reporter: &Reporter) -> Result<(), Failure> {
+    let base = ["fetch", "--quiet", "--no-progress", "--no-tags", "--force"];
+    let shallow = "--depth=1";
+    let by_id: Vec<&str> = base.iter().copied().chain([shallow, "--end-of-options", &git.url, source.commit.as_str()]).collect();
+    let ended = call(git, &by_id, reporter, Stdout::Logged).await?;
+    if ended.succeeded() {
+        return Ok(());
+    }
+    if !refuses_commit_ids(&ended) {
+        return Err(fetch_failure(&ended, &source.source_ref));
+    }
+    let refspec = format!("+{}:refs/slipway/source", source.source_ref);
+    for depth in [Some(shallow), None] {
+        let depth = depth.unwrap_or(if is_shallow(git) { "--unshallow" } else { "--no-auto-gc" });
+        let by_ref: Vec<&str> = base.iter().copied().chain([depth, "--end-of-options", &git.url, &refspec]).collect();
+        let ended = call(git, &by_ref, reporter, Stdout::Logged).await?;
+        if !ended.succeeded() {
+            return Err(fetch_failure(&ended, &source.source_ref));
+        }
+        let here = call(git, &["cat-file", "-e", source.commit.as_str()], reporter, Stdout::Kept).await?;
+        if here.succeeded() {
+            return Ok(());
+        }
+    }
+    Err(gone(source))
+}
+
+fn is_shallow(git: &Git) -> bool {
+    git.folder().join(".git/shallow").exists()
+}
+
+fn gone(source: &Source) -> Failure {
+    let text = format!(
+        "commit `{}` is no longer in `{}` at the source: it was replaced by a forced push",
+        source.commit,
+        source.source_ref.short()
+    );
+    Failure::new(FailureCode::CommitGone, text)
+}
+
+/// Files in Git LFS would be built as pointers of 130 bytes: better to say so.
+async fn refuse_lfs(git: &Git, reporter: &Reporter) -> Result<(), Failure> {
+    let listed = call(git, &["ls-files", "-z", "--", ":(attr:filter=lfs)"], reporter, Stdout::Kept).await?;
+    let mut names = listed.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    match (names.next(), names.count()) {
+        (None, _) => Ok(()),
+        (Some(first), more) => Err(Failure::new(
+            FailureCode::SourceUnavailable,
+            format!(
+                "the source keeps {} files in Git LFS (for example `{}`), which is not supported yet",
+                more + 1,
+                String::from_utf8_lossy(first)
+            ),
+        )),
+    }
+}
+
+async fn describe(git: &Git, commit: CommitId, reporter: &Reporter) -> Result<Checkout, Failure> {
+    let log = call(git, &["log", "-1", "--format=%s%x00%an", commit.as_str()], reporter, Stdout::Kept).await?;
+    let text = String::from_utf8_lossy(&log.stdout).into_owned();
+    let (message, author) = text.trim_end().split_once('\0').unwrap_or((text.trim(), ""));
+    let (message, author) = (cut(message, 500), cut(author, 200));
+    reporter.line(Some(STEP), &format!("{} {message}", commit.short())).await;
+    reporter.event(Event::Commit { commit, message: message.clone(), author }).await;
+    Ok(Checkout { message })
+}
+
+async fn call(git: &Git, args: &[&str], reporter: &Reporter, stdout: Stdout) -> Result<Ended, Failure> {
+    let ended = git.command(args.iter().copied()).run(reporter, STEP, stdout).await;
+    ended.map_err(|error| Failure::internal("git cannot be run", error))
+}
+
+/// Ends with a failure when the folder grows beyond the limits: a small pack can hold an endless tree.
+async fn watch(folder: PathBuf) -> Failure {
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let folder = folder.clone();
+        let over = tokio::task::spawn_blocking(move || over_limits(&folder, SIZE_LIMIT, ENTRY_LIMIT)).await;
+        match over {
+            Ok(None) => {}
+            Ok(Some(text)) => return Failure::new(FailureCode::SourceUnavailable, text),
+            Err(error) => return Failure::internal("the source's size cannot be watched", error),
+        }
+    }
+}
+
+fn over_limits(folder: &Path, size_limit: u64, entry_limit: u64) -> Option<String> {
+    let (mut size, mut entries) = (0_u64, 0_u64);
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        // Git works in it at the same time: what vanished is of no size.
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            entries += 1;
+            size = size.saturating_add(metadata.len());
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+            if size > size_limit {
+                return Some(format!("the source is larger than {} MiB", size_limit >> 20));
+            }
+            if entries > entry_limit {
+                return Some(format!("the source holds more than {entry_limit} files"));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_grows_too_large_is_noticed() {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::create_dir(folder.path().join("sub")).expect("sub");
+        for name in ["a", "sub/b", "sub/c"] {
+            std::fs::write(folder.path().join(name), vec![0; 1000]).expect("file");
+        }
+        assert_eq!(over_limits(folder.path(), 1 << 20, 100), None);
+        assert!(over_limits(folder.path(), 2000, 100).is_some_and(|text| text.contains("larger")));
+        assert!(over_limits(folder.path(), 1 << 20, 3).is_some_and(|text| text.contains("more than 3")));
+    }
+}

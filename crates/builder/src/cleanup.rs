@@ -1,0 +1,69 @@
+//! Removes what a build leaves in the engine and on disk, also after a crash.
+//!
+//! The invariant: only what carries this builder's mark or was noted by it is removed; a failure here fails no build.
+//! Deliberately elsewhere: the engine's own garbage collection of layers, which are the build cache.
+
+use std::path::Path;
+
+use slipway_buildkit::Engine;
+
+use crate::home::{BuildDir, Home};
+
+/// Containers, networks, volumes and built images of a compose project.
+pub(crate) async fn project(engine: &Engine, project: &str) {
+    if let Err(error) = engine.remove_project(project).await {
+        tracing::warn!(%project, %error, "a test's containers were not removed");
+    }
+    for separator in ['_', '-'] {
+        if let Err(error) = engine.remove_images_named(&format!("{project}{separator}")).await {
+            tracing::warn!(%project, %error, "a test's images were not removed");
+        }
+    }
+}
+
+/// Everything of one attempt.
+pub(crate) async fn build(engine: &Engine, dir: &BuildDir, project_name: &str) {
+    project(engine, project_name).await;
+    image(engine, dir).await;
+    folder(&dir.path).await;
+}
+
+async fn image(engine: &Engine, dir: &BuildDir) {
+    let Ok(note) = tokio::fs::read_to_string(dir.image_note()).await else { return };
+    for name in note.lines() {
+        if let Err(error) = engine.remove_image(name).await {
+            tracing::warn!(image = %name, %error, "an image's local name was not removed");
+        }
+    }
+}
+
+async fn folder(path: &Path) {
+    match tokio::fs::remove_dir_all(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "a build's folder was not removed")
+        }
+        _ => {}
+    }
+}
+
+/// Everything of builds that died with an earlier run of this builder. `false`: the engine did not answer, try later.
+pub(crate) async fn leftovers(engine: &Engine, home: &Home, dead: &[std::path::PathBuf]) -> bool {
+    let projects = match engine.projects().await {
+        Ok(projects) => projects,
+        Err(error) => {
+            tracing::warn!(%error, "leftovers of earlier builds cannot be looked for yet");
+            return false;
+        }
+    };
+    let prefix = home.project_prefix();
+    for name in projects.iter().filter(|name| name.starts_with(&prefix)) {
+        tracing::info!(project = %name, "removing what a dead build left");
+        project(engine, name).await;
+    }
+    for path in dead {
+        let dir = BuildDir { path: path.clone() };
+        image(engine, &dir).await;
+        folder(path).await;
+    }
+    true
+}

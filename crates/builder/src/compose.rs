@@ -1,0 +1,174 @@
+//! The compose program: found, called with an environment of our own, its file resolved and checked.
+//!
+//! The invariant: what runs is the resolved file that was checked, not the source's. Deliberately elsewhere: the rules
+//! (`compose_rules`), watching the containers (`sut`).
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret as _;
+use serde_norway::Value;
+use slipway_buildkit::{RegistryCredentials, Tree};
+use slipway_model::FailureCode;
+
+use crate::compose_rules::{Ground, check_reads, check_resolved, has_service};
+use crate::failure::Failure;
+use crate::home::BuildDir;
+use crate::process::{Ended, Program, Stdout};
+use crate::report::Reporter;
+use crate::variables::Variables;
+
+/// The service whose exit code decides.
+pub(crate) const SUT: &str = "sut";
+const ENV_LIMIT: usize = 1024 * 1024;
+
+/// Compose for one test file of one build.
+pub(crate) struct Compose<'a> {
+    pub(crate) dir: &'a BuildDir,
+    /// The engine's address.
+    pub(crate) engine: &'a str,
+    /// Name of the project: of everything that compose makes.
+    pub(crate) project: &'a str,
+    pub(crate) reporter: &'a Reporter,
+    /// The step that output belongs to.
+    pub(crate) step: &'a str,
+    pub(crate) program: Flavour,
+}
+
+/// Which compose is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// `docker compose`
+    Plugin,
+    /// `docker-compose`
+    Standalone,
+}
+
+/// A test file that may run.
+pub(crate) struct Resolved {
+    /// Our copy, as compose resolved it.
+    path: PathBuf,
+    /// The folder that it stood in.
+    folder: PathBuf,
+    pub(crate) value: Value,
+}
+
+impl Compose<'_> {
+    /// Looks for `docker compose`, then for `docker-compose`.
+    pub(crate) async fn find(dir: &BuildDir, reporter: &Reporter, step: &str) -> Result<Flavour, Failure> {
+        for flavour in [Flavour::Plugin, Flavour::Standalone] {
+            let version = start(flavour, &dir.path, dir).args(["version"]).run(reporter, step, Stdout::Kept).await;
+            if version.is_ok_and(|ended| ended.succeeded()) {
+                return Ok(flavour);
+            }
+        }
+        let text = "this builder has neither `docker compose` nor `docker-compose`, which tests need";
+        Err(Failure::new(FailureCode::TestInvalid, text))
+    }
+
+    /// Resolves and checks a test file of the source.
+    pub(crate) async fn resolve(&self, source: &Tree, file: &str, variables: &Variables) -> Result<Resolved, Failure> {
+        let invalid = |why: String| Failure::new(FailureCode::TestInvalid, format!("`{file}` cannot be used: {why}"));
+        let root = self.dir.source();
+        let ground = Ground { source, path: &root };
+        check_reads(&ground, file).map_err(invalid)?;
+        let folder_name = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = root.join(folder_name);
+        self.write_env(source, folder_name, variables).map_err(|error| Failure::internal("the test's variables", error))?;
+        let ended = self.call(&folder, &root.join(file), &["config"], Stdout::Kept).await?;
+        if !ended.succeeded() {
+            return Err(invalid(ended.last_words().to_owned()));
+        }
+        let mut value: Value = serde_norway::from_slice(&ended.stdout).map_err(|error| invalid(format!("compose says: {error}")))?;
+        // A file without `services:`, as Docker Hub's oldest users have it, comes out resolved under a version that
+        // compose itself refuses to read back.
+        if value.get("version").and_then(Value::as_str) == Some("1") {
+            value["version"] = "2.4".into();
+        }
+        check_resolved(&ground, &value, self.project).map_err(invalid)?;
+        if !has_service(&value, SUT) {
+            return Err(Failure::new(FailureCode::TestInvalid, format!("`{file}` has no service `{SUT}`")));
+        }
+        let path = self.dir.path.join("resolved.yml");
+        // Written from what was checked, so that no other reading of the same text can run.
+        let text = serde_norway::to_string(&value).map_err(|error| invalid(error.to_string()))?;
+        BuildDir::write_private(&path, &text).map_err(|error| Failure::internal("the resolved test file", error))?;
+        Ok(Resolved { path, folder, value })
+    }
+
+    /// Runs a compose command on a resolved file.
+    pub(crate) async fn run(&self, resolved: &Resolved, args: &[&str]) -> Result<Ended, Failure> {
+        self.call(&resolved.folder, &resolved.path, args, Stdout::Logged).await
+    }
+
+    async fn call(&self, folder: &Path, file: &Path, args: &[&str], stdout: Stdout) -> Result<Ended, Failure> {
+        let program = start(self.program, folder, self.dir)
+            .args([Path::new("--file"), file, Path::new("--project-directory"), folder])
+            .args([Path::new("--env-file"), &self.dir.path.join("env")])
+            .args(["--project-name", self.project])
+            .args(args.iter().copied())
+            .env("DOCKER_HOST", self.engine);
+        let ended = program.run(self.reporter, self.step, stdout).await;
+        ended.map_err(|error| Failure::internal("compose cannot be run", error))
+    }
+
+    /// The source's own `.env`, then the build's variables. They go into a file, not into compose's environment: a
+    /// variable there could make compose or the Docker client load code or talk to another engine.
+    fn write_env(&self, source: &Tree, folder: &str, variables: &Variables) -> std::io::Result<()> {
+        let path = if folder.is_empty() { ".env".to_owned() } else { format!("{folder}/.env") };
+        let own = source.read(&path, ENV_LIMIT).ok().flatten().unwrap_or_default();
+        let mut text = String::from_utf8_lossy(&own).into_owned();
+        text.push('\n');
+        for (name, value) in variables.iter() {
+            text.push_str(&format!("{name}={}\n", quoted(value)));
+        }
+        BuildDir::write_private(&self.dir.path.join("env"), &text)
+    }
+}
+
+fn start(flavour: Flavour, folder: &Path, dir: &BuildDir) -> Program {
+    let program = match flavour {
+        Flavour::Plugin => Program::new("docker", folder).args(["compose"]),
+        Flavour::Standalone => Program::new("docker-compose", folder),
+    };
+    program
+        .env("HOME", dir.home())
+        .env("DOCKER_CONFIG", dir.docker())
+        .env("DOCKER_BUILDKIT", "1")
+        .env("COMPOSE_DOCKER_CLI_BUILD", "1")
+        .env("BUILDKIT_PROGRESS", "plain")
+        .env("COMPOSE_INTERACTIVE_NO_CLI", "1")
+}
+
+fn quoted(value: &str) -> String {
+    if !value.contains(['\'', '\n', '\\']) {
+        return format!("'{value}'");
+    }
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('$', "\\$");
+    format!("\"{escaped}\"")
+}
+
+/// The Docker client's configuration with these credentials and nothing else.
+pub(crate) fn write_docker_config(dir: &BuildDir, credentials: &RegistryCredentials) -> std::io::Result<()> {
+    let auths: serde_json::Map<String, serde_json::Value> = credentials
+        .iter()
+        .map(|(host, auth)| {
+            let pair = STANDARD.encode(format!("{}:{}", auth.username, auth.password.expose_secret()));
+            (host.to_owned(), serde_json::json!({ "auth": pair }))
+        })
+        .collect();
+    let text = serde_json::json!({ "auths": auths }).to_string();
+    BuildDir::write_private(&dir.docker().join("config.json"), &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_for_both_kinds_of_compose() {
+        assert_eq!(quoted("a $b \"c\" #d"), "'a $b \"c\" #d'");
+        assert_eq!(quoted("it's\n$x"), "\"it's\\n\\$x\"");
+    }
+}

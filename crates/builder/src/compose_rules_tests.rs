@@ -1,0 +1,159 @@
+//! Hostile and honest compose files.
+
+use super::*;
+use std::os::unix::fs::symlink;
+
+struct Sample {
+    folder: tempfile::TempDir,
+    tree: Tree,
+}
+
+impl Sample {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let at = |path: &str| folder.path().join(path);
+        std::fs::create_dir_all(at("data/deep")).expect("folders");
+        for (path, content) in [("Dockerfile", "FROM x"), ("Evil", "# syntax=evil/x\nFROM x"), ("vars.env", "A=1"), ("data/file", "x")] {
+            std::fs::write(at(path), content).expect("file");
+        }
+        symlink("/etc", at("etc")).expect("link");
+        symlink("/etc/passwd", at("passwd")).expect("link");
+        let tree = Tree::open(folder.path()).expect("tree");
+        Self { folder, tree }
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground { source: &self.tree, path: self.folder.path() }
+    }
+
+    /// The service's fields as YAML in flow style; `@` stands for the checkout.
+    fn service(&self, fields: &str) -> Result<(), String> {
+        self.file(&format!("services: {{sut: {{image: x, {fields}}}}}"))
+    }
+
+    fn file(&self, text: &str) -> Result<(), String> {
+        let text = text.replace('@', &self.folder.path().display().to_string());
+        let value: Value = serde_norway::from_str(&text).expect(&text);
+        check_resolved(&self.ground(), &value, "p")
+    }
+
+    fn reads(&self, text: &str) -> Result<(), String> {
+        std::fs::write(self.folder.path().join("t.yml"), text).expect("file");
+        check_reads(&self.ground(), "t.yml")
+    }
+}
+
+#[test]
+fn honest_files_pass() {
+    let sample = Sample::new();
+    for fields in [
+        "command: [a], environment: {A: b}, depends_on: [b], ports: ['80:80'], tmpfs: /x, x-note: y",
+        "build: '@'",
+        "build: {context: '@', dockerfile: Dockerfile, args: {A: b}}",
+        "volumes: ['@:/src', 'named:/data', '/anonymous']",
+        "volumes: [{type: bind, source: '@/data', target: /d}, {type: volume, source: n, target: /n}]",
+        "network_mode: none",
+        "volumes: ['@:/src:ro', '@/data:/data:rw']",
+        "logging: {driver: none}",
+        "deploy: {resources: {limits: {memory: 1G}}}",
+    ] {
+        assert_eq!(sample.service(fields), Ok(()), "{fields}");
+    }
+    assert_eq!(
+        sample.file("{version: '3', services: {a: {image: x}}, volumes: {v: {name: p_v}, w: null}, networks: {n: {driver: bridge}}}"),
+        Ok(())
+    );
+    assert_eq!(sample.file("{services: {}, secrets: {s: {file: '@/vars.env'}}}"), Ok(()));
+}
+
+#[test]
+fn each_way_out_is_refused_by_its_field() {
+    let sample = Sample::new();
+    for (fields, named) in [
+        ("privileged: true", "`privileged`"),
+        ("devices: ['/dev/sda']", "`devices`"),
+        ("cap_add: [ALL]", "`cap_add`"),
+        ("network_mode: host", "`network_mode: host`"),
+        ("network_mode: 'container:x'", "`network_mode"),
+        ("pid: host", "`pid`"),
+        ("ipc: host", "`ipc: host`"),
+        ("uts: host", "`uts`"),
+        ("userns_mode: host", "`userns_mode`"),
+        ("cgroup: host", "`cgroup`"),
+        ("security_opt: ['seccomp:unconfined']", "`security_opt`"),
+        ("cgroup_parent: x", "`cgroup_parent`"),
+        ("runtime: x", "`runtime`"),
+        ("volumes: ['/:/host']", "`/`"),
+        ("volumes: ['/var/run/docker.sock:/s']", "docker.sock"),
+        ("volumes: ['@/etc:/x']", "leads out"),
+        ("volumes: ['@/../x:/x']", "outside"),
+        ("volumes: ['@/data:/x:rshared']", "shared"),
+        ("volumes: [{type: npipe, source: x}]", "npipe"),
+        ("volumes: [{type: bind, source: /, target: /h}]", "`/`"),
+        ("volumes: ['@:/src', '@/data:/d']", "`data`"),
+        ("volumes: ['@/data:/a', '@/data/deep:/d:ro']", "data/deep"),
+        ("volumes_from: ['container:x']", "`volumes_from`"),
+        ("build: /etc", "build.context"),
+        ("build: 'https://h/x.git'", "build.context"),
+        ("build: '@/etc'", "build.context"),
+        ("build: {context: '@', dockerfile: passwd}", "build.dockerfile"),
+        ("build: {context: '@', dockerfile: ../../etc/passwd}", "build.dockerfile"),
+        ("build: {context: '@', dockerfile: Evil}", "syntax"),
+        ("build: {context: '@', network: host}", "build.network"),
+        ("build: {context: '@', additional_contexts: {x: /etc}}", "build.additional_contexts"),
+        ("build: {context: '@', ssh: [default]}", "build.ssh"),
+        ("build: {context: '@', privileged: true}", "build.privileged"),
+        ("logging: {driver: syslog}", "logging.driver"),
+        ("provider: {type: x}", "`provider`"),
+        ("use_api_socket: true", "`use_api_socket`"),
+        ("gpus: all", "`gpus`"),
+        ("sysctls: {a: 1}", "`sysctls`"),
+        ("post_start: [{command: x, privileged: true}]", "`post_start`"),
+        ("deploy: {resources: {reservations: {devices: [{}]}}}", "devices"),
+    ] {
+        let refused = sample.service(fields).expect_err(fields);
+        assert!(refused.contains(named), "{fields}: {refused}");
+    }
+    for (text, named) in [
+        ("{services: {}, volumes: {v: {driver_opts: {type: none, o: bind, device: /}}}}", "driver_opts"),
+        ("{services: {}, volumes: {v: {external: true}}}", "external"),
+        ("{services: {}, volumes: {v: {name: other_data}}}", "name"),
+        ("{services: {}, volumes: {v: {driver: sshfs}}}", "driver"),
+        ("{services: {}, networks: {n: {external: {name: bridge}}}}", "external"),
+        ("{services: {}, networks: {n: {driver: host}}}", "driver"),
+        ("{services: {}, secrets: {s: {file: /etc/shadow}}}", "secrets"),
+        ("{services: {}, secrets: {s: {file: '@/passwd'}}}", "secrets"),
+        ("{services: {}, secrets: {s: {environment: HOME}}}", "secrets"),
+        ("{services: {}, models: {m: {}}}", "models"),
+        ("[]", "no compose file"),
+    ] {
+        let refused = sample.file(text).expect_err(text);
+        assert!(refused.contains(named), "{text}: {refused}");
+    }
+}
+
+#[test]
+fn files_that_compose_reads_come_from_the_source() {
+    let sample = Sample::new();
+    assert_eq!(sample.reads("services: {sut: {image: x, env_file: vars.env}}"), Ok(()));
+    assert_eq!(sample.reads("services: {sut: {image: x, env_file: [./vars.env, {path: vars.env}]}}"), Ok(()));
+    std::fs::write(sample.folder.path().join("base.yml"), "services: {b: {image: x, env_file: /etc/passwd}}").expect("file");
+    for text in [
+        "services: {sut: {env_file: /etc/passwd}}",
+        "services: {sut: {env_file: passwd}}",
+        "services: {sut: {env_file: ../x}}",
+        "services: {sut: {env_file: '${HOME}/x'}}",
+        "services: {sut: {env_file: [{path: /etc/shadow, required: false}]}}",
+        "sut: {env_file: etc/passwd}",
+        "x-c: &c {env_file: /etc/passwd}\nservices: {sut: {<<: *c}}",
+        "include: [other.yml]",
+        "services: {sut: {extends: {file: /x.yml, service: a}}}",
+        "services: {sut: {extends: {file: base.yml, service: b}}}",
+        "services: {sut: {extends: {file: t.yml, service: b}}}",
+        "services: {sut: {env_file: data}}",
+        "a: [b",
+        "services: {sut: {env_file: missing.env}}",
+    ] {
+        assert!(sample.reads(text).is_err(), "{text}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Phase test: each test file runs as a compose project, and the exit code of its service `sut` decides.
+//!
+//! The invariant: after a test, passed, failed or dropped, nothing of its project is left in the engine; a dropped test is
+//! cleaned up by `cleanup`. Deliberately elsewhere: what a test file may contain (`compose_rules`).
+
+use slipway_buildkit::Engine;
+use slipway_model::{FailureCode, Phase};
+use tokio::sync::mpsc;
+
+use crate::cleanup;
+use crate::compose::{Compose, Flavour, SUT};
+use crate::compose_rules::builds;
+use crate::failure::Failure;
+use crate::home::BuildDir;
+use crate::plan::Plan;
+use crate::report::Reporter;
+use crate::steps::begun;
+use crate::variables::Variables;
+
+/// What all test files of a build share.
+pub(crate) struct Tests<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) engine_url: &'a str,
+    pub(crate) dir: &'a BuildDir,
+    pub(crate) plan: &'a Plan,
+    pub(crate) variables: &'a Variables,
+    pub(crate) project: &'a str,
+    pub(crate) reporter: &'a Reporter,
+}
+
+impl Tests<'_> {
+    /// Runs all files in the order of their names; the first failure ends the phase.
+    pub(crate) async fn run(&self) -> Result<(), Failure> {
+        let first = self.plan.tests.first().map_or_else(String::new, |file| step_id(file));
+        let program = Compose::find(self.dir, self.reporter, &first).await?;
+        for file in &self.plan.tests {
+            let id = step_id(file);
+            let step = begun(&id, Phase::Test, &format!("test {file}"), &self.reporter.clock);
+            self.reporter.step(step.clone()).await;
+            let outcome = self.run_file(file, &id, program).await;
+            cleanup::project(self.engine, self.project).await;
+            self.reporter.end_step(step, outcome.as_ref().err().map(|failure| failure.reason.text.clone())).await;
+            outcome?;
+        }
+        Ok(())
+    }
+
+    async fn run_file(&self, file: &str, step: &str, program: Flavour) -> Result<(), Failure> {
+        let (dir, project, reporter) = (self.dir, self.project, self.reporter);
+        let compose = Compose { dir, engine: self.engine_url, project, reporter, step, program };
+        let path = if self.plan.folder.is_empty() { file.to_owned() } else { format!("{}/{file}", self.plan.folder) };
+        let resolved = compose.resolve(&self.plan.source, &path, self.variables).await?;
+        if builds(&resolved.value) {
+            let built = compose.run(&resolved, &["build"]).await?;
+            if !built.succeeded() {
+                return Err(Failure::new(
+                    FailureCode::TestFailed,
+                    format!("the images of `{file}` were not built: {}", built.last_words()),
+                ));
+            }
+        }
+        let up = compose.run(&resolved, &["up", "-d", SUT]).await?;
+        if !up.succeeded() {
+            return Err(Failure::new(FailureCode::TestFailed, format!("`{file}` did not start: {}", up.last_words())));
+        }
+        let container = self.engine.containers(self.project, SUT).await?.into_iter().next();
+        let container =
+            container.ok_or_else(|| Failure::new(FailureCode::TestInvalid, format!("`{file}` started no container for `{SUT}`")))?;
+        match self.watch(&container, step).await? {
+            0 => Ok(()),
+            code => Err(Failure::new(FailureCode::TestFailed, format!("test `{SUT}` exited with {code}"))),
+        }
+    }
+
+    async fn watch(&self, container: &str, step: &str) -> Result<i64, Failure> {
+        let (out, mut lines) = mpsc::channel(64);
+        let relay = async {
+            while let Some((_, bytes)) = lines.recv().await {
+                self.reporter.log(Some(step), bytes).await;
+            }
+        };
+        let (code, logged, ()) = tokio::join!(self.engine.wait(container), self.engine.follow_logs(container, out), relay);
+        if let Err(error) = logged {
+            self.reporter.line(Some(step), &format!("[the test's output ends early: {error}]")).await;
+        }
+        Ok(code?)
+    }
+}
+
+fn step_id(file: &str) -> String {
+    format!("test:{file}")
+}

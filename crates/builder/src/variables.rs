@@ -1,0 +1,78 @@
+//! The variables of a build: those that the service sets, and the repository's own.
+//!
+//! The invariant: a repository's variable never replaces one of the service's. Deliberately elsewhere: who may read them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slipway_model::SERVICE_VARIABLES;
+use slipway_wire::Assignment;
+
+/// Names and values, with the meaning that Docker Hub gave them.
+#[derive(Clone)]
+pub(crate) struct Variables {
+    all: BTreeMap<String, String>,
+}
+
+impl Variables {
+    pub(crate) fn new(assignment: &Assignment, commit_message: &str) -> Self {
+        let names = Names::new(assignment);
+        let tags: Vec<&str> = assignment.tags.iter().map(|tag| tag.as_str()).collect();
+        let cache_tag = if assignment.rule.cache { names.first_tag.clone() } else { String::new() };
+        let message = assignment.source.message.clone().unwrap_or_else(|| commit_message.to_owned());
+        let mut all: BTreeMap<String, String> =
+            assignment.environment.iter().map(|variable| (variable.name.clone(), variable.value.clone())).collect();
+        let service = [
+            assignment.source.source_ref.short().to_owned(),
+            assignment.source.commit.to_string(),
+            message,
+            names.repository.clone(),
+            assignment.rule.dockerfile.as_str().to_owned(),
+            tags.join(","),
+            cache_tag,
+            names.image(),
+        ];
+        all.extend(SERVICE_VARIABLES.iter().map(|name| (*name).to_owned()).zip(service));
+        Self { all }
+    }
+
+    /// Those that a Dockerfile declares: a build argument that nobody asked for would only break the cache.
+    pub(crate) fn build_args(&self, declared: &BTreeSet<String>) -> BTreeMap<String, String> {
+        let wanted = self.all.iter().filter(|(name, _)| declared.contains(*name) && !name.starts_with("BUILDKIT_"));
+        wanted.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.all.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// The names of the image.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    /// `host/namespace/name`
+    pub(crate) repository: String,
+    /// The first tag of the rule.
+    pub(crate) first_tag: String,
+    /// The tag that this build alone uses.
+    pub(crate) build_tag: String,
+}
+
+impl Names {
+    pub(crate) fn new(assignment: &Assignment) -> Self {
+        Self {
+            repository: format!("{}/{}", assignment.registry.host, assignment.registry.repository),
+            first_tag: assignment.tags.first().map_or("latest", |tag| tag.as_str()).to_owned(),
+            build_tag: format!("build-{}", assignment.build),
+        }
+    }
+
+    /// The image as users know it.
+    pub(crate) fn image(&self) -> String {
+        format!("{}:{}", self.repository, self.first_tag)
+    }
+
+    /// The image as this build alone knows it.
+    pub(crate) fn local(&self) -> String {
+        format!("{}:{}", self.repository, self.build_tag)
+    }
+}

@@ -1,0 +1,302 @@
+//! Whole builds: a real engine, real git over HTTP, a registry, and a server that plays the protocol.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{BASE, SECRET, World, docker, git, log, phases, process_runs, unique, wait_for};
+use slipway_model::{FailureCode, Phase, StepState};
+use slipway_wire::{EngineStatus, Event, Outcome};
+
+fn sut(command: &str) -> String {
+    format!("services:\n  sut:\n    image: ${{IMAGE_NAME}}\n    command: [\"/bin/sh\", \"-c\", \"{command}\"]\n")
+}
+
+#[tokio::test]
+async fn a_commit_becomes_a_tested_image() {
+    let number = unique();
+    let dockerfile = format!(
+        "{BASE}ARG API_KEY\nARG SOURCE_BRANCH\nARG DOCKER_TAG\nRUN echo \"{number} key=$API_KEY branch=$SOURCE_BRANCH tags=$DOCKER_TAG\"\n"
+    );
+    let test = sut(&format!("echo in-test-{number} $$API_KEY; test -f /bin/busybox"))
+        .replace("    command", "    environment: {API_KEY: \"${API_KEY}\"}\n    command");
+    let world = World::start(&[("Dockerfile", &dockerfile), ("docker-compose.test.yml", &test)]).await;
+    let assignment = world.assignment("refs/heads/main");
+    let build = assignment.build;
+    let outcome = world.build(assignment).await;
+    let events = world.server.events(build);
+    let Outcome::Pushed { digest } = outcome else { panic!("{outcome:?}\n{}", log(&events)) };
+    assert_eq!(Some(digest), world.registry.digest_of(&format!("demo/hello:build-{build}")));
+    assert_eq!(phases(&events), [Phase::Checkout, Phase::Build, Phase::Test, Phase::Push]);
+    let text = log(&events);
+    assert!(text.contains(&format!("{number} key=*** branch=main tags=latest,v1")), "{text}");
+    assert!(text.contains(&format!("in-test-{number} ***")), "{text}");
+    let json = serde_json::to_string(&events).expect("json");
+    for secret in [SECRET, git::PASSWORD, common::registry::PASSWORD] {
+        assert!(!json.contains(secret), "{secret} is shown");
+    }
+    let steps: Vec<_> =
+        events.iter().filter_map(|event| if let Event::Step { step } = event { Some(step.clone()) } else { None }).collect();
+    let last = |id: &str| steps.iter().rfind(|step| step.id == id).unwrap_or_else(|| panic!("no step {id}")).state;
+    assert_eq!([last("checkout"), last("test:docker-compose.test.yml"), last("push")], [StepState::Success; 3]);
+    assert!(steps.iter().any(|step| step.phase == Phase::Build && step.name.contains("RUN echo")));
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Commit { message, author, .. } if message == "a commit of the test" && author == "Ada"))
+    );
+    wait_for("the clean-up", Duration::from_secs(10), || world.build_folders() == 0).await;
+    assert!(!docker(&["ps", "-a", "--format", "{{.Names}}"]).contains(&build.short()));
+    assert!(!docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).contains(&world.registry.host));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn odd_refs_and_tags_are_built_and_never_read_as_options() {
+    let world = World::start(&[("Dockerfile", &format!("{BASE}LABEL n={}\n", unique()))]).await;
+    world.git.annotated_tag("v1.0");
+    for name in ["refs/heads/-h", "refs/heads/--upload-pack=x", "refs/heads/ü/ö", "refs/tags/v1.0"] {
+        if name.starts_with("refs/heads") {
+            world.git.set_ref(name);
+        }
+        let assignment = world.assignment(name);
+        let build = assignment.build;
+        let outcome = world.build(assignment).await;
+        assert!(matches!(outcome, Outcome::Pushed { .. }), "{name}: {outcome:?}\n{}", log(&world.server.events(build)));
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn failures_have_reasons_of_their_own_and_nothing_is_pushed() {
+    let dockerfile = format!("{BASE}LABEL n={}\n", unique());
+    let mut files = vec![
+        ("fails/docker-compose.test.yml", sut("echo bad; exit 3")),
+        ("nosut/a.test.yml", "services: {app: {image: x}}\n".into()),
+        ("evil/x.test.yml", "services: {sut: {image: x, privileged: true}}\n".into()),
+        ("mount/x.test.yml", "services: {sut: {image: x, volumes: ['/:/host']}}\n".into()),
+        ("built/docker-compose.test.yml", "sut:\n  build: .\n  command: ['/bin/sh', '-c', 'exit 4']\n".into()),
+        ("etc", "-> /etc".into()),
+        ("link/Dockerfile", "-> /etc/passwd".into()),
+        ("lfs/.gitattributes", "".into()),
+        ("syntax/Dockerfile", "FROM scratch\nRUNN x\n".into()),
+        ("frontend/Dockerfile", "# syntax=evil/x\nFROM scratch\n".into()),
+        ("step/Dockerfile", format!("{BASE}RUN echo {}; exit 42\n", unique())),
+        ("base/Dockerfile", "FROM 127.0.0.1:1/ns/base\n".into()),
+    ];
+    let folders = ["fails", "nosut", "evil", "mount", "built", "step"];
+    let paths: Vec<(String, String)> = folders.iter().map(|folder| (format!("{folder}/busybox"), format!("{folder}/Dockerfile"))).collect();
+    for (busybox, plain) in &paths {
+        files.push((busybox, git::BUSYBOX.into()));
+        if plain != "step/Dockerfile" {
+            files.push((plain, dockerfile.clone()));
+        }
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, content)| (*path, content.as_str())).collect();
+    let world = World::start(&files).await;
+    let reason = async |context: &str, dockerfile: &str| {
+        let mut assignment = world.assignment("refs/heads/main");
+        assignment.rule.context = context.parse().expect("context");
+        assignment.rule.dockerfile = dockerfile.parse().expect("dockerfile");
+        let reason = world.reason(assignment).await;
+        (reason.code, reason.text)
+    };
+    use FailureCode::{BaseImage, ContextNotFound, DockerfileInvalid, DockerfileNotFound, StepFailed, TestFailed, TestInvalid};
+    assert_eq!(reason("", "Nope").await, (DockerfileNotFound, "Dockerfile not found at `Nope`".into()));
+    assert_eq!(reason("", "link/Dockerfile").await.0, DockerfileNotFound);
+    assert_eq!(reason("nope", "Dockerfile").await.0, ContextNotFound);
+    assert_eq!(reason("etc", "passwd").await.0, ContextNotFound);
+    assert_eq!(reason("", "syntax/Dockerfile").await, (DockerfileInvalid, "Dockerfile line 2: unknown instruction: RUNN".into()));
+    assert_eq!(reason("", "frontend/Dockerfile").await.0, DockerfileInvalid);
+    assert_eq!(reason("", "base/Dockerfile").await.0, BaseImage);
+    let (code, text) = reason("", "step/Dockerfile").await;
+    assert!(code == StepFailed && text.ends_with("exited with 42"), "{text}");
+    assert_eq!(reason("", "fails/Dockerfile").await, (TestFailed, "test `sut` exited with 3".into()));
+    assert_eq!(reason("", "built/Dockerfile").await, (TestFailed, "test `sut` exited with 4".into()));
+    assert_eq!(reason("", "nosut/Dockerfile").await, (TestInvalid, "`nosut/a.test.yml` has no service `sut`".into()));
+    let refused = "`evil/x.test.yml` cannot be used: service `sut` may not use `privileged`";
+    assert_eq!(reason("", "evil/Dockerfile").await, (TestInvalid, refused.into()));
+    let (code, text) = reason("", "mount/Dockerfile").await;
+    assert!(code == TestInvalid && text.contains("may not mount `/`"), "{text}");
+    assert_eq!(world.registry.manifests(), 0, "a failed build pushes nothing");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn sources_that_cannot_be_had_have_reasons() {
+    let world = World::start(&[("Dockerfile", "FROM scratch\nCOPY busybox /\n")]).await;
+    let mut wrong = world.assignment("refs/heads/main");
+    wrong.source.credential.as_mut().expect("credential").password = "wrong-password".into();
+    let reason = world.reason(wrong).await;
+    assert_eq!((reason.code, reason.text.as_str()), (FailureCode::SourceUnavailable, "the source refuses the credential of the link"));
+    world.git.push(&[("more", "x")]);
+    let gone = world.assignment("refs/heads/main");
+    world.git.rewind();
+    let reason = world.reason(gone).await;
+    assert_eq!(reason.code, FailureCode::CommitGone, "{reason}");
+    world.git.push(&[(".gitattributes", "*.bin filter=lfs\n"), ("large.bin", "version https://git-lfs.github.com/spec/v1\n")]);
+    let reason = world.reason(world.assignment("refs/heads/main")).await;
+    assert!(reason.text.contains("Git LFS") && reason.text.contains("`large.bin`"), "{reason}");
+    let mut elsewhere = world.assignment("refs/heads/main");
+    elsewhere.source.clone_url = "ext::sh -c id".into();
+    assert_eq!(world.reason(elsewhere).await.code, FailureCode::SourceUnavailable);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_build_is_gone_within_two_seconds() {
+    let number = unique().to_string();
+    let dockerfile = format!("{BASE}RUN [\"/bin/busybox\", \"sleep\", \"{number}\"]\n");
+    let tested = sut(&format!("exec /bin/busybox sleep {number}"));
+    let world = World::start(&[
+        ("Dockerfile", &dockerfile),
+        ("test/Dockerfile", &format!("{BASE}LABEL n={number}\n")),
+        ("test/busybox", git::BUSYBOX),
+        ("test/docker-compose.test.yml", &tested),
+    ])
+    .await;
+    for dockerfile in ["Dockerfile", "test/Dockerfile"] {
+        let mut assignment = world.assignment("refs/heads/main");
+        assignment.rule.dockerfile = dockerfile.parse().expect("path");
+        let build = assignment.build;
+        world.server.queue(assignment);
+        let sleep = format!("sleep\0{number}");
+        wait_for("the sleep", Duration::from_secs(60), || process_runs(&sleep)).await;
+        world.server.with(build, |known| known.cancel = true);
+        let took = wait_for("the end of the sleep", Duration::from_secs(2), || !process_runs(&sleep)).await;
+        let begun = Instant::now();
+        assert_eq!(world.server.outcome(build).await, Outcome::Cancelled);
+        println!("{dockerfile}: gone after {took:?}, finished {:?} later", begun.elapsed());
+        let events = world.server.events(build);
+        let open = events.iter().fold(std::collections::HashMap::new(), |mut steps, event| {
+            if let Event::Step { step } = event {
+                steps.insert(step.id.clone(), step.state);
+            }
+            steps
+        });
+        assert!(
+            open.values().any(|state| *state == StepState::Cancelled) && !open.values().any(|state| *state == StepState::Running),
+            "{open:?}"
+        );
+        assert!(!docker(&["ps", "-a", "--format", "{{.Names}}"]).contains(&build.short()));
+        assert!(!docker(&["network", "ls", "--format", "{{.Name}}"]).contains(&build.short()));
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_build_survives_a_restart_of_the_server() {
+    let number = unique();
+    let dockerfile = format!("{BASE}RUN for i in 1 2 3 4 5; do echo line-$i-{number}; /bin/busybox sleep 1; done\n");
+    let world = World::start(&[("Dockerfile", &dockerfile)]).await;
+    let assignment = world.assignment("refs/heads/main");
+    let build = assignment.build;
+    world.server.queue(assignment);
+    wait_for("the first line", Duration::from_secs(60), || log(&world.server.events(build)).contains(&format!("line-1-{number}"))).await;
+    world.server.kill();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    world.server.restart().await;
+    let outcome = world.server.outcome(build).await;
+    assert!(matches!(outcome, Outcome::Pushed { .. }), "{outcome:?}");
+    let text = log(&world.server.events(build));
+    for line in 1..=5 {
+        assert_eq!(text.matches(&format!("line-{line}-{number}\n")).count(), 1, "{text}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_lease_stops_the_build_without_another_word() {
+    let number = unique().to_string();
+    let world = World::start(&[("Dockerfile", &format!("{BASE}RUN [\"/bin/busybox\", \"sleep\", \"{number}\"]\n"))]).await;
+    let assignment = world.assignment("refs/heads/main");
+    let build = assignment.build;
+    world.server.queue(assignment);
+    wait_for("the sleep", Duration::from_secs(60), || process_runs(&number)).await;
+    world.server.with(build, |known| known.fenced = true);
+    wait_for("the end of the sleep", Duration::from_secs(3), || !process_runs(&number)).await;
+    wait_for("the clean-up", Duration::from_secs(10), || world.build_folders() == 0).await;
+    world.server.with(build, |known| {
+        assert!(known.outcome.is_none() && !known.released);
+        assert!(known.refused <= 2, "{} requests after the fence", known.refused);
+    });
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_hands_running_builds_back() {
+    let number = unique().to_string();
+    let files = [("Dockerfile", format!("{BASE}RUN [\"/bin/busybox\", \"sleep\", \"{number}\"]\n"))];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, content)| (*path, content.as_str())).collect();
+    let world = World::start_with(&files, common::ENGINE, Duration::from_millis(200)).await;
+    let assignment = world.assignment("refs/heads/main");
+    let build = assignment.build;
+    world.server.queue(assignment);
+    wait_for("the sleep", Duration::from_secs(60), || process_runs(&number)).await;
+    world.shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(10), world.builder).await.expect("in time").expect("no panic").expect("no error");
+    assert!(!process_runs(&number));
+    world.server.with(build, |known| assert!(known.released && known.outcome.is_none()));
+}
+
+#[tokio::test]
+async fn without_an_engine_the_server_is_told_and_an_unknown_token_ends_the_builder() {
+    let world = World::start_with(&[("Dockerfile", "FROM scratch\n")], "unix:///nonexistent/docker.sock", Duration::from_secs(1)).await;
+    wait_for("a claim", Duration::from_secs(10), || !world.server.held.lock().expect("lock").claims.is_empty()).await;
+    let claim = world.server.held.lock().expect("lock").claims[0].clone();
+    let EngineStatus::Unavailable { problem, hint } = claim.engine else { panic!("{claim:?}") };
+    assert!(problem.starts_with("no Docker Engine answers at `unix:///nonexistent/docker.sock`"), "{problem}");
+    assert!(hint.contains("docker.io"), "{hint}");
+    let config = slipway_builder::BuilderConfig {
+        server_url: world.server.url().parse().expect("url"),
+        token: "slb_wrong".to_owned().into(),
+        name: "wrong".into(),
+        engine_url: common::ENGINE.into(),
+        parallel: 1,
+        work_dir: world.work.path().join("other"),
+        drain_timeout: Duration::from_secs(1),
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(10), slipway_builder::run(config.clone(), world.shutdown.child_token())).await;
+    assert!(ended.expect("in time").expect_err("refused").to_string().contains("token"));
+    let shared = slipway_builder::BuilderConfig { work_dir: world.work.path().join("work"), ..config };
+    assert!(slipway_builder::run(shared, world.shutdown.child_token()).await.expect_err("locked").to_string().contains("another builder"));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_killed_builder_left_is_removed_at_the_next_start() {
+    let number = unique();
+    let dockerfile = format!("{BASE}LABEL n={number}\n");
+    let test = sut("exec /bin/busybox sleep 600");
+    let world = World::start(&[("Dockerfile", &dockerfile), ("docker-compose.test.yml", &test)]).await;
+    let assignment = world.assignment("refs/heads/main");
+    let build = assignment.build;
+    world.server.queue(assignment);
+    wait_for("the test's container", Duration::from_secs(60), || docker(&["ps", "--format", "{{.Names}}"]).contains(&build.short())).await;
+    // Dropped without any clean-up, as by a power cut.
+    world.builder.abort();
+    world.builder.await.expect_err("aborted");
+    assert!(
+        docker(&["ps", "--format", "{{.Names}}"]).contains(&build.short())
+            && world.work.path().join("work/builds").read_dir().expect("builds").count() == 1
+    );
+    let config = slipway_builder::BuilderConfig {
+        server_url: world.server.url().parse().expect("url"),
+        token: common::server::TOKEN.to_owned().into(),
+        name: "again".into(),
+        engine_url: common::ENGINE.into(),
+        parallel: 1,
+        work_dir: world.work.path().join("work"),
+        drain_timeout: Duration::from_secs(1),
+    };
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let again = tokio::spawn(slipway_builder::run(config, shutdown.clone()));
+    wait_for("the clean-up", Duration::from_secs(20), || !docker(&["ps", "-a", "--format", "{{.Names}}"]).contains(&build.short())).await;
+    wait_for("the folder's end", Duration::from_secs(20), || {
+        world.work.path().join("work/builds").read_dir().expect("builds").count() == 0
+    })
+    .await;
+    assert!(!docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).contains(&format!("build-{build}")));
+    shutdown.cancel();
+    again.await.expect("no panic").expect("no error");
+}
