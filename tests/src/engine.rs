@@ -1,0 +1,82 @@
+//! The machine's Docker Engine and the base image of the builds: a static busybox, because there is nothing to pull.
+//! Invariant: without an engine a test fails with the command that brings one; it is never skipped.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+use crate::TestApp;
+
+/// Names another engine than the machine's own.
+pub const TEST_ENGINE: &str = "SLIPWAY_TEST_ENGINE";
+const APPLETS: [&str; 12] = ["sh", "cat", "echo", "ls", "sleep", "test", "true", "false", "grep", "env", "head", "date"];
+
+/// The engine's address.
+#[must_use]
+pub fn address() -> String {
+    std::env::var(TEST_ENGINE).ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+}
+
+/// The `docker` client of the engine's own package.
+fn docker(arguments: &[&str]) -> Result<String> {
+    let program = if Path::new("/usr/bin/docker").is_file() { "/usr/bin/docker" } else { "docker" };
+    let output = Command::new(program).args(["--host", &address()]).args(arguments).output();
+    let output = output.context("`docker` did not start; hint: scripts/install-docker")?;
+    ensure!(output.status.success(), "`docker {}`: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Lines of `docker ps --all` or `docker images` that have this text in them: what a build left behind.
+///
+/// # Errors
+/// When no engine answers.
+pub fn left_behind(text: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for arguments in [["ps", "--all", "--no-trunc"], ["images", "--all", "--no-trunc"]] {
+        found.extend(docker(&arguments)?.lines().filter(|line| line.contains(text)).map(str::to_owned));
+    }
+    Ok(found)
+}
+
+/// A tar archive with busybox and its names, made once for all tests.
+fn layer() -> Result<&'static [u8]> {
+    static LAYER: OnceLock<Result<Vec<u8>, String>> = OnceLock::new();
+    let made = LAYER.get_or_init(|| make_layer().map_err(|error| format!("{error:#}")));
+    made.as_deref().map_err(|why| anyhow!("{why}"))
+}
+
+fn make_layer() -> Result<Vec<u8>> {
+    let folder = tempfile::tempdir()?;
+    let bin = folder.path().join("bin");
+    std::fs::create_dir_all(&bin)?;
+    std::fs::create_dir_all(folder.path().join("tmp"))?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let busybox =
+        std::env::split_paths(&path).chain([PathBuf::from("/bin")]).map(|folder| folder.join("busybox")).find(|file| file.is_file());
+    std::fs::copy(busybox.context("`busybox` is not installed; hint: scripts/install-docker brings busybox-static")?, bin.join("busybox"))?;
+    for applet in APPLETS {
+        symlink("busybox", bin.join(applet))?;
+    }
+    let archive = Command::new("tar").args(["--create", "--owner=0", "--group=0", "--directory"]).arg(folder.path()).arg(".").output()?;
+    if !archive.status.success() {
+        bail!("tar: {}", String::from_utf8_lossy(&archive.stderr));
+    }
+    Ok(archive.stdout)
+}
+
+impl TestApp {
+    /// Makes the repository `demo/base` with an image of busybox and gives its name for `FROM`.
+    ///
+    /// # Errors
+    /// When the registry refuses.
+    pub async fn push_base(&self) -> Result<String> {
+        docker(&["version", "--format", "{{.Server.Version}}"])
+            .context("no Docker Engine answers; hint: scripts/install-docker starts one")?;
+        self.create_repository("base").await?;
+        self.registry().push("demo/base", Some("latest"), &[layer()?.to_vec()]).await?;
+        Ok(format!("{}/demo/base", self.host()))
+    }
+}

@@ -1,0 +1,363 @@
+//! Webhook intake: what is authentic and what is not, what is kept, what is decided, and what happens when nothing can be kept.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use slipway_testkit::github::{ContentType, Hook, Webhooks};
+use slipway_tests::provider::{Request, Signature, ZERO, push_payload};
+use slipway_tests::{Database, Repository, Setup, TestApp};
+
+const COMMIT: &str = "1111111111111111111111111111111111111111";
+
+async fn metric(app: &TestApp, line: &str) -> Result<u64> {
+    let text = app.stranger().open("/metrics").await?.text;
+    let found = text.lines().find_map(|one| one.strip_prefix(line)).and_then(|value| value.trim().parse().ok());
+    Ok(found.unwrap_or(0))
+}
+
+fn outcome(delivery: &Value) -> Vec<(&str, &str)> {
+    let verdicts = delivery["verdicts"].as_array().unwrap();
+    verdicts.iter().map(|verdict| (verdict["ref"].as_str().unwrap(), verdict["outcome"].as_str().unwrap())).collect()
+}
+
+/// Rules that build every branch and every tag under its own name.
+async fn build_everything(hello: &Repository<'_>) -> Result<()> {
+    let rules = json!([
+        { "source_type": "branch", "source": "/.*/", "tags": "{sourceref}" },
+        { "source_type": "tag", "source": "/.*/", "tags": "tag-{sourceref}" },
+    ]);
+    hello.put_autobuild(rules).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn what_is_not_authentic_is_counted_and_not_kept() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let before = hello.decided().await?.len();
+    let payload = push_payload(&app, "octo/hello", "refs/heads/main", ZERO, COMMIT);
+    let request = Request::to(&hello, "push", "one", &payload)?;
+    for (signature, reason) in
+        [(Signature::Foreign, "bad_signature"), (Signature::Sha1Only, "weak_signature"), (Signature::None, "missing_signature")]
+    {
+        let answer = request.clone().signed(signature).send(app.http()).await?;
+        assert_eq!(answer.problem(401)?["code"], reason);
+        assert_eq!(metric(&app, &format!("slipway_hook_refused_total{{reason=\"{reason}\"}}")).await?, 1, "{reason}");
+    }
+    let mut changed = request.clone();
+    changed.signature = Signature::None;
+    let signed = slipway_testkit::github::sign_sha256(&request.secret, &request.body);
+    changed.body.push(b' ');
+    // The signature of other bytes, of other forms, and with an empty secret.
+    for (what, value) in [
+        ("other bytes", format!("sha256={signed}")),
+        ("no algorithm", signed.clone()),
+        ("another algorithm", format!("sha512={signed}")),
+        ("short", format!("sha256={}", &signed[..62])),
+        ("an empty secret", format!("sha256={}", slipway_testkit::github::sign_sha256("", &changed.body))),
+    ] {
+        let sent = app.http().post(&changed.url).header("x-github-event", "push").header("x-github-delivery", "two");
+        let sent =
+            sent.header("content-type", "application/json").header("x-hub-signature-256", value).body(changed.body.clone()).send().await?;
+        assert_eq!(sent.status(), 401, "{what}");
+    }
+    let mut unknown = request.clone();
+    for url in [
+        format!("{}/hooks/github/01977c9d-0000-7000-8000-000000000000", app.site()),
+        format!("{}/hooks/github/nonsense", app.site()),
+        request.url.replace("/hooks/github/", "/hooks/other/"),
+        request.url.replace("/hooks/github/", "/hooks/Nobody!/"),
+    ] {
+        unknown.url = url;
+        unknown.send(app.http()).await?.problem(404)?;
+    }
+    assert_eq!(hello.decided().await?.len(), before, "something that is not authentic was kept");
+    assert!(hello.builds().await?.is_empty());
+    assert_eq!(request.send(app.http()).await?.status, 202, "the authentic one is still taken");
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_body_may_have_25_mib_and_no_byte_more() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let before = hello.decided().await?.len();
+    let mut request = Request::to(&hello, "push", "large", &push_payload(&app, "octo/hello", "refs/heads/main", ZERO, COMMIT))?;
+    // JSON may end in blanks, so a body of any length can be authentic and readable.
+    request.body.resize(25 * 1024 * 1024 + 1, b' ');
+    request.send(app.http()).await?.problem(413)?;
+    let chunks = futures_chunks(&request.body);
+    let streamed = app.http().post(&request.url).header("content-type", "application/json").body(chunks).send().await?;
+    assert_eq!(streamed.status(), 413, "a body without a length");
+    assert_eq!(hello.decided().await?.len(), before);
+    request.body.pop();
+    assert_eq!(request.send(app.http()).await?.status, 202);
+    assert_eq!(outcome(&hello.delivery_of("refs/heads/main").await?), [("refs/heads/main", "built")]);
+    app.finish().await
+}
+
+/// A body whose length is not told beforehand.
+fn futures_chunks(body: &[u8]) -> reqwest::Body {
+    let (mut near, far) = tokio::io::duplex(64 * 1024);
+    let body = body.to_vec();
+    tokio::spawn(async move {
+        // The server may stop reading: that is what is tested.
+        tokio::io::AsyncWriteExt::write_all(&mut near, &body).await.ok();
+    });
+    reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::new(far))
+}
+
+#[tokio::test]
+async fn both_kinds_of_body_are_read_and_a_ping_is_ignored() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let pings = hello.decided().await?;
+    assert_eq!(pings.len(), 1, "{pings:?}");
+    assert_eq!((&pings[0]["event"], &pings[0]["status"]), (&json!("ping"), &json!("ignored")));
+    assert_eq!(outcome(&pings[0]), [("", "ignored")]);
+
+    // GitHub's own default is a form: a person changed the hook by hand.
+    let hook = app.github.hooks("octo/hello").pop().unwrap();
+    app.github.delete_hook("octo/hello", hook.id);
+    app.github.add_hook("octo/hello", Hook { content_type: ContentType::Form, ..hook })?;
+    let commit = hello.push("main", &[("Dockerfile", "FROM scratch\n# a & b = c + d % e\n")]).await?;
+    let delivery = hello.delivery_of("refs/heads/main").await?;
+    assert_eq!((&delivery["status"], outcome(&delivery)), (&json!("accepted"), vec![("refs/heads/main", "built")]));
+    assert_eq!(hello.build_of(&commit).await?["commit_message"], "A change");
+    let raw = app.api.get(&hello.at(&format!("/deliveries/{}", delivery["id"].as_str().unwrap()))).await?;
+    assert!(raw["body"].as_str().unwrap().starts_with("payload=%7B"), "the body is kept as it came");
+    assert_eq!(raw["headers"]["x-hub-signature-256"], "[masked]");
+    assert_eq!(raw["headers"]["x-github-event"], "push");
+
+    // Authentic but unreadable: kept, with the reason in words.
+    for (id, body, words) in [
+        ("not-json", b"{\"ref\":".to_vec(), "cannot be read"),
+        ("no-ref", b"{}".to_vec(), "`ref`"),
+        ("array", b"[1]".to_vec(), "no JSON object"),
+        ("not-text", vec![0xff, 0xfe, 0x00], "cannot be read"),
+    ] {
+        let mut request = Request::to(&hello, "push", id, &Value::Null)?;
+        request.body = body;
+        assert_eq!(request.send(app.http()).await?.status, 202, "{id}");
+        let kept = hello.decided().await?;
+        let kept = kept.iter().find(|delivery| delivery["delivery_id"] == id).unwrap();
+        assert_eq!(kept["status"], "rejected", "{kept}");
+        assert!(kept["detail"].as_str().unwrap().contains(words), "{words}: {kept}");
+    }
+    let star = Request::to(&hello, "star", "star-1", &json!({ "action": "created", "repository": { "id": 1 } }))?;
+    assert_eq!(star.send(app.http()).await?.status, 202);
+    let ignored = hello.decided().await?;
+    assert_eq!(ignored[0]["status"], "ignored");
+    assert!(ignored[0]["verdicts"][0]["text"].as_str().unwrap().contains("`star` with action `created`"), "{}", ignored[0]);
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_repetition_is_kept_as_a_duplicate_and_builds_nothing() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    app.github.set_webhooks(Webhooks::Twice);
+    let commit = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    app.github.set_webhooks(Webhooks::Deliver);
+    let sent: Vec<_> = app.github.deliveries("octo/hello").into_iter().filter(|delivery| delivery.event == "push").collect();
+    assert_eq!(sent.len(), 2);
+    assert!(sent.iter().all(|delivery| (200..300).contains(&delivery.status_code)), "{sent:?}");
+    app.github.redeliver("octo/hello", sent[0].id).await?;
+    let build = hello.build_of(&commit).await?;
+
+    // The same bytes under another id: no provider signs the id.
+    let (url, secret) = hello.hook()?;
+    let body =
+        app.api.get(&hello.at(&format!("/deliveries/{}", hello.delivery_of("refs/heads/main").await?["id"].as_str().unwrap()))).await?;
+    let body = body["body"].as_str().unwrap().as_bytes().to_vec();
+    let signature = Signature::Sha256;
+    let replayed = Request { url, secret, event: "push".into(), id: "made-up".into(), content_type: "application/json", body, signature };
+    let answer = replayed.send(app.http()).await?.json()?;
+    assert!(answer["duplicate_of"].is_string(), "{answer}");
+
+    let all = hello.decided().await?;
+    let pushes: Vec<&Value> = all.iter().filter(|delivery| delivery["event"] == "push").collect();
+    let statuses: Vec<&str> = pushes.iter().filter_map(|delivery| delivery["status"].as_str()).collect();
+    assert_eq!(statuses, ["duplicate", "duplicate", "duplicate", "accepted"]);
+    assert!(pushes[..3].iter().all(|delivery| delivery["duplicate_of"] == pushes[3]["id"]), "{pushes:?}");
+    assert_eq!(hello.builds().await?.len(), 1);
+    // To replay a repetition is to replay the first.
+    let replay = app.api.post(&hello.at(&format!("/deliveries/{}/replay", pushes[0]["id"].as_str().unwrap())), &json!({})).await?;
+    assert_eq!(replay["id"], pushes[0]["id"]);
+    let builds = hello.builds().await?;
+    assert_eq!(builds.len(), 2, "a replay is a person's word: {builds:?}");
+    assert_eq!((&builds[0]["commit"], &builds[0]["cause"]), (&build["commit"], &json!("replay")));
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_delivery_of_another_source_repository_is_rejected_in_words() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let other = app.github.repository("octo/other", slipway_testkit::github::Visibility::Public).await?;
+    let request = Request::to(&hello, "push", "foreign", &push_payload(&app, "octo/other", "refs/heads/main", ZERO, COMMIT))?;
+    assert_eq!(request.send(app.http()).await?.status, 202);
+    let delivery = hello.decided().await?.remove(0);
+    assert_eq!((&delivery["status"], &delivery["verdicts"]), (&json!("rejected"), &json!([])));
+    let detail = delivery["detail"].as_str().unwrap();
+    assert!(detail.contains(&other.to_string()) && detail.contains(&app.github.repository_id("octo/hello").to_string()), "{detail}");
+    assert!(hello.builds().await?.is_empty());
+    app.finish().await
+}
+
+#[tokio::test]
+async fn branches_tags_and_deletions_are_decided() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    build_everything(&hello).await?;
+    let commit = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    app.github.tag("octo/hello", "v1", &commit).await?;
+    let object = app.github.annotated_tag("octo/hello", "v2", &commit, "Two").await?;
+    assert_ne!(object, commit);
+    app.github.delete_ref("octo/hello", "refs/tags/v1").await?;
+    app.github.settle().await;
+    let all = hello.decided().await?;
+    let of_tag: Vec<&Value> =
+        all.iter().filter(|delivery| delivery["verdicts"][0]["ref"] == "refs/tags/v1" && delivery["event"] == "push").collect();
+    assert_eq!(of_tag.len(), 2, "{all:?}");
+    assert_eq!(outcome(of_tag[0]), [("refs/tags/v1", "skipped")]);
+    assert!(of_tag[0]["verdicts"][0]["text"].as_str().unwrap().contains("deleted"), "{}", of_tag[0]);
+    assert_eq!(outcome(of_tag[1]), [("refs/tags/v1", "no_match"), ("refs/tags/v1", "built")]);
+    let builds = hello.builds().await?;
+    let mut made: Vec<(&str, &str)> =
+        builds.iter().map(|build| (build["tags"][0].as_str().unwrap(), build["commit"].as_str().unwrap())).collect();
+    made.reverse();
+    assert_eq!(made, [("main", &*commit), ("tag-v1", &*commit), ("tag-v2", &*commit)], "an annotated tag is built at its commit");
+
+    // More than three tags in one push: GitHub tells nobody, and a person starts the build by hand.
+    let refs: Vec<String> = (0..4).map(|n| format!("refs/tags/many-{n}")).collect();
+    let changes: Vec<(&str, &str)> = refs.iter().map(|name| (name.as_str(), commit.as_str())).collect();
+    app.github.update_refs("octo/hello", &changes).await?;
+    app.github.settle().await;
+    assert_eq!(hello.decided().await?.len(), all.len());
+    let started = app.api.post(&hello.at("/builds"), &json!({ "ref": "refs/tags/many-3" })).await?;
+    assert_eq!((&started["items"][0]["commit"], &started["items"][0]["tags"]), (&json!(commit), &json!(["tag-many-3"])));
+    for (bad, code) in
+        [("refs/tags/nowhere", "no_such_ref"), ("main", "invalid"), ("refs/heads/a b", "invalid"), ("--upload-pack=x", "invalid")]
+    {
+        let answer = app.api.try_api(reqwest::Method::POST, &hello.at("/builds"), Some(&json!({ "ref": bad }))).await?;
+        let problem = answer.problem(422)?;
+        assert_eq!((&problem["code"], &problem["field"]), (&json!(code), &json!("ref")), "{bad}");
+    }
+    app.finish().await
+}
+
+#[tokio::test]
+async fn odd_names_of_branches_are_built_or_refused_with_a_clear_verdict() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    build_everything(&hello).await?;
+    let commit = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    let mut tags = Vec::new();
+    for name in ["-h", "--upload-pack=x", "ü/ö", "a#b", "$(id)", "x;y", "🚀"] {
+        let full = format!("refs/heads/{name}");
+        app.github.update_ref("octo/hello", &full, &commit).await?;
+        app.github.settle().await;
+        let delivery = hello.delivery_of(&full).await?;
+        assert_eq!(outcome(&delivery)[0], (full.as_str(), "built"), "{delivery}");
+        let build = hello.build(delivery["verdicts"][0]["build"].as_str().unwrap()).await?;
+        let tag = build["tags"][0].as_str().unwrap().to_owned();
+        let first = tag.bytes().next().unwrap();
+        assert!(tag.len() <= 128 && (first.is_ascii_alphanumeric() || first == b'_'), "{tag}");
+        assert!(tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{tag}");
+        tags.push(tag);
+    }
+    tags.sort();
+    tags.dedup();
+    assert_eq!(tags.len(), 7, "two branches share a tag: {tags:?}");
+
+    // Names that git itself refuses can come only in a payload that is signed but made up.
+    let forged =
+        ["refs/heads/a b", "refs/heads/a\nb", "refs/heads/..", "refs/heads/x.lock", "main", "refs/pull/1/head", "", "refs/heads/\u{0}"];
+    for (number, name) in forged.iter().enumerate() {
+        let id = format!("forged-{number}");
+        let request = Request::to(&hello, "push", &id, &push_payload(&app, "octo/hello", name, ZERO, COMMIT))?;
+        assert_eq!(request.send(app.http()).await?.status, 202, "{name:?}");
+        let delivery = hello.decided().await?.remove(0);
+        assert_eq!((&delivery["delivery_id"], &delivery["status"]), (&json!(id), &json!("accepted")));
+        assert_eq!(delivery["verdicts"].as_array().unwrap().len(), 1, "{delivery}");
+        assert_eq!(delivery["verdicts"][0]["outcome"], "refused", "{name:?}: {delivery}");
+        assert!(delivery["verdicts"][0]["text"].as_str().unwrap().len() > 20, "{delivery}");
+    }
+    let queue = "refs/heads/gh-readonly-queue/main/pr-1-1111111111111111111111111111111111111111";
+    let request = Request::to(&hello, "push", "merge-queue", &push_payload(&app, "octo/hello", queue, ZERO, COMMIT))?;
+    assert_eq!(request.send(app.http()).await?.status, 202);
+    assert!(hello.delivery_of(queue).await?["verdicts"][0]["text"].as_str().unwrap().contains("merge queue"));
+    // Commits that are none.
+    for (number, after) in ["--output=x", "1111", "ZZZZ111111111111111111111111111111111111"].into_iter().enumerate() {
+        let mut payload = push_payload(&app, "octo/hello", "refs/heads/main", ZERO, after);
+        payload["head_commit"] = Value::Null;
+        let request = Request::to(&hello, "push", &format!("commit-{number}"), &payload)?;
+        assert_eq!(request.send(app.http()).await?.status, 202);
+        assert_eq!(hello.decided().await?.remove(0)["status"], "rejected", "{after}");
+    }
+    assert_eq!(hello.builds().await?.len(), 8);
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_full_disk_is_503_and_the_provider_may_send_again() -> Result<()> {
+    let mut app = TestApp::start().await?;
+    app.expect_error("request failed");
+    app.expect_error("a background step failed");
+    {
+        let hello = app.linked_repository("hello").await?;
+        let before = hello.decided().await?.len();
+        app.server().limit_files(Some(0))?;
+        let commit = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+        refused_for_now(&app, "octo/hello")?;
+        assert_eq!(app.stranger().open("/readyz").await?.status, 503);
+        assert_eq!(app.stranger().open("/healthz").await?.status, 200);
+        app.server().limit_files(None)?;
+        app.wait_for("the server to be ready again", || async { Ok((app.stranger().open("/readyz").await?.status == 200).then_some(())) })
+            .await?;
+        assert_eq!(hello.decided().await?.len(), before, "what was answered 503 must not be kept");
+        again(&app, &hello, &commit).await?;
+    }
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_database_that_went_away_is_503_and_comes_back_without_a_restart() -> Result<()> {
+    let mut app = TestApp::with(Setup::default().on(Database::Postgres)).await?;
+    app.expect_error("request failed");
+    app.expect_error("a background step failed");
+    {
+        let hello = app.linked_repository("hello").await?;
+        let proxy = app.proxy.as_ref().unwrap();
+        proxy.cut();
+        let commit = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+        refused_for_now(&app, "octo/hello")?;
+        let answer = app.api.try_api(reqwest::Method::GET, &hello.at("/builds"), None).await?;
+        answer.problem(503)?;
+        assert_eq!(app.stranger().open("/readyz").await?.status, 503);
+        proxy.mend();
+        app.wait_for("the server to be ready again", || async { Ok((app.stranger().open("/readyz").await?.status == 200).then_some(())) })
+            .await?;
+        again(&app, &hello, &commit).await?;
+    }
+    app.finish().await
+}
+
+/// What the provider was told of the last push.
+fn refused_for_now(app: &TestApp, source: &str) -> Result<()> {
+    let sent = app.github.deliveries(source).pop().unwrap();
+    assert_eq!((sent.event.as_str(), sent.status_code), ("push", 503), "{}", sent.response_body);
+    assert!(sent.response_headers.iter().any(|(name, _)| name == "retry-after"), "{:?}", sent.response_headers);
+    let problem: Value = serde_json::from_str(&sent.response_body)?;
+    assert_eq!(problem["code"], "unavailable");
+    assert!(!sent.response_body.to_lowercase().contains("sql"), "the cause is ours alone: {problem}");
+    Ok(())
+}
+
+/// The provider sends the last push once more, and it is built once.
+async fn again(app: &TestApp, hello: &Repository<'_>, commit: &str) -> Result<()> {
+    let sent = app.github.deliveries("octo/hello").pop().unwrap();
+    app.github.redeliver("octo/hello", sent.id).await?;
+    assert_eq!(app.github.deliveries("octo/hello").pop().unwrap().status_code, 202);
+    assert_eq!(hello.build_of(commit).await?["state"], "queued");
+    Ok(())
+}

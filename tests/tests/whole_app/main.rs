@@ -1,0 +1,15 @@
+//! The whole application as its users meet it: the real binary, a provider that behaves like GitHub, real git, PostgreSQL, a Docker
+//! Engine. One file per feature.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod build;
+mod command_line;
+mod crash;
+mod deliveries;
+mod link;
+mod main_job;
+mod queue;
+mod rules;
+mod tenants;
+mod web;

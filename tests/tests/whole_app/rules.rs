@@ -1,0 +1,154 @@
+//! Build rules: the default one, regular expressions with groups, refusals that say where, the preview.
+
+use anyhow::Result;
+use reqwest::Method;
+use serde_json::{Value, json};
+use slipway_testkit::github::Visibility;
+use slipway_tests::TestApp;
+
+fn rule(source_type: &str, source: &str, tags: &str) -> Value {
+    json!({ "source_type": source_type, "source": source, "tags": tags })
+}
+
+#[tokio::test]
+async fn without_rules_the_default_branch_becomes_latest() -> Result<()> {
+    let app = TestApp::start().await?;
+    app.link().await?;
+    app.github.repository_with_branch("octo/odd", Visibility::Public, "trunk").await?;
+    let odd = app.create_repository("odd").await?;
+    let settings = odd.put_autobuild(json!([])).await?;
+    let rules = settings["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), 1, "{settings}");
+    for (field, expected) in
+        [("source_type", json!("branch")), ("source", json!("trunk")), ("tags", json!("latest")), ("autobuild", json!(true))]
+    {
+        assert_eq!(rules[0][field], expected, "{field}");
+    }
+    let commit = odd.push("trunk", &[("Dockerfile", "FROM scratch\n")]).await?;
+    let build = odd.build_of(&commit).await?;
+    assert_eq!((&build["tags"], &build["source_ref"]), (&json!(["latest"]), &json!("refs/heads/trunk")));
+    odd.push("other", &[("a", "b")]).await?;
+    let verdict = &odd.delivery_of("refs/heads/other").await?["verdicts"][0];
+    assert_eq!(verdict["outcome"], "no_match");
+    assert!(verdict["text"].as_str().unwrap().contains("`other`"), "{verdict}");
+    assert_eq!(odd.builds().await?.len(), 1);
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_regular_expression_gives_its_groups_to_the_tags() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let rules = json!([
+        rule("tag", r"/^v([0-9]+)\.([0-9]+)$/", r"{\1}.{\2},{\1},release-{sourceref}"),
+        rule("branch", "/^feature\\/(.+)$/", r"f-{\1}"),
+        json!({ "source_type": "branch", "source": "main", "tags": "latest", "autobuild": false }),
+    ]);
+    hello.put_autobuild(rules).await?;
+    let commit = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    let delivery = hello.delivery_of("refs/heads/main").await?;
+    let outcomes: Vec<&str> = delivery["verdicts"].as_array().unwrap().iter().filter_map(|verdict| verdict["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["no_match", "no_match", "disabled"], "one verdict per rule: {delivery}");
+
+    app.github.tag("octo/hello", "v1.2", &commit).await?;
+    app.github.tag("octo/hello", "v1.2.3", &commit).await?;
+    hello.push("feature/shiny", &[("a", "b")]).await?;
+    hello.decided().await?;
+    let mut tags: Vec<Value> = hello.builds().await?.iter().map(|build| build["tags"].clone()).collect();
+    tags.reverse();
+    assert_eq!(tags, [json!(["1.2", "1", "release-v1.2"]), json!(["f-shiny"])]);
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_rule_that_cannot_be_is_refused_with_its_field_and_position() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let before = app.api.get(&hello.at("/autobuild")).await?;
+    for (bad, field, words) in [
+        (rule("branch", "/^ab(c/", "latest"), "rules[1].source", "at character 4"),
+        (rule("branch", "/a{2,1}/", "latest"), "rules[1].source", "at character"),
+        (rule("branch", "/(a{1000}){1000}/", "latest"), "rules[1].source", "larger than"),
+        (rule("branch", "a b", "latest"), "rules[1].source", "`a b`"),
+        (rule("branch", "main", "not valid"), "rules[1].tags", "not valid"),
+        (rule("branch", "/(x)/", r"{\2}"), "rules[1].tags", "1 groups"),
+        (rule("commit", "main", "latest"), "rules[1].source_type", "`commit`"),
+        (json!({ "source_type": "branch", "source": "main", "tags": "x", "dockerfile": "../Dockerfile" }), "rules[1].dockerfile", ".."),
+        (json!({ "source_type": "branch", "source": "main", "tags": "x", "context": "a/../../b" }), "rules[1].context", ".."),
+    ] {
+        let body = json!({ "provider": "github", "source": "octo/hello", "rules": [rule("branch", "main", "latest"), bad] });
+        let problem = app.api.try_api(Method::PUT, &hello.at("/autobuild"), Some(&body)).await?.problem(422)?;
+        assert_eq!(problem["field"], field, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{words}: {problem}");
+    }
+    for (field, body) in [
+        ("source", json!({ "provider": "github", "source": "octo/nothing" })),
+        ("provider", json!({ "provider": "gitlab", "source": "octo/hello" })),
+        ("autotest", json!({ "provider": "github", "source": "octo/hello", "autotest": "sometimes" })),
+    ] {
+        let problem = app.api.try_api(Method::PUT, &hello.at("/autobuild"), Some(&body)).await?.problem(422)?;
+        assert_eq!(problem["field"], field, "{problem}");
+    }
+    let misspelt = json!({ "provider": "github", "source": "octo/hello", "rule": [] });
+    app.api.try_api(Method::PUT, &hello.at("/autobuild"), Some(&misspelt)).await?.problem(422)?;
+    assert_eq!(app.api.get(&hello.at("/autobuild")).await?, before, "a refused change changed something");
+    app.finish().await
+}
+
+#[tokio::test]
+async fn the_preview_shows_refs_and_tags_and_saves_nothing() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let commit = hello.push("main", &[("a", "b")]).await?;
+    app.github.tag("octo/hello", "v1.0", &commit).await?;
+    app.github.annotated_tag("octo/hello", "v1.1", &commit, "One").await?;
+    app.github.update_ref("octo/hello", "refs/heads/ü/ö", &commit).await?;
+    let before = app.api.get(&hello.at("/autobuild")).await?;
+    let body = json!({ "rules": [rule("branch", "/.*/", "{sourceref}"), rule("tag", "/^v([0-9])/", "v{\\1}")] });
+    let found = app.api.post(&hello.at("/autobuild/preview"), &body).await?;
+    let found = found["items"].as_array().unwrap();
+    let of = |name: &str| found.iter().find(|entry| entry["ref"] == name).unwrap_or_else(|| panic!("no `{name}` in {found:?}"));
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!((&of("refs/heads/main")["tags"], &of("refs/heads/main")["rule"]), (&json!(["main"]), &json!(0)));
+    assert_eq!(of("refs/heads/main")["commit"], commit);
+    assert_eq!(of("refs/heads/main")["collisions"], json!([]));
+    for both in ["refs/tags/v1.0", "refs/tags/v1.1"] {
+        assert_eq!((&of(both)["tags"], &of(both)["collisions"]), (&json!(["v1"]), &json!(["v1"])), "two refs give one tag");
+    }
+    let odd = of("refs/heads/ü/ö")["tags"][0].as_str().unwrap();
+    assert!(odd.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{odd}");
+    let bad = json!({ "rules": [rule("branch", "/(/", "x")] });
+    let problem = app.api.try_api(Method::POST, &hello.at("/autobuild/preview"), Some(&bad)).await?.problem(422)?;
+    assert_eq!(problem["field"], "rules[0].source");
+    assert_eq!(app.api.get(&hello.at("/autobuild")).await?, before);
+    app.finish().await
+}
+
+#[tokio::test]
+async fn variables_are_kept_and_their_webhook_survives_a_change_of_source() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    app.github.repository("octo/second", Visibility::Private).await?;
+    let env = json!([{ "name": "COLOUR", "value": "blue" }, { "name": "EMPTY", "value": "" }]);
+    let body = json!({ "provider": "github", "source": "octo/hello", "env": env });
+    assert_eq!(app.api.put(&hello.at("/autobuild"), &body).await?["env"], env);
+    // A name without a value keeps the value; one that is left out goes.
+    let body = json!({ "provider": "github", "source": "octo/hello", "env": [{ "name": "COLOUR" }] });
+    assert_eq!(app.api.put(&hello.at("/autobuild"), &body).await?["env"], json!([{ "name": "COLOUR", "value": "blue" }]));
+    for bad in [json!([{ "name": "1X", "value": "" }]), json!([{ "name": "NEW" }]), json!([{ "name": "DOCKER_TAG", "value": "x" }])] {
+        let body = json!({ "provider": "github", "source": "octo/hello", "env": bad });
+        app.api.try_api(Method::PUT, &hello.at("/autobuild"), Some(&body)).await?.problem(422)?;
+    }
+    // Another source: the old webhook goes, a new one stands there.
+    let body = json!({ "provider": "github", "source": "octo/second" });
+    app.api.put(&hello.at("/autobuild"), &body).await?;
+    app.wait_for("the webhook to move", || async {
+        let moved = app.github.hooks("octo/hello").is_empty() && app.github.hooks("octo/second").len() == 1;
+        Ok(moved.then_some(()))
+    })
+    .await?;
+    app.api.delete(&hello.at("/autobuild")).await?;
+    app.wait_for("the webhook to go", || async { Ok(app.github.hooks("octo/second").is_empty().then_some(())) }).await?;
+    app.api.try_api(Method::GET, &hello.at("/autobuild"), None).await?.problem(404)?;
+    app.finish().await
+}
