@@ -52,10 +52,8 @@ fn run() -> Result<(), Failure> {
 
 fn dispatch(cli: Cli, loaded: Loaded) -> Result<(), Failure> {
     let Loaded { config, warnings, .. } = &loaded;
-    match cli.command {
-        Command::CheckConfig => return print(&commands::check_config::render(&loaded)),
-        Command::CopyDb { .. } => return Ok(()),
-        _ => {}
+    if matches!(cli.command, Command::CheckConfig) {
+        return print(&commands::check_config::render(&loaded));
     }
     telemetry::start(&config.log);
     for warning in warnings {

@@ -3,7 +3,6 @@
 //! Invariant: 2xx is answered only after the delivery is stored durably, and a fault of ours is always 5xx: providers give up after 4xx.
 //! Deliberately elsewhere: the signature and what a delivery means (`slipway-app`, `slipway-forge`).
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -27,7 +26,7 @@ const MAX_BODY: usize = 25 * 1024 * 1024;
 /// For the whole body; a sender that is slower is not one.
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// Bodies that are read at the same time, in KiB: strangers may send here, and must not fill the memory.
-static BUDGET: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(56 * 1024));
+static BUDGET: Semaphore = Semaphore::const_new(56 * 1024);
 
 /// What the provider is told.
 #[derive(Debug, Serialize)]

@@ -22,7 +22,7 @@ pub(crate) async fn run(config: &Config, command: &AdminCommand) -> Result<Strin
             add_user(config, name, role, password_file).await
         }
         AdminCommand::Token { name, scope } => token(config, name, scope).await,
-        AdminCommand::Fsck { deep } => super::fsck::run(config, if *deep { slipway_blobs::Depth::Deep } else { slipway_blobs::Depth::Shallow }).await,
+        AdminCommand::Fsck { deep } => super::fsck::run(config, if *deep { slipway_registry::Depth::Deep } else { slipway_registry::Depth::Shallow }).await,
     }
 }
 

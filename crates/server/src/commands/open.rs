@@ -85,7 +85,8 @@ pub(crate) fn store(error: StoreError) -> Failure {
 pub(crate) fn application(error: slipway_app::Error) -> Failure {
     match error {
         slipway_app::Error::Refused(refusal) => {
-            let hint = refusal.hint.clone().unwrap_or_else(|| "`slipway --help` lists the commands and flags".to_owned());
+            let fallback = if refusal.kind == RefusalKind::Conflict { "choose another one" } else { "`slipway --help` lists the commands and flags" };
+            let hint = refusal.hint.clone().unwrap_or_else(|| fallback.to_owned());
             match refusal.kind {
                 RefusalKind::Invalid | RefusalKind::Bad => Failure::usage(refusal.detail, hint),
                 _ => Failure::failed(refusal.detail, hint),

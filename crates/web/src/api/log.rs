@@ -27,13 +27,14 @@ use slipway_app::store::progress::{self, LogChunk};
 use slipway_app::{Caller, RepositoryRead};
 use slipway_model::{BuildId, BuildState, Step, Timestamp};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::at::BuildAt;
 use super::builds::BuildSummary;
 use crate::edge::json::{Path, Query};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::openapi::Errors;
 use crate::session::ApiCaller;
 use crate::state::WebState;
@@ -48,6 +49,9 @@ const POLL: Duration = Duration::from_secs(2);
 const COALESCE: Duration = Duration::from_millis(100);
 /// How often the right to look is checked again.
 const RIGHT: Duration = Duration::from_secs(15);
+
+/// Readers at the same time; each costs a page of pieces.
+static READERS: Semaphore = Semaphore::const_new(1000);
 
 /// Where the live log begins.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -118,6 +122,7 @@ pub(crate) async fn live(
     Query(from): Query<From>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let place = READERS.try_acquire().map_err(|_| ApiError::new(Code::Unavailable, "too many live logs are being read at this moment").retry_after(10))?;
     // Watched from before the first look, so that nothing falls between.
     let hints = state.app().watch_builds();
     let (right, build) = build(&state, &caller, &at).await?;
@@ -135,7 +140,7 @@ pub(crate) async fn live(
         None => None,
     };
     let known = Known { attempt, ..Known::default() };
-    let live = Live { state, caller, right, build: build.id, hints, after, known, pending: VecDeque::new(), ended: false, checked: Instant::now() };
+    let live = Live { state, caller, right, build: build.id, hints, after, known, pending: VecDeque::new(), ended: false, checked: Instant::now(), _place: place };
     let events = stream::unfold(live, |mut live| async move { live.next().await.map(|event| (Ok::<_, Infallible>(event), live)) });
     let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("still here")).into_response();
     // A proxy that collects the answer first would make it no live log at all.
@@ -162,6 +167,7 @@ struct Live {
     pending: VecDeque<Event>,
     ended: bool,
     checked: Instant,
+    _place: SemaphorePermit<'static>,
 }
 
 impl Live {
