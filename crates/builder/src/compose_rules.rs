@@ -205,7 +205,6 @@ fn check_service(ground: &Ground<'_>, fields: &Mapping, mounts: &mut Vec<Mount>)
                 one_of("logging.driver", &driver, |driver| matches!(driver, "json-file" | "local" | "none"))?;
             }
             "deploy" => deploy(value)?,
-            "secrets" | "configs" => {}
             _ => {}
         }
     }
@@ -253,7 +252,7 @@ fn build(ground: &Ground<'_>, value: &Value) -> Result<(), String> {
     };
     match ground.source.read(&path, FILE_LIMIT) {
         Ok(Some(content)) => {
-            crate::args::check_frontend(&content).map_err(|failure| format!("has a Dockerfile that is refused: {failure:?}"))
+            crate::args::check_frontend(&content).map_err(|failure| format!("has a Dockerfile that is refused: {}", failure.reason))
         }
         Ok(None) => Err(format!("has no Dockerfile at `{path}`")),
         Err(_) => Err(format!("may only use a file of the source as `build.dockerfile`, not `{name}`")),

@@ -61,7 +61,9 @@ async fn odd_refs_and_tags_are_built_and_never_read_as_options() {
         }
         let assignment = world.assignment(name);
         let build = assignment.build;
+        let begun = Instant::now();
         let outcome = world.build(assignment).await;
+        println!("{name}: {:?} from queue to finish", begun.elapsed());
         assert!(matches!(outcome, Outcome::Pushed { .. }), "{name}: {outcome:?}\n{}", log(&world.server.events(build)));
     }
     world.stop().await;

@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "each test program uses a part of it")]
 //! What the tests against a real engine share: the engine, contexts made of busybox, and a recorder of progress.
 
 pub mod registry;
