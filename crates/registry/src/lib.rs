@@ -7,6 +7,7 @@
 
 mod access;
 mod blob;
+mod check;
 mod failure;
 mod listing;
 mod manifest;
@@ -28,6 +29,8 @@ use slipway_oci::{Action, parse};
 use access::{Permit, Right};
 use failure::Failure;
 
+pub use check::{CheckError, Report};
+pub use slipway_blobs::Depth;
 pub use sweep::Swept;
 
 /// Says which digest the body has.

@@ -205,7 +205,7 @@ async fn manifests_are_served_as_they_came() {
     assert_eq!(tags, ["a", "b"]);
     assert_eq!(get(&client, "/v2/ann/app/manifests/b").await, index.as_bytes());
     // What something needs stays; what nothing needs goes, with its tags.
-    let delete = async |path: String| { code(client.send("DELETE", &path).await).await };
+    let delete = async |path: String| code(client.send("DELETE", &path).await).await;
     assert_eq!(delete(format!("/v2/ann/app/manifests/{digest}")).await, (405, "UNSUPPORTED".to_owned()));
     assert_eq!(delete(format!("/v2/ann/app/blobs/{layer}")).await, (405, "UNSUPPORTED".to_owned()));
     assert_eq!(client.status("DELETE", "/v2/ann/app/manifests/a").await, 202);
@@ -326,4 +326,38 @@ async fn concurrent_pushes_and_pulls_of_one_blob() {
         }
     };
     tokio::join!(push(), push(), pull(), pull());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_finds_what_is_broken() {
+    use slipway_registry::{Depth, Report};
+    let (harness, ann, _) = harness().await;
+    let client = harness.client(Some(&ann), &["ann/app"]).await;
+    client.push_image("ann/app", b"layer one", Some("v1")).await;
+    client.push_image("ann/app", b"layer two", Some("v2")).await;
+    let clean = Report { blobs: 3, manifests: 2, ..Report::default() };
+    for depth in [Depth::Shallow, Depth::Deep] {
+        assert_eq!(harness.registry.check(depth).await.expect("checks"), clean);
+    }
+    let file = |digest: &Digest| {
+        let folder = harness.folder.path().join("blobs/sha256").join(&digest.hex()[..2]);
+        let entries = std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path());
+        entries.into_iter().find(|path| path.to_string_lossy().contains(digest.hex())).expect("stands")
+    };
+    let (one, two) = (Digest::sha256(b"layer one"), Digest::sha256(b"layer two"));
+    std::fs::write(file(&one), b"layer 0ne").expect("writes");
+    assert_eq!(harness.registry.check(Depth::Shallow).await.expect("checks").faults, 0, "length is right");
+    let deep = harness.registry.check(Depth::Deep).await.expect("checks");
+    assert_eq!((deep.faults, deep.told.len()), (1, 1));
+    assert!(deep.told[0].contains(one.as_str()) && deep.told[0].contains("hash to"), "{:?}", deep.told);
+    std::fs::remove_file(file(&two)).expect("removes");
+    let shallow = harness.registry.check(Depth::Shallow).await.expect("checks");
+    assert_eq!((shallow.faults, shallow.unreferenced), (1, 0));
+    assert!(shallow.told[0].contains(two.as_str()) && shallow.told[0].contains("missing"), "{:?}", shallow.told);
+    // A copy without a row is counted, not blamed.
+    let stray = Digest::sha256(b"stray");
+    let folder = harness.folder.path().join("blobs/sha256").join(&stray.hex()[..2]);
+    std::fs::create_dir_all(&folder).expect("folder");
+    std::fs::write(folder.join(format!("{}.018f2b3caaaa7bbb8ccc0123456789ab", stray.hex())), "stray").expect("writes");
+    assert_eq!(harness.registry.check(Depth::Shallow).await.expect("checks").unreferenced, 1);
 }

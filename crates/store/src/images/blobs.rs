@@ -35,18 +35,30 @@ pub async fn put_blob(
     blob: &Blob,
     now: Timestamp,
 ) -> Result<Option<String>, StoreError> {
-    let before = fetch_optional!((String,), tx, "SELECT generation FROM blobs WHERE digest = $1", digest)?;
-    change!(
+    let added = change!(
         tx,
-        "INSERT INTO blobs (digest, generation, size, created_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (digest) DO UPDATE SET generation = excluded.generation, size = excluded.size",
+        "INSERT INTO blobs (digest, generation, size, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (digest) DO NOTHING",
         digest,
         blob.generation.as_str(),
         signed(blob.size),
         now.as_millis(),
     )?;
+    let before = if added > 0 { None } else { replace_copy(tx, digest, blob).await? };
     link_blob(tx, repository, digest, now).await?;
     Ok(before.map(|(generation,)| generation).filter(|before| *before != blob.generation))
+}
+
+/// Two pushers of one blob replace one copy each: the second waits until it sees the copy of the first, or that one's bytes would
+/// stay for ever.
+async fn replace_copy(tx: &mut WriteTx, digest: &str, blob: &Blob) -> Result<Option<(String,)>, StoreError> {
+    let sql = if tx.is_postgres() {
+        "SELECT generation FROM blobs WHERE digest = $1 FOR NO KEY UPDATE"
+    } else {
+        "SELECT generation FROM blobs WHERE digest = $1"
+    };
+    let before = fetch_optional!((String,), tx, sql, digest)?;
+    change!(tx, "UPDATE blobs SET generation = $1, size = $2 WHERE digest = $3", blob.generation.as_str(), signed(blob.size), digest)?;
+    Ok(before)
 }
 
 /// Makes a blob that exists visible in a repository. The caller has checked that whoever asks may read it where it is.

@@ -3,7 +3,7 @@
 use slipway_model::{RepositoryId, Timestamp};
 
 use super::Removal;
-use crate::{ReadTx, StoreError, WriteTx, count, signed, small};
+use crate::{ReadTx, StoreError, WriteTx, count, read, signed, small};
 
 /// Deepest nesting of indexes.
 const MAX_DEPTH: u32 = 8;
@@ -229,6 +229,28 @@ pub async fn manifest_exists(tx: &mut ReadTx, repository: RepositoryId, digest: 
         digest
     )?;
     Ok(row.is_some())
+}
+
+/// A page of all manifests, after `after` (repository and digest as text); for `fsck`. Small pages: each carries its content.
+pub async fn list_manifests(
+    tx: &mut ReadTx,
+    after: Option<(RepositoryId, &str)>,
+    limit: u32,
+) -> Result<Vec<(RepositoryId, Manifest)>, StoreError> {
+    let (repository, digest) = after.map_or((String::new(), ""), |(repository, digest)| (repository.to_string(), digest));
+    let rows = fetch_all!(
+        (String, String, String, Vec<u8>),
+        tx,
+        "SELECT repository_id, digest, media_type, content FROM manifests
+         WHERE repository_id > $1 OR (repository_id = $1 AND digest > $2) ORDER BY repository_id, digest LIMIT $3",
+        repository,
+        digest,
+        i64::from(limit),
+    )?;
+    let manifest = |(repository, digest, media_type, content): (String, _, _, _)| {
+        Ok((read("manifests", &repository)?, Manifest { digest, media_type, content }))
+    };
+    rows.into_iter().map(manifest).collect()
 }
 
 /// Removes a manifest and every tag on it. Its blobs stay linked.

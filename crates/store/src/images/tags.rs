@@ -1,5 +1,7 @@
 //! Tags: they name a manifest, and go forward only when builds move them.
 
+use std::collections::BTreeSet;
+
 use slipway_model::{AutobuildId, BuildId, CommitId, ImageTag, RefName, RepositoryId, Timestamp};
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_opt, signed, time};
@@ -100,8 +102,9 @@ pub async fn move_tags(
     origin: Option<&TagOrigin>,
     now: Timestamp,
 ) -> Result<Vec<ImageTag>, StoreError> {
-    let mut moved = Vec::with_capacity(tags.len());
-    for tag in tags {
+    let mut moved = BTreeSet::new();
+    // In one order for everybody: two builds that move the same tags never wait for each other.
+    for tag in tags.iter().collect::<BTreeSet<_>>() {
         let changed = change!(
             tx,
             "INSERT INTO tags (repository_id, name, digest, updated_at, build_id, autobuild_id, source_ref, ref_seq, commit_id)
@@ -121,10 +124,10 @@ pub async fn move_tags(
             origin.map(|origin| origin.commit.as_str().to_owned()),
         )?;
         if changed > 0 {
-            moved.push(tag.clone());
+            moved.insert(tag);
         }
     }
-    Ok(moved)
+    Ok(tags.iter().filter(|tag| moved.contains(tag)).cloned().collect())
 }
 
 /// Removes a tag; the manifest stays.
