@@ -79,7 +79,18 @@ async fn skopeo_pushes_and_pulls() {
     assert_eq!(Digest::sha256(succeeded(&inspect).as_bytes()), digest, "byte for byte");
     // From one repository to another: skopeo mounts.
     let copy = format!("docker://{}/ann/copy:v2", harness.address);
-    let flags = ["copy", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-creds", &mine, "--dest-creds", &mine, &tagged, &copy];
+    let flags = [
+        "copy",
+        "--preserve-digests",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+        "--src-creds",
+        &mine,
+        "--dest-creds",
+        &mine,
+        &tagged,
+        &copy,
+    ];
     succeeded(&skopeo(&harness, &flags).await);
     let pulled = harness.folder.path().join("pulled");
     let target = format!("oci:{}:v2", pulled.display());
