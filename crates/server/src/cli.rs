@@ -182,17 +182,22 @@ fn refusal(error: &clap::Error) -> Failure {
             (format!("unknown argument `{argument}`"), hint)
         }
         ErrorKind::MissingRequiredArgument => (format!("missing `{argument}`"), usage(error)),
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            ("a command was expected".to_owned(), "`slipway serve` starts the server; `--help` lists the commands that can stand here".to_owned())
-        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (
+            "a command was expected".to_owned(),
+            "`slipway serve` starts the server; `--help` lists the commands that can stand here".to_owned(),
+        ),
         ErrorKind::InvalidValue if value.is_empty() => (format!("`{argument}` needs a value"), usage(error)),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => (format!("`{value}` is no value for `{argument}`"), usage(error)),
         ErrorKind::TooManyValues => (format!("`{argument}` takes no value, `{value}` was given"), usage(error)),
         ErrorKind::ArgumentConflict => {
             let prior = said(ContextKind::PriorArg);
-            let what = if prior == argument { format!("`{argument}` was given more than once") } else { format!("`{argument}` cannot stand beside `{prior}`") };
+            let what = if prior == argument {
+                format!("`{argument}` was given more than once")
+            } else {
+                format!("`{argument}` cannot stand beside `{prior}`")
+            };
             (what, usage(error))
-        },
+        }
         other => (format!("the command line cannot be read: {other}"), help),
     };
     Failure::usage(message, hint)

@@ -22,7 +22,12 @@ impl Instance {
     /// Takes the folder, or says who has it.
     pub(crate) fn lock(data_dir: &Path) -> Result<Self, Failure> {
         let path = data_dir.join("serve.lock");
-        let refused = |error: std::io::Error| Failure::failed(format!("`{}` cannot be written: {error}", path.display()), "`data_dir` must be a folder that slipway may write to");
+        let refused = |error: std::io::Error| {
+            Failure::failed(
+                format!("`{}` cannot be written: {error}", path.display()),
+                "`data_dir` must be a folder that slipway may write to",
+            )
+        };
         private_folder(data_dir).map_err(refused)?;
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(refused)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {

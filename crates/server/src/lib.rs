@@ -76,12 +76,10 @@ fn dispatch(cli: Cli, loaded: Loaded) -> Result<(), Failure> {
 /// Runs a command on a small runtime: Slipway waits more than it computes, and each thread has a stack and an arena of its own.
 fn on_runtime<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .max_blocking_threads(32)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(format!("threads cannot be started: {error}"), "look at the limits of processes and memory"))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).max_blocking_threads(32).enable_all().build().map_err(
+            |error| Failure::failed(format!("threads cannot be started: {error}"), "look at the limits of processes and memory"),
+        )?;
     let ended = runtime.block_on(command);
     // A blocking call that hangs (a dead disk) must not hold the end of the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

@@ -56,14 +56,18 @@ fn load(path: &Path) -> Result<Option<SecretKey>, Failure> {
         ));
     }
     let content = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
-    let bytes: [u8; KEY_BYTES] = content.as_slice().try_into().map_err(|_| {
-        Failure::failed(format!("the secret key file `{}` changed while it was read", path.display()), "start again")
-    })?;
+    let bytes: [u8; KEY_BYTES] = content
+        .as_slice()
+        .try_into()
+        .map_err(|_| Failure::failed(format!("the secret key file `{}` changed while it was read", path.display()), "start again"))?;
     Ok(Some(SecretKey { bytes: SecretBox::new(Box::new(bytes)), warning: wide_mode(path) }))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("the secret key file `{}` cannot be read: {error}", path.display()), "it must belong to the user that runs slipway")
+    Failure::failed(
+        format!("the secret key file `{}` cannot be read: {error}", path.display()),
+        "it must belong to the user that runs slipway",
+    )
 }
 
 fn create(path: &Path) -> std::io::Result<()> {

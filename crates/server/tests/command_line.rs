@@ -1,5 +1,7 @@
 //! Exit code, standard output and standard error of every refusal, as the real binary gives them.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -38,7 +40,12 @@ fn run(case: &Case) -> (i32, String) {
         .output()
         .unwrap();
     let real = folder.path().canonicalize().unwrap();
-    let hide = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().replace(real.to_str().unwrap(), "[DIR]").replace(folder.path().to_str().unwrap(), "[DIR]");
+    let hide = |bytes: &[u8]| {
+        String::from_utf8(bytes.to_vec())
+            .unwrap()
+            .replace(real.to_str().unwrap(), "[DIR]")
+            .replace(folder.path().to_str().unwrap(), "[DIR]")
+    };
     let code = output.status.code().unwrap();
     let mut text = String::new();
     writeln!(text, "# {}\n$ slipway {}", case.name, case.arguments.join(" ")).unwrap();
@@ -79,9 +86,17 @@ fn mistakes_on_the_command_line() {
         Case { name: "token with an unknown scope", arguments: &["admin", "token", "octo", "--scope", "repo:al"], ..NONE },
         Case { name: "user with a bad name", arguments: &["admin", "user", "add", "Octo", "--password-file", "empty"], ..NONE },
         Case { name: "user with an empty password file", arguments: &["admin", "user", "add", "octo", "--password-file", "empty"], ..NONE },
-        Case { name: "user with a missing password file", arguments: &["admin", "user", "add", "octo", "--password-file", "nowhere"], ..NONE },
+        Case {
+            name: "user with a missing password file",
+            arguments: &["admin", "user", "add", "octo", "--password-file", "nowhere"],
+            ..NONE
+        },
         Case { name: "builder with a bad server", arguments: &["builder", "--server", "ftp://x", "--token-file", "empty"], ..NONE },
-        Case { name: "builder with an empty token file", arguments: &["builder", "--server", "http://127.0.0.1:1", "--token-file", "empty"], ..NONE },
+        Case {
+            name: "builder with an empty token file",
+            arguments: &["builder", "--server", "http://127.0.0.1:1", "--token-file", "empty"],
+            ..NONE
+        },
     ];
     insta::assert_snapshot!(all(&cases, 2));
 }
@@ -133,16 +148,52 @@ fn providers_that_cannot_be_used() {
         Case { name: "bad id", file: Some("[[provider]]\nid = \"Git Hub\"\nkind = \"github\"\n"), ..NONE },
         Case { name: "unknown kind", file: Some("[[provider]]\nid = \"a\"\nkind = \"svn\"\n"), ..NONE },
         Case { name: "later kind", file: Some("[[provider]]\nid = \"a\"\nkind = \"gitlab\"\n"), ..NONE },
-        Case { name: "bad url", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nweb_url = \"github.com\"\napi_url = \"https://x\"\n"), ..NONE },
-        Case { name: "url with password", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nweb_url = \"https://x\"\napi_url = \"https://u:p@x\"\n"), ..NONE },
-        Case { name: "one url of two", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nweb_url = \"https://git.example\"\n"), ..NONE },
+        Case {
+            name: "bad url",
+            file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nweb_url = \"github.com\"\napi_url = \"https://x\"\n"),
+            ..NONE
+        },
+        Case {
+            name: "url with password",
+            file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nweb_url = \"https://x\"\napi_url = \"https://u:p@x\"\n"),
+            ..NONE
+        },
+        Case {
+            name: "one url of two",
+            file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nweb_url = \"https://git.example\"\n"),
+            ..NONE
+        },
         Case { name: "no client id", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\n"), ..NONE },
         Case { name: "no secret", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\n"), ..NONE },
-        Case { name: "both secrets", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\nclient_secret_file = \"f\"\n"), ..NONE },
-        Case { name: "secret file missing", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret_file = \"nowhere\"\n"), ..NONE },
-        Case { name: "secret file empty", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret_file = \"empty\"\n"), ..NONE },
-        Case { name: "github app", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\napp_id = \"1\"\n"), ..NONE },
-        Case { name: "same id twice", file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\n\n[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\n"), ..NONE },
+        Case {
+            name: "both secrets",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\nclient_secret_file = \"f\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "secret file missing",
+            file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret_file = \"nowhere\"\n"),
+            ..NONE
+        },
+        Case {
+            name: "secret file empty",
+            file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret_file = \"empty\"\n"),
+            ..NONE
+        },
+        Case {
+            name: "github app",
+            file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\napp_id = \"1\"\n"),
+            ..NONE
+        },
+        Case {
+            name: "same id twice",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\n\n[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\n",
+            ),
+            ..NONE
+        },
     ];
     insta::assert_snapshot!(all(&cases, 2));
 }
@@ -175,7 +226,13 @@ fn check_config_says_every_value_and_its_source() {
 fn check_config_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("slipway.toml"), PROVIDER).unwrap();
-    let status = Command::new(env!("CARGO_BIN_EXE_slipway")).arg("check-config").env_clear().current_dir(folder.path()).stdout(Stdio::null()).status().unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_slipway"))
+        .arg("check-config")
+        .env_clear()
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
     assert!(status.success());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }

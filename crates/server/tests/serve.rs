@@ -1,5 +1,7 @@
 //! `slipway serve` as a process: what it says at its start, what it keeps out, how it ends.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -65,13 +67,18 @@ impl Drop for Server {
 fn a_life() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
-    assert!(server.greeting.starts_with(concat!("slipway ", env!("CARGO_PKG_VERSION"), " listens on http://127.0.0.1:")), "{}", server.greeting);
+    assert!(
+        server.greeting.starts_with(concat!("slipway ", env!("CARGO_PKG_VERSION"), " listens on http://127.0.0.1:")),
+        "{}",
+        server.greeting
+    );
     assert_eq!(server.get("/healthz").0, 200);
     assert_eq!(server.get("/readyz").0, 200, "no Docker Engine is no reason not to serve");
     assert!(server.get("/metrics").1.contains("slipway_builds{state=\"queued\"} 0"));
     assert_eq!(server.get("/v2/").0, 401, "the registry is on the same listener");
     let memory = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let resident: u64 = memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    let resident: u64 =
+        memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").parse().unwrap();
     assert!(resident < 80 * 1024, "{resident} kB are resident after the start");
 
     // The folder is taken: a second server would fight over the same uploads and builds.
@@ -93,7 +100,10 @@ fn a_life() {
     let added = slipway(folder.path()).args(["admin", "user", "add", "octo", "--admin", "--password-file", "password"]).output().unwrap();
     assert_eq!(added.status.code(), Some(0), "{}", String::from_utf8_lossy(&added.stderr));
     let again = slipway(folder.path()).args(["admin", "user", "add", "octo", "--password-file", "password"]).output().unwrap();
-    assert_eq!((again.status.code(), String::from_utf8(again.stderr).unwrap().lines().next()), (Some(1), Some("there is an account `octo` already")));
+    assert_eq!(
+        (again.status.code(), String::from_utf8(again.stderr).unwrap().lines().next()),
+        (Some(1), Some("there is an account `octo` already"))
+    );
     let token = slipway(folder.path()).args(["admin", "token", "octo", "--scope", "repo:read"]).output().unwrap();
     assert!(String::from_utf8(token.stdout).unwrap().starts_with("slp_"));
     let fsck = slipway(folder.path()).args(["admin", "fsck", "--deep"]).output().unwrap();
@@ -128,7 +138,12 @@ fn a_taken_port_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
-    let output = command.env_clear().current_dir(folder.path()).args(["serve", "--listen", &taken.local_addr().unwrap().to_string()]).output().unwrap();
+    let output = command
+        .env_clear()
+        .current_dir(folder.path())
+        .args(["serve", "--listen", &taken.local_addr().unwrap().to_string()])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("cannot be listened on") && text.contains("\nhint: "), "{text}");

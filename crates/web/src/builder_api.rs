@@ -54,7 +54,9 @@ impl FromRequestParts<WebState> for Builder {
             Some(token) => state.app().builder_by_token(token).await.map_err(trouble)?,
             None => None,
         };
-        found.map(Self).ok_or_else(|| ApiError::new(Code::Unauthorized, "this is no builder's token").hint("an administrator makes one under Builder nodes"))
+        found.map(Self).ok_or_else(|| {
+            ApiError::new(Code::Unauthorized, "this is no builder's token").hint("an administrator makes one under Builder nodes")
+        })
     }
 }
 
@@ -126,7 +128,12 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
     }
 }
 
-async fn heartbeat(State(state): State<WebState>, Builder(builder): Builder, Path(id): Path<BuildId>, Json(beat): Json<Heartbeat>) -> Result<Response, ApiError> {
+async fn heartbeat(
+    State(state): State<WebState>,
+    Builder(builder): Builder,
+    Path(id): Path<BuildId>,
+    Json(beat): Json<Heartbeat>,
+) -> Result<Response, ApiError> {
     Ok(match state.app().heartbeat(&builder, id, beat.attempt).await.map_err(trouble)? {
         Ok(cancel) => {
             let lease_seconds = u32::try_from(state.app().config().lease.as_secs()).unwrap_or(u32::MAX);
@@ -136,7 +143,12 @@ async fn heartbeat(State(state): State<WebState>, Builder(builder): Builder, Pat
     })
 }
 
-async fn report(State(state): State<WebState>, Builder(builder): Builder, Path(id): Path<BuildId>, Json(report): Json<Report>) -> Result<Response, ApiError> {
+async fn report(
+    State(state): State<WebState>,
+    Builder(builder): Builder,
+    Path(id): Path<BuildId>,
+    Json(report): Json<Report>,
+) -> Result<Response, ApiError> {
     let events = report.events.into_iter().map(progress).collect::<Result<Vec<_>, _>>()?;
     Ok(match state.app().report(&builder, id, report.attempt, report.sequence, &events).await.map_err(trouble)? {
         Ok(sequence) => JsonBody(ReportAnswer { sequence }).into_response(),
@@ -158,7 +170,12 @@ fn progress(event: Event) -> Result<Progress, ApiError> {
     })
 }
 
-async fn finish(State(state): State<WebState>, Builder(builder): Builder, Path(id): Path<BuildId>, Json(finish): Json<Finish>) -> Result<Response, ApiError> {
+async fn finish(
+    State(state): State<WebState>,
+    Builder(builder): Builder,
+    Path(id): Path<BuildId>,
+    Json(finish): Json<Finish>,
+) -> Result<Response, ApiError> {
     let outcome = match finish.outcome {
         Outcome::Pushed { digest } => BuilderOutcome::Pushed(digest),
         Outcome::Failed { reason, retry: false } => BuilderOutcome::Failed(reason),
@@ -171,7 +188,12 @@ async fn finish(State(state): State<WebState>, Builder(builder): Builder, Path(i
     })
 }
 
-async fn release(State(state): State<WebState>, Builder(builder): Builder, Path(id): Path<BuildId>, Json(release): Json<Release>) -> Result<Response, ApiError> {
+async fn release(
+    State(state): State<WebState>,
+    Builder(builder): Builder,
+    Path(id): Path<BuildId>,
+    Json(release): Json<Release>,
+) -> Result<Response, ApiError> {
     Ok(match state.app().release(&builder, id, release.attempt, &release.note).await.map_err(trouble)? {
         Ok(()) => JsonBody(serde_json::json!({})).into_response(),
         Err(reason) => fenced(reason),

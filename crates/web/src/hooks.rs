@@ -41,13 +41,18 @@ fn count(outcome: &'static str) {
 }
 
 /// Takes one webhook request.
-pub(crate) async fn receive(State(state): State<WebState>, Path((provider, hook)): Path<(String, String)>, request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn receive(
+    State(state): State<WebState>,
+    Path((provider, hook)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let Ok(provider) = provider.parse::<ProviderId>() else {
         count("unknown_hook");
         return Err(unknown_hook());
     };
     let (parts, body) = request.into_parts();
-    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
+    let announced =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_BODY) {
         count("too_large");
         return Err(too_large());
@@ -92,7 +97,8 @@ fn answer(intake: Result<Intake, slipway_app::Error>) -> Result<Response, ApiErr
             };
             metrics::counter!("slipway_hook_refused_total", "reason" => reason).increment(1);
             tracing::warn!(%refusal, "a webhook request was refused");
-            Err(ApiError { word: Some(reason), ..ApiError::new(Code::BadSignature, refusal.to_string()) }.hint("the secret of the webhook at the provider is not the one that Slipway set"))
+            Err(ApiError { word: Some(reason), ..ApiError::new(Code::BadSignature, refusal.to_string()) }
+                .hint("the secret of the webhook at the provider is not the one that Slipway set"))
         }
         Err(error) => {
             count("failed");
@@ -113,9 +119,11 @@ async fn read(mut body: Body, announced: Option<usize>) -> Result<(BytesMut, Vec
             return Err(too_large());
         }
         let share = u32::try_from(data.len().div_ceil(1024)).unwrap_or(u32::MAX);
-        permits.push(BUDGET.try_acquire_many(share).map_err(|_| {
-            ApiError::new(Code::Unavailable, "too many webhook bodies are being received at this moment").retry_after(5)
-        })?);
+        permits.push(
+            BUDGET.try_acquire_many(share).map_err(|_| {
+                ApiError::new(Code::Unavailable, "too many webhook bodies are being received at this moment").retry_after(5)
+            })?,
+        );
         whole.extend_from_slice(&data);
     }
     Ok((whole, permits))
@@ -126,5 +134,6 @@ fn too_large() -> ApiError {
 }
 
 fn unknown_hook() -> ApiError {
-    ApiError::new(Code::NotFound, "there is no such hook").hint("delete this webhook at the provider; Slipway makes its own when a repository gets a source")
+    ApiError::new(Code::NotFound, "there is no such hook")
+        .hint("delete this webhook at the provider; Slipway makes its own when a repository gets a source")
 }

@@ -18,7 +18,8 @@ pub(crate) struct Errors;
 impl IntoResponses for Errors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let content = || Content::new(Some(Problem::schema()));
-        let answer = |words: &str| RefOr::T(ResponseBuilder::new().description(words).content("application/problem+json", content()).build());
+        let answer =
+            |words: &str| RefOr::T(ResponseBuilder::new().description(words).content("application/problem+json", content()).build());
         BTreeMap::from([
             ("4XX".to_owned(), answer("the request is refused; `code`, `detail` and `hint` say why and what to do")),
             ("5XX".to_owned(), answer("a failure that is not the caller's; trying again may help")),

@@ -33,7 +33,8 @@ impl From<StoreError> for ApiError {
             // Two requests at once: the second may try again and will see what the first did.
             StoreError::Conflict(_) => {
                 tracing::warn!(%error, "a request lost a race");
-                Self::new(Code::Conflict, "somebody else changed the same thing at the same moment").hint("read it again and repeat the request")
+                Self::new(Code::Conflict, "somebody else changed the same thing at the same moment")
+                    .hint("read it again and repeat the request")
             }
             StoreError::Unavailable(_) => Self::unavailable(&error),
             _ => Self::internal(&error),
@@ -50,10 +51,14 @@ fn forge(provider: &str, error: &ForgeError) -> ApiError {
         ForgeError::Forbidden { .. } => answer(Code::Conflict, "provider_forbids"),
         ForgeError::NotFound => answer(Code::Invalid, "source_not_found").hint("check the name, and that the linked account may see it"),
         ForgeError::RateLimited { retry_after } => answer(Code::Unavailable, "provider_rate_limit").retry_after(retry_after.as_secs()),
-        ForgeError::Restricted { .. } => answer(Code::Conflict, "organization_restricted").hint("an owner of the organization has to grant access at the provider"),
+        ForgeError::Restricted { .. } => {
+            answer(Code::Conflict, "organization_restricted").hint("an owner of the organization has to grant access at the provider")
+        }
         ForgeError::Unreachable { .. } => answer(Code::Unavailable, "provider_unreachable").retry_after(30),
         ForgeError::Unexpected { .. } => answer(Code::Provider, "provider_answer"),
         ForgeError::Refused { .. } => answer(Code::BadRequest, "authorization_refused").hint("begin the link again"),
-        ForgeError::Misconfigured { .. } => answer(Code::Internal, "provider_misconfigured").hint("the administrator finds the cause with `slipway check-config`"),
+        ForgeError::Misconfigured { .. } => {
+            answer(Code::Internal, "provider_misconfigured").hint("the administrator finds the cause with `slipway check-config`")
+        }
     }
 }

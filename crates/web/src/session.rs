@@ -55,7 +55,8 @@ async fn api_caller(parts: &mut Parts, state: &WebState) -> Result<Option<Caller
 
 async fn by_token(headers: &HeaderMap, state: &WebState, address: ClientAddress) -> Result<Caller, ApiError> {
     let refused = || {
-        ApiError::new(Code::Unauthorized, "the token is not valid: unknown, revoked or expired").hint("make a new one under Settings, Access tokens")
+        ApiError::new(Code::Unauthorized, "the token is not valid: unknown, revoked or expired")
+            .hint("make a new one under Settings, Access tokens")
     };
     let token = bearer(headers).and_then(|text| SecretToken::presented(TokenKind::Personal, text)).ok_or_else(refused)?;
     let caller = state.app().caller_by_token(&token, &address.0.to_string()).await?;

@@ -1,5 +1,7 @@
 //! The edge of the web room over a real database: who may ask how, and what refusals look like.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -96,7 +98,10 @@ async fn every_answer_carries_the_security_headers() {
     for path in ["/", "/signin", "/healthz", "/api/v1/me", "/api/nowhere", "/nowhere/at/all/there"] {
         let answer = site.get(path, &[]).await;
         let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-        assert!(policy.starts_with("default-src 'self';") && policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{path}: {policy}");
+        assert!(
+            policy.starts_with("default-src 'self';") && policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
+            "{path}: {policy}"
+        );
         assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{path}");
         assert_eq!(answer.headers["referrer-policy"], "same-origin", "{path}");
         assert!(answer.headers.contains_key("strict-transport-security"), "{path}");
@@ -209,7 +214,8 @@ async fn lists_have_limits_and_cursors() {
     for name in ["aa", "bb", "cc"] {
         assert_eq!(site.send(Method::POST, "/api/v1/repositories/octo", &headers, json!({ "name": name }).to_string()).await.status, 201);
     }
-    let names = |list: &Value| list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let names =
+        |list: &Value| list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let first = site.get("/api/v1/repositories/octo?limit=2", &headers).await.json();
     assert_eq!(names(&first), ["aa", "bb"]);
     let second = site.get(&format!("/api/v1/repositories/octo?limit=2&cursor={}", first["next"].as_str().unwrap()), &headers).await.json();
@@ -227,18 +233,29 @@ async fn what_is_not_yours_looks_like_what_is_not_there() {
     let octo = format!("Bearer {}", site.token(&ScopeSet::all()).await);
     let other = site.app.create_token_by_name("mallory", "test", &ScopeSet::all()).await.unwrap();
     let other = format!("Bearer {}", other.secret.expose());
-    assert_eq!(site.send(Method::POST, "/api/v1/repositories/octo", &[("authorization", &octo), JSON], r#"{"name":"hello"}"#).await.status, 201);
+    assert_eq!(
+        site.send(Method::POST, "/api/v1/repositories/octo", &[("authorization", &octo), JSON], r#"{"name":"hello"}"#).await.status,
+        201
+    );
     for path in ["octo", "octo/hello", "octo/hello/tags", "octo/hello/builds", "octo/hello/autobuild", "octo/hello/deliveries"] {
         let path = format!("/api/v1/repositories/{path}");
-        let (theirs, nowhere) = (site.get(&path, &[("authorization", &other)]).await, site.get(&path.replace("octo", "nobody"), &[("authorization", &other)]).await);
+        let (theirs, nowhere) = (
+            site.get(&path, &[("authorization", &other)]).await,
+            site.get(&path.replace("octo", "nobody"), &[("authorization", &other)]).await,
+        );
         theirs.problem(404, "not_found");
-        assert_eq!((theirs.json()["detail"].clone(), theirs.json()["hint"].clone()), (nowhere.json()["detail"].clone(), nowhere.json()["hint"].clone()), "{path}");
+        assert_eq!(
+            (theirs.json()["detail"].clone(), theirs.json()["hint"].clone()),
+            (nowhere.json()["detail"].clone(), nowhere.json()["hint"].clone()),
+            "{path}"
+        );
     }
     for bad in ["octo/hello/builds/1%00", "octo/hello/builds/../../me", "OCTO/hello", "octo/hello/deliveries/x"] {
         site.get(&format!("/api/v1/repositories/{bad}"), &[("authorization", &octo)]).await.problem(404, "not_found");
     }
     // A public repository is shown to everybody, its builds are not.
-    let change = site.send(Method::PATCH, "/api/v1/repositories/octo/hello", &[("authorization", &octo), JSON], r#"{"visibility":"public"}"#).await;
+    let change =
+        site.send(Method::PATCH, "/api/v1/repositories/octo/hello", &[("authorization", &octo), JSON], r#"{"visibility":"public"}"#).await;
     assert_eq!(change.json()["visibility"], "public");
     assert_eq!(site.get("/api/v1/repositories/octo/hello", &[]).await.status, 200);
     site.get("/api/v1/repositories/octo/hello/builds", &[]).await.problem(401, "unauthorized");
@@ -272,7 +289,9 @@ async fn a_drain_is_told_and_hands_nothing_out() {
     let builder = site.app.register_builtin_builder("test").await.unwrap();
     let bearer = format!("Bearer {}", builder.expose());
     let credentials = [("authorization", bearer.as_str()), JSON];
-    let claim = json!({ "name": "b", "version": "1", "parallel": 1, "engine": { "state": "ready", "description": "x" }, "wait_seconds": 20 }).to_string();
+    let claim =
+        json!({ "name": "b", "version": "1", "parallel": 1, "engine": { "state": "ready", "description": "x" }, "wait_seconds": 20 })
+            .to_string();
     assert_eq!(site.get("/readyz", &[]).await.status, 200);
     let waiting = site.send(Method::POST, "/builder/v1/claim", &credentials, claim);
     let drain = async {

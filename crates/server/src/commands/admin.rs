@@ -22,7 +22,9 @@ pub(crate) async fn run(config: &Config, command: &AdminCommand) -> Result<Strin
             add_user(config, name, role, password_file).await
         }
         AdminCommand::Token { name, scope } => token(config, name, scope).await,
-        AdminCommand::Fsck { deep } => super::fsck::run(config, if *deep { slipway_registry::Depth::Deep } else { slipway_registry::Depth::Shallow }).await,
+        AdminCommand::Fsck { deep } => {
+            super::fsck::run(config, if *deep { slipway_registry::Depth::Deep } else { slipway_registry::Depth::Shallow }).await
+        }
     }
 }
 
@@ -50,7 +52,9 @@ async fn token(config: &Config, name: &str, scopes: &[String]) -> Result<String,
 }
 
 fn account_name(name: &str) -> Result<AccountName, Failure> {
-    name.parse().map_err(|error: slipway_model::InvalidName| Failure::usage(error.to_string(), "a name is also the namespace of images, for example `octo`"))
+    name.parse().map_err(|error: slipway_model::InvalidName| {
+        Failure::usage(error.to_string(), "a name is also the namespace of images, for example `octo`")
+    })
 }
 
 fn scope_set(scopes: &[String]) -> Result<ScopeSet, Failure> {
@@ -72,7 +76,10 @@ fn scope_set(scopes: &[String]) -> Result<ScopeSet, Failure> {
 /// The first line of the file, or of standard input for `-`.
 fn password(file: &Path) -> Result<SecretString, Failure> {
     let unreadable = |error: std::io::Error| {
-        Failure::usage(format!("the password file `{}` cannot be read: {error}", file.display()), "name a file whose first line is the password, or `-` for standard input")
+        Failure::usage(
+            format!("the password file `{}` cannot be read: {error}", file.display()),
+            "name a file whose first line is the password, or `-` for standard input",
+        )
     };
     let mut line = String::new();
     if file == Path::new("-") {
@@ -83,7 +90,10 @@ fn password(file: &Path) -> Result<SecretString, Failure> {
     }
     let password = line.trim_end_matches(['\n', '\r']).to_owned();
     if password.is_empty() {
-        return Err(Failure::usage(format!("the first line of the password file `{}` is empty", file.display()), "write the password into its first line, at least 8 characters"));
+        return Err(Failure::usage(
+            format!("the first line of the password file `{}` is empty", file.display()),
+            "write the password into its first line, at least 8 characters",
+        ));
     }
     Ok(password.into())
 }

@@ -28,14 +28,22 @@ impl Remote {
     /// Checks what the command line gave.
     pub(crate) fn check(server: &str, token_file: &Path) -> Result<Self, Failure> {
         let shown: String = server.chars().take(200).collect();
-        let server = parse_public_url(server)
-            .map_err(|problem| Failure::usage(format!("`--server` is `{shown}`: {problem}"), "for example `https://slipway.example.com`"))?;
+        let server = parse_public_url(server).map_err(|problem| {
+            Failure::usage(format!("`--server` is `{shown}`: {problem}"), "for example `https://slipway.example.com`")
+        })?;
         let text = secret_file(token_file).map_err(|problem| {
-            Failure::usage(format!("the token file `{}` {problem}", token_file.display()), "put the builder's token alone into that file, mode 0600")
+            Failure::usage(
+                format!("the token file `{}` {problem}", token_file.display()),
+                "put the builder's token alone into that file, mode 0600",
+            )
         })?;
         let token = SecretToken::presented(TokenKind::Builder, text.trim()).ok_or_else(|| {
             Failure::usage(
-                format!("the token file `{}` holds no builder's token, expected one that begins with `{}`", token_file.display(), TokenKind::Builder.prefix()),
+                format!(
+                    "the token file `{}` holds no builder's token, expected one that begins with `{}`",
+                    token_file.display(),
+                    TokenKind::Builder.prefix()
+                ),
                 "an administrator makes one under Builder nodes",
             )
         })?;
@@ -71,7 +79,11 @@ pub(crate) async fn run(config: &Config, remote: Remote) -> Result<(), Failure> 
 /// Runs the builder of this process until `stop`; it is started again when it ends with an error.
 pub(crate) async fn run_builtin(app: Arc<App>, config: Config, server: Url, stop: CancellationToken) {
     // With PostgreSQL several processes may share the database, and each needs a name that stays its own.
-    let name = if config.database_address().starts_with("sqlite:") { "built-in".to_owned() } else { format!("built-in at {}{}", host_name(), port(&server)) };
+    let name = if config.database_address().starts_with("sqlite:") {
+        "built-in".to_owned()
+    } else {
+        format!("built-in at {}{}", host_name(), port(&server))
+    };
     while !stop.is_cancelled() {
         let ended = match app.register_builtin_builder(&name).await {
             Ok(token) => {
@@ -110,7 +122,9 @@ fn failure(error: BuilderError) -> Failure {
     let text = error.to_string();
     match error {
         BuilderError::Address(_) => Failure::usage(text, "set `[builder] engine`"),
-        BuilderError::WorkDir { .. } => Failure::failed(text, "`data_dir` names another place; its folder must be writable and used by no other builder"),
+        BuilderError::WorkDir { .. } => {
+            Failure::failed(text, "`data_dir` names another place; its folder must be writable and used by no other builder")
+        }
         BuilderError::TokenRefused { .. } => Failure::failed(text, "an administrator makes a new one under Builder nodes"),
         BuilderError::Client(_) => Failure::failed(text, "look at the system's certificates"),
     }

@@ -18,6 +18,7 @@ pub fn render(loaded: &Loaded) -> String {
         writeln!(out, "warning: {}", one_line(warning)).expect("writing to a String cannot fail");
     }
     let file = loaded.file.as_ref().map_or_else(|| "no file".to_owned(), |path| format!("`{}`", path.display()));
-    writeln!(out, "the configuration is fine ({file}, {} providers)", loaded.config.providers.len()).expect("writing to a String cannot fail");
+    writeln!(out, "the configuration is fine ({file}, {} providers)", loaded.config.providers.len())
+        .expect("writing to a String cannot fail");
     out
 }

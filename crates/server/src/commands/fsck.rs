@@ -18,7 +18,10 @@ pub(crate) async fn run(config: &Config, depth: Depth) -> Result<String, Failure
     app.db().close().await;
     if report.faults == 0 {
         let how = if depth == Depth::Deep { "read and compared" } else { "found in their length" };
-        return Ok(format!("clean: {} manifests compared, {} blobs {how}, {} copies that no image needs\n", report.manifests, report.blobs, report.unreferenced));
+        return Ok(format!(
+            "clean: {} manifests compared, {} blobs {how}, {} copies that no image needs\n",
+            report.manifests, report.blobs, report.unreferenced
+        ));
     }
     let told: String = report.told.iter().map(|fault| format!("{}\n", crate::failure::one_line(fault))).collect();
     crate::print(&told)?;

@@ -17,8 +17,9 @@ use crate::secret_key::{self, private_folder};
 pub(crate) async fn database(config: &Config) -> Result<Db, Failure> {
     data_folder(config)?;
     if let Some(parent) = config.database_address().strip_prefix("sqlite://").and_then(|path| std::path::Path::new(path).parent()) {
-        private_folder(parent)
-            .map_err(|error| Failure::failed(format!("the folder `{}` cannot be made: {error}", parent.display()), "`database_url` names another place"))?;
+        private_folder(parent).map_err(|error| {
+            Failure::failed(format!("the folder `{}` cannot be made: {error}", parent.display()), "`database_url` names another place")
+        })?;
     }
     let db = Db::open(config.database_address()).await.map_err(store)?;
     db.migrate().await.map_err(store)?;
@@ -27,7 +28,10 @@ pub(crate) async fn database(config: &Config) -> Result<Db, Failure> {
 
 fn data_folder(config: &Config) -> Result<(), Failure> {
     private_folder(&config.data_dir).map_err(|error| {
-        Failure::failed(format!("the data folder `{}` cannot be made: {error}", config.data_dir.display()), "`data_dir` names another place")
+        Failure::failed(
+            format!("the data folder `{}` cannot be made: {error}", config.data_dir.display()),
+            "`data_dir` names another place",
+        )
     })
 }
 
@@ -35,7 +39,10 @@ fn data_folder(config: &Config) -> Result<(), Failure> {
 pub(crate) async fn blobs(config: &Config) -> Result<Blobs, Failure> {
     data_folder(config)?;
     Blobs::open(&config.blobs_dir, Limits::default()).await.map_err(|error| {
-        Failure::failed(format!("the folder of the blobs `{}` cannot be opened: {error}", config.blobs_dir.display()), "`storage_url` names another place")
+        Failure::failed(
+            format!("the folder of the blobs `{}` cannot be opened: {error}", config.blobs_dir.display()),
+            "`storage_url` names another place",
+        )
     })
 }
 
@@ -72,12 +79,18 @@ pub(crate) async fn app_for_admin(config: &Config) -> Result<Arc<App>, Failure> 
 pub(crate) fn store(error: StoreError) -> Failure {
     let text = chain(&error);
     match error {
-        StoreError::TooNew(_) => Failure::failed(text, "start the version of slipway that wrote it, or restore the copy that was made before the migration"),
+        StoreError::TooNew(_) => {
+            Failure::failed(text, "start the version of slipway that wrote it, or restore the copy that was made before the migration")
+        }
         StoreError::Address(_) => Failure::usage(text, "`database_url` is `sqlite://PATH` or `postgres://...`"),
         StoreError::Unsafe(_) => Failure::usage(text, "change that setting of the database"),
-        StoreError::Corrupt { .. } => Failure::failed(text, "`slipway admin fsck` says more; keep a copy of the database before you change anything"),
+        StoreError::Corrupt { .. } => {
+            Failure::failed(text, "`slipway admin fsck` says more; keep a copy of the database before you change anything")
+        }
         StoreError::Conflict(_) => Failure::failed(text, "run it again"),
-        StoreError::Unavailable(_) => Failure::failed(text, "`slipway check-config` shows which database it is; it must be up, writable and have space"),
+        StoreError::Unavailable(_) => {
+            Failure::failed(text, "`slipway check-config` shows which database it is; it must be up, writable and have space")
+        }
     }
 }
 
@@ -85,7 +98,8 @@ pub(crate) fn store(error: StoreError) -> Failure {
 pub(crate) fn application(error: slipway_app::Error) -> Failure {
     match error {
         slipway_app::Error::Refused(refusal) => {
-            let fallback = if refusal.kind == RefusalKind::Conflict { "choose another one" } else { "`slipway --help` lists the commands and flags" };
+            let fallback =
+                if refusal.kind == RefusalKind::Conflict { "choose another one" } else { "`slipway --help` lists the commands and flags" };
             let hint = refusal.hint.clone().unwrap_or_else(|| fallback.to_owned());
             match refusal.kind {
                 RefusalKind::Invalid | RefusalKind::Bad => Failure::usage(refusal.detail, hint),

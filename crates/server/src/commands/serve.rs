@@ -48,7 +48,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = EndSignals::listen()?;
     let _instance = Instance::lock(&config.data_dir)?;
     let (socket, bound) = bind(config.listen).await?;
-    let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| Failure::failed(format!("metrics cannot be recorded: {error}"), "start it again"))?;
+    let metrics = PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(|error| Failure::failed(format!("metrics cannot be recorded: {error}"), "start it again"))?;
     let db = open::database(&config).await?;
     let blobs = open::blobs(&config).await?;
     let app = Arc::new(open::app(&config, db, config.public_url(bound))?);
@@ -68,7 +70,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let refused = |error: std::io::Error| {
-        Failure::failed(format!("`{address}` cannot be listened on: {error}"), "`listen` names another address and port; perhaps slipway runs already")
+        Failure::failed(
+            format!("`{address}` cannot be listened on: {error}"),
+            "`listen` names another address and port; perhaps slipway runs already",
+        )
     };
     let socket = TcpListener::bind(address).await.map_err(refused)?;
     let bound = socket.local_addr().map_err(refused)?;
@@ -77,7 +82,8 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure>
 
 fn start(config: &Config, app: Arc<App>, registry: Registry, socket: TcpListener, bound: SocketAddr, metrics: PrometheusHandle) -> Running {
     let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
-    let options = Options { version: env!("CARGO_PKG_VERSION"), metrics: Some(metrics.clone()), draining: draining.clone(), shutdown: stop.clone() };
+    let options =
+        Options { version: env!("CARGO_PKG_VERSION"), metrics: Some(metrics.clone()), draining: draining.clone(), shutdown: stop.clone() };
     let web = slipway_web::router(WebState::new(Arc::clone(&app), options));
     let router = web.merge(registry.clone().router().layer(CatchPanicLayer::new()));
     let loops = vec![
@@ -85,7 +91,10 @@ fn start(config: &Config, app: Arc<App>, registry: Registry, socket: TcpListener
         tokio::spawn(sweep_uploads(registry, stop.clone())),
         tokio::spawn(observe(Arc::clone(&app), metrics, stop.clone())),
     ];
-    let builder = config.builder.enabled.then(|| tokio::spawn(builder::run_builtin(Arc::clone(&app), config.clone(), loopback(bound), draining.clone())));
+    let builder = config
+        .builder
+        .enabled
+        .then(|| tokio::spawn(builder::run_builtin(Arc::clone(&app), config.clone(), loopback(bound), draining.clone())));
     let listener = tokio::spawn(listener::run(socket, router, stop.clone()));
     Running { app, draining, stop, listener, loops, builder }
 }

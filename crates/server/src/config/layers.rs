@@ -127,9 +127,9 @@ fn known_variables(environment: &Environment) -> Result<BTreeMap<&'static str, S
             };
             return Err(Failure::usage(format!("unknown environment variable `{name}`"), hint));
         };
-        let text = value.to_str().ok_or_else(|| {
-            Failure::usage(format!("the value of `{variable}` is not UTF-8 text"), "set it again in UTF-8")
-        })?;
+        let text = value
+            .to_str()
+            .ok_or_else(|| Failure::usage(format!("the value of `{variable}` is not UTF-8 text"), "set it again in UTF-8"))?;
         found.insert(variable, text.to_owned());
     }
     Ok(found)

@@ -20,8 +20,8 @@ pub(crate) use keys::nearest;
 pub use layers::{Environment, Source};
 pub use provider::ProviderSettings;
 pub(crate) use provider::{secret_file, wide_mode};
-pub(crate) use resolve::parse_public_url;
 pub use resolve::Shown;
+pub(crate) use resolve::parse_public_url;
 
 use crate::cli::SettingFlags;
 use crate::failure::Failure;
@@ -67,9 +67,9 @@ pub struct BuilderSettings {
 impl Config {
     /// The public address: the configured one, or plain HTTP at the address that was bound.
     pub fn public_url(&self, bound: SocketAddr) -> Url {
-        self.public_url.clone().unwrap_or_else(|| {
-            Url::parse(&format!("http://{bound}")).expect("an address with a port is a valid authority of a URL")
-        })
+        self.public_url
+            .clone()
+            .unwrap_or_else(|| Url::parse(&format!("http://{bound}")).expect("an address with a port is a valid authority of a URL"))
     }
 }
 

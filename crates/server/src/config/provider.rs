@@ -69,26 +69,39 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     fn check(&self, notes: &mut Notes) -> Result<ProviderSettings, Failure> {
-        let id: ProviderId = self.required("id", "id = \"github\"")?.parse().map_err(|problem: String| {
-            self.refuse("id", &problem, "for example `github` or `ghe-acme`; it stands in addresses")
-        })?;
+        let id: ProviderId = self
+            .required("id", "id = \"github\"")?
+            .parse()
+            .map_err(|problem: String| self.refuse("id", &problem, "for example `github` or `ghe-acme`; it stands in addresses"))?;
         let kind = self.kind()?;
         for key in ["app_id", "private_key_file"] {
             if self.raw.values.contains_key(key) {
-                return Err(self.refuse(key, &format!("`{key}` is of GitHub Apps, which this version cannot use"), "use an OAuth app: `client_id` and `client_secret_file`"));
+                return Err(self.refuse(
+                    key,
+                    &format!("`{key}` is of GitHub Apps, which this version cannot use"),
+                    "use an OAuth app: `client_id` and `client_secret_file`",
+                ));
             }
         }
         // With one of the two left to its default, the client secret of one provider would go to another.
         if self.get("web_url").is_some() != self.get("api_url").is_some() {
             let (set, missing) = if self.get("web_url").is_some() { ("web_url", "api_url") } else { ("api_url", "web_url") };
-            return Err(self.refuse(set, &format!("`{set}` is set without `{missing}`"), &format!("add `{missing}`; both belong to the same provider")));
+            return Err(self.refuse(
+                set,
+                &format!("`{set}` is set without `{missing}`"),
+                &format!("add `{missing}`; both belong to the same provider"),
+            ));
         }
         let web_url = self.url("web_url", "https://github.com", notes)?;
         let api_url = self.url("api_url", "https://api.github.com", notes)?;
         let client_id = self.required("client_id", "client_id = \"...\"")?.to_owned();
         let fits = (1..=200).contains(&client_id.len()) && client_id.bytes().all(|b| b.is_ascii_graphic());
         if !fits {
-            return Err(self.refuse("client_id", "`client_id` must be 1 to 200 printable ASCII characters", "copy it from the OAuth app's page at the provider"));
+            return Err(self.refuse(
+                "client_id",
+                "`client_id` must be 1 to 200 printable ASCII characters",
+                "copy it from the OAuth app's page at the provider",
+            ));
         }
         let client_secret = self.secret(notes)?;
         self.show(&id, notes);
@@ -124,7 +137,11 @@ impl Entry<'_> {
         text.parse().map_err(|_: String| {
             let shown: String = text.chars().take(40).collect();
             if LATER_KINDS.contains(&text) {
-                self.refuse("kind", &format!("providers of kind `{shown}` are not in this version"), &format!("this version speaks: {KINDS}"))
+                self.refuse(
+                    "kind",
+                    &format!("providers of kind `{shown}` are not in this version"),
+                    &format!("this version speaks: {KINDS}"),
+                )
             } else {
                 self.refuse("kind", &format!("`{shown}` is no kind of provider"), &format!("this version speaks: {KINDS}"))
             }
@@ -149,15 +166,25 @@ impl Entry<'_> {
 
     fn secret(&self, notes: &mut Notes) -> Result<SecretString, Failure> {
         match (self.get("client_secret"), self.get("client_secret_file")) {
-            (Some(_), Some(_)) => {
-                Err(self.refuse("client_secret", "both `client_secret` and `client_secret_file` are set, expected one", "keep `client_secret_file`"))
-            }
-            (None, None) => Err(self.refuse("client_secret", "this `[[provider]]` has no client secret", "add `client_secret_file = \"...\"` (or `client_secret`)")),
+            (Some(_), Some(_)) => Err(self.refuse(
+                "client_secret",
+                "both `client_secret` and `client_secret_file` are set, expected one",
+                "keep `client_secret_file`",
+            )),
+            (None, None) => Err(self.refuse(
+                "client_secret",
+                "this `[[provider]]` has no client secret",
+                "add `client_secret_file = \"...\"` (or `client_secret`)",
+            )),
             (Some(inline), None) => self.usable(inline.text.trim(), "client_secret"),
             (None, Some(named)) => {
                 let path = self.folder.join(&named.text);
                 let text = secret_file(&path).map_err(|problem| {
-                    self.refuse("client_secret_file", &format!("the secret file `{}` {problem}", path.display()), "put the client secret alone into that file, mode 0600")
+                    self.refuse(
+                        "client_secret_file",
+                        &format!("the secret file `{}` {problem}", path.display()),
+                        "put the client secret alone into that file, mode 0600",
+                    )
                 })?;
                 if let Some(warning) = wide_mode(&path) {
                     notes.warnings.push(warning);
@@ -172,7 +199,11 @@ impl Entry<'_> {
         if fits {
             Ok(secret.to_owned().into())
         } else {
-            Err(self.refuse(key, "the client secret must be one line of printable ASCII characters", "copy it from the OAuth app's page at the provider"))
+            Err(self.refuse(
+                key,
+                "the client secret must be one line of printable ASCII characters",
+                "copy it from the OAuth app's page at the provider",
+            ))
         }
     }
 }

@@ -49,7 +49,9 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
     let mut notes = Notes { shown: r.shown, warnings: Vec::new() };
     let providers = provider::check(&layers.providers, &file, &file_folder, &mut notes)?;
     if public_url.is_none() && listen.ip().is_unspecified() {
-        notes.warnings.push("`public_url` is not set and `listen` is every address: providers and docker cannot reach the default".to_owned());
+        notes
+            .warnings
+            .push("`public_url` is not set and `listen` is every address: providers and docker cannot reach the default".to_owned());
     }
     let config = Config {
         data_dir,
@@ -137,8 +139,7 @@ impl Resolver<'_> {
             (url.clone(), url)
         } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             // The parser's own message could carry the password, so it is not shown.
-            let mut url = Url::parse(&text)
-                .map_err(|_| refuse(key, "postgres://...", &source, "is no address that can be read", hint))?;
+            let mut url = Url::parse(&text).map_err(|_| refuse(key, "postgres://...", &source, "is no address that can be read", hint))?;
             if url.password().is_some() && url.set_password(Some("[set]")).is_err() {
                 return Err(refuse(key, "postgres://...", &source, "has a password but no host", hint));
             }
@@ -169,9 +170,12 @@ impl Resolver<'_> {
         let enabled = self.value(&keys::BUILDER_ENABLED, "true", "write `true` or `false`", |text| {
             bool::from_str(text).map_err(|_| "expected `true` or `false`".to_owned())
         })?;
-        let engine: EngineAddress = self.value(&keys::BUILDER_ENGINE, "unix:///var/run/docker.sock", "for example `unix:///var/run/docker.sock`", |text| {
-            text.parse().map_err(|_| "expected `unix:///PATH`, `tcp://HOST:PORT`, `buildkit+unix:///PATH` or `buildkit+tcp://HOST:PORT`".to_owned())
-        })?;
+        let engine: EngineAddress =
+            self.value(&keys::BUILDER_ENGINE, "unix:///var/run/docker.sock", "for example `unix:///var/run/docker.sock`", |text| {
+                text.parse().map_err(|_| {
+                    "expected `unix:///PATH`, `tcp://HOST:PORT`, `buildkit+unix:///PATH` or `buildkit+tcp://HOST:PORT`".to_owned()
+                })
+            })?;
         let parallel = self.value(&keys::BUILDER_PARALLEL, "2", "for example `2`", |text| {
             text.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| "expected a number from 1 to 64".to_owned())
         })?;

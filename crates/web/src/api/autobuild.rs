@@ -94,10 +94,10 @@ pub(crate) enum Values {
 
 impl Autobuild {
     fn of(settings: AutobuildSettings, values: Values) -> Self {
-        let env = settings.environment.into_iter().map(|variable| Variable {
-            name: variable.name,
-            value: (values == Values::Shown).then_some(variable.value),
-        });
+        let env = settings
+            .environment
+            .into_iter()
+            .map(|variable| Variable { name: variable.name, value: (values == Values::Shown).then_some(variable.value) });
         Self {
             provider: settings.provider,
             source: settings.source,
@@ -187,11 +187,14 @@ impl From<PreviewRef> for Match {
 
 /// The settings. 404 when the repository is not built automatically.
 #[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/autobuild", tag = "autobuild", params(RepositoryAt), responses((status = 200, body = Autobuild), Errors))]
-pub(crate) async fn get(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<RepositoryAt>) -> Result<Json<Autobuild>, ApiError> {
+pub(crate) async fn get(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<RepositoryAt>,
+) -> Result<Json<Autobuild>, ApiError> {
     let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
-    let settings = state.app().get_autobuild(&right).await?.ok_or_else(|| {
-        ApiError::not_found().hint("`PUT` the settings to this address")
-    })?;
+    let settings =
+        state.app().get_autobuild(&right).await?.ok_or_else(|| ApiError::not_found().hint("`PUT` the settings to this address"))?;
     let admin = state.app().repository_admin(&caller, &at.ns, &at.name).await.is_ok();
     Ok(Json(Autobuild::of(settings, if admin { Values::Shown } else { Values::Hidden })))
 }
@@ -211,7 +214,11 @@ pub(crate) async fn put(
 
 /// Stops building automatically: the rules go, and the webhook.
 #[utoipa::path(delete, path = "/api/v1/repositories/{ns}/{name}/autobuild", tag = "autobuild", params(RepositoryAt), responses((status = 204), Errors))]
-pub(crate) async fn remove(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<RepositoryAt>) -> Result<StatusCode, ApiError> {
+pub(crate) async fn remove(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<RepositoryAt>,
+) -> Result<StatusCode, ApiError> {
     let right = state.app().repository_admin(&caller, &at.ns, &at.name).await?;
     state.app().delete_autobuild(&right).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -231,8 +238,10 @@ pub(crate) async fn preview(
         state.app().repository_admin(&caller, &at.ns, &at.name).await?;
     }
     let stored = state.app().get_autobuild(&right).await?;
-    let missing = |field: &str| ApiError::new(crate::error::Code::Invalid, format!("`{field}` is missing and nothing is stored")).field(field);
-    let provider = wish.provider.or_else(|| stored.as_ref().map(|stored| stored.provider.to_string())).ok_or_else(|| missing("provider"))?;
+    let missing =
+        |field: &str| ApiError::new(crate::error::Code::Invalid, format!("`{field}` is missing and nothing is stored")).field(field);
+    let provider =
+        wish.provider.or_else(|| stored.as_ref().map(|stored| stored.provider.to_string())).ok_or_else(|| missing("provider"))?;
     let source = wish.source.or_else(|| stored.as_ref().map(|stored| stored.source.clone())).ok_or_else(|| missing("source"))?;
     let rules = wish.rules.unwrap_or_else(|| stored.map(|stored| stored.rules.iter().map(as_input).collect()).unwrap_or_default());
     let found = state.app().preview_rules(&right, &provider, &source, &rules).await?;

@@ -253,14 +253,22 @@ pub(crate) async fn start(
 
 /// A build with its steps.
 #[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/builds/{id}", tag = "builds", params(BuildAt), responses((status = 200, body = BuildView), Errors))]
-pub(crate) async fn get(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<BuildAt>) -> Result<Json<BuildView>, ApiError> {
+pub(crate) async fn get(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<BuildAt>,
+) -> Result<Json<BuildView>, ApiError> {
     let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
     Ok(Json(state.app().get_build(&right, &at.id.to_string()).await?.into()))
 }
 
 /// Ends a waiting build at once, and asks a running one to end.
 #[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/builds/{id}/cancel", tag = "builds", params(BuildAt), responses((status = 200, body = BuildSummary), Errors))]
-pub(crate) async fn cancel(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<BuildAt>) -> Result<Json<BuildSummary>, ApiError> {
+pub(crate) async fn cancel(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<BuildAt>,
+) -> Result<Json<BuildSummary>, ApiError> {
     let right = state.app().repository_write(&caller, &at.ns, &at.name).await?;
     let build = state.app().cancel_build(&right, at.id, caller.account().name.as_str()).await?;
     Ok(Json(BuildSummary::of(build)))

@@ -120,7 +120,11 @@ pub(crate) async fn list(
 
 /// A delivery with headers and body.
 #[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/deliveries/{id}", tag = "deliveries", params(DeliveryAt), responses((status = 200, body = RawDeliveryView), Errors))]
-pub(crate) async fn get(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<DeliveryAt>) -> Result<Json<RawDeliveryView>, ApiError> {
+pub(crate) async fn get(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<DeliveryAt>,
+) -> Result<Json<RawDeliveryView>, ApiError> {
     let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
     let (detail, raw) = state.app().get_delivery(&right, at.id).await?;
     Ok(Json(RawDeliveryView {
@@ -132,7 +136,11 @@ pub(crate) async fn get(State(state): State<WebState>, ApiCaller(caller): ApiCal
 
 /// Decides about a delivery once more, under the rules as they are now.
 #[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/deliveries/{id}/replay", tag = "deliveries", params(DeliveryAt), responses((status = 200, body = DeliveryView), Errors))]
-pub(crate) async fn replay(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<DeliveryAt>) -> Result<Json<DeliveryView>, ApiError> {
+pub(crate) async fn replay(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<DeliveryAt>,
+) -> Result<Json<DeliveryView>, ApiError> {
     let right = state.app().repository_write(&caller, &at.ns, &at.name).await?;
     state.app().replay(&right, at.id, caller.account().id).await?;
     let (detail, _) = state.app().get_delivery(&right.into(), at.id).await?;

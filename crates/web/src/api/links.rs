@@ -108,7 +108,8 @@ pub(crate) struct UnlinkItem {
 
 impl From<Receipt> for UnlinkReceipt {
     fn from(receipt: Receipt) -> Self {
-        let items = |all: Vec<slipway_app::ReceiptItem>| all.into_iter().map(|item| UnlinkItem { what: item.what, url: item.url }).collect();
+        let items =
+            |all: Vec<slipway_app::ReceiptItem>| all.into_iter().map(|item| UnlinkItem { what: item.what, url: item.url }).collect();
         Self {
             provider: receipt.provider,
             login: receipt.login,
@@ -172,7 +173,11 @@ pub(crate) struct SourceQuery {
 
 /// The links of a namespace, one entry per configured provider.
 #[utoipa::path(get, path = "/api/v1/namespaces/{ns}/links", tag = "links", params(NamespaceAt), responses((status = 200, body = List<Link>), Errors))]
-pub(crate) async fn list(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<NamespaceAt>) -> Result<Json<List<Link>>, ApiError> {
+pub(crate) async fn list(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<NamespaceAt>,
+) -> Result<Json<List<Link>>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead)?;
     let links = state.app().list_links(&owner).await?;
     Ok(Json(List::whole(links.into_iter().map(Link::from).collect())))
@@ -180,7 +185,11 @@ pub(crate) async fn list(State(state): State<WebState>, ApiCaller(caller): ApiCa
 
 /// Begins to link a provider. The provider's answer must come back from the same session or with the same token.
 #[utoipa::path(post, path = "/api/v1/namespaces/{ns}/links/{provider}/connect", tag = "links", params(LinkAt), responses((status = 200, body = Connect), Errors))]
-pub(crate) async fn connect(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<LinkAt>) -> Result<Json<Connect>, ApiError> {
+pub(crate) async fn connect(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<LinkAt>,
+) -> Result<Json<Connect>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin)?;
     let url = state.app().begin_connect(&owner, &caller, &at.provider).await?;
     Ok(Json(Connect { authorize_url: url.into() }))
@@ -201,14 +210,22 @@ pub(crate) async fn change(
 
 /// Unlinks: removes our webhooks and the grant at the provider, and tells what could not be removed.
 #[utoipa::path(delete, path = "/api/v1/namespaces/{ns}/links/{provider}", tag = "links", params(LinkAt), responses((status = 200, body = UnlinkReceipt), Errors))]
-pub(crate) async fn remove(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<LinkAt>) -> Result<Json<UnlinkReceipt>, ApiError> {
+pub(crate) async fn remove(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<LinkAt>,
+) -> Result<Json<UnlinkReceipt>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin)?;
     Ok(Json(state.app().unlink(&owner, &at.provider).await?.into()))
 }
 
 /// Asks the provider whether the link still works.
 #[utoipa::path(post, path = "/api/v1/namespaces/{ns}/links/{provider}/check", tag = "links", params(LinkAt), responses((status = 200, body = Link), Errors))]
-pub(crate) async fn check(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<LinkAt>) -> Result<Json<Link>, ApiError> {
+pub(crate) async fn check(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<LinkAt>,
+) -> Result<Json<Link>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin)?;
     Ok(Json(state.app().check_link(&owner, &at.provider).await?.into()))
 }

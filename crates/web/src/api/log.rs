@@ -80,7 +80,11 @@ pub(crate) struct LogEnd {
 
 /// The log up to now as text.
 #[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/builds/{id}/log", tag = "builds", params(BuildAt), responses((status = 200, body = String, content_type = "text/plain"), Errors))]
-pub(crate) async fn text(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<BuildAt>) -> Result<Response, ApiError> {
+pub(crate) async fn text(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<BuildAt>,
+) -> Result<Response, ApiError> {
     let (_, build) = build(&state, &caller, &at).await?;
     let file = format!("inline; filename=\"{}-{}-{}.log\"", at.ns, at.name, build.number);
     let body = Body::from_stream(pages(state, build.id));
@@ -122,7 +126,9 @@ pub(crate) async fn live(
     Query(from): Query<From>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let place = READERS.try_acquire().map_err(|_| ApiError::new(Code::Unavailable, "too many live logs are being read at this moment").retry_after(10))?;
+    let place = READERS
+        .try_acquire()
+        .map_err(|_| ApiError::new(Code::Unavailable, "too many live logs are being read at this moment").retry_after(10))?;
     // Watched from before the first look, so that nothing falls between.
     let hints = state.app().watch_builds();
     let (right, build) = build(&state, &caller, &at).await?;
@@ -140,7 +146,19 @@ pub(crate) async fn live(
         None => None,
     };
     let known = Known { attempt, ..Known::default() };
-    let live = Live { state, caller, right, build: build.id, hints, after, known, pending: VecDeque::new(), ended: false, checked: Instant::now(), _place: place };
+    let live = Live {
+        state,
+        caller,
+        right,
+        build: build.id,
+        hints,
+        after,
+        known,
+        pending: VecDeque::new(),
+        ended: false,
+        checked: Instant::now(),
+        _place: place,
+    };
     let events = stream::unfold(live, |mut live| async move { live.next().await.map(|event| (Ok::<_, Infallible>(event), live)) });
     let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("still here")).into_response();
     // A proxy that collects the answer first would make it no live log at all.
@@ -278,7 +296,13 @@ impl Live {
         self.checked = Instant::now();
         let repository = self.right.repository();
         let stands = matches!(self.state.app().still_stands(&self.caller).await, Ok(true));
-        stands && self.state.app().repository_read(&self.caller, &repository.namespace, &repository.name).await.is_ok_and(|right| right.repository().id == repository.id)
+        stands
+            && self
+                .state
+                .app()
+                .repository_read(&self.caller, &repository.namespace, &repository.name)
+                .await
+                .is_ok_and(|right| right.repository().id == repository.id)
     }
 }
 

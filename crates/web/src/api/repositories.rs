@@ -110,7 +110,11 @@ pub(crate) async fn create(
 
 /// A repository. A public one is shown to everybody.
 #[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}", tag = "repositories", params(RepositoryAt), responses((status = 200, body = Repository), Errors))]
-pub(crate) async fn get(State(state): State<WebState>, caller: Option<ApiCaller>, Path(at): Path<RepositoryAt>) -> Result<Json<Repository>, ApiError> {
+pub(crate) async fn get(
+    State(state): State<WebState>,
+    caller: Option<ApiCaller>,
+    Path(at): Path<RepositoryAt>,
+) -> Result<Json<Repository>, ApiError> {
     let right = state.app().repository_view(caller.as_ref().map(|caller| &caller.0), &at.ns, &at.name).await?;
     Ok(Json(Repository::of(&state, right.repository())))
 }
@@ -130,7 +134,11 @@ pub(crate) async fn change(
 
 /// Deletes a repository with its images, rules, builds and deliveries. The source and the link stay.
 #[utoipa::path(delete, path = "/api/v1/repositories/{ns}/{name}", tag = "repositories", params(RepositoryAt), responses((status = 204), Errors))]
-pub(crate) async fn remove(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<RepositoryAt>) -> Result<StatusCode, ApiError> {
+pub(crate) async fn remove(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<RepositoryAt>,
+) -> Result<StatusCode, ApiError> {
     let right = state.app().repository_owner(&caller, &at.ns, &at.name).await?;
     state.app().delete_repository(&right).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -148,6 +156,11 @@ pub(crate) async fn tags(
     let (limit, after) = (paging.limit()?, paging.after::<String>()?);
     let mut tx = state.app().db().read().await?;
     let rows = images::list_tags(&mut tx, right.repository().id, after.as_deref(), limit + 1).await?;
-    let view = |tag: images::Tag| Tag { name: tag.name, digest: tag.digest, updated_at: tag.updated_at, build: tag.origin.map(|origin| origin.build) };
+    let view = |tag: images::Tag| Tag {
+        name: tag.name,
+        digest: tag.digest,
+        updated_at: tag.updated_at,
+        build: tag.origin.map(|origin| origin.build),
+    };
     Ok(Json(List::cut(rows, limit, |row| row.name.to_string(), view)))
 }

@@ -103,7 +103,11 @@ pub(crate) async fn create(
 
 /// Revokes a token, from this moment on.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "account", params(TokenAt), responses((status = 204), Errors))]
-pub(crate) async fn revoke(State(state): State<WebState>, ApiCaller(caller): ApiCaller, Path(at): Path<TokenAt>) -> Result<StatusCode, ApiError> {
+pub(crate) async fn revoke(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<TokenAt>,
+) -> Result<StatusCode, ApiError> {
     state.app().revoke_token(&caller, at.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

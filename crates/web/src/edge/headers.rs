@@ -32,7 +32,10 @@ impl SecurityHeaders {
             (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
             (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
             (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
-            (HeaderName::from_static("permissions-policy"), HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=()")),
+            (
+                HeaderName::from_static("permissions-policy"),
+                HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=()"),
+            ),
         ];
         if let Ok(csp) = HeaderValue::from_str(csp.trim_end()) {
             all.push((header::CONTENT_SECURITY_POLICY, csp));

@@ -43,7 +43,9 @@ impl Paging {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let value = text.and_then(|text| text.parse().ok());
-        value.map(Some).ok_or_else(|| ApiError::new(Code::Invalid, "`cursor` is none of ours, expected the `next` of the part before").field("cursor"))
+        value
+            .map(Some)
+            .ok_or_else(|| ApiError::new(Code::Invalid, "`cursor` is none of ours, expected the `next` of the part before").field("cursor"))
     }
 }
 

@@ -47,7 +47,8 @@ mod tests {
     fn only_our_own_pages_pass() {
         let public = Url::parse("https://slipway.example").unwrap();
         let check = |pairs: &[(&'static str, &'static str)]| {
-            let headers = pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))).collect();
+            let headers =
+                pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))).collect();
             check(&headers, &public).is_ok()
         };
         assert!(check(&[("sec-fetch-site", "same-origin")]));
