@@ -85,16 +85,26 @@ pub async fn count_accounts(tx: &mut ReadTx) -> Result<u64, StoreError> {
 
 /// By identity.
 pub async fn get(tx: &mut ReadTx, id: AccountId) -> Result<Option<Account>, StoreError> {
-    fetch_optional!(AccountRow, tx, "SELECT id, name, display_name, email, is_admin, created_at FROM accounts WHERE id = $1", id.to_string())?
-        .map(AccountRow::into_account)
-        .transpose()
+    fetch_optional!(
+        AccountRow,
+        tx,
+        "SELECT id, name, display_name, email, is_admin, created_at FROM accounts WHERE id = $1",
+        id.to_string()
+    )?
+    .map(AccountRow::into_account)
+    .transpose()
 }
 
 /// By name.
 pub async fn get_by_name(tx: &mut ReadTx, name: &AccountName) -> Result<Option<Account>, StoreError> {
-    fetch_optional!(AccountRow, tx, "SELECT id, name, display_name, email, is_admin, created_at FROM accounts WHERE name = $1", name.as_str())?
-        .map(AccountRow::into_account)
-        .transpose()
+    fetch_optional!(
+        AccountRow,
+        tx,
+        "SELECT id, name, display_name, email, is_admin, created_at FROM accounts WHERE name = $1",
+        name.as_str()
+    )?
+    .map(AccountRow::into_account)
+    .transpose()
 }
 
 /// The PHC string of an account's password.
@@ -321,7 +331,13 @@ pub struct OauthFlow {
 }
 
 /// Adds a flow.
-pub async fn insert_flow(tx: &mut WriteTx, state: &SecretHash, flow: &OauthFlow, now: Timestamp, expires_at: Timestamp) -> Result<(), StoreError> {
+pub async fn insert_flow(
+    tx: &mut WriteTx,
+    state: &SecretHash,
+    flow: &OauthFlow,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<(), StoreError> {
     change!(
         tx,
         "INSERT INTO oauth_flows (state_hash, account_id, provider, initiator, verifier_sealed, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -369,6 +385,7 @@ pub async fn delete_setting(tx: &mut WriteTx, key: &str) -> Result<bool, StoreEr
 
 /// Whether a session still stands.
 pub async fn session_stands(tx: &mut ReadTx, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
-    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM sessions WHERE id = $1 AND expires_at > $2", id.to_string(), now.as_millis())?;
+    let row =
+        fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM sessions WHERE id = $1 AND expires_at > $2", id.to_string(), now.as_millis())?;
     Ok(row.is_some_and(|(n,)| n > 0))
 }

@@ -72,9 +72,14 @@ pub async fn replace_builtin(tx: &mut WriteTx, name: &str, token: &SecretHash, n
 
 /// The worker of this token.
 pub async fn get_by_token(tx: &mut ReadTx, token: &SecretHash) -> Result<Option<Builder>, StoreError> {
-    fetch_optional!(Row, tx, "SELECT id, name, builtin, version, parallel, engine, last_seen_at FROM builders WHERE token_hash = $1", token.to_hex())?
-        .map(Row::into_builder)
-        .transpose()
+    fetch_optional!(
+        Row,
+        tx,
+        "SELECT id, name, builtin, version, parallel, engine, last_seen_at FROM builders WHERE token_hash = $1",
+        token.to_hex()
+    )?
+    .map(Row::into_builder)
+    .transpose()
 }
 
 /// All workers, at most 1,000.
@@ -86,7 +91,14 @@ pub async fn list(tx: &mut ReadTx) -> Result<Vec<Builder>, StoreError> {
 }
 
 /// Notes what a worker said of itself.
-pub async fn set_seen(tx: &mut WriteTx, id: BuilderId, version: &str, parallel: u32, engine: &str, now: Timestamp) -> Result<(), StoreError> {
+pub async fn set_seen(
+    tx: &mut WriteTx,
+    id: BuilderId,
+    version: &str,
+    parallel: u32,
+    engine: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     change!(
         tx,
         "UPDATE builders SET version = $1, parallel = $2, engine = $3, last_seen_at = $4 WHERE id = $5",

@@ -4,8 +4,8 @@
 //! builder, attempt and a lease: a builder that lost its lease changes nothing.
 
 use slipway_model::{
-    AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Phase, ProviderId, RefEventId, RefName, RepositoryId,
-    SecretHash, Timestamp,
+    AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Phase, ProviderId,
+    RefEventId, RefName, RepositoryId, SecretHash, Timestamp,
 };
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_json, read_opt, signed, small, time, to_json};
@@ -234,7 +234,11 @@ pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Res
         false,
         now.as_millis(),
     )?;
-    Ok((inserted > 0).then_some((id, number)))
+    if inserted == 0 {
+        crate::repositories::return_build_number(tx, new.repository).await?;
+        return Ok(None);
+    }
+    Ok(Some((id, number)))
 }
 
 /// By identity.
@@ -255,7 +259,13 @@ pub async fn get_by_number(tx: &mut ReadTx, repository: RepositoryId, number: u6
 }
 
 /// A page of a repository's builds, newest first, older than `before`, of one state or all.
-pub async fn list(tx: &mut ReadTx, repository: RepositoryId, state: Option<BuildState>, before: Option<BuildId>, limit: u32) -> Result<Vec<Build>, StoreError> {
+pub async fn list(
+    tx: &mut ReadTx,
+    repository: RepositoryId,
+    state: Option<BuildState>,
+    before: Option<BuildId>,
+    limit: u32,
+) -> Result<Vec<Build>, StoreError> {
     fetch_all!(
         Row,
         tx,
@@ -287,7 +297,13 @@ pub async fn list_by_account(tx: &mut ReadTx, account: AccountId, before: Option
 
 /// How many builds wait in front of this one, over all repositories.
 pub async fn queue_position(tx: &mut ReadTx, id: BuildId) -> Result<u64, StoreError> {
-    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builds WHERE state = 'queued' AND id < $1", id.to_string())?;
+    let row = fetch_optional!(
+        (i64,),
+        tx,
+        "SELECT COUNT(*) FROM builds b JOIN builds me ON me.id = $1
+         WHERE b.state = 'queued' AND (b.available_at < me.available_at OR (b.available_at = me.available_at AND b.id < me.id))",
+        id.to_string(),
+    )?;
     Ok(row.map_or(0, |(n,)| count(n)))
 }
 
@@ -300,12 +316,19 @@ pub async fn queue_length(tx: &mut ReadTx) -> Result<(u64, u64), StoreError> {
 
 /// How many running builds a builder holds.
 pub async fn count_held(tx: &mut ReadTx, builder: BuilderId) -> Result<u64, StoreError> {
-    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builds WHERE state = 'running' AND lease_builder = $1", builder.to_string())?;
+    let row =
+        fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builds WHERE state = 'running' AND lease_builder = $1", builder.to_string())?;
     Ok(row.map_or(0, |(n,)| count(n)))
 }
 
 /// Hands the oldest waiting build to a builder: state, lease, attempt and its registry credential in one statement.
-pub async fn claim(tx: &mut WriteTx, builder: BuilderId, registry_token: &SecretHash, now: Timestamp, lease_until: Timestamp) -> Result<Option<Build>, StoreError> {
+pub async fn claim(
+    tx: &mut WriteTx,
+    builder: BuilderId,
+    registry_token: &SecretHash,
+    now: Timestamp,
+    lease_until: Timestamp,
+) -> Result<Option<Build>, StoreError> {
     // Two claimers must not wait for each other on PostgreSQL; SQLite has one writer anyway.
     let sql = if tx.is_postgres() {
         "UPDATE builds SET state = 'running', lease_builder = $1, lease_until = $2, registry_token_hash = $3, attempt = attempt + 1, last_sequence = 0,
@@ -316,7 +339,9 @@ pub async fn claim(tx: &mut WriteTx, builder: BuilderId, registry_token: &Secret
                 phase = NULL, started_at = COALESCE(started_at, $4)
          WHERE id = (SELECT id FROM builds WHERE state = 'queued' AND available_at <= $4 ORDER BY available_at, id LIMIT 1) RETURNING *"
     };
-    fetch_optional!(Row, tx, sql, builder.to_string(), lease_until.as_millis(), registry_token.to_hex(), now.as_millis())?.map(Row::into_build).transpose()
+    fetch_optional!(Row, tx, sql, builder.to_string(), lease_until.as_millis(), registry_token.to_hex(), now.as_millis())?
+        .map(Row::into_build)
+        .transpose()
 }
 
 /// The build, if this builder holds it with this attempt and the lease has not ended. Locks the row for the transaction.
@@ -336,7 +361,7 @@ pub async fn hold(tx: &mut WriteTx, id: BuildId, builder: BuilderId, attempt: u3
 
 /// Extends the lease of a held build.
 pub async fn extend_lease(tx: &mut WriteTx, id: BuildId, lease_until: Timestamp) -> Result<(), StoreError> {
-    change!(tx, "UPDATE builds SET lease_until = $1 WHERE id = $2", lease_until.as_millis(), id.to_string())?;
+    change!(tx, "UPDATE builds SET lease_until = $1 WHERE id = $2 AND state = 'running'", lease_until.as_millis(), id.to_string())?;
     Ok(())
 }
 
@@ -344,7 +369,7 @@ pub async fn extend_lease(tx: &mut WriteTx, id: BuildId, lease_until: Timestamp)
 pub async fn set_last_sequence(tx: &mut WriteTx, id: BuildId, sequence: u64, log_bytes: u64) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE builds SET last_sequence = $1, log_bytes = log_bytes + $2 WHERE id = $3",
+        "UPDATE builds SET last_sequence = $1, log_bytes = log_bytes + $2 WHERE id = $3 AND state = 'running'",
         signed(sequence),
         signed(log_bytes),
         id.to_string(),
@@ -356,10 +381,10 @@ pub async fn set_last_sequence(tx: &mut WriteTx, id: BuildId, sequence: u64, log
 pub async fn set_commit(tx: &mut WriteTx, id: BuildId, commit: &CommitId, message: &str, author: &str) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE builds SET commit_id = $1, commit_message = $2, commit_author = $3 WHERE id = $4",
+        "UPDATE builds SET commit_id = $1, commit_message = $2, commit_author = $3 WHERE id = $4 AND state = 'running'",
         commit.as_str(),
-        message.replace('\0', ""),
-        author.replace('\0', ""),
+        message,
+        author,
         id.to_string(),
     )?;
     Ok(())
@@ -386,7 +411,7 @@ pub async fn finish(tx: &mut WriteTx, id: BuildId, ending: &Ending<'_>, now: Tim
          WHERE id = $7 AND state IN ('queued', 'running')",
         ending.state.as_str(),
         ending.reason.map(|reason| reason.code.as_str()),
-        ending.reason.map(|reason| reason.text.replace('\0', "\u{fffd}")),
+        ending.reason.map(|reason| reason.text.as_str()),
         ending.note,
         ending.digest,
         now.as_millis(),
@@ -408,23 +433,24 @@ pub async fn requeue(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Ti
     Ok(changed > 0)
 }
 
-/// Running builds whose lease has ended.
-pub async fn list_expired(tx: &mut ReadTx, now: Timestamp, limit: u32) -> Result<Vec<Build>, StoreError> {
-    fetch_all!(
-        Row,
-        tx,
-        "SELECT * FROM builds WHERE state = 'running' AND lease_until <= $1 ORDER BY lease_until LIMIT $2",
-        now.as_millis(),
-        i64::from(limit),
-    )?
-    .into_iter()
-    .map(Row::into_build)
-    .collect()
+/// Running builds whose lease has ended. They are locked for the transaction: whatever it decides, no heartbeat comes in between.
+pub async fn list_expired(tx: &mut WriteTx, now: Timestamp, limit: u32) -> Result<Vec<Build>, StoreError> {
+    let sql = if tx.is_postgres() {
+        "SELECT * FROM builds WHERE state = 'running' AND lease_until <= $1 ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED"
+    } else {
+        "SELECT * FROM builds WHERE state = 'running' AND lease_until <= $1 ORDER BY lease_until LIMIT $2"
+    };
+    fetch_all!(Row, tx, sql, now.as_millis(), i64::from(limit),)?.into_iter().map(Row::into_build).collect()
 }
 
 /// Ends the leases of a builder that is known to be dead (the built-in one of the process before): its builds are due at once.
 pub async fn expire_leases_of(tx: &mut WriteTx, builder: &BuilderId, now: Timestamp) -> Result<u64, StoreError> {
-    Ok(change!(tx, "UPDATE builds SET lease_until = $1 WHERE state = 'running' AND lease_builder = $2", now.as_millis(), builder.to_string())?)
+    Ok(change!(
+        tx,
+        "UPDATE builds SET lease_until = $1 WHERE state = 'running' AND lease_builder = $2",
+        now.as_millis(),
+        builder.to_string()
+    )?)
 }
 
 /// Notes that a person wants a build to end; false when it has ended.
@@ -444,4 +470,3 @@ pub async fn get_by_registry_token(tx: &mut ReadTx, token: &SecretHash, now: Tim
     .map(Row::into_build)
     .transpose()
 }
-

@@ -62,21 +62,29 @@ impl Db {
             .busy_timeout(Duration::from_secs(5))
             .pragma("temp_store", "memory")
             .pragma("cache_size", "-4096");
-        let write = SqlitePoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect_with(options.clone()).await?;
+        let write =
+            SqlitePoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect_with(options.clone()).await?;
         let (level,): (i64,) = sqlx::query_as("PRAGMA synchronous").fetch_one(&write).await?;
         if level < 2 {
             return Err(StoreError::Unsafe(format!("sqlite runs with `synchronous={level}`, expected 2 (FULL)")));
         }
-        let read = SqlitePoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(5)).connect_with(options.read_only(true)).await?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options.read_only(true))
+            .await?;
         Ok(Self(Pools::Sqlite { write, read, file: file.to_owned() }))
     }
 
     async fn open_postgres(address: &str) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = address.parse().map_err(|_| StoreError::Address("the address of the PostgreSQL database cannot be read".into()))?;
+        let options: PgConnectOptions =
+            address.parse().map_err(|_| StoreError::Address("the address of the PostgreSQL database cannot be read".into()))?;
         let pool = PgPoolOptions::new().max_connections(12).acquire_timeout(Duration::from_secs(5)).connect_with(options).await?;
         let (level,): (String,) = sqlx::query_as("SELECT current_setting('synchronous_commit')").fetch_one(&pool).await?;
         if level == "off" {
-            return Err(StoreError::Unsafe("postgresql runs with `synchronous_commit=off`, which loses acknowledged deliveries; expected `on`".into()));
+            return Err(StoreError::Unsafe(
+                "postgresql runs with `synchronous_commit=off`, which loses acknowledged deliveries; expected `on`".into(),
+            ));
         }
         Ok(Self(Pools::Postgres(pool)))
     }
@@ -97,9 +105,11 @@ impl Db {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match &self.0 {
             Pools::Sqlite { write, file, .. } => {
-                let (tables,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'").fetch_one(write).await?;
+                let (tables,): (i64,) =
+                    sqlx::query_as("SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'").fetch_one(write).await?;
                 if tables > 0 {
-                    let (applied,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations").fetch_one(write).await?;
+                    let (applied,): (i64,) =
+                        sqlx::query_as("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations").fetch_one(write).await?;
                     let newest = SQLITE_MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
                     if applied > newest {
                         return Err(StoreError::TooNew(applied));
@@ -115,25 +125,26 @@ impl Db {
         Ok(())
     }
 
-    /// Begins a consistent view.
+    /// Begins a view that stays the same from its first question to its last.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn read(&self) -> Result<ReadTx, StoreError> {
-        Ok(ReadTx(match &self.0 {
+        Ok(ReadTx::new(match &self.0 {
             Pools::Sqlite { read, .. } => Conn::Sqlite(read.begin().await?),
-            Pools::Postgres(pool) => Conn::Postgres(pool.begin().await?),
+            Pools::Postgres(pool) => Conn::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?),
         }))
     }
 
     /// Begins a change. On SQLite it is IMMEDIATE: it waits for the one writer before it, and never fails half-way as "locked".
+    /// On PostgreSQL a statement sees what was committed before it: whoever waited for a row sees its newest value.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
-        Ok(WriteTx(ReadTx(match &self.0 {
+        Ok(WriteTx(ReadTx::new(match &self.0 {
             Pools::Sqlite { write, .. } => Conn::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres(pool) => Conn::Postgres(pool.begin().await?),
+            Pools::Postgres(pool) => Conn::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?),
         })))
     }
 
@@ -170,4 +181,41 @@ async fn backup(write: &SqlitePool, file: &Path, version: i64) -> Result<(), Sto
     sqlx::query("VACUUM INTO $1").bind(copy.to_string_lossy().into_owned()).execute(write).await?;
     tracing::info!(copy = %copy.display(), "database copied before migration");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What every connection of a pool says to a PRAGMA.
+    async fn ask(pool: &SqlitePool, pragma: &'static str) -> Vec<String> {
+        let mut connections = Vec::new();
+        for _ in 0..pool.options().get_max_connections() {
+            connections.push(pool.acquire().await.unwrap());
+        }
+        let mut answers = Vec::new();
+        for connection in &mut connections {
+            let (answer,): (String,) = sqlx::query_as(pragma).fetch_one(&mut **connection).await.unwrap();
+            answers.push(answer);
+        }
+        answers
+    }
+
+    #[tokio::test]
+    async fn every_connection_has_the_safe_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&format!("sqlite://{}", folder.path().join("x.db").display())).await.unwrap();
+        let Pools::Sqlite { write, read, .. } = &db.0 else { panic!("a SQLite address") };
+        for (pool, connections) in [(write, 1), (read, 4)] {
+            for (pragma, answer) in [
+                ("SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous", "2"),
+                ("SELECT journal_mode FROM pragma_journal_mode", "wal"),
+                ("SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys", "1"),
+            ] {
+                assert_eq!(ask(pool, pragma).await, vec![answer; connections], "{pragma}");
+            }
+        }
+        let forbidden = sqlx::query("CREATE TABLE x (y TEXT)").execute(read).await;
+        assert!(forbidden.is_err(), "a reader cannot write");
+    }
 }

@@ -3,7 +3,10 @@
 //! A delivery is inserted before it is acknowledged. Its verdicts, its ref events and its builds are written in one
 //! transaction together with `processed_at`: a crash before it leaves the delivery open, and it is read again.
 
-use slipway_model::{AutobuildId, BuildId, CommitId, DeliveryId, DeliveryStatus, HookId, RefEventId, RefName, RepositoryId, RuleId, Timestamp, VerdictOutcome};
+use slipway_model::{
+    AutobuildId, BuildId, CommitId, DeliveryId, DeliveryStatus, HookId, RefEventId, RefName, RepositoryId, RuleId, Timestamp,
+    VerdictOutcome,
+};
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_opt, signed, time};
 
@@ -192,7 +195,13 @@ pub async fn list(tx: &mut ReadTx, repository: RepositoryId, before: Option<Deli
 }
 
 /// Marks a delivery as processed; false when somebody else did it before, and then nothing else of this transaction may stand.
-pub async fn set_processed(tx: &mut WriteTx, id: DeliveryId, status: DeliveryStatus, detail: Option<&str>, now: Timestamp) -> Result<bool, StoreError> {
+pub async fn set_processed(
+    tx: &mut WriteTx,
+    id: DeliveryId,
+    status: DeliveryStatus,
+    detail: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
         "UPDATE deliveries SET status = $1, detail = $2, processed_at = $3 WHERE id = $4 AND processed_at IS NULL",
@@ -243,7 +252,8 @@ struct VerdictRow {
 
 /// Appends verdicts behind those that stand.
 pub async fn insert_verdicts(tx: &mut WriteTx, delivery: DeliveryId, verdicts: &[Verdict]) -> Result<(), StoreError> {
-    let start = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM verdicts WHERE delivery_id = $1", delivery.to_string())?.map_or(0, |(n,)| n);
+    let start =
+        fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM verdicts WHERE delivery_id = $1", delivery.to_string())?.map_or(0, |(n,)| n);
     for (position, verdict) in (start..).zip(verdicts) {
         change!(
             tx,
@@ -263,7 +273,12 @@ pub async fn insert_verdicts(tx: &mut WriteTx, delivery: DeliveryId, verdicts: &
 }
 
 /// The verdicts of some deliveries of one repository between two ids (both included), in order; at most 5,000.
-pub async fn list_verdicts(tx: &mut ReadTx, repository: RepositoryId, oldest: DeliveryId, newest: DeliveryId) -> Result<Vec<(DeliveryId, Verdict)>, StoreError> {
+pub async fn list_verdicts(
+    tx: &mut ReadTx,
+    repository: RepositoryId,
+    oldest: DeliveryId,
+    newest: DeliveryId,
+) -> Result<Vec<(DeliveryId, Verdict)>, StoreError> {
     let rows = fetch_all!(
         VerdictRow,
         tx,
@@ -310,6 +325,10 @@ pub struct NewRefEvent<'a> {
 /// Appends to the ref's log; gives the event's id and its number within the ref.
 pub async fn insert_ref_event(tx: &mut WriteTx, event: &NewRefEvent<'_>, now: Timestamp) -> Result<(RefEventId, u64), StoreError> {
     let id = RefEventId::new();
+    if tx.is_postgres() {
+        // Two pushes at once: the second waits here and then sees the number of the first. SQLite has one writer anyway.
+        fetch_optional!((String,), tx, "SELECT id FROM autobuilds WHERE id = $1 FOR NO KEY UPDATE", event.autobuild.to_string())?;
+    }
     let seq = last_ref_seq(tx, event.autobuild, event.name).await? + 1;
     change!(
         tx,

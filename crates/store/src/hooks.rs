@@ -134,24 +134,37 @@ pub async fn get(tx: &mut ReadTx, id: HookId) -> Result<Option<Hook>, StoreError
 /// A hook that receives deliveries, with the repository whose settings it serves.
 pub async fn get_receiving(tx: &mut ReadTx, id: HookId, provider: &ProviderId) -> Result<Option<(Hook, RepositoryId)>, StoreError> {
     let Some(hook) = get(tx, id).await? else { return Ok(None) };
-    let Some(autobuild) = hook.autobuild.filter(|_| hook.provider == *provider && hook.state != HookState::Unwanted) else { return Ok(None) };
+    let Some(autobuild) = hook.autobuild.filter(|_| hook.provider == *provider && hook.state != HookState::Unwanted) else {
+        return Ok(None);
+    };
     let row = fetch_optional!((String,), tx, "SELECT repository_id FROM autobuilds WHERE id = $1", autobuild.to_string())?;
     row.map(|(repository,)| Ok((hook, read("autobuilds", &repository)?))).transpose()
 }
 
 /// The hook that serves these settings.
 pub async fn get_by_autobuild(tx: &mut ReadTx, autobuild: AutobuildId) -> Result<Option<Hook>, StoreError> {
-    fetch_optional!(Row, tx, "SELECT * FROM hooks WHERE autobuild_id = $1 AND state <> 'unwanted' ORDER BY id DESC LIMIT 1", autobuild.to_string())?
-        .map(Row::into_hook)
-        .transpose()
+    fetch_optional!(
+        Row,
+        tx,
+        "SELECT * FROM hooks WHERE autobuild_id = $1 AND state <> 'unwanted' ORDER BY id DESC LIMIT 1",
+        autobuild.to_string()
+    )?
+    .map(Row::into_hook)
+    .transpose()
 }
 
 /// An account's hooks at a provider, at most 5,000.
 pub async fn list_by_provider(tx: &mut ReadTx, account: AccountId, provider: &ProviderId) -> Result<Vec<Hook>, StoreError> {
-    fetch_all!(Row, tx, "SELECT * FROM hooks WHERE account_id = $1 AND provider = $2 ORDER BY id LIMIT 5000", account.to_string(), provider.as_str())?
-        .into_iter()
-        .map(Row::into_hook)
-        .collect()
+    fetch_all!(
+        Row,
+        tx,
+        "SELECT * FROM hooks WHERE account_id = $1 AND provider = $2 ORDER BY id LIMIT 5000",
+        account.to_string(),
+        provider.as_str()
+    )?
+    .into_iter()
+    .map(Row::into_hook)
+    .collect()
 }
 
 /// Hooks whose wish is not fulfilled and whose next try is due.
@@ -168,7 +181,8 @@ pub async fn list_due(tx: &mut ReadTx, now: Timestamp, limit: u32) -> Result<Vec
     .collect()
 }
 
-/// The hook stands at the provider under this id. Changes nothing when it is no longer wanted.
+/// The hook stands at the provider under this id. One that is no longer wanted stays unwanted, but its id is kept: it is needed to
+/// remove it. False when there is no such hook.
 pub async fn set_standing(tx: &mut WriteTx, id: HookId, remote_id: &str) -> Result<bool, StoreError> {
     let changed = change!(
         tx,

@@ -18,9 +18,9 @@ pub struct PhaseTimes {
     pub finished_at: Option<Timestamp>,
 }
 
-/// Notes that a phase began.
+/// Notes that a phase began. The same report again changes nothing.
 pub async fn start_phase(tx: &mut WriteTx, build: BuildId, attempt: u32, phase: Phase, at: Timestamp) -> Result<(), StoreError> {
-    change!(
+    let began = change!(
         tx,
         "INSERT INTO build_phases (build_id, attempt, phase, started_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
         build.to_string(),
@@ -28,15 +28,17 @@ pub async fn start_phase(tx: &mut WriteTx, build: BuildId, attempt: u32, phase: 
         phase.as_str(),
         at.as_millis(),
     )?;
-    change!(tx, "UPDATE builds SET phase = $1 WHERE id = $2", phase.as_str(), build.to_string())?;
+    if began > 0 {
+        change!(tx, "UPDATE builds SET phase = $1 WHERE id = $2 AND state = 'running'", phase.as_str(), build.to_string())?;
+    }
     Ok(())
 }
 
-/// Notes that a phase ended.
+/// Notes that a phase ended; the first report counts.
 pub async fn finish_phase(tx: &mut WriteTx, build: BuildId, attempt: u32, phase: Phase, at: Timestamp) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE build_phases SET finished_at = $1 WHERE build_id = $2 AND attempt = $3 AND phase = $4",
+        "UPDATE build_phases SET finished_at = $1 WHERE build_id = $2 AND attempt = $3 AND phase = $4 AND finished_at IS NULL",
         at.as_millis(),
         build.to_string(),
         i64::from(attempt),
@@ -54,9 +56,13 @@ pub async fn list_phases(tx: &mut ReadTx, build: BuildId, attempt: u32) -> Resul
         build.to_string(),
         i64::from(attempt),
     )?;
-    rows.into_iter()
-        .map(|(phase, started, finished)| Ok(PhaseTimes { phase: read("build_phases", &phase)?, started_at: time(started), finished_at: finished.map(time) }))
-        .collect()
+    let phases = rows.into_iter().map(|(phase, started, finished)| {
+        Ok(PhaseTimes { phase: read("build_phases", &phase)?, started_at: time(started), finished_at: finished.map(time) })
+    });
+    let mut phases = phases.collect::<Result<Vec<_>, StoreError>>()?;
+    // Two phases may begin in one millisecond; then their natural order decides.
+    phases.sort_by_key(|times| (times.started_at, Phase::ALL.iter().position(|phase| *phase == times.phase)));
+    Ok(phases)
 }
 
 /// Writes a step: new, or the newest value of one that stands.
@@ -135,11 +141,17 @@ pub struct LogChunk {
 }
 
 /// Appends pieces of log.
-pub async fn append_log(tx: &mut WriteTx, build: BuildId, attempt: u32, chunks: &[(Option<&str>, &str, Timestamp)]) -> Result<(), StoreError> {
+pub async fn append_log(
+    tx: &mut WriteTx,
+    build: BuildId,
+    attempt: u32,
+    chunks: &[(Option<&str>, &str, Timestamp)],
+) -> Result<(), StoreError> {
     if chunks.is_empty() {
         return Ok(());
     }
-    let last = fetch_optional!((i64,), tx, "SELECT COALESCE(MAX(seq), 0) FROM build_logs WHERE build_id = $1", build.to_string())?.map_or(0, |(n,)| n);
+    let last = fetch_optional!((i64,), tx, "SELECT COALESCE(MAX(seq), 0) FROM build_logs WHERE build_id = $1", build.to_string())?
+        .map_or(0, |(n,)| n);
     for (seq, (step, text, at)) in (last + 1..).zip(chunks) {
         change!(
             tx,
@@ -149,8 +161,7 @@ pub async fn append_log(tx: &mut WriteTx, build: BuildId, attempt: u32, chunks: 
             i64::from(attempt),
             *step,
             at.as_millis(),
-            // PostgreSQL's TEXT holds no NUL; logs of builds do.
-            text.replace('\0', "\u{fffd}"),
+            *text,
         )?;
     }
     Ok(())
@@ -166,7 +177,10 @@ pub async fn list_log(tx: &mut ReadTx, build: BuildId, after: u64, limit: u32) -
         signed(after),
         i64::from(limit),
     )?;
-    Ok(rows.into_iter().map(|(seq, attempt, step, at, text)| LogChunk { seq: count(seq), attempt: small(attempt), step, at: time(at), text }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(seq, attempt, step, at, text)| LogChunk { seq: count(seq), attempt: small(attempt), step, at: time(at), text })
+        .collect())
 }
 
 /// Groups the last lines of log by step: for the reason above the fold. At most `limit` pieces are read.

@@ -1,6 +1,9 @@
 //! Repositories, their autobuild settings and build rules.
 
-use slipway_model::{AccountId, AccountName, Autotest, AutobuildId, BuildRule, ProviderId, RepositoryId, RepositoryName, RuleId, SourceType, Timestamp, Visibility};
+use slipway_model::{
+    AccountId, AccountName, AutobuildId, Autotest, BuildRule, ProviderId, RepositoryId, RepositoryName, RuleId, SourceType, Timestamp,
+    Visibility,
+};
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, signed, time};
 
@@ -120,7 +123,13 @@ pub async fn list(tx: &mut ReadTx, account: AccountId, after: Option<&str>, limi
 
 /// Changes what people see of a repository.
 pub async fn update(tx: &mut WriteTx, id: RepositoryId, description: &str, visibility: Visibility) -> Result<(), StoreError> {
-    change!(tx, "UPDATE repositories SET description = $1, visibility = $2 WHERE id = $3", description, visibility.as_str(), id.to_string())?;
+    change!(
+        tx,
+        "UPDATE repositories SET description = $1, visibility = $2 WHERE id = $3",
+        description,
+        visibility.as_str(),
+        id.to_string()
+    )?;
     Ok(())
 }
 
@@ -138,6 +147,12 @@ pub async fn next_build_number(tx: &mut WriteTx, id: RepositoryId) -> Result<u64
         id.to_string(),
     )?;
     row.map(|(number,)| count(number)).ok_or(StoreError::Conflict("the repository is gone".into()))
+}
+
+/// Gives back a number that was taken in this transaction and not used.
+pub(crate) async fn return_build_number(tx: &mut WriteTx, id: RepositoryId) -> Result<(), StoreError> {
+    change!(tx, "UPDATE repositories SET last_build_number = last_build_number - 1 WHERE id = $1", id.to_string())?;
+    Ok(())
 }
 
 /// How a repository is built from its source.
@@ -346,6 +361,12 @@ async fn insert_rule(tx: &mut WriteTx, autobuild: AutobuildId, position: i64, ru
 
 /// Whether a rule id already belongs to other settings; such an id from a client is refused.
 pub async fn rule_belongs_elsewhere(tx: &mut ReadTx, rule: RuleId, autobuild: AutobuildId) -> Result<bool, StoreError> {
-    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM rules WHERE id = $1 AND autobuild_id <> $2", rule.to_string(), autobuild.to_string())?;
+    let row = fetch_optional!(
+        (i64,),
+        tx,
+        "SELECT COUNT(*) FROM rules WHERE id = $1 AND autobuild_id <> $2",
+        rule.to_string(),
+        autobuild.to_string()
+    )?;
     Ok(row.is_some_and(|(n,)| n > 0))
 }

@@ -7,7 +7,7 @@ CREATE TABLE settings (
 
 CREATE TABLE accounts (
     id TEXT PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
+    name TEXT COLLATE "C" NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     display_name TEXT NOT NULL,
     email TEXT,
@@ -71,7 +71,7 @@ CREATE TABLE links (
 CREATE TABLE repositories (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
-    name TEXT NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
     description TEXT NOT NULL,
     visibility TEXT NOT NULL,
     last_build_number BIGINT NOT NULL,

@@ -2,43 +2,11 @@
 
 use std::time::Duration;
 
-use slipway_model::{AutobuildId, BuildId, ImageTag, RepositoryId, Timestamp, Visibility};
+use slipway_model::{AutobuildId, BuildId, ImageTag, RepositoryId};
 use slipway_store::images::{self, Blob, Insertion, NewManifest, NewRef, Removal, Target};
-use slipway_store::{Db, StoreError, WriteTx, accounts, repositories};
+use slipway_store::{Db, StoreError, WriteTx, repositories};
 
-const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-
-/// A migrated database; what it stands on goes when this goes.
-struct Fixture {
-    db: Db,
-    _folder: Option<tempfile::TempDir>,
-    _server: Option<slipway_testkit::postgres::Database>,
-}
-
-async fn sqlite() -> Fixture {
-    let folder = tempfile::tempdir().expect("folder");
-    let db = Db::open(&format!("sqlite://{}", folder.path().join("test.db").display())).await.expect("opens");
-    db.migrate().await.expect("migrates");
-    Fixture { db, _folder: Some(folder), _server: None }
-}
-
-async fn postgres() -> Fixture {
-    let server = slipway_testkit::postgres::fresh_database().await.expect("postgresql");
-    let db = Db::open(&server.url()).await.expect("opens");
-    db.migrate().await.expect("migrates");
-    Fixture { db, _folder: None, _server: Some(server) }
-}
-
-macro_rules! on_both {
-    ($($name:ident;)*) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(&super::sqlite().await.db).await; })*
-        }
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(&super::postgres().await.db).await; })*
-        }
-    };
-}
+use crate::fixture::{NOW, repository};
 
 on_both! {
     blobs_are_seen_through_their_link_only;
@@ -51,20 +19,9 @@ on_both! {
     referrers_by_subject;
     a_repository_is_deleted_as_a_whole;
     concurrent_pushes_of_one_image;
-}
-
-async fn repository(db: &Db, namespace: &str, name: &str) -> RepositoryId {
-    let mut tx = db.write().await.expect("tx");
-    let account = match accounts::get_by_name(&mut tx, &namespace.parse().expect("name")).await.expect("query") {
-        Some(account) => account.id,
-        None => {
-            let new = accounts::NewAccount { name: &namespace.parse().expect("name"), email: None, is_admin: false, password_hash: None };
-            accounts::insert(&mut tx, &new, NOW).await.expect("inserts")
-        }
-    };
-    let id = repositories::insert(&mut tx, account, &name.parse().expect("name"), "", Visibility::Private, NOW).await.expect("inserts");
-    tx.commit().await.expect("commits");
-    id
+    every_replaced_copy_is_named_once;
+    builds_that_move_the_same_tags;
+    pages_of_manifests;
 }
 
 fn digest(n: u32) -> String {
@@ -167,6 +124,12 @@ async fn a_manifest_needs_what_it_names(db: &Db) {
     let mut tx = db.read().await.expect("tx");
     assert!(images::manifest_exists(&mut tx, one, &digest(10)).await.expect("query"));
     assert!(!images::manifest_exists(&mut tx, two, &digest(10)).await.expect("query"));
+    let digests =
+        |page: Vec<(RepositoryId, images::Manifest)>| page.into_iter().map(|(of, manifest)| (of, manifest.digest)).collect::<Vec<_>>();
+    let page = images::list_manifests(&mut tx, None, 2).await.expect("lists");
+    assert_eq!(digests(page), [(one, digest(10)), (one, digest(11))]);
+    let page = images::list_manifests(&mut tx, Some((one, &digest(11))), 2).await.expect("lists");
+    assert_eq!(digests(page), [(one, digest(12))]);
     let stored = images::get_manifest(&mut tx, one, &digest(10)).await.expect("query").expect("stands");
     assert_eq!((stored.media_type.as_str(), stored.content), ("application/x", vec![0; 10]));
 }
@@ -392,4 +355,74 @@ async fn concurrent_pushes_of_one_image(db: &Db) {
         assert!(images::manifest_exists(&mut tx, one, &digest(n)).await.expect("query"), "{n} was acknowledged");
     }
     assert_eq!(images::get_blob(&mut tx, one, &digest(1)).await.expect("query"), Some(blob(1)), "30 manifests need it");
+}
+
+/// Whoever replaces a copy removes its bytes: named by nobody they stay for ever, named twice they may be somebody's.
+async fn every_replaced_copy_is_named_once(db: &Db) {
+    let one = repository(db, "acme", "one").await;
+    let mut pushers = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let db = db.clone();
+        pushers.spawn(async move {
+            let copy = Blob { generation: format!("copy-{n:02}"), size: 1 };
+            let mut tx = db.write().await.expect("tx");
+            let replaced = images::put_blob(&mut tx, one, &digest(1), &copy, NOW).await.expect("puts");
+            tx.commit().await.expect("commits");
+            replaced
+        });
+    }
+    let mut known: Vec<String> = pushers.join_all().await.into_iter().flatten().collect();
+    let current = images::get_blob(&mut db.read().await.expect("tx"), one, &digest(1)).await.expect("query").expect("stands");
+    known.push(current.generation);
+    known.sort();
+    assert_eq!(known, (0..16).map(|n| format!("copy-{n:02}")).collect::<Vec<_>>());
+}
+
+async fn builds_that_move_the_same_tags(db: &Db) {
+    let one = repository(db, "acme", "one").await;
+    put_manifest(db, one, 1, &[]).await;
+    let names: Vec<ImageTag> = (0..10).map(|n| tag(&format!("t{n}"))).collect();
+    let mut movers = tokio::task::JoinSet::new();
+    for n in 0..6 {
+        let (db, mut names) = (db.clone(), names.clone());
+        if n % 2 == 0 {
+            names.reverse();
+        }
+        movers.spawn(async move {
+            for _ in 0..5 {
+                let mut tx = db.write().await.expect("tx");
+                let moved = images::move_tags(&mut tx, one, &names, &digest(1), None, NOW).await.expect("no deadlock");
+                assert_eq!(moved, names, "in the order asked");
+                tx.commit().await.expect("commits");
+            }
+        });
+    }
+    movers.join_all().await;
+    let listed = images::list_tags(&mut db.read().await.expect("tx"), one, None, 50).await.expect("lists");
+    assert_eq!(listed.into_iter().map(|tag| tag.name).collect::<Vec<_>>(), names);
+}
+
+async fn pages_of_manifests(db: &Db) {
+    let (one, two) = (repository(db, "acme", "one").await, repository(db, "acme", "two").await);
+    let mut wanted = Vec::new();
+    for repository in [one, two] {
+        for n in [1, 3, 5, 7] {
+            put_manifest(db, repository, n, &[]).await;
+            wanted.push((repository, digest(n)));
+        }
+    }
+    let mut seen: Vec<(RepositoryId, String)> = Vec::new();
+    loop {
+        let last = seen.last().cloned();
+        let after = last.as_ref().map(|(repository, digest)| (*repository, digest.as_str()));
+        let page = images::list_manifests(&mut db.read().await.expect("tx"), after, 3).await.expect("lists");
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.len() <= 3 && page.iter().all(|(_, manifest)| manifest.media_type == "application/x"));
+        seen.extend(page.into_iter().map(|(repository, manifest)| (repository, manifest.digest)));
+        // Behind the reader.
+        put_manifest(db, one, 0, &[]).await;
+    }
+    assert_eq!(seen, wanted);
 }

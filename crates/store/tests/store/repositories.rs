@@ -1,0 +1,213 @@
+//! Repositories, settings, rules.
+
+use slipway_model::{AutobuildId, Autotest, BuildRule, RepositoryId, RuleId, SourceType, Visibility};
+use slipway_store::progress::append_log;
+use slipway_store::repositories::{self, Autobuild};
+use slipway_store::{Db, StoreError, builds, deliveries, images};
+
+use crate::fixture::{
+    NOW, ODD, account, after, autobuild, begin, commit, done, look, provider, ref_name, repository, rule, secret, tag, world,
+};
+
+on_both! {
+    a_repository_is_found_by_id_and_name;
+    a_name_is_given_once_per_account;
+    build_numbers_count_up_for_each_repository;
+    settings_survive_odd_texts;
+    a_repository_has_one_source;
+    rules_survive_odd_texts;
+    a_rule_belongs_to_one_source;
+    everything_of_a_repository_goes_with_it;
+}
+
+async fn a_repository_is_found_by_id_and_name(db: &Db) {
+    let ada = account(db, "ada").await;
+    let name = "web-shop".parse().expect("name");
+    let mut tx = begin(db).await;
+    let id = repositories::insert(&mut tx, ada, &name, ODD, Visibility::Public, NOW).await.expect("inserts");
+    done(tx).await;
+    let mut tx = begin(db).await;
+    let found = repositories::get(&mut tx, id).await.expect("query").expect("stands");
+    assert_eq!((found.id, found.account, found.namespace.as_str(), found.name.as_str()), (id, ada, "ada", "web-shop"));
+    assert_eq!((found.description.as_str(), found.visibility, found.created_at), (ODD, Visibility::Public, NOW));
+    let ada_name = "ada".parse().expect("name");
+    assert_eq!(repositories::get_by_name(&mut tx, &ada_name, &name).await.expect("query").expect("stands").id, id);
+    assert!(repositories::get_by_name(&mut tx, &"bob".parse().expect("name"), &name).await.expect("query").is_none());
+    assert!(repositories::get_by_name(&mut tx, &ada_name, &"web".parse().expect("name")).await.expect("query").is_none());
+    assert!(repositories::get(&mut tx, RepositoryId::new()).await.expect("query").is_none());
+    let long = "🦀".repeat(100_000);
+    repositories::update(&mut tx, id, &long, Visibility::Private).await.expect("writes");
+    let found = repositories::get(&mut tx, id).await.expect("query").expect("stands");
+    assert_eq!((found.description == long, found.visibility), (true, Visibility::Private));
+    assert!(!repositories::delete(&mut tx, RepositoryId::new()).await.expect("deletes"));
+}
+
+async fn a_name_is_given_once_per_account(db: &Db) {
+    repository(db, "ada", "web").await;
+    repository(db, "bob", "web").await;
+    let ada = account(db, "ada").await;
+    let mut tx = begin(db).await;
+    let again = repositories::insert(&mut tx, ada, &"web".parse().expect("name"), "", Visibility::Public, NOW).await;
+    assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
+}
+
+async fn build_numbers_count_up_for_each_repository(db: &Db) {
+    let (one, two) = (repository(db, "ada", "one").await, repository(db, "ada", "two").await);
+    let mut takers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let db = db.clone();
+        takers.spawn(async move {
+            let mut tx = begin(&db).await;
+            let number = repositories::next_build_number(&mut tx, one).await.expect("counts");
+            done(tx).await;
+            number
+        });
+    }
+    let mut numbers = takers.join_all().await;
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
+    let mut tx = begin(db).await;
+    assert_eq!(repositories::next_build_number(&mut tx, two).await.expect("counts"), 1);
+    let gone = repositories::next_build_number(&mut tx, RepositoryId::new()).await;
+    assert!(matches!(gone, Err(StoreError::Conflict(_))), "{gone:?}");
+}
+
+async fn settings_survive_odd_texts(db: &Db) {
+    let (ada, web) = (account(db, "ada").await, repository(db, "ada", "web").await);
+    let settings = Autobuild {
+        source_id: ODD.into(),
+        source_name: format!("{ODD}{}", "ä".repeat(10_000)),
+        default_branch: "feature/🦀'\"".into(),
+        autotest: Autotest::All,
+        environment_sealed: (0..=255).collect(),
+        ..autobuild(web)
+    };
+    let mut tx = begin(db).await;
+    assert!(repositories::get_autobuild(&mut tx, web).await.expect("query").is_none());
+    repositories::upsert_autobuild(&mut tx, &settings).await.expect("writes");
+    let found = repositories::get_autobuild(&mut tx, web).await.expect("query").expect("stands");
+    assert_eq!(format!("{found:?}"), format!("{settings:?}"), "every field comes back");
+    let changed = Autobuild { autotest: Autotest::Internal, environment_sealed: vec![], updated_at: after(9), ..settings.clone() };
+    repositories::upsert_autobuild(&mut tx, &changed).await.expect("writes");
+    let found = repositories::get_autobuild_by_id(&mut tx, settings.id).await.expect("query").expect("stands");
+    assert_eq!(format!("{found:?}"), format!("{changed:?}"));
+    assert_eq!(repositories::count_by_provider(&mut tx, ada, &provider()).await.expect("query"), 1);
+    assert_eq!(repositories::list_names_by_provider(&mut tx, ada, &provider()).await.expect("lists"), ["web"]);
+    let by_provider = repositories::list_autobuilds_by_provider(&mut tx, ada, &provider()).await.expect("lists");
+    assert_eq!(by_provider.iter().map(|found| found.id).collect::<Vec<_>>(), [settings.id]);
+    let other = "ghe".parse().expect("provider");
+    assert_eq!(repositories::count_by_provider(&mut tx, ada, &other).await.expect("query"), 0);
+    assert!(repositories::list_names_by_provider(&mut tx, ada, &other).await.expect("lists").is_empty());
+    assert!(repositories::list_autobuilds_by_provider(&mut tx, ada, &other).await.expect("lists").is_empty());
+    assert!(repositories::delete_autobuild(&mut tx, settings.id).await.expect("deletes"));
+    assert!(!repositories::delete_autobuild(&mut tx, settings.id).await.expect("deletes"));
+    assert!(repositories::get_autobuild_by_id(&mut tx, settings.id).await.expect("query").is_none());
+}
+
+async fn a_repository_has_one_source(db: &Db) {
+    let web = repository(db, "ada", "web").await;
+    let mut tx = begin(db).await;
+    repositories::upsert_autobuild(&mut tx, &autobuild(web)).await.expect("writes");
+    let second = repositories::upsert_autobuild(&mut tx, &autobuild(web)).await;
+    assert!(matches!(second, Err(StoreError::Conflict(_))), "{second:?}");
+}
+
+async fn rules_survive_odd_texts(db: &Db) {
+    let world = world(db, "web").await;
+    let odd = |source: &str, tags: &str, path: &str| BuildRule {
+        id: RuleId::new(),
+        source_type: SourceType::Tag,
+        source: source.parse().expect("pattern"),
+        tags: tags.parse().expect("tags"),
+        dockerfile: path.parse().expect("path"),
+        context: path.parse().expect("path"),
+        autobuild: false,
+        cache: false,
+    };
+    let rules = vec![
+        odd("/^v'\"([0-9]+)🦀\\.\\x00$/", " {sourceref} ,\trelease-{\\1}", "docker/🦀 it's \"x\"; --/Dockerfile"),
+        world.rule.clone(),
+        odd("emoji-🦀-'quote'", "latest", &"ä/".repeat(100)),
+        odd(&format!("/{}/", "(a|b)".repeat(200)), &vec!["x".repeat(128); 7].join(","), ""),
+    ];
+    let mut tx = begin(db).await;
+    assert_eq!(repositories::list_rules(&mut tx, world.autobuild).await.expect("lists"), [world.rule.clone()]);
+    repositories::replace_rules(&mut tx, world.autobuild, &rules).await.expect("writes");
+    assert_eq!(repositories::list_rules(&mut tx, world.autobuild).await.expect("lists"), rules, "in order, ids kept");
+    let fewer: Vec<BuildRule> = rules.iter().rev().take(2).cloned().collect();
+    repositories::replace_rules(&mut tx, world.autobuild, &fewer).await.expect("writes");
+    assert_eq!(repositories::list_rules(&mut tx, world.autobuild).await.expect("lists"), fewer);
+    repositories::replace_rules(&mut tx, world.autobuild, &[]).await.expect("writes");
+    assert!(repositories::list_rules(&mut tx, world.autobuild).await.expect("lists").is_empty());
+}
+
+async fn a_rule_belongs_to_one_source(db: &Db) {
+    let (one, two) = (world(db, "one").await, world(db, "two").await);
+    let mut tx = begin(db).await;
+    assert!(!repositories::rule_belongs_elsewhere(&mut tx, one.rule.id, one.autobuild).await.expect("query"));
+    assert!(repositories::rule_belongs_elsewhere(&mut tx, one.rule.id, two.autobuild).await.expect("query"));
+    assert!(!repositories::rule_belongs_elsewhere(&mut tx, RuleId::new(), two.autobuild).await.expect("query"));
+    let stolen = repositories::replace_rules(&mut tx, two.autobuild, &[one.rule.clone()]).await;
+    assert!(matches!(stolen, Err(StoreError::Conflict(_))), "{stolen:?}");
+    drop(tx);
+    let mut tx = begin(db).await;
+    let nowhere = repositories::replace_rules(&mut tx, AutobuildId::new(), &[rule()]).await;
+    assert!(matches!(nowhere, Err(StoreError::Conflict(_))), "{nowhere:?}");
+}
+
+async fn everything_of_a_repository_goes_with_it(db: &Db) {
+    let (goes, stays) = (world(db, "goes").await, world(db, "stays").await);
+    let digest = format!("sha256:{:064x}", 1);
+    let mut kept = Vec::new();
+    for world in [&goes, &stays] {
+        let mut tx = begin(db).await;
+        let new = deliveries::NewDelivery {
+            hook: slipway_model::HookId::new(),
+            repository: world.repository,
+            delivery_id: "d",
+            event: "push",
+            headers: "{}",
+            body: b"{}",
+            body_sha256: "00",
+        };
+        let (delivery, _) = deliveries::insert(&mut tx, &new, NOW).await.expect("inserts");
+        let build = world.queue(&mut tx, NOW).await;
+        append_log(&mut tx, build, 1, &[(None, "text", NOW)]).await.expect("appends");
+        let manifest = images::NewManifest {
+            digest: &digest,
+            media_type: "m",
+            artifact_type: None,
+            subject: None,
+            annotations: None,
+            content: b"x",
+            refs: &[],
+        };
+        images::insert_manifest(&mut tx, world.repository, &manifest, NOW).await.expect("inserts");
+        images::move_tags(&mut tx, world.repository, &[tag("latest")], &digest, None, NOW).await.expect("moves");
+        done(tx).await;
+        kept.push((delivery, build));
+    }
+    let mut tx = begin(db).await;
+    assert!(repositories::delete(&mut tx, goes.repository).await.expect("deletes"));
+    assert!(!repositories::delete(&mut tx, goes.repository).await.expect("deletes"));
+    done(tx).await;
+    let mut tx = look(db).await;
+    for (world, (delivery, build), stands) in [(&goes, kept[0], false), (&stays, kept[1], true)] {
+        let name = ref_name("refs/heads/main");
+        assert_eq!(repositories::get(&mut tx, world.repository).await.expect("query").is_some(), stands);
+        assert_eq!(repositories::get_autobuild(&mut tx, world.repository).await.expect("query").is_some(), stands);
+        assert_eq!(!repositories::list_rules(&mut tx, world.autobuild).await.expect("query").is_empty(), stands);
+        assert_eq!(deliveries::get_raw(&mut tx, delivery).await.expect("query").is_some(), stands);
+        assert_eq!(deliveries::last_ref_seq(&mut tx, world.autobuild, &name).await.expect("query"), u64::from(stands));
+        assert_eq!(builds::get_any(&mut tx, build).await.expect("query").is_some(), stands);
+        let log = slipway_store::progress::list_log(&mut tx, build, 0, 10).await.expect("query");
+        assert_eq!(!log.is_empty(), stands);
+        assert_eq!(images::get_tag(&mut tx, world.repository, "latest").await.expect("query").is_some(), stands);
+    }
+    // The builder that still works on it learns that nothing is left.
+    drop(tx);
+    let mut tx = begin(db).await;
+    let hash = secret(slipway_model::TokenKind::Build);
+    let claimed = builds::claim(&mut tx, slipway_model::BuilderId::new(), &hash, NOW, after(30)).await.expect("claims").expect("one waits");
+    assert_eq!((claimed.id, claimed.commit), (kept[1].1, commit('a')));
+}
