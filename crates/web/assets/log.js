@@ -6,7 +6,7 @@ import { announce, durationText, renew } from './slipway.js';
 
 const LINE = 20;
 const HEAD = 28;
-const MAX_LINES = 100000;
+const MAX_LINES = 120000;
 const MAX_PENDING = 1 << 20;
 const SHAPES = { pending: '○', running: '◐', success: '●', failed: '✕', cancelled: '⊘' };
 const TONES = { pending: 'queued', running: 'running', success: 'success', failed: 'failed', cancelled: 'cancelled' };
@@ -174,7 +174,7 @@ function headRow(entry) {
   const end = document.createElement('span');
   end.className = 'log-head-end';
   const time = entry.started ? durationText((entry.finished || Date.now()) - entry.started) : '';
-  end.textContent = [entry.cached ? 'cached' : entry.state, entry.cached ? '' : time, entry.lines.length ? `${entry.lines.length} lines` : ''].filter(Boolean).join(' · ');
+  end.textContent = [entry.cached ? 'cached' : entry.state, entry.cached ? '' : time, entry.lines.length ? `${entry.lines.length} ${entry.lines.length === 1 ? 'line' : 'lines'}` : ''].filter(Boolean).join(' · ');
   row.append(caret, state, name, end);
   row.addEventListener('click', () => { entry.open = !entry.open; entry.touched = true; layout(); });
   return row;
@@ -308,6 +308,9 @@ function listen() {
     part('follow').checked = false;
     status(total === 0 ? 'This build has written nothing.' : dropped ? `The first ${dropped} lines are in the download only` : '');
     layout();
+    // Of a step that failed, the last lines say why.
+    const last = flat.findLastIndex(([entry]) => entry === failed);
+    if (last >= 0 && !target && !targeted && !location.hash.startsWith('#s')) { view.scrollTop = tops[last] + LINE * 2 - view.clientHeight; paint(); }
     renewTop(100);
   });
   source.addEventListener('error', () => {

@@ -22,7 +22,8 @@ use crate::error::{ApiError, Code};
 const PAGE: u32 = 30;
 const FILTERED: u32 = 200;
 const CHART: u32 = 40;
-const TAIL: usize = 14;
+/// Few enough that the last one, which says the most, is above the fold.
+const TAIL: usize = 8;
 
 /// A build in the address: its number, or its id.
 #[derive(Debug, Deserialize)]

@@ -71,8 +71,8 @@ fn write_bar(out: &mut String, bar: &Bar, x: f64, width: f64, top: f64) {
 
 /// The next round number of seconds, minutes or hours.
 fn round_up(seconds: f64) -> f64 {
-    const STEPS: [f64; 18] =
-        [2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0, 21_600.0, 43_200.0, 86_400.0];
+    const STEPS: [f64; 20] =
+        [2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0, 21_600.0, 43_200.0, 86_400.0];
     STEPS.into_iter().find(|step| *step >= seconds).unwrap_or(seconds)
 }
 

@@ -132,6 +132,13 @@ fn durations_and_times_read_well() {
 }
 
 #[test]
+fn words_show_code_and_escape_everything() {
+    assert_eq!(ui::words("test `sut` <b>").as_str(), "test <code dir=\"ltr\">sut</code> &lt;b&gt;");
+    assert_eq!(ui::words("an odd ` one").as_str(), "an odd ` one");
+    assert_eq!(ui::words("`<i>`").as_str(), "<code dir=\"ltr\">&lt;i&gt;</code>");
+}
+
+#[test]
 fn addresses_lead_nowhere_dangerous() {
     for bad in ["javascript:alert(1)", "//evil.example", "/\\evil.example", "data:text/html,x", "", "evil"] {
         assert_eq!(ui::address(bad), "#", "{bad}");

@@ -56,6 +56,22 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// A message for people: what stands between backticks is shown as code.
+#[must_use]
+pub fn words(text: impl AsRef<str>) -> Markup {
+    let text = text.as_ref();
+    let parts: Vec<&str> = text.split('`').collect();
+    // An odd backtick is a character like any other.
+    if parts.len().is_multiple_of(2) {
+        return Markup::trusted(escape(text));
+    }
+    let html = parts.iter().enumerate().map(|(n, part)| match n % 2 {
+        0 => escape(part),
+        _ => format!(r#"<code dir="ltr">{}</code>"#, escape(part)),
+    });
+    Markup::trusted(html.collect())
+}
+
 /// Colour and shape of a message or state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tone {
