@@ -111,7 +111,7 @@ impl RegistryAccess {
     pub fn owner(&self) -> String {
         match &self.credential {
             Credential::Anonymous => "anonymous".into(),
-            Credential::Token { account, .. } => format!("account:{account}"),
+            Credential::Token { id, .. } => format!("token:{id}"),
             Credential::Build { id, attempt } => format!("build:{id}:{attempt}"),
         }
     }

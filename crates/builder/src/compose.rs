@@ -4,6 +4,7 @@
 //! (`compose_rules`), watching the containers (`sut`).
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -55,12 +56,16 @@ pub(crate) struct Resolved {
 }
 
 impl Compose<'_> {
-    /// Looks for `docker compose`, then for `docker-compose`.
+    /// Looks for `docker compose`, then for `docker-compose`. What was found once is not asked again: each question takes half a second.
     pub(crate) async fn find(dir: &BuildDir, reporter: &Reporter, step: &str) -> Result<Flavour, Failure> {
+        static FOUND: OnceLock<Flavour> = OnceLock::new();
+        if let Some(flavour) = FOUND.get() {
+            return Ok(*flavour);
+        }
         for flavour in [Flavour::Plugin, Flavour::Standalone] {
-            let version = start(flavour, &dir.path, dir).args(["version"]).run(reporter, step, Stdout::Kept).await;
+            let version = start(flavour, &dir.path, dir).args(["version"]).run(reporter, step, Stdout::Quiet).await;
             if version.is_ok_and(|ended| ended.succeeded()) {
-                return Ok(flavour);
+                return Ok(*FOUND.get_or_init(|| flavour));
             }
         }
         let text = "this builder has neither `docker compose` nor `docker-compose`, which tests need";

@@ -32,6 +32,8 @@ pub(crate) enum Stdout {
     Logged,
     /// It is read by us.
     Kept,
+    /// It is read by us, and standard error is not logged either: a question, no part of the build.
+    Quiet,
 }
 
 /// How a program ended.
@@ -78,14 +80,15 @@ impl Program {
         self
     }
 
-    /// Runs it to its end; standard error goes to the log of the step.
+    /// Runs it to its end; standard error goes to the log of the step, unless it is run quietly.
     pub(crate) async fn run(mut self, reporter: &Reporter, step: &str, stdout: Stdout) -> io::Result<Ended> {
         let mut child = self.command.spawn()?;
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
         let out = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
         let error = child.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?;
         let log_out = (stdout == Stdout::Logged).then_some((reporter, step));
-        let reading = async { tokio::join!(pump(out, log_out, KEPT), pump(error, Some((reporter, step)), TAIL)) };
+        let log_error = (stdout != Stdout::Quiet).then_some((reporter, step));
+        let reading = async { tokio::join!(pump(out, log_out, KEPT), pump(error, log_error, TAIL)) };
         tokio::pin!(reading);
         let (status, read) = tokio::select! {
             read = &mut reading => (child.wait().await?, Some(read)),
