@@ -28,10 +28,15 @@ pub(crate) async fn build(engine: &Engine, dir: &BuildDir, project_name: &str) {
     folder(&dir.path).await;
 }
 
+/// The note's first line is the build's own name of the image, then come its digest and the public name of its test.
 async fn image(engine: &Engine, dir: &BuildDir) {
     let Ok(note) = tokio::fs::read_to_string(dir.image_note()).await else { return };
-    for name in note.lines() {
-        if let Err(error) = engine.remove_image(name).await {
+    let own = note.lines().next().unwrap_or_default();
+    let own_id = engine.image_id(own).await.ok().flatten();
+    for name in note.lines().rev() {
+        // The public name may be another build's by now.
+        let ours = name == own || name.contains('@') || (own_id.is_some() && engine.image_id(name).await.ok().flatten() == own_id);
+        if ours && let Err(error) = engine.remove_image(name).await {
             tracing::warn!(image = %name, %error, "an image's local name was not removed");
         }
     }

@@ -66,7 +66,7 @@ pub(crate) async fn run(
     let names = Names::new(assignment);
     let plan = phase(reporter, Phase::Build, async {
         let plan = plan::make(&dir.source(), &assignment.rule)?;
-        note_images(dir, &names)?;
+        note(dir, &[&names.local()])?;
         image::run(&tools.client, assignment, &plan, &variables, reporter).await?;
         Ok(plan)
     })
@@ -78,6 +78,7 @@ pub(crate) async fn run(
             return Ok(());
         }
         let _held = tools.names.hold(&names.image()).await;
+        note(dir, &[&names.local(), &names.image()])?;
         tools.engine.tag(&names.local(), &names.repository, &names.first_tag).await?;
         let configured = compose::write_docker_config(dir, &image::credentials(&assignment.registry));
         configured.map_err(|error| Failure::internal("the Docker client's configuration", error))?;
@@ -88,7 +89,13 @@ pub(crate) async fn run(
         tested
     })
     .await?;
-    phase(reporter, Phase::Push, publish::run(&tools.engine, assignment, reporter)).await
+    phase(reporter, Phase::Push, async {
+        let digest = publish::run(&tools.engine, assignment, reporter).await?;
+        // The engine keeps a pushed image under its digest even when its last tag goes.
+        note(dir, &[&names.local(), &format!("{}@{digest}", names.repository)])?;
+        Ok(digest)
+    })
+    .await
 }
 
 async fn phase<T>(reporter: &Reporter, phase: Phase, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -98,8 +105,8 @@ async fn phase<T>(reporter: &Reporter, phase: Phase, work: impl Future<Output = 
     done
 }
 
-/// Before the image exists: a crash after this line leaves a note of what to remove.
-fn note_images(dir: &BuildDir, names: &Names) -> Result<(), Failure> {
-    let note = format!("{}\n", names.local());
-    BuildDir::write_private(&dir.image_note(), &note).map_err(|error| Failure::internal("the note of the image's name", error))
+/// Before the name exists: a crash after this line leaves a note of what to remove.
+fn note(dir: &BuildDir, names: &[&str]) -> Result<(), Failure> {
+    let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+    BuildDir::write_private(&dir.image_note(), &text).map_err(|error| Failure::internal("the note of the image's name", error))
 }

@@ -47,7 +47,7 @@ async fn a_commit_becomes_a_tested_image() {
     );
     wait_for("the clean-up", Duration::from_secs(10), || world.build_folders() == 0).await;
     assert!(!docker(&["ps", "-a", "--format", "{{.Names}}"]).contains(&build.short()));
-    assert!(!docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).contains(&world.registry.host));
+    assert!(!docker(&["images", "--all", "--digests"]).contains(&world.registry.host), "no name is left in the engine");
     world.stop().await;
 }
 
@@ -181,6 +181,7 @@ async fn a_cancelled_build_is_gone_within_two_seconds() {
             "{open:?}"
         );
         assert!(!docker(&["ps", "-a", "--format", "{{.Names}}"]).contains(&build.short()));
+        assert!(!docker(&["images", "--all", "--digests"]).contains(&world.registry.host));
         assert!(!docker(&["network", "ls", "--format", "{{.Name}}"]).contains(&build.short()));
     }
     world.stop().await;
@@ -298,7 +299,7 @@ async fn what_a_killed_builder_left_is_removed_at_the_next_start() {
         world.work.path().join("work/builds").read_dir().expect("builds").count() == 0
     })
     .await;
-    assert!(!docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).contains(&format!("build-{build}")));
+    assert!(!docker(&["images", "--all", "--digests"]).contains(&world.registry.host));
     shutdown.cancel();
     again.await.expect("no panic").expect("no error");
 }

@@ -128,9 +128,14 @@ impl Engine {
 
     /// Whether an image of this name or id is in the engine's store.
     pub async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
-        match fetch(&self.address, Method::GET, &format!("/images/{}/json", encode(image, NAME))).await {
-            Ok(_) => Ok(true),
-            Err(EngineError::Answer { status: 404, .. }) => Ok(false),
+        self.image_id(image).await.map(|id| id.is_some())
+    }
+
+    /// The id of the image that a name stands for; `None` when no image has it.
+    pub async fn image_id(&self, image: &str) -> Result<Option<String>, EngineError> {
+        match self.list::<Labelled>(&format!("/images/{}/json", encode(image, NAME))).await {
+            Ok(image) => Ok(Some(image.id)),
+            Err(EngineError::Answer { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
