@@ -1,0 +1,104 @@
+//! `make bench`: side-by-side measurements of the real binary, from outside, on loopback.
+//!
+//! Invariant: every row is a ratio or a count with median, smallest and largest of its runs, for people and as a JSON line. A missed
+//! target is printed as missed; only a row that could not be measured makes the exit code 1.
+//! Deliberately elsewhere: whether the measured things are right (`tests`).
+
+mod deliveries;
+mod distribution;
+mod docker;
+mod memory;
+mod overhead;
+mod registry;
+mod report;
+mod server;
+mod site;
+mod stats;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+
+use crate::report::{Row, load, not_measured};
+
+/// No row may take longer.
+const ROW_WITHIN: Duration = Duration::from_secs(240);
+
+/// Measures the binary that `SLIPWAY_BIN` names, or the one beside this program.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// What to measure; everything without one.
+    #[arg(value_enum)]
+    rows: Vec<Part>,
+    /// Runs of each row that are counted.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
+    runs: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Delivery to tag, beside docker build and docker push by hand.
+    Overhead,
+    /// Deliveries acknowledged durably per second, and found after kill -9.
+    Deliveries,
+    /// Pushes and pulls, beside Debian's docker-registry.
+    Registry,
+    /// Resident memory after the demo and around a layer of 1 GB.
+    Memory,
+}
+
+impl Part {
+    async fn measure(self, runs: usize) -> anyhow::Result<Vec<Row>> {
+        match self {
+            Self::Overhead => overhead::measure(runs).await,
+            Self::Deliveries => deliveries::measure(runs).await,
+            Self::Registry => registry::measure(runs).await,
+            Self::Memory => memory::measure(runs).await,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let rows = if arguments.rows.is_empty() { Part::value_variants().to_vec() } else { arguments.rows };
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    match server::binary() {
+        Ok(binary) => println!("{} on {cores} cores; load before {:.2}", binary.display(), load()),
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    }
+    let mut complete = true;
+    for part in rows {
+        complete &= measure(part, arguments.runs.into()).await;
+    }
+    println!("load after {:.2}", load());
+    if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Measures and prints a part; false when it could not be measured.
+async fn measure(part: Part, runs: usize) -> bool {
+    let (name, before, started) = (format!("{part:?}").to_lowercase(), load(), Instant::now());
+    eprintln!("{name} ...");
+    let measured = match tokio::time::timeout(ROW_WITHIN, part.measure(runs)).await {
+        Ok(measured) => measured,
+        Err(_) => Err(anyhow::anyhow!("it took longer than {} s", ROW_WITHIN.as_secs())),
+    };
+    eprintln!("{name} took {:.0} s", started.elapsed().as_secs_f64());
+    match measured {
+        Ok(rows) => {
+            for line in rows.iter().flat_map(|row| row.lines(before)) {
+                println!("{line}");
+            }
+            true
+        }
+        Err(error) => {
+            println!("{}", not_measured(&name, &format!("{error:#}")));
+            false
+        }
+    }
+}
