@@ -9,6 +9,7 @@ const HEAD = 28;
 const MAX_LINES = 120000;
 const MAX_PENDING = 1 << 20;
 const SHAPES = { pending: '○', running: '◐', success: '●', failed: '✕', cancelled: '⊘' };
+const PHASES = ['checkout', 'build', 'test', 'push', ''];
 const TONES = { pending: 'queued', running: 'running', success: 'success', failed: 'failed', cancelled: 'cancelled' };
 
 const section = document.getElementById('log');
@@ -39,7 +40,7 @@ function group(id) {
   const key = id ?? '';
   let entry = byId.get(key);
   if (!entry) {
-    entry = { id: key, name: key === '' ? 'Slipway' : key, state: 'running', cached: false, started: 0, finished: 0, lines: [], partial: '', open: true, touched: false, number: groups.length + 1 };
+    entry = { id: key, name: key === '' ? 'Slipway' : key, state: 'running', cached: false, started: 0, finished: 0, lines: [], partial: '', open: true, touched: false, phase: '', arrived: groups.length, number: groups.length + 1 };
     byId.set(key, entry);
     groups.push(entry);
   }
@@ -50,6 +51,7 @@ function takeStep(step) {
   const entry = group(step.id);
   const before = entry.state;
   entry.name = step.name || entry.name;
+  entry.phase = PHASES.includes(step.phase) ? step.phase : '';
   entry.state = step.state || entry.state;
   entry.cached = Boolean(step.cached);
   entry.started = Date.parse(step.started_at) || 0;
@@ -103,6 +105,9 @@ function layout() {
   flat = [];
   tops = [];
   let top = 0;
+  // In the order of their work, whatever the order of their first lines; numbers follow, so links of an ended build stay true.
+  groups.sort((a, b) => (a.id !== '') - (b.id !== '') || PHASES.indexOf(a.phase) - PHASES.indexOf(b.phase) || (a.started || Infinity) - (b.started || Infinity) || a.arrived - b.arrived);
+  groups.forEach((entry, i) => { entry.number = i + 1; });
   for (const entry of groups) {
     if (!entry.lines.length && !entry.partial && entry.id === '') continue;
     flat.push([entry, -1]);
@@ -118,8 +123,6 @@ function layout() {
   }
   height = top;
   space.style.height = `${height}px`;
-  view.classList.toggle('log-short', height < 300);
-  if (view.classList.contains('log-short')) space.style.height = `${Math.max(height, 58)}px`;
   if (part('follow').checked) view.scrollTop = height;
   paint();
 }
@@ -242,7 +245,8 @@ function go(to) {
 
 function show(entry, index) {
   part('follow').checked = false;
-  if (!entry.open) entry.open = true;
+  entry.open = true;
+  entry.touched = true;
   layout();
   const row = flat.findIndex(([other, i]) => other === entry && i === index);
   if (row >= 0) view.scrollTop = Math.max(0, tops[row] - view.clientHeight / 3);
@@ -303,6 +307,8 @@ function listen() {
     const data = json(event);
     if (data?.state) buildState = data.state;
     flush();
+    // A step whose end was never told ended with the build.
+    for (const entry of groups) if (entry.state === 'running' || entry.state === 'pending') entry.state = buildState === 'success' ? 'success' : 'cancelled';
     const failed = groups.find((entry) => entry.state === 'failed');
     if (failed) for (const entry of groups) if (!entry.touched && entry !== failed) entry.open = false;
     part('follow').checked = false;
@@ -311,6 +317,7 @@ function listen() {
     // Of a step that failed, the last lines say why.
     const last = flat.findLastIndex(([entry]) => entry === failed);
     if (last >= 0 && !target && !targeted && !location.hash.startsWith('#s')) { view.scrollTop = tops[last] + LINE * 2 - view.clientHeight; paint(); }
+    if (!targeted && location.hash.startsWith('#s')) targeted = showTarget();
     renewTop(100);
   });
   source.addEventListener('error', () => {

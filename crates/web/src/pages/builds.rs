@@ -219,7 +219,7 @@ pub(super) async fn cancel(visit: Visit, At(which): At<BuildAt>) -> Result<Respo
     let id = id_of(&visit, &which).await?;
     let page = format!("/{}/{}/builds", which.ns, which.name);
     match visit.app().cancel_build(rights.write()?, id, visit.caller.account().name.as_str()).await {
-        Ok(build) => Ok(go(&format!("{page}/{}{}", build.number, if build.state.is_final() { "" } else { "?done=cancelling" }))),
+        Ok(build) => Ok(go(&format!("{page}/{}", build.number))),
         // It ended between the page and the click: the page shows how.
         Err(Error::Refused(_)) => Ok(go(&format!("{page}/{}", which.id))),
         Err(error) => Err(error.into()),

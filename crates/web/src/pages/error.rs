@@ -87,7 +87,6 @@ pub(super) fn notice(word: &str) -> Option<(Tone, &'static str)> {
         "disabled" => (Tone::Stopped, "Disabled, not revoked. Nothing is built through this link until it is enabled."),
         "revoked" => (Tone::Good, "The token is revoked from this moment on."),
         "replayed" => (Tone::Good, "Decided again; the new decisions are at the end."),
-        "cancelling" => (Tone::Stopped, "The build is asked to stop."),
         _ => return None,
     })
 }

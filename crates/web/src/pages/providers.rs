@@ -26,7 +26,13 @@ pub(super) fn provider_name(kind: ProviderKind, web_url: &str) -> String {
     }
 }
 
-fn card(link: LinkView) -> ProviderCard {
+/// `namespace/name` of repositories that the application names within a namespace.
+fn paths(visit: &Visit, names: Vec<String>) -> Vec<String> {
+    let namespace = &visit.caller.account().name;
+    names.into_iter().map(|name| if name.contains('/') { name } else { format!("{namespace}/{name}") }).collect()
+}
+
+fn card(visit: &Visit, link: LinkView) -> ProviderCard {
     ProviderCard {
         name: provider_name(link.kind, &link.web_url),
         id: link.provider.to_string(),
@@ -36,7 +42,7 @@ fn card(link: LinkView) -> ProviderCard {
         login: link.login,
         since: link.since,
         scopes: link.scopes,
-        used_by: link.affects,
+        used_by: paths(visit, link.affects),
         checked_at: link.checked_at,
         evidence: link.evidence,
         // Which organizations let us in is asked with the health of links.
@@ -48,7 +54,7 @@ fn card(link: LinkView) -> ProviderCard {
 /// `GET /settings/source-providers`.
 pub(super) async fn list(visit: Visit) -> Result<Response, PageError> {
     let links = visit.app().list_links(&visit.own(Scope::RepoRead)?).await?;
-    Ok(show(&ProvidersPage { shell: visit.shell(Area::Providers), cards: links.into_iter().map(card).collect() }))
+    Ok(show(&ProvidersPage { shell: visit.shell(Area::Providers), cards: links.into_iter().map(|link| card(&visit, link)).collect() }))
 }
 
 /// What a scope is asked for.
@@ -70,7 +76,7 @@ fn scope(name: String) -> ScopeView {
 async fn connect_page(visit: &Visit, provider: &ProviderId) -> Result<ConnectPage, PageError> {
     let link = visit.app().get_link(&visit.own(Scope::RepoAdmin)?, provider).await?;
     let scopes = link.scopes_asked.iter().cloned().map(scope).collect();
-    Ok(ConnectPage { shell: visit.shell(Area::Providers), card: card(link), scopes, problem: None })
+    Ok(ConnectPage { shell: visit.shell(Area::Providers), card: card(visit, link), scopes, problem: None })
 }
 
 /// `GET …/{provider}/connect`: what will be asked for.
@@ -105,17 +111,18 @@ pub(super) async fn disable(visit: Visit, At(provider): At<ProviderId>) -> Resul
 /// `GET …/{provider}/unlink`: what will be removed and what stops.
 pub(super) async fn preview_unlink(visit: Visit, At(provider): At<ProviderId>) -> Result<Response, PageError> {
     let preview = visit.app().preview_unlink(&visit.own(Scope::RepoAdmin)?, &provider).await?;
-    let card = card(preview.link);
+    let card = card(&visit, preview.link);
     let mut removes: Vec<String> = preview.hooks.iter().map(|source| format!("The webhook of {source}")).collect();
     removes.push(format!("The authorization of Slipway at {}", card.name));
     removes.push("The tokens that are stored here".to_owned());
-    Ok(show(&UnlinkPage { shell: visit.shell(Area::Providers), card, removes, stops: preview.stops }))
+    Ok(show(&UnlinkPage { shell: visit.shell(Area::Providers), card, removes, stops: paths(&visit, preview.stops) }))
 }
 
 /// `POST …/{provider}/unlink`: the receipt. It is shown this once: nothing of the link is kept.
 pub(super) async fn unlink(visit: Visit, At(provider): At<ProviderId>) -> Result<Response, PageError> {
     let owner = visit.own(Scope::RepoAdmin)?;
-    let name = card(visit.app().get_link(&owner, &provider).await?).name;
+    let link = visit.app().get_link(&owner, &provider).await?;
+    let name = provider_name(link.kind, &link.web_url);
     let receipt = visit.app().unlink(&owner, &provider).await?;
     let line = |item: slipway_app::ReceiptItem| ReceiptLine { what: sentence(&item.what), left: None, url: item.url };
     Ok(show(&ReceiptPage {
@@ -124,7 +131,7 @@ pub(super) async fn unlink(visit: Visit, At(provider): At<ProviderId>) -> Result
         at: receipt.at,
         removed: receipt.done.into_iter().map(line).collect(),
         left: receipt.left.into_iter().map(line).collect(),
-        stopped: receipt.stopped,
+        stopped: paths(&visit, receipt.stopped),
     }))
 }
 
