@@ -55,7 +55,7 @@ impl FromRequestParts<WebState> for Builder {
             None => None,
         };
         found.map(Self).ok_or_else(|| {
-            ApiError::new(Code::Unauthorized, "this is no builder's token").hint("an administrator makes one under Builder nodes")
+            ApiError::new(Code::Unauthorized, "this is no builder's token").hint("the built-in builder gets its token at every start; joining builders on other machines comes with a later version")
         })
     }
 }
