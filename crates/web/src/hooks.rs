@@ -25,6 +25,8 @@ use crate::state::WebState;
 const MAX_BODY: usize = 25 * 1024 * 1024;
 /// For the whole body; a sender that is slower is not one.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// For the rest of a body that is too large.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// Bodies that are read at the same time, in KiB: strangers may send here, and must not fill the memory.
 static BUDGET: Semaphore = Semaphore::const_new(56 * 1024);
 
@@ -55,6 +57,7 @@ pub(crate) async fn receive(
         parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_BODY) {
         count("too_large");
+        discard(body).await;
         return Err(too_large());
     }
     let read = tokio::time::timeout(BODY_TIME, read(body, announced)).await;
@@ -116,6 +119,9 @@ async fn read(mut body: Body, announced: Option<usize>) -> Result<(BytesMut, Vec
         let frame = frame.map_err(|_| ApiError::new(Code::BadRequest, "the body did not come to its end"))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > MAX_BODY {
+            // Their share of the memory is for others while the rest is thrown away.
+            drop((whole, permits));
+            discard(body).await;
             return Err(too_large());
         }
         let share = u32::try_from(data.len().div_ceil(1024)).unwrap_or(u32::MAX);
@@ -127,6 +133,21 @@ async fn read(mut body: Body, announced: Option<usize>) -> Result<(BytesMut, Vec
         whole.extend_from_slice(&data);
     }
     Ok((whole, permits))
+}
+
+/// Reads on for a while and keeps nothing: a sender does not hear a refusal when the connection is closed while it still sends.
+async fn discard(mut body: Body) {
+    let mut left = 2 * MAX_BODY;
+    let all = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Whoever is slower than this does not hear it.
+    tokio::time::timeout(DISCARD_TIME, all).await.ok();
 }
 
 fn too_large() -> ApiError {

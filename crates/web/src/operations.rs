@@ -20,7 +20,7 @@ pub(crate) async fn readyz(State(state): State<WebState>) -> Response {
     match state.app().db().check_writable().await {
         Ok(()) => "ready\n".into_response(),
         Err(error) => {
-            tracing::warn!(%error, "not ready");
+            tracing::warn!(error = %crate::error::chain(&error), "not ready");
             (StatusCode::SERVICE_UNAVAILABLE, "the database cannot be written\n").into_response()
         }
     }

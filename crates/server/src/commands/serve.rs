@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::{HeaderValue, header};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use slipway_app::App;
 use slipway_registry::Registry;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 use url::Url;
 
 use super::{builder, open};
@@ -85,7 +87,8 @@ fn start(config: &Config, app: Arc<App>, registry: Registry, socket: TcpListener
     let options =
         Options { version: env!("CARGO_PKG_VERSION"), metrics: Some(metrics.clone()), draining: draining.clone(), shutdown: stop.clone() };
     let web = slipway_web::router(WebState::new(Arc::clone(&app), options));
-    let router = web.merge(registry.clone().router().layer(CatchPanicLayer::new()));
+    let nosniff = SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let router = web.merge(registry.clone().router().layer(CatchPanicLayer::new()).layer(nosniff));
     let loops = vec![
         tokio::spawn(Arc::clone(&app).run(stop.clone())),
         tokio::spawn(sweep_uploads(registry, stop.clone())),
