@@ -131,7 +131,7 @@ async fn rules_survive_odd_texts(db: &Db) {
         odd(&format!("/{}/", "(a|b)".repeat(200)), &vec!["x".repeat(128); 7].join(","), ""),
     ];
     let mut tx = begin(db).await;
-    assert_eq!(repositories::list_rules(&mut tx, world.autobuild).await.expect("lists"), [world.rule.clone()]);
+    assert_eq!(repositories::list_rules(&mut tx, world.autobuild).await.expect("lists"), std::slice::from_ref(&world.rule));
     repositories::replace_rules(&mut tx, world.autobuild, &rules).await.expect("writes");
     assert_eq!(repositories::list_rules(&mut tx, world.autobuild).await.expect("lists"), rules, "in order, ids kept");
     let fewer: Vec<BuildRule> = rules.iter().rev().take(2).cloned().collect();
@@ -147,7 +147,7 @@ async fn a_rule_belongs_to_one_source(db: &Db) {
     assert!(!repositories::rule_belongs_elsewhere(&mut tx, one.rule.id, one.autobuild).await.expect("query"));
     assert!(repositories::rule_belongs_elsewhere(&mut tx, one.rule.id, two.autobuild).await.expect("query"));
     assert!(!repositories::rule_belongs_elsewhere(&mut tx, RuleId::new(), two.autobuild).await.expect("query"));
-    let stolen = repositories::replace_rules(&mut tx, two.autobuild, &[one.rule.clone()]).await;
+    let stolen = repositories::replace_rules(&mut tx, two.autobuild, std::slice::from_ref(&one.rule)).await;
     assert!(matches!(stolen, Err(StoreError::Conflict(_))), "{stolen:?}");
     drop(tx);
     let mut tx = begin(db).await;
