@@ -32,12 +32,16 @@ pub(crate) struct Plan {
 pub(crate) fn make(checkout: &Path, rule: &BuildRule) -> Result<Plan, Failure> {
     let source = Tree::open(checkout).map_err(|error| Failure::internal("the checkout cannot be read", error))?;
     let given_context = rule.context.as_str();
-    if !given_context.is_empty() {
+    if !matches!(given_context, "" | "/") {
         require_folder(&source, given_context)?;
     }
     let path = dockerfile_path(&source, given_context, rule.dockerfile.as_str())?;
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-    let context_path = if given_context.is_empty() { folder.as_str() } else { given_context };
+    let context_path = match given_context {
+        "" => folder.as_str(),
+        "/" => "",
+        given => given,
+    };
     let context = source.subtree(context_path).map_err(|error| not_a_folder(context_path, &error.to_string()))?;
     let content = read(&source, &path)?.ok_or_else(|| not_found(&path))?;
     crate::args::check_frontend(&content)?;
@@ -49,7 +53,7 @@ pub(crate) fn make(checkout: &Path, rule: &BuildRule) -> Result<Plan, Failure> {
 
 /// The rule's Dockerfile; a folder stands for the `Dockerfile` in it.
 fn dockerfile_path(source: &Tree, context: &str, dockerfile: &str) -> Result<String, Failure> {
-    let path = [context, dockerfile].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/");
+    let path = [context, dockerfile].iter().filter(|part| !matches!(**part, "" | "/")).copied().collect::<Vec<_>>().join("/");
     let path = if path.is_empty() { "Dockerfile".to_owned() } else { path };
     match source.kind(&path) {
         Ok(Some(EntryKind::File)) => Ok(path),
@@ -137,6 +141,9 @@ mod tests {
         assert_eq!(plain.tests, ["a.test.yml", "b.test.yml"]);
         assert_eq!(plain.context.kind("a.test.yml").expect("kind"), Some(EntryKind::File));
         assert_eq!(of("/app", "docker/Prod").dockerfile.path, "app/docker/Prod");
+        let root = of("/", "app/Dockerfile");
+        assert_eq!((root.dockerfile.path.as_str(), root.folder.as_str()), ("app/Dockerfile", "app"));
+        assert_eq!(root.context.kind("app/a.test.yml").expect("kind"), Some(EntryKind::File));
         assert_eq!(of("app", "docker/Prod").context.kind("docker").expect("kind"), Some(EntryKind::Folder));
         assert_eq!(of("", "app").dockerfile.path, "app/Dockerfile");
         assert_eq!(of("", "inside").dockerfile.content, "FROM app/Dockerfile");

@@ -194,13 +194,14 @@ impl From<SourcePattern> for String {
     }
 }
 
-/// A path inside of the source, relative to its root; may be empty (the root itself). Leading `/` and `./` are accepted and dropped, as Docker Hub did.
+/// A path inside of the source, relative to its root. Empty means "not given"; `/` is the root itself, as on Docker Hub. Other
+/// leading `/` and `./` are accepted and dropped.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RulePath(String);
 
 impl RulePath {
-    /// The relative path, without `./` and slashes at its ends.
+    /// The relative path, without `./` and slashes at its ends; `/` for the root; empty when it was not given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -214,7 +215,8 @@ impl FromStr for RulePath {
         if text.len() > 512 || text.chars().any(char::is_control) || parts.contains(&"..") {
             return Err(RuleError::Path(text.chars().take(80).collect()));
         }
-        Ok(Self(parts.join("/")))
+        let root = parts.is_empty() && !text.trim().is_empty();
+        Ok(Self(if root { "/".to_owned() } else { parts.join("/") }))
     }
 }
 
@@ -417,6 +419,10 @@ mod tests {
     #[test]
     fn paths_stay_inside() {
         assert_eq!("/a//b/./c/".parse::<RulePath>().unwrap().as_str(), "a/b/c");
+        for root in ["/", ".", "./", "//"] {
+            assert_eq!(root.parse::<RulePath>().unwrap().as_str(), "/", "{root}");
+        }
+        assert_eq!("".parse::<RulePath>().unwrap().as_str(), "");
         for bad in ["../x", "a/../../x", "a\0b"] {
             assert!(bad.parse::<RulePath>().is_err(), "{bad}");
         }

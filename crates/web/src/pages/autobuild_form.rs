@@ -120,7 +120,6 @@ fn variable(form: &Fields, n: usize) -> (VariableRow, bool) {
 
 /// A stored rule as a row.
 pub(super) fn rule_row(index: usize, rule: &BuildRule) -> RuleRow {
-    let context = rule.context.as_str();
     RuleRow {
         index,
         id: rule.id.to_string(),
@@ -128,7 +127,7 @@ pub(super) fn rule_row(index: usize, rule: &BuildRule) -> RuleRow {
         source: Field::new(rule.source.as_str()),
         tags: Field::new(rule.tags.as_str()),
         dockerfile: Field::new(rule.dockerfile.as_str()),
-        context: Field::new(if context.is_empty() { "/" } else { context }),
+        context: Field::new(rule.context.as_str()),
         autobuild: rule.autobuild,
         cache: rule.cache,
     }
