@@ -1,3 +1,5 @@
+//! What GitHub's own recorded deliveries become, and that no bytes at all make the reader panic.
+
 use std::path::PathBuf;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
