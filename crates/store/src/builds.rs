@@ -407,7 +407,7 @@ pub struct Ending<'a> {
 pub async fn finish(tx: &mut WriteTx, id: BuildId, ending: &Ending<'_>, now: Timestamp) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
-        "UPDATE builds SET state = $1, reason_code = $2, reason_text = $3, note = $4, digest = $5, finished_at = $6, lease_until = NULL, registry_token_hash = NULL
+        "UPDATE builds SET state = $1, reason_code = $2, reason_text = $3, note = COALESCE($4, note), digest = $5, finished_at = $6, lease_until = NULL, registry_token_hash = NULL
          WHERE id = $7 AND state IN ('queued', 'running')",
         ending.state.as_str(),
         ending.reason.map(|reason| reason.code.as_str()),
