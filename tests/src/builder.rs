@@ -50,6 +50,14 @@ impl ScriptedBuilder {
         self.client.send(Method::POST, &format!("/builder/v1{path}"), Some(&serde_json::to_value(body)?)).await
     }
 
+    /// `send` on a connection of its own, for bodies that are refused before they are read.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn send_apart(&self, path: &str, body: &impl Serialize) -> Result<Answer> {
+        Self { client: self.client.apart()?, name: self.name.clone() }.send(path, body).await
+    }
+
     async fn call<T: DeserializeOwned>(&self, work: &Assignment, verb: &str, body: &impl Serialize) -> Result<Fenceable<T>> {
         let answer = self.send(&format!("/builds/{}/{verb}", work.build), body).await?;
         match answer.status {

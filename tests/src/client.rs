@@ -97,6 +97,14 @@ impl Client {
         self
     }
 
+    /// The same sender on connections of its own: a server may close one whose body it did not read to the end.
+    ///
+    /// # Errors
+    /// When there can be no client.
+    pub fn apart(&self) -> Result<Self> {
+        Ok(Self { http: slipway_testkit::http_client()?, ..self.clone() })
+    }
+
     /// A program with an access token.
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {

@@ -48,6 +48,21 @@ fn layer() -> Result<&'static [u8]> {
     made.as_deref().map_err(|why| anyhow!("{why}"))
 }
 
+/// A tar archive with one file that no other test has: the engine's cache knows no step on top of it.
+fn unique_layer(word: &str) -> Result<Vec<u8>> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("unique"), word)?;
+    archive(folder.path())
+}
+
+fn archive(folder: &Path) -> Result<Vec<u8>> {
+    let archive = Command::new("tar").args(["--create", "--owner=0", "--group=0", "--directory"]).arg(folder).arg(".").output()?;
+    if !archive.status.success() {
+        bail!("tar: {}", String::from_utf8_lossy(&archive.stderr));
+    }
+    Ok(archive.stdout)
+}
+
 fn make_layer() -> Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let bin = folder.path().join("bin");
@@ -60,11 +75,7 @@ fn make_layer() -> Result<Vec<u8>> {
     for applet in APPLETS {
         symlink("busybox", bin.join(applet))?;
     }
-    let archive = Command::new("tar").args(["--create", "--owner=0", "--group=0", "--directory"]).arg(folder.path()).arg(".").output()?;
-    if !archive.status.success() {
-        bail!("tar: {}", String::from_utf8_lossy(&archive.stderr));
-    }
-    Ok(archive.stdout)
+    archive(folder.path())
 }
 
 impl TestApp {
@@ -76,7 +87,8 @@ impl TestApp {
         docker(&["version", "--format", "{{.Server.Version}}"])
             .context("no Docker Engine answers; hint: scripts/install-docker starts one")?;
         self.create_repository("base").await?;
-        self.registry().push("demo/base", Some("latest"), &[layer()?.to_vec()]).await?;
+        let unique = unique_layer(&self.folder().display().to_string())?;
+        self.registry().push("demo/base", Some("latest"), &[layer()?.to_vec(), unique]).await?;
         Ok(format!("{}/demo/base", self.host()))
     }
 }

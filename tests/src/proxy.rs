@@ -1,5 +1,6 @@
 //! The way to PostgreSQL, which a test can cut and mend.
-//! Invariant: cut means cut: connections that stand are broken, new ones are refused.
+//! Invariant: cut means cut: connections that stand are broken, new ones are refused. It runs on a thread of its own, because a test
+//! that waits for a command of the binary lets nothing else run.
 
 use std::net::Ipv4Addr;
 
@@ -12,7 +13,6 @@ use tokio::sync::watch;
 pub struct Proxy {
     port: u16,
     open: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<()>,
 }
 
 impl Proxy {
@@ -24,26 +24,19 @@ impl Proxy {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
-        let listener = TcpListener::from_std(listener)?;
-        let open = watch::Sender::new(true);
-        let watched = open.subscribe();
-        let task = tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let (target, mut watched) = (target.clone(), watched.clone());
-                if !*watched.borrow() {
-                    continue;
+        let (open, mut watched) = watch::channel(true);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::spawn(move || {
+            runtime.block_on(async move {
+                let connections = watched.clone();
+                tokio::select! {
+                    () = serve(listener, target, connections) => {}
+                    // The sender went away, and so do we with every connection.
+                    () = async { while watched.changed().await.is_ok() {} } => {}
                 }
-                tokio::spawn(async move {
-                    let Ok(far) = TcpStream::connect(target).await else { return };
-                    tokio::select! {
-                        _ = pass(near, far) => {}
-                        // An error says that the proxy is gone, which ends the connection too.
-                        _ = watched.wait_for(|open| !open) => {}
-                    }
-                });
-            }
+            });
         });
-        Ok(Self { port, open, task })
+        Ok(Self { port, open })
     }
 
     /// Where it listens.
@@ -63,15 +56,27 @@ impl Proxy {
     }
 }
 
+async fn serve(listener: std::net::TcpListener, target: (String, u16), watched: watch::Receiver<bool>) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    while let Ok((near, _)) = listener.accept().await {
+        let (target, mut watched) = (target.clone(), watched.clone());
+        if !*watched.borrow() {
+            continue;
+        }
+        tokio::spawn(async move {
+            let Ok(far) = TcpStream::connect(target).await else { return };
+            tokio::select! {
+                _ = pass(near, far) => {}
+                // An error says that the proxy is gone, which ends the connection too.
+                _ = watched.wait_for(|open| !open) => {}
+            }
+        });
+    }
+}
+
 async fn pass(mut near: TcpStream, mut far: TcpStream) -> std::io::Result<(u64, u64)> {
     // Small messages both ways: waiting to fill packets would make every query slow.
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     tokio::io::copy_bidirectional(&mut near, &mut far).await
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }

@@ -113,6 +113,8 @@ async fn registry(State(registry): State<Registry>, request: Request) -> Respons
 pub(crate) fn answer<const N: usize>(status: StatusCode, headers: [(HeaderName, String); N], body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
+    // What people push lies on the origin of the pages: no browser may take it for a script.
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     for (name, value) in headers {
         set(response.headers_mut(), name, &value);
     }

@@ -62,17 +62,12 @@ impl Db {
             .busy_timeout(Duration::from_secs(5))
             .pragma("temp_store", "memory")
             .pragma("cache_size", "-4096");
-        let write =
-            SqlitePoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect_with(options.clone()).await?;
+        let write = sqlite_pool().max_connections(1).connect_with(options.clone()).await?;
         let (level,): (i64,) = sqlx::query_as("PRAGMA synchronous").fetch_one(&write).await?;
         if level < 2 {
             return Err(StoreError::Unsafe(format!("sqlite runs with `synchronous={level}`, expected 2 (FULL)")));
         }
-        let read = SqlitePoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_with(options.read_only(true))
-            .await?;
+        let read = sqlite_pool().max_connections(4).connect_with(options.read_only(true)).await?;
         Ok(Self(Pools::Sqlite { write, read, file: file.to_owned() }))
     }
 
@@ -154,7 +149,12 @@ impl Db {
     /// [`StoreError::Unavailable`].
     pub async fn check_writable(&self) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        change!(tx, "INSERT INTO settings (key, value) VALUES ('probe', '1') ON CONFLICT (key) DO UPDATE SET value = '1'")?;
+        // The value must change: SQLite writes nothing for a row that stays as it is.
+        change!(
+            tx,
+            "INSERT INTO settings (key, value) VALUES ('probe', '1')
+             ON CONFLICT (key) DO UPDATE SET value = CASE settings.value WHEN '1' THEN '0' ELSE '1' END",
+        )?;
         tx.commit().await
     }
 
@@ -168,6 +168,14 @@ impl Db {
             Pools::Postgres(pool) => pool.close().await,
         }
     }
+}
+
+/// A full disk ends a transaction inside of SQLite, and the driver goes on to believe in it: such a connection begins nothing any more,
+/// so it is replaced before somebody gets it.
+fn sqlite_pool() -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .acquire_timeout(Duration::from_secs(5))
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!sqlx::Connection::is_in_transaction(&*connection)) }))
 }
 
 /// `VACUUM INTO` writes a consistent copy while others read.

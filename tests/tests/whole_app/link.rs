@@ -214,7 +214,7 @@ async fn a_disabled_link_sends_nothing_and_a_replay_builds_what_came_meanwhile()
     let link = app.api.patch(&format!("/namespaces/{PERSON}/links/github"), &json!({ "enabled": false })).await?;
     assert_eq!(link["state"], "disabled");
     assert!(link["evidence"].as_str().unwrap().contains(PERSON), "{link}");
-    assert_eq!(link["affects"], json!(["demo/hello"]));
+    assert_eq!(link["affects"], json!(["hello"]));
 
     let requests = app.github.requests().len();
     let commit = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
@@ -251,7 +251,7 @@ async fn unlinking_removes_what_the_link_made_and_gives_a_receipt() -> Result<()
     let receipt = app.api.delete(&format!("/namespaces/{PERSON}/links/github")).await?;
     assert!(app.github.hooks("octo/hello").is_empty(), "the webhook stands still");
     assert!(app.github.oauth_tokens(AUTHOR, &app.oauth.client_id).is_empty(), "the grant stands still");
-    assert_eq!((&receipt["login"], &receipt["stopped"]), (&json!(AUTHOR), &json!(["demo/hello"])));
+    assert_eq!((&receipt["login"], &receipt["stopped"]), (&json!(AUTHOR), &json!(["hello"])));
     assert_eq!(receipt["left"], json!([]), "{receipt}");
     let done: Vec<&str> = receipt["done"].as_array().unwrap().iter().filter_map(|item| item["what"].as_str()).collect();
     assert_eq!(done.len(), 3, "{done:?}");

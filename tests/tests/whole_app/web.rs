@@ -299,7 +299,7 @@ async fn a_live_log_resumes_without_loss_or_repetition() -> Result<()> {
                 seen.push_str(text(&event.data, "text"));
                 last = event.id.unwrap();
             }
-            "build" => builds += 1,
+            "state" => builds += 1,
             other => assert_eq!(other, "step"),
         }
     }
@@ -350,7 +350,7 @@ async fn a_reader_whose_token_is_revoked_is_cut_off() -> Result<()> {
     let made = app.api.post("/tokens", &json!({ "name": "reader", "scopes": ["repo:read"] })).await?;
     let reader = app.client(text(&made, "token"));
     let mut events = Events::open(&reader, &hello.at(&format!("/builds/{build}/log/stream")), None).await?.unwrap();
-    assert_eq!(events.next().await?.unwrap().name, "build");
+    assert_eq!(events.next().await?.unwrap().name, "state");
     app.api.delete(&format!("/tokens/{}", text(&made, "id"))).await?;
     let cut = tokio::time::timeout(std::time::Duration::from_secs(40), events.next()).await;
     assert!(matches!(cut, Ok(Ok(None))), "the stream lived on: {cut:?}");
