@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use slipway_testkit::github::sign_sha256;
 use slipway_testkit::wait;
 
+use crate::budget::Budget;
 use crate::report::{Row, Target, middle};
 use crate::site::{AUTHOR, Builder, PATIENCE, PERSON, Site};
 use crate::stats::percentile;
@@ -35,12 +36,12 @@ struct Run {
 }
 
 /// Measures it.
-pub async fn measure(runs: usize) -> Result<Vec<Row>> {
+pub async fn measure(budget: Budget) -> Result<Vec<Row>> {
     let mut site = Site::start(Builder::Off).await?;
     site.link().await?;
     site.build_automatically(NAME, "release").await?;
     let mut found = Vec::new();
-    for number in 0..runs {
+    for number in budget.runs() {
         let run = one_run(&mut site, number).await;
         let run = run.map_err(|error| site.explain(error))?;
         let Run { per_second, p50, p99, acknowledged, lost } = &run;

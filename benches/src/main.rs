@@ -4,6 +4,7 @@
 //! target is printed as missed; only a row that could not be measured makes the exit code 1.
 //! Deliberately elsewhere: whether the measured things are right (`tests`).
 
+mod budget;
 mod deliveries;
 mod distribution;
 mod docker;
@@ -20,10 +21,11 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 
+use crate::budget::Budget;
 use crate::report::{Row, load, not_measured};
 
-/// No row may take longer.
-const ROW_WITHIN: Duration = Duration::from_secs(240);
+/// A part that hangs is given up.
+const ROW_WITHIN: Duration = Duration::from_secs(180);
 
 /// Measures the binary that `SLIPWAY_BIN` names, or the one beside this program.
 #[derive(Parser)]
@@ -50,12 +52,12 @@ enum Part {
 }
 
 impl Part {
-    async fn measure(self, runs: usize) -> anyhow::Result<Vec<Row>> {
+    async fn measure(self, budget: Budget) -> anyhow::Result<Vec<Row>> {
         match self {
-            Self::Overhead => overhead::measure(runs).await,
-            Self::Deliveries => deliveries::measure(runs).await,
-            Self::Registry => registry::measure(runs).await,
-            Self::Memory => memory::measure(runs).await,
+            Self::Overhead => overhead::measure(budget).await,
+            Self::Deliveries => deliveries::measure(budget).await,
+            Self::Registry => registry::measure(budget).await,
+            Self::Memory => memory::measure(budget).await,
         }
     }
 }
@@ -84,7 +86,7 @@ async fn main() -> ExitCode {
 async fn measure(part: Part, runs: usize) -> bool {
     let (name, before, started) = (format!("{part:?}").to_lowercase(), load(), Instant::now());
     eprintln!("{name} ...");
-    let measured = match tokio::time::timeout(ROW_WITHIN, part.measure(runs)).await {
+    let measured = match tokio::time::timeout(ROW_WITHIN, part.measure(Budget::new(runs))).await {
         Ok(measured) => measured,
         Err(_) => Err(anyhow::anyhow!("it took longer than {} s", ROW_WITHIN.as_secs())),
     };

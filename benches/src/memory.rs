@@ -10,6 +10,7 @@ use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use slipway_testkit::wait;
 
+use crate::budget::Budget;
 use crate::distribution::{Login, Remote};
 use crate::docker::Docker;
 use crate::report::{Row, Target, middle};
@@ -31,9 +32,9 @@ struct Run {
 }
 
 /// Measures it.
-pub async fn measure(runs: usize) -> Result<Vec<Row>> {
+pub async fn measure(budget: Budget) -> Result<Vec<Row>> {
     let mut found = Vec::new();
-    for number in 0..runs {
+    for number in budget.runs() {
         let site = Site::start(Builder::BuiltIn).await?;
         let docker = Docker::new(&site.folder().join("docker-config")).await?;
         let run = one_run(&site, &docker).await.map_err(|error| site.explain(error));

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
 use slipway_testkit::wait;
 
+use crate::budget::Budget;
 use crate::docker::Docker;
 use crate::report::{Row, Target, middle};
 use crate::site::{AUTHOR, Builder, PERSON, Site};
@@ -24,10 +25,10 @@ const SECONDS: f64 = 1.0;
 const BUILD_WITHIN: Duration = Duration::from_secs(120);
 
 /// Measures it.
-pub async fn measure(runs: usize) -> Result<Vec<Row>> {
+pub async fn measure(budget: Budget) -> Result<Vec<Row>> {
     let site = Site::start(Builder::BuiltIn).await?;
     let docker = Docker::new(&site.folder().join("docker-config")).await?;
-    let measured = pairs(&site, &docker, runs).await.map_err(|error| site.explain(error));
+    let measured = pairs(&site, &docker, budget).await.map_err(|error| site.explain(error));
     docker.forget(site.host()).await?;
     let pairs = measured?;
     site.stop().await?;
@@ -54,14 +55,14 @@ pub async fn measure(runs: usize) -> Result<Vec<Row>> {
 }
 
 /// Seconds of each pair: Slipway's, then by hand. The order within a pair alternates; the first pair only warms up.
-async fn pairs(site: &Site, docker: &Docker, runs: usize) -> Result<Vec<(f64, f64)>> {
+async fn pairs(site: &Site, docker: &Docker, budget: Budget) -> Result<Vec<(f64, f64)>> {
     site.link().await?;
     site.create_repository("base").await?;
     site.create_repository(BY_HAND).await?;
     docker.push_base(site.host(), PERSON, &site.token, site.folder()).await?;
     site.build_automatically(BY_SLIPWAY, "main").await?;
     let mut pairs = Vec::new();
-    for run in 0..=runs {
+    for run in budget.warmed_up() {
         let pair = if run % 2 == 0 {
             let ours = by_slipway(site).await?;
             (ours, by_hand(site, docker, run).await?)

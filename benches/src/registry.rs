@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::budget::Budget;
 use crate::distribution::{Blob, Login, Remote, What};
 use crate::report::{Row, Target, middle};
 use crate::server::{Server, free_port};
@@ -38,13 +39,13 @@ const PIECES: [Piece; 6] = [
 ];
 
 /// Measures it.
-pub async fn measure(runs: usize) -> Result<Vec<Row>> {
+pub async fn measure(budget: Budget) -> Result<Vec<Row>> {
     let site = Site::start(Builder::Off).await?;
     site.create_repository("blobs").await?;
     let login = Login { user: PERSON.to_owned(), password: site.token.clone() };
     let ours = Remote::new(&site.address(), &format!("{PERSON}/blobs"), Some(login))?;
     let (_server, theirs) = debian(&site).await?;
-    let measured = all_runs(&ours, &theirs, runs).await.map_err(|error| site.explain(error));
+    let measured = all_runs(&ours, &theirs, budget).await.map_err(|error| site.explain(error));
     let measured = measured?;
     site.stop().await?;
     Ok(PIECES.iter().map(|piece| row(piece.name, measured.get(piece.name).map_or(&[], Vec::as_slice))).collect())
@@ -80,9 +81,9 @@ async fn debian(site: &Site) -> Result<(Server, Remote)> {
 type Measured = BTreeMap<&'static str, Vec<(f64, f64)>>;
 
 /// The first run warms both up and is not counted; in it, what was pushed is pulled and compared.
-async fn all_runs(ours: &Remote, theirs: &Remote, runs: usize) -> Result<Measured> {
+async fn all_runs(ours: &Remote, theirs: &Remote, budget: Budget) -> Result<Measured> {
     let mut measured = Measured::new();
-    for run in 0..=runs {
+    for run in budget.warmed_up() {
         let large = if run == 0 { LARGE / 16 } else { LARGE };
         let small = || (0..MANY).map(|_| Blob::random(SMALL)).collect::<Vec<_>>();
         let sets = [vec![Blob::random(large)], small(), small()];

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,9 +37,14 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A port that nobody has now.
+/// A port that nobody has. Outside of the range from which the kernel gives ports to clients, so that it is still free after a restart.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 500)? * 20;
+    (0..1000)
+        .map(|_| 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .context("no port is free between 20000 and 32000")
 }
 
 /// The binary with a configuration, and nothing that this environment says about Slipway.
@@ -79,9 +85,7 @@ impl Server {
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(config);
         let started = Self::start(command, http, &format!("{site}/v2/")).await;
-        started.context(
-            "`docker-registry` is what ours is compared with; hint: apt-get install docker-registry",
-        )
+        started.context("`docker-registry` is what ours is compared with; hint: apt-get install docker-registry")
     }
 
     async fn start(mut command: Command, http: &reqwest::Client, ready: &str) -> Result<Self> {
