@@ -84,10 +84,11 @@ impl App {
         let (Some(link), Some(forge)) = (usable, self.forges.get(&hook.provider)) else {
             return self.hook_failed(hook, "the provider is not linked or its link is disabled").await;
         };
-        let token = self.link_token(&link)?;
+        let (Ok(token), Ok(secret)) = (self.link_token(&link), self.hook_secret(hook)) else {
+            return self.hook_failed(hook, "a stored secret cannot be opened with this installation's key").await;
+        };
         let outcome = match hook.state {
             HookState::Wanted => {
-                let secret = self.hook_secret(hook)?;
                 let url = self.hook_address(&hook.provider, hook.id);
                 forge.create_hook(&token, &hook.source_name, &HookSpec { url: &url, secret: &secret }).await.map(|remote| Some(remote.id))
             }

@@ -225,11 +225,16 @@ impl App {
         if link.state == LinkState::Disabled {
             return unavailable(format!("the link to `{}` is disabled; enable it under Source providers and retry", build.provider));
         }
-        let environment = match repositories::get_autobuild_by_id(tx, build.autobuild).await? {
-            Some(autobuild) => self.open_environment(&autobuild)?,
-            None => return unavailable("the autobuild settings that this build was made under are gone".into()),
+        let Some(autobuild) = repositories::get_autobuild_by_id(tx, build.autobuild).await? else {
+            return unavailable("the autobuild settings that this build was made under are gone".into());
         };
-        let clone = forge.clone_access(&build.source_name, Some(&self.link_token(&link)?));
+        // An error here would put the build back in front of the queue, and everybody else would wait behind it for ever.
+        let (Ok(environment), Ok(token)) = (self.open_environment(&autobuild), self.link_token(&link)) else {
+            let text =
+                "a stored secret cannot be opened with this installation's key; link the provider again and save the variables again";
+            return Ok(Err(FailureReason::new(FailureCode::Internal, text)));
+        };
+        let clone = forge.clone_access(&build.source_name, Some(&token));
         let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
         Ok(Ok(Claimed { build, path, registry_token, clone, environment }))
     }

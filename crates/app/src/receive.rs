@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use slipway_forge::{Payload, Refusal as SignatureRefusal};
 use slipway_model::{DeliveryId, DeliveryStatus, HookId, LinkState, ProviderId, VerdictOutcome};
 use slipway_store::deliveries::{self, Delivery, NewDelivery, Verdict};
-use slipway_store::{hooks, links, repositories};
+use slipway_store::{StoreError, hooks, links, repositories};
 
 use crate::matching::{Origin, Situation};
 use crate::{App, Error, RepositoryWrite};
@@ -93,7 +93,16 @@ impl App {
         let open = deliveries::list_open(&mut tx, 50).await?;
         drop(tx);
         for delivery in &open {
-            self.process(delivery, &Origin::Delivery).await?;
+            match self.process(delivery, &Origin::Delivery).await {
+                Ok(()) => {}
+                Err(Error::Store(error @ StoreError::Unavailable(_))) => return Err(error.into()),
+                // One that cannot be decided must not hold up the others; it stays readable and can be replayed.
+                Err(error) => {
+                    tracing::error!(delivery = %delivery.id, %error, "a delivery could not be decided");
+                    let detail = format!("it could not be decided: {error}");
+                    self.decide(delivery, &Origin::Delivery, DeliveryStatus::Rejected, Some(&detail), &[]).await?;
+                }
+            }
         }
         Ok(open.len())
     }
