@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use slipway_testkit::github::{FakeGitHub, OAuthApp, Visibility};
 use slipway_testkit::postgres;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use client::{Answer, Client};
 pub use process::Process;
@@ -57,9 +58,31 @@ pub enum Database {
     Postgres,
 }
 
+/// What else runs beside a [`TestApp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Company {
+    /// Other tests.
+    #[default]
+    Shared,
+    /// Nothing of this suite: for a test that measures time.
+    Alone,
+}
+
+/// Held by every app of the process; a test that measures waits until it is the only one.
+static COMPANY: RwLock<()> = RwLock::const_new(());
+
+/// A place in the process; what it holds is never looked at.
+#[derive(Debug)]
+enum Place {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
 /// How a [`TestApp`] is started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Setup {
+    /// What else runs meanwhile.
+    pub company: Company,
     /// What builds are run by.
     pub engine: Engine,
     /// Where the rows are.
@@ -73,7 +96,13 @@ impl Setup {
         Self { engine: Engine::Docker, ..Self::default() }
     }
 
-    /// On PostgreSQL.
+    /// With nothing beside it.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { company: Company::Alone, ..self }
+    }
+
+    /// On that database.
     #[must_use]
     pub fn on(self, database: Database) -> Self {
         Self { database, ..self }
@@ -103,6 +132,8 @@ pub struct TestApp {
     expected: Vec<String>,
     folder: tempfile::TempDir,
     ended_well: bool,
+    /// Given back last.
+    _place: Place,
 }
 
 impl TestApp {
@@ -132,6 +163,10 @@ impl TestApp {
     /// # Errors
     /// When a part does not start.
     pub async fn prepare(setup: Setup) -> Result<Self> {
+        let place = match setup.company {
+            Company::Shared => Place::Shared { _guard: COMPANY.read().await },
+            Company::Alone => Place::Alone { _guard: COMPANY.write().await },
+        };
         let http = slipway_testkit::http_client()?;
         let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir()?;
         let port = process::free_port();
@@ -160,6 +195,7 @@ impl TestApp {
             expected: Vec::new(),
             folder,
             ended_well: false,
+            _place: place,
         })
     }
 

@@ -84,7 +84,7 @@ async fn each_way_to_fail_has_its_reason_and_moves_no_tag() -> Result<()> {
 
 #[tokio::test]
 async fn cancelling_stops_a_running_build_within_two_seconds_and_a_retry_is_a_new_build() -> Result<()> {
-    let app = TestApp::with(Setup::docker()).await?;
+    let app = TestApp::with(Setup::docker().alone()).await?;
     let base = app.push_base().await?;
     let hello = app.linked_repository("hello").await?;
     let id = push(&hello, "main", &[("Dockerfile", &format!("FROM {base}\nRUN sleep 55.5\n"))]).await?;
