@@ -27,7 +27,7 @@ pub(super) struct Typed {
 impl Typed {
     pub(super) fn of(form: &Fields) -> Self {
         let rules = form.rows("rules").into_iter().map(|n| rule(form, n)).filter(|(row, removed)| !removed && !row.source.value.is_empty());
-        let variables = form.rows("env").into_iter().map(|n| variable(form, n)).filter(|(row, removed)| !removed && !(row.name.value.is_empty() && row.value.is_empty()));
+        let variables = form.rows("env").into_iter().map(|n| variable(form, n)).filter(|(row, removed)| !(*removed || row.name.value.is_empty() && row.value.is_empty()));
         Self {
             provider: form.text("provider").to_owned(),
             source: form.text("source").to_owned(),

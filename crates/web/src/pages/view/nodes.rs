@@ -55,10 +55,10 @@ impl NodeRow {
     #[must_use]
     pub fn state(&self) -> ui::Markup {
         match (&self.engine, self.contact) {
-            (_, Contact::Lost) => ui::state(&ui::Tone::Bad, "silent"),
-            (EngineView::Unavailable { .. }, _) => ui::state(&ui::Tone::Attention, "no engine"),
-            (EngineView::Ready(_), _) if self.busy > 0 => ui::state(&ui::Tone::Running, "building"),
-            (EngineView::Ready(_), _) => ui::state(&ui::Tone::Good, "idle"),
+            (_, Contact::Lost) => ui::state(ui::Tone::Bad, "silent"),
+            (EngineView::Unavailable { .. }, _) => ui::state(ui::Tone::Attention, "no engine"),
+            (EngineView::Ready(_), _) if self.busy > 0 => ui::state(ui::Tone::Running, "building"),
+            (EngineView::Ready(_), _) => ui::state(ui::Tone::Good, "idle"),
         }
     }
 }

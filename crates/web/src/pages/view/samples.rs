@@ -286,6 +286,8 @@ fn cards() -> Vec<ProviderCard> {
     linked.organizations = vec![
         OrganizationView { name: "acme".into(), access: Access::Granted, grant_url: None },
         OrganizationView { name: "walled".into(), access: Access::Restricted, grant_url: Some("https://github.com/orgs/walled/policies/applications/1".into()) },
+        OrganizationView { name: "shut".into(), access: Access::Denied, grant_url: None },
+        OrganizationView { name: "new".into(), access: Access::Unknown, grant_url: None },
     ];
     let mut none = card("github-two", "GitHub of the lab", LinkState::NotLinked);
     none.used_by.clear();
