@@ -17,7 +17,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use cli::{Asked, Cli, Command};
-use config::Loaded;
+use config::{Loaded, Source};
 use failure::Failure;
 
 /// Runs the process's command line to its end.
@@ -55,7 +55,10 @@ fn dispatch(cli: Cli, loaded: Loaded) -> Result<(), Failure> {
     if matches!(cli.command, Command::CheckConfig) {
         return print(&commands::check_config::render(&loaded));
     }
-    telemetry::start(&config.log);
+    // A short command's standard error belongs to its one-line errors; who wants its log says so.
+    let runs_on = matches!(cli.command, Command::Serve | Command::Builder { .. });
+    let chosen = loaded.shown.iter().any(|line| line.name == "log" && line.source != Source::Default);
+    telemetry::start(if runs_on || chosen { &config.log } else { "warn" });
     for warning in warnings {
         tracing::warn!("{warning}");
     }
