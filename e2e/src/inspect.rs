@@ -110,7 +110,9 @@ impl<'b> Inspector<'b> {
     pub async fn quiet(&mut self, name: &str) -> Result<()> {
         for entry in self.browser.log("browser").await? {
             let text = entry["message"].as_str().unwrap_or_default();
-            if matches!(entry["level"].as_str(), Some("WARNING" | "SEVERE")) {
+            // What goes wrong on another site's pages is that site's.
+            let foreign = self.origins[1..].iter().any(|origin| text.starts_with(origin.as_str()));
+            if matches!(entry["level"].as_str(), Some("WARNING" | "SEVERE")) && !foreign {
                 self.find(format!("{name}: console: {text}"));
             }
         }

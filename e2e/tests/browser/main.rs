@@ -1,8 +1,8 @@
-//! Slipway in a real browser. Each test has a server, a provider and a browser of its own.
+//! Slipway in a real browser. Each test has a server, a provider and a browser of its own; the longest begins first, by its name.
 
+mod every_page;
 mod hostile;
 mod inspections;
 mod journey;
 mod keyboard;
-mod pages;
 mod without_script;
