@@ -6,11 +6,16 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::failure::Failure;
 use crate::secret_key::private_folder;
+
+/// A child that a killed server had just begun holds the lock too, until it has become a program of its own.
+const LAST_CHILDREN: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(50);
 
 /// Held as long as the server runs.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ impl Instance {
         };
         private_folder(data_dir).map_err(refused)?;
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(refused)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !taken(&file) {
             let holder = std::fs::read_to_string(&path).unwrap_or_default();
             return Err(Failure::failed(
                 format!("another slipway runs with the data folder `{}` (process {})", data_dir.display(), holder.trim()),
@@ -40,6 +45,18 @@ impl Instance {
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(refused)?;
         Ok(Self { _file: file })
     }
+}
+
+/// Nothing of this process runs yet, so it may wait here.
+fn taken(file: &File) -> bool {
+    let started = Instant::now();
+    while flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if started.elapsed() > LAST_CHILDREN {
+            return false;
+        }
+        std::thread::sleep(STEP);
+    }
+    true
 }
 
 #[cfg(test)]
