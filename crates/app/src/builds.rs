@@ -128,7 +128,7 @@ impl App {
             return Ok(format!("{}: {}", builder.problem.as_deref().unwrap_or_default(), builder.hint.as_deref().unwrap_or_default()));
         }
         let (_, running) = builds::queue_length(tx).await?;
-        Ok(if running > 0 { format!("a free place: {running} builds are running") } else { "a builder to take it".into() })
+        Ok(if running > 0 { format!("a free place on a builder; running now: {running}") } else { "a builder to take it".into() })
     }
 
     /// Pieces of a build's log behind `after`.

@@ -41,7 +41,7 @@ pub use keys::{Keys, Sealed};
 pub use links::{LinkSwitch, LinkView, Receipt, ReceiptItem, UnlinkPreview};
 pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, Progress, RegisteredBuilder};
 pub use receive::Intake;
-pub use registry_auth::{RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};
+pub use registry_auth::{BUILD_USER, RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};
 pub use slipway_store as store;
 
 /// What the configuration says about behaviour.

@@ -273,6 +273,8 @@ impl App {
         // Beats come every second; a row is rewritten when a third of the lease is gone.
         if held.lease_until.is_none_or(|old| until.since(old) > self.config.lease / 3) {
             builds::extend_lease(&mut tx, build, until).await?;
+            // A builder with all its places taken claims nothing: its beats are what shows that it lives.
+            builders::set_alive(&mut tx, builder.id, self.clock.now()).await?;
             tx.commit().await?;
         }
         Ok(Ok(held.cancel_requested))

@@ -19,7 +19,7 @@ use crate::{App, Error};
 const TOKEN_LIFE: Duration = Duration::from_secs(300);
 const SKEW: Duration = Duration::from_secs(60);
 /// The name that a build logs in with.
-pub(crate) const BUILD_USER: &str = "slipway-build";
+pub const BUILD_USER: &str = "slipway-build";
 
 /// What one may do with a repository in the registry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

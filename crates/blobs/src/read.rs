@@ -1,18 +1,20 @@
-//! Reading blobs: in large pieces, ahead of the sender, and never wrong to the end.
+//! Reading blobs: what the page cache has at once, the rest in large pieces ahead of the sender, and never wrong to the end.
 //!
 //! Invariant: a read that ends without an error gave exactly the bytes that the digest names. A copy that this process
 //! has hashed since the file last changed (see `facts`) is sent as it is; any other is hashed first when it is small or
 //! only a part is wanted, and while it is sent when it is large: then the last piece is held back until the hash is right.
 
 use std::fs::{File, Metadata};
+use std::io::IoSliceMut;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use rustix::buffer::spare_capacity;
-use rustix::io::{Errno, pread};
+use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 use slipway_oci::Hasher;
+use tokio::task::JoinHandle;
 
 use crate::stage::hash_file;
 use crate::{BlobError, BlobKey, Blobs, Inner, blocking};
@@ -21,6 +23,8 @@ use crate::{BlobError, BlobKey, Blobs, Inner, blocking};
 const SMALL: u64 = 1 << 20;
 /// Length of one piece of a large blob. Two are in memory per reader: the one that is sent and the next.
 const PIECE: u64 = 512 << 10;
+/// Length of one piece that the page cache has: sent while the processor's own cache still holds it.
+const CACHED_PIECE: u64 = 128 << 10;
 
 /// Pieces of a large blob. An error instead of the last piece means that the bytes sent before are not to be trusted.
 pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, BlobError>> + Send>>;
@@ -120,6 +124,14 @@ impl Opened {
         Ok(bytes.into())
     }
 
+    /// Whether a piece can be read without waiting for the disk. Asks for its last byte only: readers go forward, and the kernel
+    /// reads ahead. A hole before it costs one short wait, not a wrong byte.
+    fn is_cached(&self, first: u64, count: u64) -> bool {
+        let mut last = [0];
+        let asked = preadv2(&self.file, &mut [IoSliceMut::new(&mut last)], first + count - 1, ReadWriteFlags::NOWAIT);
+        asked == Ok(1)
+    }
+
     fn read_verified(self) -> Result<Bytes, BlobError> {
         let bytes = self.piece(0, self.size)?;
         if !self.known {
@@ -187,19 +199,52 @@ impl Ahead {
         }
         Ok((piece, self))
     }
+
+    /// The next piece, if nothing but copying is to be done for it.
+    fn cached_step(&mut self) -> Result<Option<Bytes>, BlobError> {
+        let count = CACHED_PIECE.min(self.end - self.next);
+        if self.hasher.is_some() || !self.opened.is_cached(self.next, count) {
+            return Ok(None);
+        }
+        let piece = self.opened.piece(self.next, count)?;
+        self.next += piece.len() as u64;
+        Ok(Some(piece))
+    }
+
+    /// Reads the next piece on a thread that may wait.
+    fn spawn(self) -> JoinHandle<Result<(Bytes, Self), BlobError>> {
+        tokio::task::spawn_blocking(move || self.step())
+    }
 }
 
-/// The pieces from `first` to `end`; each is read while the one before it is sent.
+/// How a large blob goes on.
+enum Reading {
+    /// The page cache had everything so far.
+    Cached(Box<Ahead>),
+    /// The next piece is being read while the one before it is sent. It stays so to the end: who has to wait once will have to again.
+    Started(JoinHandle<Result<(Bytes, Ahead), BlobError>>),
+}
+
+/// The pieces from `first` to `end`.
 fn stream(opened: Opened, first: u64, end: u64, hasher: Option<Hasher>) -> impl Stream<Item = Result<Bytes, BlobError>> + Send {
-    let start = |ahead: Ahead| tokio::task::spawn_blocking(move || ahead.step());
-    let reading = Some(start(Ahead { opened, next: first, end, hasher }));
-    futures_util::stream::try_unfold(reading, move |reading| async move {
+    let all = Box::new(Ahead { opened, next: first, end, hasher });
+    futures_util::stream::try_unfold(Some(Reading::Cached(all)), move |reading| async move {
         let Some(reading) = reading else { return Ok(None) };
-        let (piece, ahead) = match reading.await {
+        let started = match reading {
+            Reading::Started(started) => started,
+            Reading::Cached(mut ahead) => match ahead.cached_step()? {
+                Some(piece) => {
+                    let following = (ahead.next < ahead.end).then_some(Reading::Cached(ahead));
+                    return Ok(Some((piece, following)));
+                }
+                None => ahead.spawn(),
+            },
+        };
+        let (piece, ahead) = match started.await {
             Ok(step) => step?,
             Err(stopped) => return Err(BlobError::Io(std::io::Error::other(stopped))),
         };
-        let following = (ahead.next < ahead.end).then(|| start(ahead));
+        let following = (ahead.next < ahead.end).then(|| Reading::Started(ahead.spawn()));
         Ok(Some((piece, following)))
     })
 }

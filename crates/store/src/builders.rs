@@ -90,6 +90,12 @@ pub async fn list(tx: &mut ReadTx) -> Result<Vec<Builder>, StoreError> {
         .collect()
 }
 
+/// Notes that a worker is alive.
+pub async fn set_alive(tx: &mut WriteTx, id: BuilderId, now: Timestamp) -> Result<(), StoreError> {
+    change!(tx, "UPDATE builders SET last_seen_at = $1 WHERE id = $2", now.as_millis(), id.to_string())?;
+    Ok(())
+}
+
 /// Notes what a worker said of itself.
 pub async fn set_seen(
     tx: &mut WriteTx,

@@ -12,7 +12,7 @@ use axum::{Json as JsonBody, Router};
 use http::StatusCode;
 use http::request::Parts;
 use secrecy::ExposeSecret;
-use slipway_app::{BuilderOutcome, Claimed, Progress, RegisteredBuilder};
+use slipway_app::{BUILD_USER, BuilderOutcome, Claimed, Progress, RegisteredBuilder};
 use slipway_model::BuildId;
 use slipway_wire::{
     Assignment, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, MAX_LOG_CHUNK_BYTES,
@@ -29,8 +29,6 @@ use crate::state::WebState;
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// A lost wake-up costs no more than this.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// The user name under which `slipway-app` knows a build's credential.
-const REGISTRY_USER: &str = "slipway-build";
 
 /// The routes.
 pub(crate) fn routes() -> Router<WebState> {
@@ -55,7 +53,8 @@ impl FromRequestParts<WebState> for Builder {
             None => None,
         };
         found.map(Self).ok_or_else(|| {
-            ApiError::new(Code::Unauthorized, "this is no builder's token").hint("the built-in builder gets its token at every start; joining builders on other machines comes with a later version")
+            ApiError::new(Code::Unauthorized, "this is no builder's token")
+                .hint("the built-in builder gets its token at every start; joining builders on other machines comes with a later version")
         })
     }
 }
@@ -123,7 +122,7 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
             host: state.app().registry_host(),
             insecure: config.public_url.scheme() == "http",
             repository: path,
-            credential: Credential { username: REGISTRY_USER.to_owned(), password: registry_token.expose().to_owned() },
+            credential: Credential { username: BUILD_USER.to_owned(), password: registry_token.expose().to_owned() },
         },
     }
 }

@@ -49,7 +49,9 @@ async fn finish(state: &WebState, caller: Option<ApiCaller>, provider: &Provider
         (_, Some(error)) => Err(error.as_str()),
         (Some(code), None) if !code.is_empty() && code.len() <= 1000 => Ok(code.as_str()),
         _ => {
-            return Err(ApiError::new(Code::BadState, "the answer of the provider has no `code`").hint("begin again under Source providers"));
+            return Err(
+                ApiError::new(Code::BadState, "the answer of the provider has no `code`").hint("begin again under Source providers")
+            );
         }
     };
     Ok(state.app().finish_connect(&caller, provider, &answer.state, given).await?.into())

@@ -69,6 +69,23 @@ async fn a_silent_builder_loses_its_build_and_can_change_nothing_any_more() -> R
 }
 
 #[tokio::test]
+async fn a_builder_with_all_its_places_taken_is_not_called_silent() -> Result<()> {
+    let world = World::new().await?;
+    let (_, right) = world.ready().await?;
+    world.push(&right, &commit('1'), &commit('2')).await?;
+    let builder = world.builder("one").await?;
+    let held = world.app.claim(&builder).await?.context("a build waits")?.build;
+    for _ in 0..12 {
+        world.wait(10);
+        assert_eq!(world.app.heartbeat(&builder, held.id, 1).await?, Ok(false));
+    }
+    assert!(world.app.list_builders().await?[0].online, "it beat ten seconds ago");
+    world.wait(61);
+    assert!(!world.app.list_builders().await?[0].online);
+    Ok(())
+}
+
+#[tokio::test]
 async fn after_three_lost_leases_the_build_fails_with_that_reason() -> Result<()> {
     let world = World::new().await?;
     let (_, right) = world.ready().await?;

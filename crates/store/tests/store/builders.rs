@@ -28,5 +28,8 @@ async fn the_built_in_builder_is_replaced(db: &Db) {
     let seen = &listed[1];
     assert_eq!((seen.version.as_str(), seen.parallel, seen.engine.as_str()), (ODD, 4, "{\"state\":\"ready\"}"));
     assert_eq!((seen.last_seen_at, listed[0].last_seen_at), (after(5), NOW));
+    builders::set_alive(&mut tx, two, after(9)).await.expect("writes");
+    let alive = builders::get_by_token(&mut tx, &second).await.expect("query").expect("stands");
+    assert_eq!((alive.last_seen_at, alive.version.as_str()), (after(9), ODD), "only the time changes");
     assert!(builders::list_builtin(&mut tx, "nobody").await.expect("lists").is_empty());
 }

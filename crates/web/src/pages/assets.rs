@@ -14,7 +14,10 @@ pub(super) async fn asset(Path((version, name)): Path<(String, String)>, headers
     let Some(asset) = assets::find(&name) else { return super::error_page(ApiError::not_found()) };
     let etag = format!("\"{}\"", assets::version());
     let caching = if version == assets::version() { FOR_EVER } else { "no-cache" };
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
     let common = [(header::ETAG, etag), (header::CACHE_CONTROL, caching.to_owned())];
     if known {
         return (StatusCode::NOT_MODIFIED, common).into_response();

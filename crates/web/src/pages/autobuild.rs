@@ -46,11 +46,13 @@ async fn chosen(visit: &Visit, opened: &Opened, provider: &str, source: &str) ->
 
 fn stored_page(opened: Opened, chosen: Option<SourceView>, branch: &str) -> AutobuildPage {
     let settings = opened.autobuild.as_ref();
-    let mut rules: Vec<RuleRow> = settings.map(|s| s.rules.iter().enumerate().map(|(n, rule)| rule_row(n, rule)).collect()).unwrap_or_default();
+    let mut rules: Vec<RuleRow> =
+        settings.map(|s| s.rules.iter().enumerate().map(|(n, rule)| rule_row(n, rule)).collect()).unwrap_or_default();
     if rules.is_empty() {
         rules.push(RuleRow { source: Field::new(branch), tags: Field::new("latest"), ..RuleRow::empty(0) });
     }
-    let variables = settings.map(|s| s.environment.iter().enumerate().map(|(n, variable)| variable_row(n, variable)).collect()).unwrap_or_default();
+    let variables =
+        settings.map(|s| s.environment.iter().enumerate().map(|(n, variable)| variable_row(n, variable)).collect()).unwrap_or_default();
     AutobuildPage {
         source: chosen.or_else(|| opened.head.source.clone()),
         source_error: None,
@@ -185,7 +187,14 @@ fn picture(typed: &Typed, found: &[(usize, PreviewRef)], errors: &[(usize, Strin
         PreviewRule {
             label: format!("Rule {}", n + 1),
             source: row.source.value.clone(),
-            matches: own.iter().take(MATCHES).map(|entry| PreviewMatch { source_ref: entry.source_ref.to_string(), tags: entry.tags.iter().map(|name| tag(entry, name)).collect() }).collect(),
+            matches: own
+                .iter()
+                .take(MATCHES)
+                .map(|entry| PreviewMatch {
+                    source_ref: entry.source_ref.to_string(),
+                    tags: entry.tags.iter().map(|name| tag(entry, name)).collect(),
+                })
+                .collect(),
             more: own.len().saturating_sub(MATCHES),
             error: errors.iter().find(|(rule, _)| *rule == n).map(|(_, text)| text.clone()),
         }
@@ -195,7 +204,11 @@ fn picture(typed: &Typed, found: &[(usize, PreviewRef)], errors: &[(usize, Strin
     colliding.dedup();
     let collisions = match colliding.as_slice() {
         [] => Vec::new(),
-        names => vec![format!("{} come{} from more than one branch or tag; the build of the later push wins.", names.iter().take(5).cloned().collect::<Vec<_>>().join(", "), if names.len() == 1 { "s" } else { "" })],
+        names => vec![format!(
+            "{} come{} from more than one branch or tag; the build of the later push wins.",
+            names.iter().take(5).cloned().collect::<Vec<_>>().join(", "),
+            if names.len() == 1 { "s" } else { "" }
+        )],
     };
     Preview { rules: if problem.is_some() { Vec::new() } else { rules.collect() }, collisions, problem }
 }
@@ -222,7 +235,15 @@ pub(super) async fn pick(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
     let mut page = SourcePickerPage {
         shell: opened.shell,
         head: opened.head,
-        providers: links.iter().map(|link| PickProvider { id: link.provider.to_string(), kind: link.kind, name: provider_name(link.kind, &link.web_url), link: link.state }).collect(),
+        providers: links
+            .iter()
+            .map(|link| PickProvider {
+                id: link.provider.to_string(),
+                kind: link.kind,
+                name: provider_name(link.kind, &link.web_url),
+                link: link.state,
+            })
+            .collect(),
         provider,
         namespaces: Vec::new(),
         namespace: String::new(),

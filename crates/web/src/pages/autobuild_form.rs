@@ -27,7 +27,11 @@ pub(super) struct Typed {
 impl Typed {
     pub(super) fn of(form: &Fields) -> Self {
         let rules = form.rows("rules").into_iter().map(|n| rule(form, n)).filter(|(row, removed)| !removed && !row.source.value.is_empty());
-        let variables = form.rows("env").into_iter().map(|n| variable(form, n)).filter(|(row, removed)| !(*removed || row.name.value.is_empty() && row.value.is_empty()));
+        let variables = form
+            .rows("env")
+            .into_iter()
+            .map(|n| variable(form, n))
+            .filter(|(row, removed)| !(*removed || row.name.value.is_empty() && row.value.is_empty()));
         Self {
             provider: form.text("provider").to_owned(),
             source: form.text("source").to_owned(),
@@ -45,7 +49,15 @@ impl Typed {
             source: self.source.clone(),
             autotest: Some(self.autotest.as_str().to_owned()),
             rules: self.rule_inputs(),
-            env: Some(self.variables.iter().map(|row| VariableInput { name: row.name.value.clone(), value: (!row.value.is_empty() || !row.is_stored()).then(|| row.value.clone()) }).collect()),
+            env: Some(
+                self.variables
+                    .iter()
+                    .map(|row| VariableInput {
+                        name: row.name.value.clone(),
+                        value: (!row.value.is_empty() || !row.is_stored()).then(|| row.value.clone()),
+                    })
+                    .collect(),
+            ),
         }
     }
 
@@ -82,7 +94,9 @@ impl Typed {
         };
         match field {
             Some(field) => field.error = Some(text),
-            None => self.error = Some([Some(text), refusal.hint.as_deref().map(sentence)].into_iter().flatten().collect::<Vec<_>>().join(" ")),
+            None => {
+                self.error = Some([Some(text), refusal.hint.as_deref().map(sentence)].into_iter().flatten().collect::<Vec<_>>().join(" "))
+            }
         }
     }
 }
@@ -163,7 +177,9 @@ mod tests {
 
     #[test]
     fn empty_and_removed_rows_are_left_out() {
-        let form = typed("provider=github&source=a/b&autotest=internal&rules.0.source=main&rules.0.tags=latest&rules.0.cache=true&rules.1.source=&rules.2.source=x&rules.2.remove=true&env.0.name=A&env.0.stored=true&env.1.name=B&env.1.value=1%0D%0A2&env.2.name=");
+        let form = typed(
+            "provider=github&source=a/b&autotest=internal&rules.0.source=main&rules.0.tags=latest&rules.0.cache=true&rules.1.source=&rules.2.source=x&rules.2.remove=true&env.0.name=A&env.0.stored=true&env.1.name=B&env.1.value=1%0D%0A2&env.2.name=",
+        );
         let input = form.input();
         assert_eq!(input.rules.len(), 1);
         assert_eq!((input.rules[0].autobuild, input.rules[0].cache), (Some(false), Some(true)));

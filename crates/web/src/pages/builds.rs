@@ -101,7 +101,14 @@ pub(super) async fn list(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
     let more = found.len() > PAGE as usize;
     found.truncate(PAGE as usize);
     let next = found.last().filter(|_| more).map(|last| last.id.to_string());
-    let chart = visit.app().list_builds(read, None, None, CHART).await?.iter().rev().map(|build| bar(&opened.path, build, &visit)).collect::<Vec<_>>();
+    let chart = visit
+        .app()
+        .list_builds(read, None, None, CHART)
+        .await?
+        .iter()
+        .rev()
+        .map(|build| bar(&opened.path, build, &visit))
+        .collect::<Vec<_>>();
     Ok(show(&BuildListPage {
         chart: bars(&chart),
         rows: found.iter().map(|build| row(&opened.path, build)).collect(),
@@ -153,7 +160,8 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
     if build.state == BuildState::Queued {
         shown.detail = Some(waiting(&detail));
     }
-    let phases: Vec<PhaseSpan> = detail.phases.iter().map(|times| PhaseSpan { phase: times.phase, from: Some(times.started_at), to: times.finished_at }).collect();
+    let phases: Vec<PhaseSpan> =
+        detail.phases.iter().map(|times| PhaseSpan { phase: times.phase, from: Some(times.started_at), to: times.finished_at }).collect();
     let tags: Vec<&str> = build.tags.iter().map(slipway_model::ImageTag::as_str).collect();
     let web = visit.app().provider(&build.provider).map(|forge| forge.provider().web_url.as_str().trim_end_matches('/').to_owned());
     BuildPage {

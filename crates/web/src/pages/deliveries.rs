@@ -63,10 +63,12 @@ fn row(base: &str, detail: DeliveryDetail) -> DeliveryRow {
 fn hook_problem(opened: &Opened) -> Option<String> {
     let settings = opened.autobuild.as_ref()?;
     match &settings.hook {
-        None => Some("There is no webhook for this repository at the provider. Save the autobuild settings again to make one.".to_owned()),
+        None => Some("There is no webhook for this repository at the provider. Link the provider again under Source providers, or save the autobuild settings again, and it is made.".to_owned()),
         Some(hook) if hook.standing => None,
         Some(hook) => Some(match &hook.error {
-            Some(error) => format!("The webhook does not stand at the provider: {error}. It is tried again; until then pushes are not heard."),
+            Some(error) => {
+                format!("The webhook does not stand at the provider: {error}. It is tried again; until then pushes are not heard.")
+            }
             None => "The webhook is being made at the provider.".to_owned(),
         }),
     }
@@ -81,7 +83,13 @@ pub(super) async fn list(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
     found.truncate(PAGE as usize);
     let next = found.last().filter(|_| more).map(|last| last.delivery.id.to_string());
     let base = opened.base();
-    Ok(show(&DeliveryListPage { hook_problem: hook_problem(&opened), rows: found.into_iter().map(|detail| row(&base, detail)).collect(), next, shell: opened.shell, head: opened.head }))
+    Ok(show(&DeliveryListPage {
+        hook_problem: hook_problem(&opened),
+        rows: found.into_iter().map(|detail| row(&base, detail)).collect(),
+        next,
+        shell: opened.shell,
+        head: opened.head,
+    }))
 }
 
 /// `/{ns}/{name}/deliveries/{id}`.

@@ -35,7 +35,13 @@ pub(super) async fn finish_setup(outside: Outside, ClientAddress(address): Clien
         Err(error) => return Err(error.into()),
     };
     let text = sentence(&refusal.detail);
-    let mut page = SetupPage { shell: outside.shell, token: form.text("token").to_owned(), name: Field::new(form.text("name")), password_error: None, refused: None };
+    let mut page = SetupPage {
+        shell: outside.shell,
+        token: form.text("token").to_owned(),
+        name: Field::new(form.text("name")),
+        password_error: None,
+        refused: None,
+    };
     match refusal.field.as_deref() {
         Some("name") => page.name.error = Some(text),
         Some("password") => page.password_error = Some(text),
@@ -54,7 +60,11 @@ pub(super) async fn sign_in(outside: Outside, session: Option<Session>, Query(qu
 }
 
 /// `POST /signin`.
-pub(super) async fn begin_session(outside: Outside, ClientAddress(address): ClientAddress, Form(form): Form) -> Result<Response, PageError> {
+pub(super) async fn begin_session(
+    outside: Outside,
+    ClientAddress(address): ClientAddress,
+    Form(form): Form,
+) -> Result<Response, PageError> {
     let password = SecretString::from(form.text("password").to_owned());
     let next = safe_next(form.filled("next"));
     match outside.state.app().sign_in(form.text("name").trim(), &password, &address.to_string()).await {

@@ -60,7 +60,9 @@ pub(super) fn framed(error: &ApiError, shell: Shell) -> Response {
         text: sentence(&error.detail),
         hint: error.hint.as_deref().map(sentence),
     };
-    let mut response = (status, Html(page.render().unwrap_or_else(|_| "<!doctype html><title>Slipway</title><p>Something went wrong.".to_owned()))).into_response();
+    let mut response =
+        (status, Html(page.render().unwrap_or_else(|_| "<!doctype html><title>Slipway</title><p>Something went wrong.".to_owned())))
+            .into_response();
     if let Some(seconds) = error.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -56,7 +56,11 @@ impl Fields {
     pub(super) fn rows(&self, prefix: &str) -> Vec<usize> {
         let mut rows = Vec::new();
         for (name, _) in &self.0 {
-            let number = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')).and_then(|rest| rest.split('.').next()).and_then(|n| n.parse().ok());
+            let number = name
+                .strip_prefix(prefix)
+                .and_then(|rest| rest.strip_prefix('.'))
+                .and_then(|rest| rest.split('.').next())
+                .and_then(|n| n.parse().ok());
             if let Some(number) = number
                 && !rows.contains(&number)
             {
@@ -98,7 +102,9 @@ impl<S: Send + Sync> FromRequest<S> for Form {
         if !kind.starts_with("application/x-www-form-urlencoded") {
             return Err(ApiError::new(Code::BadRequest, "a form was expected, of type `application/x-www-form-urlencoded`").into());
         }
-        let body = Bytes::from_request(request, state).await.map_err(|_| ApiError::new(Code::TooLarge, "the form is larger than this page accepts, or did not come to its end"))?;
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|_| ApiError::new(Code::TooLarge, "the form is larger than this page accepts, or did not come to its end"))?;
         Ok(Self(Fields::parse(&body)))
     }
 }

@@ -40,7 +40,8 @@ impl FromRequestParts<WebState> for Visit {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Response> {
-        let Session(caller) = <Session as FromRequestParts<WebState>>::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        let Session(caller) =
+            <Session as FromRequestParts<WebState>>::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
         let Ok(Query(query)) = Query::from_request_parts(parts, state).await;
         let builders = builders(state.app()).await.map_err(|error| PageError::from(error).into_response())?;
         let name = caller.account().name.to_string();
@@ -170,7 +171,9 @@ impl Rights {
 }
 
 fn forbidden(permission: &str) -> PageError {
-    ApiError::new(crate::error::Code::Forbidden, format!("this needs the permission `{permission}`")).hint("ask an owner of the repository").into()
+    ApiError::new(crate::error::Code::Forbidden, format!("this needs the permission `{permission}`"))
+        .hint("ask an owner of the repository")
+        .into()
 }
 
 /// `2 builders idle`, with its colour and shape.
@@ -209,7 +212,13 @@ impl FromRequestParts<WebState> for Outside {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Self::Rejection> {
-        let shell = Shell { theme: theme(&parts.headers), now: state.app().clock().now(), version: state.options().version, request_id: request_id::current(), ..Shell::outside() };
+        let shell = Shell {
+            theme: theme(&parts.headers),
+            now: state.app().clock().now(),
+            version: state.options().version,
+            request_id: request_id::current(),
+            ..Shell::outside()
+        };
         Ok(Self { state: state.clone(), shell })
     }
 }

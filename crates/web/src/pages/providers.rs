@@ -15,10 +15,12 @@ const HOME: &str = "/settings/source-providers";
 
 /// `GitHub` for github.com, else the host of the instance.
 pub(super) fn provider_name(kind: ProviderKind, web_url: &str) -> String {
-    let host = url::Url::parse(web_url).ok().and_then(|url| Some(match (url.host_str()?, url.port()) {
-        (host, Some(port)) => format!("{host}:{port}"),
-        (host, None) => host.to_owned(),
-    }));
+    let host = url::Url::parse(web_url).ok().and_then(|url| {
+        Some(match (url.host_str()?, url.port()) {
+            (host, Some(port)) => format!("{host}:{port}"),
+            (host, None) => host.to_owned(),
+        })
+    });
     match (kind, host) {
         (ProviderKind::GitHub, Some(host)) if host == "github.com" => "GitHub".to_owned(),
         (ProviderKind::GitHub, Some(host)) => format!("GitHub at {host}"),
@@ -60,7 +62,9 @@ pub(super) async fn list(visit: Visit) -> Result<Response, PageError> {
 /// What a scope is asked for.
 fn scope(name: String) -> ScopeView {
     let reason = match name.as_str() {
-        "repo" => "Read the code of private repositories, add the webhook that tells of pushes, and report results. The provider has no smaller scope for private code.",
+        "repo" => {
+            "Read the code of private repositories, add the webhook that tells of pushes, and report results. The provider has no smaller scope for private code."
+        }
         "public_repo" => "Read public code and report results.",
         "read:org" => "List the organizations that you belong to.",
         "read:user" => "Know which account is linked.",

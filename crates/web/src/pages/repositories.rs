@@ -49,7 +49,9 @@ async fn page(visit: Visit, owner: &NamespaceOwner, query: Fields) -> Result<Res
 }
 
 fn named(mut all: Vec<Repository>, wanted: &str) -> Vec<Repository> {
-    all.retain(|repository| repository.name.as_str().contains(wanted) || format!("{}/{}", repository.namespace, repository.name).contains(wanted));
+    all.retain(|repository| {
+        repository.name.as_str().contains(wanted) || format!("{}/{}", repository.namespace, repository.name).contains(wanted)
+    });
     all
 }
 
@@ -100,7 +102,14 @@ pub(super) async fn new(visit: Visit) -> Response {
 
 fn blank(visit: &Visit) -> NewRepositoryPage {
     let shell = visit.shell(Area::Repositories);
-    NewRepositoryPage { namespaces: shell.namespaces.clone(), namespace: shell.namespace.clone(), shell, name: Field::default(), description: Field::default(), visibility: Visibility::Private }
+    NewRepositoryPage {
+        namespaces: shell.namespaces.clone(),
+        namespace: shell.namespace.clone(),
+        shell,
+        name: Field::default(),
+        description: Field::default(),
+        visibility: Visibility::Private,
+    }
 }
 
 /// `POST /repositories/new`.

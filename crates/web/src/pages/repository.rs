@@ -69,7 +69,14 @@ pub(super) async fn open(visit: &Visit, at: &RepositoryAt, tab: Tab) -> Result<O
         None => None,
     };
     let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
-    let head = RepositoryHead { namespace: path.namespace.to_string(), name: path.name.to_string(), visibility: repository.visibility, source, tab, may: rights.may() };
+    let head = RepositoryHead {
+        namespace: path.namespace.to_string(),
+        name: path.name.to_string(),
+        visibility: repository.visibility,
+        source,
+        tab,
+        may: rights.may(),
+    };
     Ok(Opened { shell: visit.shell(Area::Repositories), rights, head, autobuild, path })
 }
 

@@ -57,7 +57,14 @@ async fn tokens_page(visit: &Visit, ticked: &[Scope]) -> Result<TokensPage, Page
         expires_at: token.expires_at,
     });
     let scopes = Scope::ALL.iter().map(|scope| ScopeChoice { name: scope.as_str(), text: explain(*scope), ticked: ticked.contains(scope) });
-    Ok(TokensPage { shell: visit.shell(Area::Settings), tokens: rows.collect(), created: None, name: Field::default(), scopes: scopes.collect(), scopes_error: None })
+    Ok(TokensPage {
+        shell: visit.shell(Area::Settings),
+        tokens: rows.collect(),
+        created: None,
+        name: Field::default(),
+        scopes: scopes.collect(),
+        scopes_error: None,
+    })
 }
 
 /// `GET /settings/tokens`.
@@ -79,7 +86,9 @@ pub(super) async fn make_token(visit: Visit, Form(form): Form) -> Result<Respons
             let created = NewToken { name: name.to_owned(), token: made.secret.expose().to_owned(), login };
             Ok(show(&TokensPage { created: Some(created), ..tokens_page(&visit, &USUAL).await? }))
         }
-        Err(Error::Refused(refusal)) => Ok(show_refused(&TokensPage { name: Field::refused(name, sentence(&refusal.detail)), ..tokens_page(&visit, &scopes).await? })),
+        Err(Error::Refused(refusal)) => {
+            Ok(show_refused(&TokensPage { name: Field::refused(name, sentence(&refusal.detail)), ..tokens_page(&visit, &scopes).await? }))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -100,7 +109,11 @@ pub(super) async fn nodes(visit: Visit) -> Result<Response, PageError> {
         let builds = held.map(|(path, build)| (format!("{path} #{}", build.number), format!("/{path}/builds/{}", build.number))).collect();
         node(view, builds)
     });
-    Ok(show(&NodesPage { nodes: nodes.collect(), waiting: usize::try_from(waiting).unwrap_or(usize::MAX), shell: visit.shell(Area::Nodes) }))
+    Ok(show(&NodesPage {
+        nodes: nodes.collect(),
+        waiting: usize::try_from(waiting).unwrap_or(usize::MAX),
+        shell: visit.shell(Area::Nodes),
+    }))
 }
 
 fn node(view: BuilderView, builds: Vec<(String, String)>) -> NodeRow {

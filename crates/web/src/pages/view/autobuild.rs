@@ -185,9 +185,14 @@ impl AutobuildPage {
         let rules = self.rules.iter().enumerate().flat_map(|(n, row)| {
             [("source", &row.source), ("tags", &row.tags), ("dockerfile", &row.dockerfile), ("context", &row.context)]
                 .into_iter()
-                .filter_map(move |(name, field)| field.error.as_ref().map(|error| (format!("rule-{}-{name}", row.index), format!("Rule {}: {error}", n + 1))))
+                .filter_map(move |(name, field)| {
+                    field.error.as_ref().map(|error| (format!("rule-{}-{name}", row.index), format!("Rule {}: {error}", n + 1)))
+                })
         });
-        let variables = self.variables.iter().filter_map(|row| row.name.error.as_ref().map(|error| (format!("variable-{}-name", row.index), error.clone())));
+        let variables = self
+            .variables
+            .iter()
+            .filter_map(|row| row.name.error.as_ref().map(|error| (format!("variable-{}-name", row.index), error.clone())));
         rules.chain(variables).collect()
     }
 }

@@ -22,7 +22,9 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::TestFailed => "The tags did not move. Mend the code or the test and push again; the test's last lines are below.",
         FailureCode::TestInvalid => "A test file needs a service named `sut`; its exit code decides.",
         FailureCode::PushFailed => "The image was built, but the registry did not take it. Retry; if it stays, see the server's log.",
-        FailureCode::EngineUnavailable => "Start the Docker Engine of the builder, or point the builder to another one; the build can then be retried.",
+        FailureCode::EngineUnavailable => {
+            "Start the Docker Engine of the builder, or point the builder to another one; the build can then be retried."
+        }
         FailureCode::LeaseLost => "The builder went silent. Look at Builder nodes, then retry.",
         FailureCode::TimedOut => "The build took longer than it may. Make it smaller, or raise the limit.",
         FailureCode::Cancelled => "Retry starts it again on the same commit.",
@@ -96,8 +98,10 @@ impl BuildPage {
         let steps: Vec<_> = self
             .steps
             .iter()
-            .map(|step| serde_json::json!({"id": step.id, "name": step.name, "phase": step.phase, "state": step.state, "cached": step.cached,
-                "started_at": step.started_at, "finished_at": step.finished_at}))
+            .map(|step| {
+                serde_json::json!({"id": step.id, "name": step.name, "phase": step.phase, "state": step.state, "cached": step.cached,
+                "started_at": step.started_at, "finished_at": step.finished_at})
+            })
             .collect();
         serde_json::Value::Array(steps).to_string()
     }

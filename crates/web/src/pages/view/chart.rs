@@ -49,7 +49,8 @@ pub fn bars(bars: &[Bar]) -> Markup {
     out.push_str("</svg>");
     let legend = format!(
         r#"<div class="chart-scale" aria-hidden="true"><span>{}</span><span>{}</span><span>0</span></div>"#,
-        ui::duration_text(Duration::from_secs_f64(top)), ui::duration_text(Duration::from_secs_f64(top / 2.0))
+        ui::duration_text(Duration::from_secs_f64(top)),
+        ui::duration_text(Duration::from_secs_f64(top / 2.0))
     );
     Markup::trusted(format!(r#"<div class="chart-frame">{legend}{out}</div>"#))
 }
@@ -71,8 +72,10 @@ fn write_bar(out: &mut String, bar: &Bar, x: f64, width: f64, top: f64) {
 
 /// The next round number of seconds, minutes or hours.
 fn round_up(seconds: f64) -> f64 {
-    const STEPS: [f64; 20] =
-        [2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0, 21_600.0, 43_200.0, 86_400.0];
+    const STEPS: [f64; 20] = [
+        2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0, 21_600.0,
+        43_200.0, 86_400.0,
+    ];
     STEPS.into_iter().find(|step| *step >= seconds).unwrap_or(seconds)
 }
 
@@ -81,7 +84,13 @@ mod tests {
     use super::*;
 
     fn bar(label: &str, ran: u64) -> Bar {
-        Bar { label: label.to_owned(), href: "/demo/hello/builds/1".to_owned(), state: BuildState::Success, queued: Duration::from_secs(1), ran: Duration::from_secs(ran) }
+        Bar {
+            label: label.to_owned(),
+            href: "/demo/hello/builds/1".to_owned(),
+            state: BuildState::Success,
+            queued: Duration::from_secs(1),
+            ran: Duration::from_secs(ran),
+        }
     }
 
     #[test]

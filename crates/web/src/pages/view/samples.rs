@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use askama::Template;
 use slipway_model::{
-    Autotest, BuildState, DeliveryStatus, FailureCode, FailureReason, LinkState, Phase, ProviderKind, SourceType, Step, StepState, Timestamp, VerdictOutcome,
-    Visibility,
+    Autotest, BuildState, DeliveryStatus, FailureCode, FailureReason, LinkState, Phase, ProviderKind, SourceType, Step, StepState,
+    Timestamp, VerdictOutcome, Visibility,
 };
 
 use crate::pages::view::autobuild::{
-    AutobuildPage, Pushes, PickProvider, PickRepository, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, SourcePickerPage, Stored, VariableRow,
+    AutobuildPage, PickProvider, PickRepository, Preview, PreviewMatch, PreviewRule, PreviewTag, Pushes, RuleRow, SourcePickerPage, Stored,
+    VariableRow,
 };
 use crate::pages::view::build::BuildPage;
 use crate::pages::view::builds::{BuildListPage, BuildRow, QueuePage};
@@ -19,9 +20,12 @@ use crate::pages::view::entry::{SetupPage, SignInPage};
 use crate::pages::view::errors::ErrorPage;
 use crate::pages::view::form::Field;
 use crate::pages::view::nodes::{Contact, EngineView, NodeRow, NodesPage};
-use crate::pages::view::providers::{Access, ConnectPage, OrganizationView, ProviderCard, ProvidersPage, ReceiptLine, ReceiptPage, ScopeView, UnlinkPage};
+use crate::pages::view::providers::{
+    Access, ConnectPage, OrganizationView, ProviderCard, ProvidersPage, ReceiptLine, ReceiptPage, ScopeView, UnlinkPage,
+};
 use crate::pages::view::repositories::{
-    GeneralPage, May, NewRepositoryPage, RepositoryHead, RepositoryListPage, RepositoryRow, RepositorySettingsPage, SourceView, Tab, TagRow, TagsPage,
+    GeneralPage, May, NewRepositoryPage, RepositoryHead, RepositoryListPage, RepositoryRow, RepositorySettingsPage, SourceView, Tab,
+    TagRow, TagsPage,
 };
 use crate::pages::view::search::SearchPage;
 use crate::pages::view::settings::{AccountPage, NewToken, ScopeChoice, TokenRow, TokensPage};
@@ -60,11 +64,24 @@ fn outside() -> Shell {
 }
 
 fn source() -> SourceView {
-    SourceView { provider: "github".into(), kind: ProviderKind::GitHub, full_name: "acme/shop".into(), url: Some("https://github.com/acme/shop".into()), link: LinkState::Ok }
+    SourceView {
+        provider: "github".into(),
+        kind: ProviderKind::GitHub,
+        full_name: "acme/shop".into(),
+        url: Some("https://github.com/acme/shop".into()),
+        link: LinkState::Ok,
+    }
 }
 
 fn head(tab: Tab) -> RepositoryHead {
-    RepositoryHead { namespace: "acme".into(), name: "shop".into(), visibility: Visibility::Private, source: Some(source()), tab, may: May::Owner }
+    RepositoryHead {
+        namespace: "acme".into(),
+        name: "shop".into(),
+        visibility: Visibility::Private,
+        source: Some(source()),
+        tab,
+        may: May::Owner,
+    }
 }
 
 fn build(number: u32, state: BuildState, message: &str) -> BuildRow {
@@ -98,7 +115,11 @@ fn builds() -> Vec<BuildRow> {
         build(49, BuildState::Running, "Show prices with tax in the basket"),
         build(48, BuildState::Success, "Use the new payment API"),
         build(47, BuildState::Failed, HOSTILE),
-        build(46, BuildState::Cancelled, "A commit message that is so long that it cannot possibly stand in one line of this table and therefore has to be cut somewhere near its end, with care"),
+        build(
+            46,
+            BuildState::Cancelled,
+            "A commit message that is so long that it cannot possibly stand in one line of this table and therefore has to be cut somewhere near its end, with care",
+        ),
         build(45, BuildState::Success, "Update dependencies"),
     ]
 }
@@ -136,7 +157,11 @@ fn tags() -> Vec<TagRow> {
 
 fn step(id: &str, phase: Phase, name: &str, state: StepState, from: i64, to: i64) -> Step {
     Step {
-        id: id.into(), phase, name: name.into(), state, cached: false,
+        id: id.into(),
+        phase,
+        name: name.into(),
+        state,
+        cached: false,
         started_at: (state != StepState::Pending).then(|| ago(from)),
         finished_at: (!matches!(state, StepState::Pending | StepState::Running)).then(|| ago(to)),
         error: None,
@@ -152,7 +177,14 @@ pub fn steps() -> Vec<Step> {
         step("b2", Phase::Build, "[1/5] FROM slipway.acme.example/acme/base:1", Success, 95, 95),
         step("b3", Phase::Build, "[2/5] RUN apk add --no-cache nodejs npm", Success, 95, 95),
         step("b4", Phase::Build, "[3/5] COPY package.json package-lock.json ./", Success, 95, 94),
-        step("b5", Phase::Build, "[4/5] RUN npm ci --ignore-scripts && npm run build -- --mode production --base /shop/ --logLevel info", Success, 94, 52),
+        step(
+            "b5",
+            Phase::Build,
+            "[4/5] RUN npm ci --ignore-scripts && npm run build -- --mode production --base /shop/ --logLevel info",
+            Success,
+            94,
+            52,
+        ),
         step("b6", Phase::Build, HOSTILE, Success, 52, 50),
         step("t1", Phase::Test, "docker-compose.test.yml", Failed, 50, 8),
     ];
@@ -181,8 +213,20 @@ fn failed_build() -> BuildPage {
         commit_url: Some(format!("https://github.com/acme/shop/commit/{COMMIT}")),
         attempt: 2,
         digest: None,
-        reason: Some(FailureReason::new(FailureCode::TestFailed, "test `sut` exited with 3 in `docker-compose.test.yml`; the tag `latest` still points to 1a2b3c4")),
-        tail: ["sut_1  | ok 1 - the basket is empty at first", "sut_1  | ok 2 - a book costs 12.00", "sut_1  | not ok 3 - tax is shown", "sut_1  |   expected 14.28, found 12.00", HOSTILE, "shop_sut_1 exited with code 3"].map(str::to_owned).to_vec(),
+        reason: Some(FailureReason::new(
+            FailureCode::TestFailed,
+            "test `sut` exited with 3 in `docker-compose.test.yml`; the tag `latest` still points to 1a2b3c4",
+        )),
+        tail: [
+            "sut_1  | ok 1 - the basket is empty at first",
+            "sut_1  | ok 2 - a book costs 12.00",
+            "sut_1  | not ok 3 - tax is shown",
+            "sut_1  |   expected 14.28, found 12.00",
+            HOSTILE,
+            "shop_sut_1 exited with code 3",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         failed_step: Some("docker-compose.test.yml".into()),
         waterfall: waterfall(&spans(), &steps(), Timestamp::from_millis(NOW)),
         steps: steps(),
@@ -196,7 +240,10 @@ fn running_build() -> BuildPage {
     running.truncate(6);
     running[5].state = StepState::Running;
     running[5].finished_at = None;
-    let spans = [PhaseSpan { phase: Phase::Checkout, from: Some(ago(100)), to: Some(ago(96)) }, PhaseSpan { phase: Phase::Build, from: Some(ago(96)), to: None }];
+    let spans = [
+        PhaseSpan { phase: Phase::Checkout, from: Some(ago(100)), to: Some(ago(96)) },
+        PhaseSpan { phase: Phase::Build, from: Some(ago(96)), to: None },
+    ];
     BuildPage {
         build: build(49, BuildState::Running, "Show prices with tax in the basket"),
         reason: None,
@@ -214,13 +261,18 @@ fn rule(index: usize, source_type: SourceType, source: &str, tags: &str) -> Rule
 }
 
 fn autobuild(refused: bool) -> AutobuildPage {
-    let mut rules = vec![rule(0, SourceType::Branch, "main", "latest"), rule(1, SourceType::Tag, "/^v([0-9.]+)$/", "{\\1}, {sourceref}"), RuleRow::empty(2)];
+    let mut rules = vec![
+        rule(0, SourceType::Branch, "main", "latest"),
+        rule(1, SourceType::Tag, "/^v([0-9.]+)$/", "{\\1}, {sourceref}"),
+        RuleRow::empty(2),
+    ];
     let mut variables = vec![
         VariableRow { index: 0, name: Field::new("NPM_TOKEN"), value: String::new(), stored: Stored::Yes },
         VariableRow { index: 1, name: Field::default(), value: "typed".into(), stored: Stored::No },
     ];
     if refused {
-        rules[1].source = Field::refused("/^v([0-9.+$/", "the regular expression `^v([0-9.+$` does not compile at character 4: unclosed character class");
+        rules[1].source =
+            Field::refused("/^v([0-9.+$/", "the regular expression `^v([0-9.+$` does not compile at character 4: unclosed character class");
         variables[1].name = Field::refused("DOCKER_TAG", "`DOCKER_TAG` is set by Slipway itself for every build");
     }
     let tag = |name: &str, collides: Option<&str>| PreviewTag { name: name.into(), collides: collides.map(str::to_owned) };
@@ -234,13 +286,22 @@ fn autobuild(refused: bool) -> AutobuildPage {
         variables,
         preview: Preview {
             rules: vec![
-                PreviewRule { label: "Rule 1".into(), source: "main".into(), matches: vec![PreviewMatch { source_ref: "refs/heads/main".into(), tags: vec![tag("latest", None)] }], more: 0, error: None },
+                PreviewRule {
+                    label: "Rule 1".into(),
+                    source: "main".into(),
+                    matches: vec![PreviewMatch { source_ref: "refs/heads/main".into(), tags: vec![tag("latest", None)] }],
+                    more: 0,
+                    error: None,
+                },
                 PreviewRule {
                     label: "Rule 2".into(),
                     source: "/^v([0-9.]+)$/".into(),
                     matches: vec![
                         PreviewMatch { source_ref: "refs/tags/v1.4.2".into(), tags: vec![tag("1.4.2", None), tag("v1.4.2", None)] },
-                        PreviewMatch { source_ref: "refs/tags/v1.4.1".into(), tags: vec![tag("1.4.1", Some("branch release gives 1.4.1 too")), tag("v1.4.1", None)] },
+                        PreviewMatch {
+                            source_ref: "refs/tags/v1.4.1".into(),
+                            tags: vec![tag("1.4.1", Some("branch release gives 1.4.1 too")), tag("v1.4.1", None)],
+                        },
                     ],
                     more: 14,
                     error: None,
@@ -255,29 +316,85 @@ fn autobuild(refused: bool) -> AutobuildPage {
 
 fn deliveries() -> Vec<DeliveryRow> {
     let verdict = |rule: &str, outcome, text: &str, build: Option<&str>| VerdictView {
-        rule: rule.into(), source_ref: Some("refs/heads/main".into()), outcome, text: text.into(), build: build.map(|b| (b.to_owned(), "/acme/shop/builds/48".to_owned())),
+        rule: rule.into(),
+        source_ref: Some("refs/heads/main".into()),
+        outcome,
+        text: text.into(),
+        build: build.map(|b| (b.to_owned(), "/acme/shop/builds/48".to_owned())),
     };
     let row = |age, event: &str, source_ref: Option<&str>, status, note: Option<&str>, verdicts| DeliveryRow {
-        href: "/acme/shop/deliveries/0198f3c2-7d11-7c3e-9a55-0d7f3f0a91c4".into(), delivery_id: "72d3162e-cc78-11e3-81ab-4c9367dc0958".into(), received_at: ago(age),
-        event: event.into(), source_ref: source_ref.map(str::to_owned), status, note: note.map(str::to_owned), verdicts,
+        href: "/acme/shop/deliveries/0198f3c2-7d11-7c3e-9a55-0d7f3f0a91c4".into(),
+        delivery_id: "72d3162e-cc78-11e3-81ab-4c9367dc0958".into(),
+        received_at: ago(age),
+        event: event.into(),
+        source_ref: source_ref.map(str::to_owned),
+        status,
+        note: note.map(str::to_owned),
+        verdicts,
     };
     use DeliveryStatus::{Accepted, Duplicate, Ignored, Rejected};
     vec![
-        row(40, "push", Some("refs/heads/main"), Accepted, None, vec![verdict("rule 1", VerdictOutcome::Built, "built", Some("#48")), verdict("rule 2", VerdictOutcome::NoMatch, "a rule for tags, and `main` is a branch", None)]),
-        row(4000, "push", Some("refs/heads/feature/basket"), Accepted, None, vec![verdict("rule 1", VerdictOutcome::NoMatch, "`feature/basket` is not `main`", None), verdict("rule 2", VerdictOutcome::NoMatch, "a rule for tags", None)]),
+        row(
+            40,
+            "push",
+            Some("refs/heads/main"),
+            Accepted,
+            None,
+            vec![
+                verdict("rule 1", VerdictOutcome::Built, "built", Some("#48")),
+                verdict("rule 2", VerdictOutcome::NoMatch, "a rule for tags, and `main` is a branch", None),
+            ],
+        ),
+        row(
+            4000,
+            "push",
+            Some("refs/heads/feature/basket"),
+            Accepted,
+            None,
+            vec![
+                verdict("rule 1", VerdictOutcome::NoMatch, "`feature/basket` is not `main`", None),
+                verdict("rule 2", VerdictOutcome::NoMatch, "a rule for tags", None),
+            ],
+        ),
         row(4100, "push", Some("refs/heads/main"), Duplicate, Some("the same delivery came 12 s before"), vec![]),
-        row(9000, "push", Some("refs/heads/main"), Accepted, None, vec![verdict("", VerdictOutcome::Disabled, "the link to github is disabled", None)]),
+        row(
+            9000,
+            "push",
+            Some("refs/heads/main"),
+            Accepted,
+            None,
+            vec![verdict("", VerdictOutcome::Disabled, "the link to github is disabled", None)],
+        ),
         row(90_000, "ping", None, Ignored, Some("tells of no push"), vec![]),
-        row(190_000, "push", Some(HOSTILE), Rejected, Some(HOSTILE), vec![verdict("rule 1", VerdictOutcome::Refused, HOSTILE, None), verdict("rule 1", VerdictOutcome::Skipped, "the branch was deleted", None)]),
+        row(
+            190_000,
+            "push",
+            Some(HOSTILE),
+            Rejected,
+            Some(HOSTILE),
+            vec![
+                verdict("rule 1", VerdictOutcome::Refused, HOSTILE, None),
+                verdict("rule 1", VerdictOutcome::Skipped, "the branch was deleted", None),
+            ],
+        ),
     ]
 }
 
 fn card(id: &str, name: &str, state: LinkState) -> ProviderCard {
     ProviderCard {
-        id: id.into(), kind: ProviderKind::GitHub, name: name.into(), web_url: format!("https://{id}.example"), state,
-        login: (state != LinkState::NotLinked).then(|| "octo".into()), since: Some(ago(900_000)),
-        scopes: vec!["repo".into(), "read:org".into()], used_by: vec!["acme/shop".into(), "acme/base".into(), "acme/tools".into()],
-        checked_at: Some(ago(130)), evidence: None, organizations: vec![], grant_url: Some("https://github.com/settings/connections/applications/1".into()),
+        id: id.into(),
+        kind: ProviderKind::GitHub,
+        name: name.into(),
+        web_url: format!("https://{id}.example"),
+        state,
+        login: (state != LinkState::NotLinked).then(|| "octo".into()),
+        since: Some(ago(900_000)),
+        scopes: vec!["repo".into(), "read:org".into()],
+        used_by: vec!["acme/shop".into(), "acme/base".into(), "acme/tools".into()],
+        checked_at: Some(ago(130)),
+        evidence: None,
+        organizations: vec![],
+        grant_url: Some("https://github.com/settings/connections/applications/1".into()),
     }
 }
 
@@ -285,7 +402,11 @@ fn cards() -> Vec<ProviderCard> {
     let mut linked = card("github", "GitHub", LinkState::Ok);
     linked.organizations = vec![
         OrganizationView { name: "acme".into(), access: Access::Granted, grant_url: None },
-        OrganizationView { name: "walled".into(), access: Access::Restricted, grant_url: Some("https://github.com/orgs/walled/policies/applications/1".into()) },
+        OrganizationView {
+            name: "walled".into(),
+            access: Access::Restricted,
+            grant_url: Some("https://github.com/orgs/walled/policies/applications/1".into()),
+        },
         OrganizationView { name: "shut".into(), access: Access::Denied, grant_url: None },
         OrganizationView { name: "new".into(), access: Access::Unknown, grant_url: None },
     ];
@@ -298,12 +419,28 @@ fn cards() -> Vec<ProviderCard> {
 
 fn rows() -> Vec<RepositoryRow> {
     let row = |path: &str, description: &str, visibility, source: Option<SourceView>, last: Option<BuildRow>| RepositoryRow {
-        path: path.into(), description: description.into(), visibility, source, last_build: last,
+        path: path.into(),
+        description: description.into(),
+        visibility,
+        source,
+        last_build: last,
     };
     vec![
         row("acme/shop", "The web shop, with its workers", Visibility::Private, Some(source()), Some(build(49, BuildState::Running, "x"))),
-        row("acme/base", "Base image of all services", Visibility::Public, Some(SourceView { link: LinkState::Disabled, full_name: "acme/base-image".into(), ..source() }), Some(build(44, BuildState::Success, "x"))),
-        row("acme/mailer", HOSTILE, Visibility::Private, Some(SourceView { link: LinkState::Revoked, full_name: "acme/mailer".into(), ..source() }), Some(build(47, BuildState::Failed, "x"))),
+        row(
+            "acme/base",
+            "Base image of all services",
+            Visibility::Public,
+            Some(SourceView { link: LinkState::Disabled, full_name: "acme/base-image".into(), ..source() }),
+            Some(build(44, BuildState::Success, "x")),
+        ),
+        row(
+            "acme/mailer",
+            HOSTILE,
+            Visibility::Private,
+            Some(SourceView { link: LinkState::Revoked, full_name: "acme/mailer".into(), ..source() }),
+            Some(build(47, BuildState::Failed, "x")),
+        ),
         row("acme/mirror", "", Visibility::Private, None, None),
     ]
 }
@@ -322,58 +459,194 @@ pub fn all() -> Vec<(&'static str, String)> {
 }
 
 fn entry_pages() -> Vec<(&'static str, String)> {
-    let refused = SetupPage { shell: outside(), token: "t".into(), name: Field::refused("Ada Lovelace", "`Ada Lovelace` has the character `A`, expected only `a-z`, `0-9`, `-` and `_`"), password_error: Some("the password has 4 bytes, expected 8 to 1024".into()), refused: None };
-    let error = |shell| ErrorPage { shell, status: 404, title: "Not found".into(), text: "There is nothing here, or you may not see it.".into(), hint: Some("Check the address, or ask somebody with access.".into()) };
+    let refused = SetupPage {
+        shell: outside(),
+        token: "t".into(),
+        name: Field::refused("Ada Lovelace", "`Ada Lovelace` has the character `A`, expected only `a-z`, `0-9`, `-` and `_`"),
+        password_error: Some("the password has 4 bytes, expected 8 to 1024".into()),
+        refused: None,
+    };
+    let error = |shell| ErrorPage {
+        shell,
+        status: 404,
+        title: "Not found".into(),
+        text: "There is nothing here, or you may not see it.".into(),
+        hint: Some("Check the address, or ask somebody with access.".into()),
+    };
     vec![
         ("setup", page(&refused)),
         ("setup-used", page(&SetupPage { refused: Some("This address was used already or is not valid.".into()), ..refused })),
-        ("signin", page(&SignInPage { shell: outside(), name: HOSTILE.into(), error: Some("The name or the password is not right.".into()), next: "/".into() })),
+        (
+            "signin",
+            page(&SignInPage {
+                shell: outside(),
+                name: HOSTILE.into(),
+                error: Some("The name or the password is not right.".into()),
+                next: "/".into(),
+            }),
+        ),
         ("error", page(&error(shell(Area::Elsewhere)))),
         ("error-outside", page(&error(outside()))),
     ]
 }
 
 fn repository_pages() -> Vec<(&'static str, String)> {
-    let list = RepositoryListPage { shell: shell(Area::Repositories), query: String::new(), rows: rows(), link: LinkState::Ok, next: Some("c".into()) };
+    let list = RepositoryListPage {
+        shell: shell(Area::Repositories),
+        query: String::new(),
+        rows: rows(),
+        link: LinkState::Ok,
+        next: Some("c".into()),
+    };
     let general = GeneralPage {
         shell: Shell { notice: Some(Notice { tone: Tone::Good, text: "The repository is made.".into() }), ..shell(Area::Repositories) },
-        head: head(Tab::General), description: "The web shop, with its workers".into(), pull: "docker pull slipway.acme.example/acme/shop".into(),
-        login: "docker login slipway.acme.example".into(), tags: tags(), builds: builds(), watched: Some("main".into()),
+        head: head(Tab::General),
+        description: "The web shop, with its workers".into(),
+        pull: "docker pull slipway.acme.example/acme/shop".into(),
+        login: "docker login slipway.acme.example".into(),
+        tags: tags(),
+        builds: builds(),
+        watched: Some("main".into()),
     };
     let bare = RepositoryHead { source: None, ..head(Tab::General) };
     vec![
         ("repositories", page(&list)),
-        ("repositories-empty", page(&RepositoryListPage { rows: vec![], link: LinkState::NotLinked, next: None, shell: shell(Area::Repositories), query: String::new() })),
+        (
+            "repositories-empty",
+            page(&RepositoryListPage {
+                rows: vec![],
+                link: LinkState::NotLinked,
+                next: None,
+                shell: shell(Area::Repositories),
+                query: String::new(),
+            }),
+        ),
         ("repositories-none", page(&RepositoryListPage { rows: vec![], query: HOSTILE.into(), ..list })),
-        ("repository-new", page(&NewRepositoryPage { shell: shell(Area::Repositories), namespaces: vec!["ada".into(), "acme".into()], namespace: "acme".into(), name: Field::refused(HOSTILE, "`shop` stands already"), description: Field::default(), visibility: Visibility::Private })),
+        (
+            "repository-new",
+            page(&NewRepositoryPage {
+                shell: shell(Area::Repositories),
+                namespaces: vec!["ada".into(), "acme".into()],
+                namespace: "acme".into(),
+                name: Field::refused(HOSTILE, "`shop` stands already"),
+                description: Field::default(),
+                visibility: Visibility::Private,
+            }),
+        ),
         ("repository", page(&general)),
         ("repository-empty", page(&GeneralPage { head: bare.clone(), tags: vec![], builds: vec![], watched: None, ..general })),
         ("tags", page(&TagsPage { shell: shell(Area::Repositories), head: head(Tab::Tags), tags: tags(), next: None })),
-        ("repository-settings", page(&RepositorySettingsPage { shell: shell(Area::Repositories), head: head(Tab::Settings), description: Field::new("The web shop"), visibility: Visibility::Private, confirm: Field::refused("acme/shp", "`acme/shp` is not the name of this repository"), tags: 4 })),
+        (
+            "repository-settings",
+            page(&RepositorySettingsPage {
+                shell: shell(Area::Repositories),
+                head: head(Tab::Settings),
+                description: Field::new("The web shop"),
+                visibility: Visibility::Private,
+                confirm: Field::refused("acme/shp", "`acme/shp` is not the name of this repository"),
+                tags: 4,
+            }),
+        ),
         ("autobuild", page(&autobuild(false))),
         ("autobuild-refused", page(&autobuild(true))),
-        ("autobuild-none", page(&AutobuildPage { head: RepositoryHead { tab: Tab::Autobuild, ..bare.clone() }, source: None, ..autobuild(false) })),
+        (
+            "autobuild-none",
+            page(&AutobuildPage { head: RepositoryHead { tab: Tab::Autobuild, ..bare.clone() }, source: None, ..autobuild(false) }),
+        ),
         ("source-picker", page(&picker())),
-        ("deliveries", page(&DeliveryListPage { shell: shell(Area::Repositories), head: head(Tab::Deliveries), rows: deliveries(), hook_problem: Some("No webhook stands at the provider. Pushes are found by looking every 5 minutes instead.".into()), next: None })),
-        ("deliveries-empty", page(&DeliveryListPage { shell: shell(Area::Repositories), head: head(Tab::Deliveries), rows: vec![], hook_problem: None, next: None })),
-        ("delivery", page(&DeliveryPage { shell: shell(Area::Repositories), head: head(Tab::Deliveries), row: deliveries().remove(5), headers: vec![("content-type".into(), "application/json".into()), ("x-github-event".into(), "push".into()), ("x-hub-signature-256".into(), HOSTILE.into())], body: format!("{{\n  \"ref\": \"refs/heads/main\",\n  \"message\": \"{HOSTILE}\"\n}}"), body_bytes: 9321 })),
+        (
+            "deliveries",
+            page(&DeliveryListPage {
+                shell: shell(Area::Repositories),
+                head: head(Tab::Deliveries),
+                rows: deliveries(),
+                hook_problem: Some("No webhook stands at the provider. Pushes are found by looking every 5 minutes instead.".into()),
+                next: None,
+            }),
+        ),
+        (
+            "deliveries-empty",
+            page(&DeliveryListPage {
+                shell: shell(Area::Repositories),
+                head: head(Tab::Deliveries),
+                rows: vec![],
+                hook_problem: None,
+                next: None,
+            }),
+        ),
+        (
+            "delivery",
+            page(&DeliveryPage {
+                shell: shell(Area::Repositories),
+                head: head(Tab::Deliveries),
+                row: deliveries().remove(5),
+                headers: vec![
+                    ("content-type".into(), "application/json".into()),
+                    ("x-github-event".into(), "push".into()),
+                    ("x-hub-signature-256".into(), HOSTILE.into()),
+                ],
+                body: format!("{{\n  \"ref\": \"refs/heads/main\",\n  \"message\": \"{HOSTILE}\"\n}}"),
+                body_bytes: 9321,
+            }),
+        ),
     ]
 }
 
 fn picker() -> SourcePickerPage {
     SourcePickerPage {
-        shell: shell(Area::Repositories), head: head(Tab::Autobuild),
-        providers: vec![PickProvider { id: "github".into(), kind: ProviderKind::GitHub, name: "GitHub".into(), link: LinkState::Ok }, PickProvider { id: "ghe".into(), kind: ProviderKind::GitHub, name: "GHE acme".into(), link: LinkState::Disabled }],
-        provider: "github".into(), namespaces: vec!["octo".into(), "acme".into()], namespace: "acme".into(),
-        repositories: ["acme/shop", "acme/base-image", "acme/mailer"].into_iter().map(|name| PickRepository { full_name: name.into(), visibility: Visibility::Private, pushes: if name.ends_with("mailer") { Pushes::Archived } else { Pushes::Taken }, default_branch: "main".into() }).collect(),
-        query: String::new(), problem: None,
+        shell: shell(Area::Repositories),
+        head: head(Tab::Autobuild),
+        providers: vec![
+            PickProvider { id: "github".into(), kind: ProviderKind::GitHub, name: "GitHub".into(), link: LinkState::Ok },
+            PickProvider { id: "ghe".into(), kind: ProviderKind::GitHub, name: "GHE acme".into(), link: LinkState::Disabled },
+        ],
+        provider: "github".into(),
+        namespaces: vec!["octo".into(), "acme".into()],
+        namespace: "acme".into(),
+        repositories: ["acme/shop", "acme/base-image", "acme/mailer"]
+            .into_iter()
+            .map(|name| PickRepository {
+                full_name: name.into(),
+                visibility: Visibility::Private,
+                pushes: if name.ends_with("mailer") { Pushes::Archived } else { Pushes::Taken },
+                default_branch: "main".into(),
+            })
+            .collect(),
+        query: String::new(),
+        problem: None,
     }
 }
 
 fn build_pages() -> Vec<(&'static str, String)> {
-    let queued = BuildPage { build: build(50, BuildState::Queued, "Cut the release"), reason: None, tail: vec![], failed_step: None, waterfall: waterfall(&[], &[], Timestamp::from_millis(NOW)), steps: vec![], builder: None, attempt: 0, ..failed_build() };
-    let success = BuildPage { build: build(48, BuildState::Success, "Use the new payment API"), reason: None, tail: vec![], failed_step: None, digest: Some(DIGEST.into()), ..failed_build() };
-    let list = BuildListPage { shell: shell(Area::Repositories), head: head(Tab::Builds), chart: bars(&chart_bars()), rows: builds(), state: None, source_ref: String::new(), watched: Some("main".into()), next: Some("c".into()) };
+    let queued = BuildPage {
+        build: build(50, BuildState::Queued, "Cut the release"),
+        reason: None,
+        tail: vec![],
+        failed_step: None,
+        waterfall: waterfall(&[], &[], Timestamp::from_millis(NOW)),
+        steps: vec![],
+        builder: None,
+        attempt: 0,
+        ..failed_build()
+    };
+    let success = BuildPage {
+        build: build(48, BuildState::Success, "Use the new payment API"),
+        reason: None,
+        tail: vec![],
+        failed_step: None,
+        digest: Some(DIGEST.into()),
+        ..failed_build()
+    };
+    let list = BuildListPage {
+        shell: shell(Area::Repositories),
+        head: head(Tab::Builds),
+        chart: bars(&chart_bars()),
+        rows: builds(),
+        state: None,
+        source_ref: String::new(),
+        watched: Some("main".into()),
+        next: Some("c".into()),
+    };
     vec![
         ("build-failed", page(&failed_build())),
         ("build-running", page(&running_build())),
@@ -381,27 +654,131 @@ fn build_pages() -> Vec<(&'static str, String)> {
         ("build-success", page(&success)),
         ("builds", page(&list)),
         ("builds-empty", page(&BuildListPage { rows: vec![], ..list })),
-        ("queue", page(&QueuePage { shell: shell(Area::Builds), running: builds()[1..2].to_vec(), queued: builds()[..1].to_vec(), ended: builds()[2..].to_vec() })),
+        (
+            "queue",
+            page(&QueuePage {
+                shell: shell(Area::Builds),
+                running: builds()[1..2].to_vec(),
+                queued: builds()[..1].to_vec(),
+                ended: builds()[2..].to_vec(),
+            }),
+        ),
         ("queue-empty", page(&QueuePage { shell: shell(Area::Builds), running: vec![], queued: vec![], ended: vec![] })),
     ]
 }
 
 fn settings_pages() -> Vec<(&'static str, String)> {
-    let scopes = vec![ScopeChoice { name: "repo:read", text: "Read repositories, builds and settings; pull.", ticked: true }, ScopeChoice { name: "repo:write", text: "Push; delete tags.", ticked: true }, ScopeChoice { name: "account", text: "The account itself.", ticked: false }];
-    let token = TokenRow { id: "1".into(), name: HOSTILE.into(), scopes: vec!["repo:read".into(), "repo:write".into()], created_at: ago(90_000), used_at: None, expires_at: None };
-    let created = NewToken { name: "laptop".into(), token: "slp_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".into(), login: "docker login slipway.acme.example -u ada".into() };
-    let node = NodeRow { name: "forge-1".into(), version: "0.1.0".into(), parallel: 2, busy: 1, seen_at: ago(4), contact: Contact::Fresh, engine: EngineView::Ready("Docker Engine 20.10.24".into()), builds: vec![("acme/shop #49".into(), "/acme/shop/builds/49".into())] };
-    let no_engine = NodeRow { name: "forge-2".into(), busy: 0, engine: EngineView::Unavailable { problem: "no Docker Engine answers at `unix:///var/run/docker.sock`: no such file".into(), hint: "Install and start Docker Engine, or set `[builder] engine` to one that runs.".into() }, builds: vec![], ..node.clone() };
-    let removes = vec!["3 webhooks in acme/shop, acme/base-image and acme/mailer".to_owned(), "The authorization of Slipway at GitHub".to_owned()];
+    let scopes = vec![
+        ScopeChoice { name: "repo:read", text: "Read repositories, builds and settings; pull.", ticked: true },
+        ScopeChoice { name: "repo:write", text: "Push; delete tags.", ticked: true },
+        ScopeChoice { name: "account", text: "The account itself.", ticked: false },
+    ];
+    let token = TokenRow {
+        id: "1".into(),
+        name: HOSTILE.into(),
+        scopes: vec!["repo:read".into(), "repo:write".into()],
+        created_at: ago(90_000),
+        used_at: None,
+        expires_at: None,
+    };
+    let created = NewToken {
+        name: "laptop".into(),
+        token: "slp_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".into(),
+        login: "docker login slipway.acme.example -u ada".into(),
+    };
+    let node = NodeRow {
+        name: "forge-1".into(),
+        version: "0.1.0".into(),
+        parallel: 2,
+        busy: 1,
+        seen_at: ago(4),
+        contact: Contact::Fresh,
+        engine: EngineView::Ready("Docker Engine 20.10.24".into()),
+        builds: vec![("acme/shop #49".into(), "/acme/shop/builds/49".into())],
+    };
+    let no_engine = NodeRow {
+        name: "forge-2".into(),
+        busy: 0,
+        engine: EngineView::Unavailable {
+            problem: "no Docker Engine answers at `unix:///var/run/docker.sock`: no such file".into(),
+            hint: "Install and start Docker Engine, or set `[builder] engine` to one that runs.".into(),
+        },
+        builds: vec![],
+        ..node.clone()
+    };
+    let removes =
+        vec!["3 webhooks in acme/shop, acme/base-image and acme/mailer".to_owned(), "The authorization of Slipway at GitHub".to_owned()];
     vec![
         ("providers", page(&ProvidersPage { shell: shell(Area::Providers), cards: cards() })),
         ("providers-empty", page(&ProvidersPage { shell: shell(Area::Providers), cards: vec![] })),
-        ("provider-connect", page(&ConnectPage { shell: shell(Area::Providers), card: card("github", "GitHub", LinkState::NotLinked), scopes: vec![ScopeView { name: "repo".into(), reason: "Read private repositories, add webhooks and report results. GitHub has no smaller scope for this.".into() }, ScopeView { name: "read:org".into(), reason: "List the organizations you belong to.".into() }], problem: None })),
-        ("provider-unlink", page(&UnlinkPage { shell: shell(Area::Providers), card: card("github", "GitHub", LinkState::Ok), removes, stops: vec!["acme/shop".into(), "acme/base".into()] })),
-        ("provider-receipt", page(&ReceiptPage { shell: shell(Area::Providers), name: "GitHub".into(), at: ago(2), removed: vec![ReceiptLine { what: "Webhook of acme/shop".into(), left: None, url: None }], left: vec![ReceiptLine { what: "Webhook of acme/mailer".into(), left: Some("GitHub answered 403".into()), url: Some("https://github.com/acme/mailer/settings/hooks".into()) }, ReceiptLine { what: HOSTILE.into(), left: None, url: Some("javascript:alert(1)".into()) }], stopped: vec!["acme/shop".into()] })),
-        ("tokens", page(&TokensPage { shell: shell(Area::Settings), tokens: vec![token], created: Some(created), name: Field::default(), scopes: scopes.clone(), scopes_error: None })),
-        ("tokens-empty", page(&TokensPage { shell: shell(Area::Settings), tokens: vec![], created: None, name: Field::refused("", "a token needs a name"), scopes, scopes_error: Some("choose at least one".into()) })),
-        ("account", page(&AccountPage { shell: shell(Area::Settings), created_at: Some(ago(9_000_000)), email: Some("ada@acme.example".into()) })),
+        (
+            "provider-connect",
+            page(&ConnectPage {
+                shell: shell(Area::Providers),
+                card: card("github", "GitHub", LinkState::NotLinked),
+                scopes: vec![
+                    ScopeView {
+                        name: "repo".into(),
+                        reason: "Read private repositories, add webhooks and report results. GitHub has no smaller scope for this.".into(),
+                    },
+                    ScopeView { name: "read:org".into(), reason: "List the organizations you belong to.".into() },
+                ],
+                problem: None,
+            }),
+        ),
+        (
+            "provider-unlink",
+            page(&UnlinkPage {
+                shell: shell(Area::Providers),
+                card: card("github", "GitHub", LinkState::Ok),
+                removes,
+                stops: vec!["acme/shop".into(), "acme/base".into()],
+            }),
+        ),
+        (
+            "provider-receipt",
+            page(&ReceiptPage {
+                shell: shell(Area::Providers),
+                name: "GitHub".into(),
+                at: ago(2),
+                removed: vec![ReceiptLine { what: "Webhook of acme/shop".into(), left: None, url: None }],
+                left: vec![
+                    ReceiptLine {
+                        what: "Webhook of acme/mailer".into(),
+                        left: Some("GitHub answered 403".into()),
+                        url: Some("https://github.com/acme/mailer/settings/hooks".into()),
+                    },
+                    ReceiptLine { what: HOSTILE.into(), left: None, url: Some("javascript:alert(1)".into()) },
+                ],
+                stopped: vec!["acme/shop".into()],
+            }),
+        ),
+        (
+            "tokens",
+            page(&TokensPage {
+                shell: shell(Area::Settings),
+                tokens: vec![token],
+                created: Some(created),
+                name: Field::default(),
+                scopes: scopes.clone(),
+                scopes_error: None,
+            }),
+        ),
+        (
+            "tokens-empty",
+            page(&TokensPage {
+                shell: shell(Area::Settings),
+                tokens: vec![],
+                created: None,
+                name: Field::refused("", "a token needs a name"),
+                scopes,
+                scopes_error: Some("choose at least one".into()),
+            }),
+        ),
+        (
+            "account",
+            page(&AccountPage { shell: shell(Area::Settings), created_at: Some(ago(9_000_000)), email: Some("ada@acme.example".into()) }),
+        ),
         ("nodes", page(&NodesPage { shell: shell(Area::Nodes), nodes: vec![node, no_engine], waiting: 1 })),
         ("nodes-empty", page(&NodesPage { shell: shell(Area::Nodes), nodes: vec![], waiting: 0 })),
         ("search", page(&SearchPage { shell: shell(Area::Elsewhere), query: "shop".into(), rows: rows() })),

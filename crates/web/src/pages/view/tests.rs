@@ -101,7 +101,11 @@ fn every_field_has_a_label_and_every_id_is_unique() {
             assert!(labelled || matches!(kind, "checkbox" | "radio"), "{page}: <{name} {attributes:?}> has no label");
         }
         for (name, attributes) in &tags {
-            for id in value(attributes, "aria-describedby").into_iter().chain(value(attributes, "aria-labelledby")).flat_map(str::split_whitespace) {
+            for id in value(attributes, "aria-describedby")
+                .into_iter()
+                .chain(value(attributes, "aria-labelledby"))
+                .flat_map(str::split_whitespace)
+            {
                 assert!(ids.contains(id), "{page}: <{name}> is described by `{id}`, which is not there");
             }
         }
@@ -121,14 +125,23 @@ fn tags_of_a_page_are_balanced() {
 #[test]
 fn durations_and_times_read_well() {
     let text = |millis| ui::duration_text(Duration::from_millis(millis));
-    assert_eq!([text(0), text(1450), text(42_000), text(64_000), text(7_380_000), text(90_000_000)], ["0.0s", "1.4s", "42s", "1m 04s", "2h 03m", "1d 01h"]);
+    assert_eq!(
+        [text(0), text(1450), text(42_000), text(64_000), text(7_380_000), text(90_000_000)],
+        ["0.0s", "1.4s", "42s", "1m 04s", "2h 03m", "1d 01h"]
+    );
     let now = Timestamp::from_millis(1_795_385_000_000);
     let ago = |seconds| ui::relative_text(now.minus(Duration::from_secs(seconds)), now);
-    assert_eq!([ago(3), ago(40), ago(200), ago(8000), ago(100_000), ago(400_000)], ["just now", "40 s ago", "3 min ago", "2 h ago", "yesterday", "4 days ago"]);
+    assert_eq!(
+        [ago(3), ago(40), ago(200), ago(8000), ago(100_000), ago(400_000)],
+        ["just now", "40 s ago", "3 min ago", "2 h ago", "yesterday", "4 days ago"]
+    );
     assert_eq!(ago(60 * 86_400), "23 Sep 22:03");
     assert_eq!(ago(400 * 86_400), "18 Oct 2025");
     assert_eq!(ui::relative_text(now.plus(Duration::from_secs(86_400)), now), "23 Nov 22:03");
-    assert_eq!([ui::size_text(12), ui::size_text(1_500), ui::size_text(48_300_000), ui::size_text(999_700)], ["12 B", "1.5 kB", "48 MB", "1.0 MB"]);
+    assert_eq!(
+        [ui::size_text(12), ui::size_text(1_500), ui::size_text(48_300_000), ui::size_text(999_700)],
+        ["12 B", "1.5 kB", "48 MB", "1.0 MB"]
+    );
 }
 
 #[test]

@@ -223,11 +223,25 @@ pub fn date_text(at: Timestamp, now: Timestamp) -> String {
     let (text, today) = (at.to_string(), now.to_string());
     let part = |range| text.get(range).unwrap_or_default();
     let month = match part(5..7) {
-        "01" => "Jan", "02" => "Feb", "03" => "Mar", "04" => "Apr", "05" => "May", "06" => "Jun",
-        "07" => "Jul", "08" => "Aug", "09" => "Sep", "10" => "Oct", "11" => "Nov", _ => "Dec",
+        "01" => "Jan",
+        "02" => "Feb",
+        "03" => "Mar",
+        "04" => "Apr",
+        "05" => "May",
+        "06" => "Jun",
+        "07" => "Jul",
+        "08" => "Aug",
+        "09" => "Sep",
+        "10" => "Oct",
+        "11" => "Nov",
+        _ => "Dec",
     };
     let day = part(8..10).trim_start_matches('0');
-    if part(0..4) == today.get(0..4).unwrap_or_default() { format!("{day} {month} {}", part(11..16)) } else { format!("{day} {month} {}", part(0..4)) }
+    if part(0..4) == today.get(0..4).unwrap_or_default() {
+        format!("{day} {month} {}", part(11..16))
+    } else {
+        format!("{day} {month} {}", part(0..4))
+    }
 }
 
 /// `just now`, `3 min ago`, `2 h ago`, `5 days ago`, then the date.
@@ -283,7 +297,9 @@ pub fn when(at: impl Moment, shell: &Shell) -> Markup {
 pub fn copy(text: impl AsRef<str>, what: &str) -> Markup {
     Markup::trusted(format!(
         r#"<button type="button" class="copy" data-copy="{}" aria-label="Copy {}" hidden>{}</button>"#,
-        escape(text.as_ref()), escape(what), icon("copy")
+        escape(text.as_ref()),
+        escape(what),
+        icon("copy")
     ))
 }
 
@@ -292,7 +308,12 @@ pub fn copy(text: impl AsRef<str>, what: &str) -> Markup {
 pub fn commit(id: impl AsRef<str>) -> Markup {
     let id = id.as_ref();
     let short: String = id.chars().take(7).collect();
-    Markup::trusted(format!(r#"<span class="nowrap"><code title="{}">{}</code>{}</span>"#, escape(id), escape(&short), copy(id, "the commit id")))
+    Markup::trusted(format!(
+        r#"<span class="nowrap"><code title="{}">{}</code>{}</span>"#,
+        escape(id),
+        escape(&short),
+        copy(id, "the commit id")
+    ))
 }
 
 /// `sha256:1a2b3c4d…`, with a copy button for all of it.
@@ -300,7 +321,12 @@ pub fn commit(id: impl AsRef<str>) -> Markup {
 pub fn digest(value: impl AsRef<str>) -> Markup {
     let value = value.as_ref();
     let head: String = value.chars().take(15).collect();
-    Markup::trusted(format!(r#"<span class="nowrap"><code title="{}">{}…</code>{}</span>"#, escape(value), escape(&head), copy(value, "the digest")))
+    Markup::trusted(format!(
+        r#"<span class="nowrap"><code title="{}">{}…</code>{}</span>"#,
+        escape(value),
+        escape(&head),
+        copy(value, "the digest")
+    ))
 }
 
 /// A branch or tag with its icon.
@@ -314,7 +340,9 @@ pub fn git_ref(full: impl AsRef<str>) -> Markup {
     };
     Markup::trusted(format!(
         r#"<span class="ref" title="{}">{}<span class="sr">{kind} </span><code dir="ltr">{}</code></span>"#,
-        escape(full), icon(name), escape(&short)
+        escape(full),
+        icon(name),
+        escape(&short)
     ))
 }
 

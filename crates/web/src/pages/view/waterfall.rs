@@ -29,7 +29,10 @@ struct Axis {
 impl Axis {
     fn of(phases: &[PhaseSpan], steps: &[Step], now: Timestamp) -> Option<Self> {
         let begins = phases.iter().filter_map(|p| p.from).chain(steps.iter().filter_map(|s| s.started_at));
-        let ends = phases.iter().filter_map(|p| p.from.map(|_| p.to.unwrap_or(now))).chain(steps.iter().filter_map(|s| s.started_at.map(|_| s.finished_at.unwrap_or(now))));
+        let ends = phases
+            .iter()
+            .filter_map(|p| p.from.map(|_| p.to.unwrap_or(now)))
+            .chain(steps.iter().filter_map(|s| s.started_at.map(|_| s.finished_at.unwrap_or(now))));
         let from = begins.map(Timestamp::as_millis).min()?;
         let to = ends.map(Timestamp::as_millis).max()?;
         Some(Self { from, length: (to - from).max(1) as f64, now })
@@ -44,8 +47,14 @@ impl Axis {
 
     fn bar(&self, class: &str, from: Timestamp, to: Option<Timestamp>, hatched: &str) -> String {
         let (x, width) = self.place(from, to);
-        format!(r#"<svg class="fall-bar" width="100%" height="12" aria-hidden="true" focusable="false"><rect class="bar bar-{class}" x="{x:.2}%" y="1" width="{width:.2}%" height="10" rx="2"/>{}</svg>"#,
-            if hatched.is_empty() { String::new() } else { format!(r#"<rect fill="url(#hatch)" x="{x:.2}%" y="1" width="{width:.2}%" height="10" rx="2"/>"#) })
+        format!(
+            r#"<svg class="fall-bar" width="100%" height="12" aria-hidden="true" focusable="false"><rect class="bar bar-{class}" x="{x:.2}%" y="1" width="{width:.2}%" height="10" rx="2"/>{}</svg>"#,
+            if hatched.is_empty() {
+                String::new()
+            } else {
+                format!(r#"<rect fill="url(#hatch)" x="{x:.2}%" y="1" width="{width:.2}%" height="10" rx="2"/>"#)
+            }
+        )
     }
 }
 
@@ -109,8 +118,14 @@ mod tests {
 
     fn step(id: &str, name: &str, from: i64, to: i64) -> Step {
         Step {
-            id: id.to_owned(), phase: Phase::Build, name: name.to_owned(), state: StepState::Success, cached: false,
-            started_at: Some(Timestamp::from_millis(from)), finished_at: Some(Timestamp::from_millis(to)), error: None,
+            id: id.to_owned(),
+            phase: Phase::Build,
+            name: name.to_owned(),
+            state: StepState::Success,
+            cached: false,
+            started_at: Some(Timestamp::from_millis(from)),
+            finished_at: Some(Timestamp::from_millis(to)),
+            error: None,
         }
     }
 
