@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The whole program has four rows and less than eight minutes.
-const TIME: Duration = Duration::from_secs(95);
+/// The whole program has less than eight minutes; of its four parts one comes near to this on a busy machine.
+const TIME: Duration = Duration::from_secs(115);
 
 /// Bounds of one row.
 #[derive(Debug, Clone, Copy)]
