@@ -37,6 +37,19 @@ fn kind(kind: RefKind) -> &'static str {
 }
 
 impl App {
+    /// The place of a push in its ref's history, which decides which tags may move: that of its arrival, unless it was overtaken on the way
+    /// (then just before the push that continues from it) or is a replay (then where it was told first).
+    async fn place(&self, tx: &mut WriteTx, situation: &Situation<'_>, change: &RefChange, arrived: u64) -> Result<u64, Error> {
+        let autobuild = situation.autobuild.id;
+        if matches!(situation.origin, Origin::Replay(_)) {
+            let first = deliveries::place_of_delivery(tx, situation.delivery, autobuild, &change.name).await?;
+            return Ok(first.unwrap_or(arrived));
+        }
+        let Some(after) = &change.after else { return Ok(arrived) };
+        let overtaken = deliveries::overtaken_by(tx, autobuild, &change.name, change.before.as_ref(), after, arrived).await?;
+        Ok(overtaken.map_or(arrived, |newer| newer.saturating_sub(1)))
+    }
+
     pub(crate) async fn decide_ref(&self, tx: &mut WriteTx, situation: &Situation<'_>, change: &RefChange) -> Result<Vec<Verdict>, Error> {
         let now = self.clock.now();
         let what = format!("{} `{}`", kind(change.name.kind()), change.name.short());
@@ -62,6 +75,7 @@ impl App {
             delivery: Some(situation.delivery),
         };
         let (event, seq) = deliveries::insert_ref_event(tx, &event, now).await?;
+        let seq = self.place(tx, situation, change, seq).await?;
         let Some(commit) = &change.after else {
             return Ok(vec![verdict(
                 None,

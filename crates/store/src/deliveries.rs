@@ -358,6 +358,57 @@ pub async fn last_ref_seq(tx: &mut ReadTx, autobuild: AutobuildId, name: &RefNam
     Ok(row.map_or(0, |(n,)| count(n)))
 }
 
+/// Whether a push that was just appended as `seq` is older than what was told before it: providers do not promise order. It is, when it does
+/// not continue from the newest push told so far, but an earlier told one continues from it; gives the number of that one.
+pub async fn overtaken_by(
+    tx: &mut ReadTx,
+    autobuild: AutobuildId,
+    name: &RefName,
+    before: Option<&CommitId>,
+    after: &CommitId,
+    seq: u64,
+) -> Result<Option<u64>, StoreError> {
+    let newest = fetch_optional!(
+        (Option<String>,),
+        tx,
+        "SELECT after_id FROM ref_events WHERE autobuild_id = $1 AND ref = $2 AND origin = 'delivery' AND seq < $3 ORDER BY seq DESC LIMIT 1",
+        autobuild.to_string(),
+        name.as_str(),
+        signed(seq),
+    )?;
+    if newest.is_none_or(|(newest,)| newest.as_deref() == before.map(CommitId::as_str)) {
+        return Ok(None);
+    }
+    let continued = fetch_optional!(
+        (Option<i64>,),
+        tx,
+        "SELECT MIN(seq) FROM ref_events WHERE autobuild_id = $1 AND ref = $2 AND origin = 'delivery' AND before_id = $3 AND seq < $4",
+        autobuild.to_string(),
+        name.as_str(),
+        after.as_str(),
+        signed(seq),
+    )?;
+    Ok(continued.and_then(|(seq,)| seq).map(count))
+}
+
+/// The number that a delivery's own event of a ref has in the ref's log: a replay keeps that place.
+pub async fn place_of_delivery(
+    tx: &mut ReadTx,
+    delivery: DeliveryId,
+    autobuild: AutobuildId,
+    name: &RefName,
+) -> Result<Option<u64>, StoreError> {
+    let row = fetch_optional!(
+        (Option<i64>,),
+        tx,
+        "SELECT MIN(seq) FROM ref_events WHERE delivery_id = $1 AND autobuild_id = $2 AND ref = $3 AND origin = 'delivery'",
+        delivery.to_string(),
+        autobuild.to_string(),
+        name.as_str(),
+    )?;
+    Ok(row.and_then(|(seq,)| seq).map(count))
+}
+
 /// Removes deliveries received before `before`, at most `limit`; gives how many went.
 pub async fn delete_old(tx: &mut WriteTx, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
     Ok(change!(

@@ -227,7 +227,6 @@ async fn tags_only_go_forward() -> Result<()> {
     app.finish().await
 }
 
-#[ignore = "the log of ref events takes the order of arrival for the order of pushes"]
 #[tokio::test]
 async fn pushes_that_are_told_out_of_order_end_at_the_newest() -> Result<()> {
     use slipway_testkit::github::{ReleaseOrder, Webhooks};

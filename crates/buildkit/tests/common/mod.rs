@@ -1,5 +1,6 @@
-#![allow(dead_code, reason = "each test program uses a part of it")]
 //! What the tests against a real engine share: the engine, contexts made of busybox, and a recorder of progress.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod registry;
 

@@ -14,6 +14,7 @@ on_both! {
     verdicts_keep_their_order;
     the_log_of_a_ref_has_no_gap_and_no_double;
     two_pushes_in_opposite_order;
+    an_overtaken_push_is_known_by_what_continues_from_it;
     old_ones_are_removed;
     a_delivery_needs_its_repository;
 }
@@ -194,6 +195,34 @@ async fn the_log_of_a_ref_has_no_gap_and_no_double(db: &Db) {
     let event = NewRefEvent { autobuild: AutobuildId::new(), name: &main, before: None, after: None, origin: "delivery", delivery: None };
     let nowhere = deliveries::insert_ref_event(&mut tx, &event, NOW).await;
     assert!(matches!(nowhere, Err(StoreError::Conflict(_))), "{nowhere:?}");
+}
+
+async fn an_overtaken_push_is_known_by_what_continues_from_it(db: &Db) {
+    let world = world(db, "web").await;
+    let main = ref_name("refs/heads/main");
+    let told = DeliveryId::new();
+    let mut tx = begin(db).await;
+    // Told as a→b, c→d, then the one between them, then the way back to c and forward again, which is in order.
+    let pushes = [('a', 'b', None), ('c', 'd', None), ('b', 'c', Some(2)), ('c', 'b', None), ('b', 'c', None)];
+    for (number, (before, after, overtaken)) in (1..).zip(pushes) {
+        let (before, after) = (commit(before), commit(after));
+        let event = NewRefEvent {
+            autobuild: world.autobuild,
+            name: &main,
+            before: Some(&before),
+            after: Some(&after),
+            origin: "delivery",
+            delivery: Some(told),
+        };
+        let (_, seq) = deliveries::insert_ref_event(&mut tx, &event, NOW).await.expect("appends");
+        assert_eq!(seq, number);
+        let by = deliveries::overtaken_by(&mut tx, world.autobuild, &main, Some(&before), &after, seq).await.expect("query");
+        assert_eq!(by, overtaken, "push {number}");
+    }
+    let other = ref_name("refs/heads/other");
+    assert_eq!(deliveries::place_of_delivery(&mut tx, told, world.autobuild, &main).await.expect("query"), Some(1));
+    assert_eq!(deliveries::place_of_delivery(&mut tx, told, world.autobuild, &other).await.expect("query"), None);
+    assert_eq!(deliveries::place_of_delivery(&mut tx, DeliveryId::new(), world.autobuild, &main).await.expect("query"), None);
 }
 
 /// Two deliveries that name the same refs in another order must not wait for each other.
