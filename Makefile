@@ -61,6 +61,7 @@ scripts:
 
 bench:
 	@scripts/install-test-parts
+	@scripts/install-bench-parts
 	@scripts/check-toolchain
 	@cargo build $(CARGO_FLAGS) --release -p slipway-server -p slipway-benches
 	@SLIPWAY_BIN=$(CARGO_TARGET_DIR)/release/slipway $(CARGO_TARGET_DIR)/release/slipway-benches
