@@ -3,7 +3,7 @@
 //! Invariant: a handler extracts, authorises, calls the application and renders; what a caller may do is decided by `slipway-app`,
 //! whose rights are values that its functions demand. Deliberately elsewhere: `/v2/` (`slipway-registry`), the listener (`slipway-server`).
 //!
-//! Entry points: [`router`] over a [`WebState`]; `pages` for people, `api` for programs, `hooks`, `oauth` and `builder_api` for machines.
+//! Entry points: [`router()`] over a [`WebState`]; `pages` for people, `api` for programs, `hooks`, `oauth` and `builder_api` for machines.
 
 mod api;
 mod builder_api;

@@ -79,7 +79,7 @@ async fn by_cookie(headers: &HeaderMap, state: &WebState) -> Result<Option<Calle
 
 /// The signed-in person of a page; `Option<Session>` for pages that strangers see too. Without a session: the sign-in page.
 ///
-/// Writes need no further check: [`guard_pages`] stands before every page.
+/// Writes need no further check: `guard_pages` stands before every page.
 #[derive(Debug, Clone)]
 pub struct Session(pub Caller);
 
