@@ -7,6 +7,8 @@ use slipway_model::{Phase, Step, StepState, Timestamp};
 use super::ui::{self, Markup};
 
 const MAX_ROWS: usize = 300;
+/// The narrowest bar, in percent.
+const LEAST: f64 = 0.6;
 
 /// When a phase began and ended.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +42,10 @@ impl Axis {
 
     /// Left edge and width in percent; a step of no time is still visible.
     fn place(&self, from: Timestamp, to: Option<Timestamp>) -> (f64, f64) {
-        let left = ((from.as_millis() - self.from) as f64 / self.length * 100.0).clamp(0.0, 99.4);
+        let left = ((from.as_millis() - self.from) as f64 / self.length * 100.0).clamp(0.0, 100.0 - LEAST);
         let width = (to.unwrap_or(self.now).as_millis() - from.as_millis()) as f64 / self.length * 100.0;
-        (left, width.clamp(0.6, 100.0 - left))
+        // Not `clamp`: after rounding, what is left can be a hair less than the least.
+        (left, width.max(LEAST).min(100.0 - left))
     }
 
     fn bar(&self, class: &str, from: Timestamp, to: Option<Timestamp>, hatched: &str) -> String {
@@ -126,6 +129,21 @@ mod tests {
             started_at: Some(Timestamp::from_millis(from)),
             finished_at: Some(Timestamp::from_millis(to)),
             error: None,
+        }
+    }
+
+    #[test]
+    fn every_step_has_a_place_wherever_it_begins_and_ends() {
+        let at = Timestamp::from_millis;
+        for length in [1, 7, 1_000, 20_777] {
+            let axis = Axis { from: 0, length: length as f64, now: at(length) };
+            for (from, to) in [(0, 0), (0, length), (length, length), (length - 1, length), (length, 0), (length + 5_000, length + 6_000)] {
+                let (left, width) = axis.place(at(from), Some(at(to)));
+                assert!(
+                    (0.0..=100.0).contains(&left) && width > 0.5 && left + width <= 100.001,
+                    "{length}: {from} to {to} is {left} + {width}"
+                );
+            }
         }
     }
 
