@@ -1,4 +1,5 @@
-//! Every page with data that a real installation could hold, hostile text included: for the tests of the views.
+//! Every page with data that a real installation could hold, hostile text included: for the tests of the views only. It is longer
+//! because each page state stands here once, whole, and a reader looks them up by page.
 
 use std::time::Duration;
 
