@@ -53,6 +53,18 @@ ids! {
     SessionId;
     /// A personal access token.
     TokenId;
+    /// A sign-in that waits for its second factor.
+    PendingSignInId;
+    /// Who somebody is at an OpenID Connect provider.
+    IdentityId;
+    /// An invitation to the installation or to a team.
+    InvitationId;
+    /// A team of an organization.
+    TeamId;
+    /// A mail that waits to be sent.
+    MailId;
+    /// An entry of the audit log.
+    AuditId;
     /// An account's connection to a provider.
     LinkId;
     /// An image repository; a repository made again under the same name has another id.

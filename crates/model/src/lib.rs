@@ -20,10 +20,11 @@ pub use clock::{Clock, Timestamp};
 pub use delivery::{DeliveryStatus, VerdictOutcome};
 pub use git::{CommitId, RefKind, RefName};
 pub use ids::{
-    AccountId, AutobuildId, BuildId, BuilderId, DeliveryId, HookId, LinkId, RefEventId, RepositoryId, RuleId, SessionId, TokenId, UploadId,
+    AccountId, AuditId, AutobuildId, BuildId, BuilderId, DeliveryId, HookId, IdentityId, InvitationId, LinkId, MailId, PendingSignInId,
+    RefEventId, RepositoryId, RuleId, SessionId, TeamId, TokenId, UploadId,
 };
-pub use names::{AccountName, InvalidName, RESERVED_NAMES, RepositoryName, RepositoryPath};
-pub use permission::{Permission, Scope, ScopeSet, Visibility};
+pub use names::{AccountName, InvalidName, RESERVED_NAMES, RepositoryName, RepositoryPath, TeamName, skeleton};
+pub use permission::{AccountKind, Permission, Scope, ScopeSet, Visibility};
 pub use provider::{LinkState, ProviderId, ProviderKind};
 pub use rule::{Autotest, BuildRule, EnvironmentVariable, RuleError, RuleMatch, RulePath, SERVICE_VARIABLES, SourcePattern, SourceType};
 pub use secret::{SecretHash, SecretToken, TokenKind, constant_time_eq};

@@ -7,18 +7,61 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::words;
 
-/// What an account may do with a repository or namespace; each includes the ones before it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Permission {
-    /// See builds and settings, pull.
-    Read,
-    /// Also start, cancel, retry, push.
-    Write,
-    /// Also change the build settings and see the values of variables.
-    Admin,
-    /// Also delete, create repositories, link providers.
-    Owner,
+words! {
+    /// What an account may do with a repository or namespace; each includes the ones before it.
+    Permission {
+        /// See builds and settings, pull.
+        Read = "read",
+        /// Also start, cancel, retry, push, delete tags.
+        Write = "write",
+        /// Also change the build settings and see the values of variables.
+        Admin = "admin",
+        /// Also delete builds and repositories, create repositories, link providers, manage teams.
+        Owner = "owner",
+    }
+}
+
+impl Permission {
+    /// 1 for read to 4 for owner: the larger one includes the smaller ones.
+    #[must_use]
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Read => 1,
+            Self::Write => 2,
+            Self::Admin => 3,
+            Self::Owner => 4,
+        }
+    }
+
+    /// The permission of that rank.
+    #[must_use]
+    pub fn from_rank(rank: i64) -> Option<Self> {
+        Self::ALL.iter().copied().find(|permission| i64::from(permission.rank()) == rank)
+    }
+}
+
+impl Ord for Permission {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Permission {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+words! {
+    /// What kind of account it is.
+    AccountKind {
+        /// A person.
+        User = "user",
+        /// A group of people with teams; nobody signs in as it.
+        Organization = "organization",
+        /// A machine: tokens only, it never signs in to the web pages.
+        Service = "service",
+    }
 }
 
 words! {
@@ -103,6 +146,18 @@ impl FromStr for ScopeSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn permissions_are_ordered_by_what_they_include() {
+        let mut sorted = Permission::ALL.to_vec();
+        sorted.sort();
+        assert_eq!(sorted, [Permission::Read, Permission::Write, Permission::Admin, Permission::Owner]);
+        for permission in Permission::ALL {
+            assert_eq!(Permission::from_rank(permission.rank().into()), Some(*permission));
+        }
+        assert_eq!(Permission::from_rank(0), None);
+        assert_eq!(Permission::from_rank(5), None);
+    }
 
     #[test]
     fn scopes_include_smaller_ones_and_nothing_else() {

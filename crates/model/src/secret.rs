@@ -31,6 +31,14 @@ pub enum TokenKind {
     State,
     /// Secret of a webhook.
     Hook,
+    /// One-time address of an invitation.
+    Invitation,
+    /// One-time address that confirms an e-mail address.
+    Email,
+    /// A sign-in that waits for its second factor.
+    SignIn,
+    /// The browser that began an OpenID Connect sign-in.
+    Browser,
 }
 
 impl TokenKind {
@@ -45,6 +53,10 @@ impl TokenKind {
             Self::Setup => "slu_",
             Self::State => "slo_",
             Self::Hook => "slh_",
+            Self::Invitation => "sli_",
+            Self::Email => "sle_",
+            Self::SignIn => "slq_",
+            Self::Browser => "slw_",
         }
     }
 }

@@ -1,14 +1,18 @@
-//! Accounts, their sessions and access tokens, OAuth flows under way, and the few settings of the installation.
+//! Accounts and the names they hold, OAuth flows under way, and the few settings of the installation.
+//!
+//! Invariant: a name belongs to one account, also after the account was renamed; names that look alike are one name.
 
-use slipway_model::{AccountId, AccountName, ProviderId, ScopeSet, SecretHash, SessionId, Timestamp, TokenId};
+use slipway_model::{AccountId, AccountKind, AccountName, ProviderId, SecretHash, Timestamp, skeleton};
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, time};
 
-/// A user. (Organizations and service accounts come with their own columns.)
+/// A user, an organization or a service account.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// Identity.
     pub id: AccountId,
+    /// What kind.
+    pub kind: AccountKind,
     /// Name of its namespace.
     pub name: AccountName,
     /// What people call it.
@@ -22,8 +26,9 @@ pub struct Account {
 }
 
 #[derive(sqlx::FromRow)]
-struct AccountRow {
+pub(crate) struct AccountRow {
     id: String,
+    kind: String,
     name: String,
     display_name: String,
     email: Option<String>,
@@ -32,9 +37,10 @@ struct AccountRow {
 }
 
 impl AccountRow {
-    fn into_account(self) -> Result<Account, StoreError> {
+    pub(crate) fn into_account(self) -> Result<Account, StoreError> {
         Ok(Account {
             id: read("accounts", &self.id)?,
+            kind: read("accounts", &self.kind)?,
             name: read("accounts", &self.name)?,
             display_name: self.display_name,
             email: self.email,
@@ -47,8 +53,12 @@ impl AccountRow {
 /// A new account as it is written.
 #[derive(Debug)]
 pub struct NewAccount<'a> {
+    /// What kind.
+    pub kind: AccountKind,
     /// Name of its namespace.
     pub name: &'a AccountName,
+    /// What people call it.
+    pub display_name: &'a str,
     /// Where mail goes.
     pub email: Option<&'a str>,
     /// Whether it administers the installation.
@@ -57,24 +67,64 @@ pub struct NewAccount<'a> {
     pub password_hash: Option<&'a str>,
 }
 
-/// Adds a user.
+impl<'a> NewAccount<'a> {
+    /// A user without rights over the installation, called by its name.
+    #[must_use]
+    pub fn user(name: &'a AccountName) -> Self {
+        Self { kind: AccountKind::User, name, display_name: name.as_str(), email: None, is_admin: false, password_hash: None }
+    }
+}
+
+/// Adds an account and takes its name.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] when the name is taken.
+/// [`StoreError::Conflict`] when the name, or one that looks like it, is held by an account, also as a former name.
 pub async fn insert(tx: &mut WriteTx, new: &NewAccount<'_>, now: Timestamp) -> Result<AccountId, StoreError> {
     let id = AccountId::new();
     change!(
         tx,
-        "INSERT INTO accounts (id, name, kind, display_name, email, is_admin, password_hash, created_at) VALUES ($1, $2, 'user', $3, $4, $5, $6, $7)",
+        "INSERT INTO accounts (id, name, kind, display_name, email, is_admin, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         id.to_string(),
         new.name.as_str(),
-        new.name.as_str(),
+        new.kind.as_str(),
+        new.display_name,
         new.email,
         new.is_admin,
         new.password_hash,
         now.as_millis(),
     )?;
+    take_name(tx, id, new.name, now).await?;
     Ok(id)
+}
+
+async fn take_name(tx: &mut WriteTx, id: AccountId, name: &AccountName, now: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "INSERT INTO names (name, skeleton, account_id, since) VALUES ($1, $2, $3, $4)",
+        name.as_str(),
+        skeleton(name.as_str()),
+        id.to_string(),
+        now.as_millis(),
+    )?;
+    Ok(())
+}
+
+/// Which held name stands in the way of giving out `name`: itself or one that looks like it.
+pub async fn name_in_the_way(tx: &mut ReadTx, name: &AccountName) -> Result<Option<AccountName>, StoreError> {
+    let row = fetch_optional!((String,), tx, "SELECT name FROM names WHERE skeleton = $1", skeleton(name.as_str()))?;
+    row.map(|(name,)| read("names", &name)).transpose()
+}
+
+/// Gives an account another name. The former one stays its own and leads on; going back to it is allowed.
+///
+/// # Errors
+/// [`StoreError::Conflict`] as [`insert`].
+pub async fn rename(tx: &mut WriteTx, id: AccountId, name: &AccountName, now: Timestamp) -> Result<(), StoreError> {
+    // A change of the account's own names among names that look alike (`acme_1` to `acme-1`) drops the former one.
+    change!(tx, "DELETE FROM names WHERE skeleton = $1 AND account_id = $2", skeleton(name.as_str()), id.to_string())?;
+    take_name(tx, id, name, now).await?;
+    change!(tx, "UPDATE accounts SET name = $1 WHERE id = $2", name.as_str(), id.to_string())?;
+    Ok(())
 }
 
 /// How many accounts there are.
@@ -83,28 +133,102 @@ pub async fn count_accounts(tx: &mut ReadTx) -> Result<u64, StoreError> {
     Ok(row.map_or(0, |(n,)| count(n)))
 }
 
+/// How many accounts administer the installation.
+pub async fn count_administrators(tx: &mut ReadTx) -> Result<u64, StoreError> {
+    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM accounts WHERE is_admin")?;
+    Ok(row.map_or(0, |(n,)| count(n)))
+}
+
 /// By identity.
 pub async fn get(tx: &mut ReadTx, id: AccountId) -> Result<Option<Account>, StoreError> {
     fetch_optional!(
         AccountRow,
         tx,
-        "SELECT id, name, display_name, email, is_admin, created_at FROM accounts WHERE id = $1",
+        "SELECT id, kind, name, display_name, email, is_admin, created_at FROM accounts WHERE id = $1",
         id.to_string()
     )?
     .map(AccountRow::into_account)
     .transpose()
 }
 
-/// By name.
+/// By its current name.
 pub async fn get_by_name(tx: &mut ReadTx, name: &AccountName) -> Result<Option<Account>, StoreError> {
     fetch_optional!(
         AccountRow,
         tx,
-        "SELECT id, name, display_name, email, is_admin, created_at FROM accounts WHERE name = $1",
+        "SELECT id, kind, name, display_name, email, is_admin, created_at FROM accounts WHERE name = $1",
         name.as_str()
     )?
     .map(AccountRow::into_account)
     .transpose()
+}
+
+/// By its current name or a former one.
+pub async fn find(tx: &mut ReadTx, name: &AccountName) -> Result<Option<Account>, StoreError> {
+    fetch_optional!(
+        AccountRow,
+        tx,
+        "SELECT a.id, a.kind, a.name, a.display_name, a.email, a.is_admin, a.created_at
+         FROM names n JOIN accounts a ON a.id = n.account_id WHERE n.name = $1",
+        name.as_str()
+    )?
+    .map(AccountRow::into_account)
+    .transpose()
+}
+
+/// A page of all accounts of a kind (or of every kind) by name, after `after`.
+pub async fn list(tx: &mut ReadTx, kind: Option<AccountKind>, after: Option<&str>, limit: u32) -> Result<Vec<Account>, StoreError> {
+    fetch_all!(
+        AccountRow,
+        tx,
+        "SELECT id, kind, name, display_name, email, is_admin, created_at FROM accounts
+         WHERE name > $1 AND ($2 = '' OR kind = $2) ORDER BY name LIMIT $3",
+        after.unwrap_or(""),
+        kind.map_or("", AccountKind::as_str),
+        i64::from(limit),
+    )?
+    .into_iter()
+    .map(AccountRow::into_account)
+    .collect()
+}
+
+/// Replaces what people call it.
+pub async fn set_display_name(tx: &mut WriteTx, id: AccountId, display_name: &str) -> Result<(), StoreError> {
+    change!(tx, "UPDATE accounts SET display_name = $1 WHERE id = $2", display_name, id.to_string())?;
+    Ok(())
+}
+
+/// Replaces where mail goes.
+pub async fn set_email(tx: &mut WriteTx, id: AccountId, email: Option<&str>) -> Result<(), StoreError> {
+    change!(tx, "UPDATE accounts SET email = $1 WHERE id = $2", email, id.to_string())?;
+    Ok(())
+}
+
+/// Gives or takes the right over the installation. Every such change waits for every other, so the last administrator is seen as the last.
+pub async fn set_admin(tx: &mut WriteTx, id: AccountId, admin: bool) -> Result<(), StoreError> {
+    lock_administrators(tx).await?;
+    change!(tx, "UPDATE accounts SET is_admin = $1 WHERE id = $2", admin, id.to_string())?;
+    Ok(())
+}
+
+/// Waits for every other change of who administers; what is counted after it stays true until the commit.
+pub async fn lock_administrators(tx: &mut WriteTx) -> Result<(), StoreError> {
+    set_setting(tx, "administrators_lock", "").await
+}
+
+/// Makes an organization of a user: nobody signs in as it any more. Sessions, tokens and second factors are the caller's to remove.
+pub async fn convert(tx: &mut WriteTx, id: AccountId) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE accounts SET kind = 'organization', is_admin = FALSE, password_hash = NULL, email = NULL WHERE id = $1 AND kind = 'user'",
+        id.to_string()
+    )?;
+    Ok(())
+}
+
+/// Removes an account with everything that is in its namespace, its names, tokens, sessions and memberships.
+pub async fn delete(tx: &mut WriteTx, id: AccountId) -> Result<bool, StoreError> {
+    Ok(change!(tx, "DELETE FROM accounts WHERE id = $1", id.to_string())? > 0)
 }
 
 /// The PHC string of an account's password.
@@ -118,203 +242,9 @@ pub async fn set_password_hash(tx: &mut WriteTx, id: AccountId, hash: &str) -> R
     Ok(())
 }
 
-/// A signed-in browser.
-#[derive(Debug, Clone)]
-pub struct Session {
-    /// Identity.
-    pub id: SessionId,
-    /// Who.
-    pub account: AccountId,
-    /// When it ends by itself.
-    pub expires_at: Timestamp,
-    /// When it was last used, to within some minutes.
-    pub last_seen_at: Timestamp,
-}
-
-/// Adds a session.
-pub async fn insert_session(
-    tx: &mut WriteTx,
-    account: AccountId,
-    token: &SecretHash,
-    address: &str,
-    now: Timestamp,
-    expires_at: Timestamp,
-) -> Result<SessionId, StoreError> {
-    let id = SessionId::new();
-    change!(
-        tx,
-        "INSERT INTO sessions (id, account_id, token_hash, created_at, last_seen_at, expires_at, address) VALUES ($1, $2, $3, $4, $4, $5, $6)",
-        id.to_string(),
-        account.to_string(),
-        token.to_hex(),
-        now.as_millis(),
-        expires_at.as_millis(),
-        address,
-    )?;
-    Ok(id)
-}
-
-/// The session of this token, unless it has ended.
-pub async fn get_session(tx: &mut ReadTx, token: &SecretHash, now: Timestamp) -> Result<Option<Session>, StoreError> {
-    let row = fetch_optional!(
-        (String, String, i64, i64),
-        tx,
-        "SELECT id, account_id, expires_at, last_seen_at FROM sessions WHERE token_hash = $1 AND expires_at > $2",
-        token.to_hex(),
-        now.as_millis(),
-    )?;
-    row.map(|(id, account, expires_at, last_seen_at)| {
-        Ok(Session {
-            id: read("sessions", &id)?,
-            account: read("sessions", &account)?,
-            expires_at: time(expires_at),
-            last_seen_at: time(last_seen_at),
-        })
-    })
-    .transpose()
-}
-
-/// Notes that a session was used.
-pub async fn set_session_seen(tx: &mut WriteTx, id: SessionId, now: Timestamp) -> Result<(), StoreError> {
-    change!(tx, "UPDATE sessions SET last_seen_at = $1 WHERE id = $2", now.as_millis(), id.to_string())?;
-    Ok(())
-}
-
-/// Ends a session.
-pub async fn delete_session(tx: &mut WriteTx, id: SessionId) -> Result<(), StoreError> {
-    change!(tx, "DELETE FROM sessions WHERE id = $1", id.to_string())?;
-    Ok(())
-}
-
-/// Removes sessions and OAuth flows that have ended; gives how many rows went.
-pub async fn delete_expired(tx: &mut WriteTx, now: Timestamp) -> Result<u64, StoreError> {
-    let sessions = change!(tx, "DELETE FROM sessions WHERE expires_at <= $1", now.as_millis())?;
-    let flows = change!(tx, "DELETE FROM oauth_flows WHERE expires_at <= $1", now.as_millis())?;
-    Ok(sessions + flows)
-}
-
-/// A personal access token, without its secret.
-#[derive(Debug, Clone)]
-pub struct Token {
-    /// Identity.
-    pub id: TokenId,
-    /// Whose.
-    pub account: AccountId,
-    /// What its owner calls it.
-    pub name: String,
-    /// What it may be used for.
-    pub scopes: ScopeSet,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it ends by itself.
-    pub expires_at: Option<Timestamp>,
-    /// When it was last used, to within a minute.
-    pub last_used_at: Option<Timestamp>,
-    /// From which address.
-    pub last_used_from: Option<String>,
-}
-
-#[derive(sqlx::FromRow)]
-struct TokenRow {
-    id: String,
-    account_id: String,
-    name: String,
-    scopes: String,
-    created_at: i64,
-    expires_at: Option<i64>,
-    last_used_at: Option<i64>,
-    last_used_from: Option<String>,
-}
-
-impl TokenRow {
-    fn into_token(self) -> Result<Token, StoreError> {
-        Ok(Token {
-            id: read("tokens", &self.id)?,
-            account: read("tokens", &self.account_id)?,
-            name: self.name,
-            scopes: read("tokens", &self.scopes)?,
-            created_at: time(self.created_at),
-            expires_at: self.expires_at.map(time),
-            last_used_at: self.last_used_at.map(time),
-            last_used_from: self.last_used_from,
-        })
-    }
-}
-
-/// Adds a token.
-pub async fn insert_token(
-    tx: &mut WriteTx,
-    account: AccountId,
-    name: &str,
-    hash: &SecretHash,
-    scopes: &ScopeSet,
-    now: Timestamp,
-    expires_at: Option<Timestamp>,
-) -> Result<TokenId, StoreError> {
-    let id = TokenId::new();
-    change!(
-        tx,
-        "INSERT INTO tokens (id, account_id, name, token_hash, scopes, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        id.to_string(),
-        account.to_string(),
-        name,
-        hash.to_hex(),
-        scopes.to_string(),
-        now.as_millis(),
-        expires_at.map(Timestamp::as_millis),
-    )?;
-    Ok(id)
-}
-
-/// The token of this secret, unless it has ended.
-pub async fn get_token(tx: &mut ReadTx, hash: &SecretHash, now: Timestamp) -> Result<Option<Token>, StoreError> {
-    fetch_optional!(
-        TokenRow,
-        tx,
-        "SELECT id, account_id, name, scopes, created_at, expires_at, last_used_at, last_used_from FROM tokens
-         WHERE token_hash = $1 AND (expires_at IS NULL OR expires_at > $2)",
-        hash.to_hex(),
-        now.as_millis(),
-    )?
-    .map(TokenRow::into_token)
-    .transpose()
-}
-
-/// Whether a token still stands.
-pub async fn token_stands(tx: &mut ReadTx, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
-    let row = fetch_optional!(
-        (i64,),
-        tx,
-        "SELECT COUNT(*) FROM tokens WHERE id = $1 AND (expires_at IS NULL OR expires_at > $2)",
-        id.to_string(),
-        now.as_millis(),
-    )?;
-    Ok(row.is_some_and(|(n,)| n > 0))
-}
-
-/// An account's tokens, newest first, at most 500.
-pub async fn list_tokens(tx: &mut ReadTx, account: AccountId) -> Result<Vec<Token>, StoreError> {
-    fetch_all!(
-        TokenRow,
-        tx,
-        "SELECT id, account_id, name, scopes, created_at, expires_at, last_used_at, last_used_from FROM tokens
-         WHERE account_id = $1 ORDER BY id DESC LIMIT 500",
-        account.to_string(),
-    )?
-    .into_iter()
-    .map(TokenRow::into_token)
-    .collect()
-}
-
-/// Notes that a token was used.
-pub async fn set_token_used(tx: &mut WriteTx, id: TokenId, now: Timestamp, from: &str) -> Result<(), StoreError> {
-    change!(tx, "UPDATE tokens SET last_used_at = $1, last_used_from = $2 WHERE id = $3", now.as_millis(), from, id.to_string())?;
-    Ok(())
-}
-
-/// Revokes an account's token; false when there was none.
-pub async fn delete_token(tx: &mut WriteTx, account: AccountId, id: TokenId) -> Result<bool, StoreError> {
-    Ok(change!(tx, "DELETE FROM tokens WHERE id = $1 AND account_id = $2", id.to_string(), account.to_string())? > 0)
+/// Removes OAuth flows that have ended; gives how many rows went.
+pub async fn delete_expired_flows(tx: &mut WriteTx, now: Timestamp) -> Result<u64, StoreError> {
+    Ok(change!(tx, "DELETE FROM oauth_flows WHERE expires_at <= $1", now.as_millis())?)
 }
 
 /// An OAuth flow that waits for its callback.
@@ -381,11 +311,4 @@ pub async fn set_setting(tx: &mut WriteTx, key: &str, value: &str) -> Result<(),
 /// Removes a setting; false when there was none.
 pub async fn delete_setting(tx: &mut WriteTx, key: &str) -> Result<bool, StoreError> {
     Ok(change!(tx, "DELETE FROM settings WHERE key = $1", key)? > 0)
-}
-
-/// Whether a session still stands.
-pub async fn session_stands(tx: &mut ReadTx, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
-    let row =
-        fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM sessions WHERE id = $1 AND expires_at > $2", id.to_string(), now.as_millis())?;
-    Ok(row.is_some_and(|(n,)| n > 0))
 }

@@ -8,6 +8,7 @@ use slipway_model::{
     RefEventId, RefName, RepositoryId, SecretHash, Timestamp,
 };
 
+use crate::repositories::Eyes;
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_json, read_opt, signed, small, time, to_json};
 
 /// One execution of one rule for one commit.
@@ -280,19 +281,58 @@ pub async fn list(
     .collect()
 }
 
-/// A page of an account's builds over all its repositories, newest first.
-pub async fn list_by_account(tx: &mut ReadTx, account: AccountId, before: Option<BuildId>, limit: u32) -> Result<Vec<Build>, StoreError> {
+/// A page of an account's builds over the repositories that those eyes have a right over, newest first. What is only public is left out:
+/// strangers see no builds.
+pub async fn list_by_account(
+    tx: &mut ReadTx,
+    account: AccountId,
+    eyes: Eyes,
+    before: Option<BuildId>,
+    limit: u32,
+) -> Result<Vec<Build>, StoreError> {
+    let (all, viewer, token) = eyes.values();
     fetch_all!(
         Row,
         tx,
-        "SELECT * FROM builds WHERE repository_id IN (SELECT id FROM repositories WHERE account_id = $1) AND id < $2 ORDER BY id DESC LIMIT $3",
+        "SELECT * FROM builds WHERE repository_id IN (
+             SELECT r.id FROM repositories r
+             WHERE r.account_id = $1
+               AND ($2 OR EXISTS (SELECT 1 FROM team_repositories p JOIN team_members m ON m.team_id = p.team_id
+                                  WHERE p.repository_id = r.id AND m.account_id = $3))
+               AND ($4 = '' OR EXISTS (SELECT 1 FROM token_repositories t WHERE t.repository_id = r.id AND t.token_id = $4)))
+           AND id < $5 ORDER BY id DESC LIMIT $6",
         account.to_string(),
+        all,
+        viewer,
+        token,
         before.map_or_else(|| "g".to_owned(), |id| id.to_string()),
         i64::from(limit),
     )?
     .into_iter()
     .map(Row::into_build)
     .collect()
+}
+
+/// How many of an account's builds are not final.
+pub async fn count_open(tx: &mut ReadTx, account: AccountId) -> Result<u64, StoreError> {
+    let row = fetch_optional!(
+        (i64,),
+        tx,
+        "SELECT COUNT(*) FROM builds WHERE state IN ('queued', 'running') AND repository_id IN (SELECT id FROM repositories WHERE account_id = $1)",
+        account.to_string(),
+    )?;
+    Ok(row.map_or(0, |(n,)| count(n)))
+}
+
+/// Removes a build that has ended, with its steps and log; false when there is none or it has not ended.
+pub async fn delete(tx: &mut WriteTx, repository: RepositoryId, id: BuildId) -> Result<bool, StoreError> {
+    let gone = change!(
+        tx,
+        "DELETE FROM builds WHERE id = $1 AND repository_id = $2 AND state IN ('success', 'failed', 'cancelled')",
+        id.to_string(),
+        repository.to_string(),
+    )?;
+    Ok(gone > 0)
 }
 
 /// How many builds wait in front of this one, over all repositories.

@@ -8,14 +8,22 @@
 mod tx;
 
 pub mod accounts;
+pub mod audit;
 pub mod builders;
 pub mod builds;
 pub mod deliveries;
+pub mod emails;
 pub mod hooks;
+pub mod identities;
 pub mod images;
+pub mod invitations;
 pub mod links;
+pub mod mails;
 pub mod progress;
 pub mod repositories;
+pub mod sessions;
+pub mod teams;
+pub mod tokens;
 
 mod db;
 mod error;

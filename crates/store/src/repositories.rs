@@ -2,7 +2,7 @@
 
 use slipway_model::{
     AccountId, AccountName, AutobuildId, Autotest, BuildRule, ProviderId, RepositoryId, RepositoryName, RuleId, SourceType, Timestamp,
-    Visibility,
+    TokenId, Visibility,
 };
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, signed, time};
@@ -27,7 +27,7 @@ pub struct Repository {
 }
 
 #[derive(sqlx::FromRow)]
-struct RepositoryRow {
+pub(crate) struct RepositoryRow {
     id: String,
     account_id: String,
     namespace: String,
@@ -38,7 +38,7 @@ struct RepositoryRow {
 }
 
 impl RepositoryRow {
-    fn into_repository(self) -> Result<Repository, StoreError> {
+    pub(crate) fn into_repository(self) -> Result<Repository, StoreError> {
         Ok(Repository {
             id: read("repositories", &self.id)?,
             account: read("repositories", &self.account_id)?,
@@ -90,13 +90,14 @@ pub async fn get(tx: &mut ReadTx, id: RepositoryId) -> Result<Option<Repository>
     .transpose()
 }
 
-/// By `namespace/name`.
+/// By `namespace/name`; the namespace may be a former name of its account.
 pub async fn get_by_name(tx: &mut ReadTx, namespace: &AccountName, name: &RepositoryName) -> Result<Option<Repository>, StoreError> {
     fetch_optional!(
         RepositoryRow,
         tx,
         "SELECT r.id, r.account_id, a.name AS namespace, r.name, r.description, r.visibility, r.created_at
-         FROM repositories r JOIN accounts a ON a.id = r.account_id WHERE a.name = $1 AND r.name = $2",
+         FROM names n JOIN accounts a ON a.id = n.account_id JOIN repositories r ON r.account_id = a.id
+         WHERE n.name = $1 AND r.name = $2",
         namespace.as_str(),
         name.as_str(),
     )?
@@ -104,21 +105,121 @@ pub async fn get_by_name(tx: &mut ReadTx, namespace: &AccountName, name: &Reposi
     .transpose()
 }
 
-/// A page of an account's repositories by name, after `after`.
-pub async fn list(tx: &mut ReadTx, account: AccountId, after: Option<&str>, limit: u32) -> Result<Vec<Repository>, StoreError> {
+/// With whose eyes the repositories of a namespace are looked at. What is public everybody sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Eyes {
+    viewer: Viewer,
+    token: Option<TokenId>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Viewer {
+    Owner,
+    Account(AccountId),
+    Stranger,
+}
+
+impl Eyes {
+    /// The namespace's owner.
+    #[must_use]
+    pub fn owner() -> Self {
+        Self { viewer: Viewer::Owner, token: None }
+    }
+
+    /// An account with what its teams give.
+    #[must_use]
+    pub fn account(account: AccountId) -> Self {
+        Self { viewer: Viewer::Account(account), token: None }
+    }
+
+    /// Nobody in particular.
+    #[must_use]
+    pub fn stranger() -> Self {
+        Self { viewer: Viewer::Stranger, token: None }
+    }
+
+    /// Only what that limited token works for.
+    #[must_use]
+    pub fn limited(self, token: TokenId) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// Whether all of the namespace is seen, the account and the token, as the statements take them.
+    pub(crate) fn values(self) -> (bool, String, String) {
+        let (all, account) = match self.viewer {
+            Viewer::Owner => (true, String::new()),
+            Viewer::Account(account) => (false, account.to_string()),
+            Viewer::Stranger => (false, String::new()),
+        };
+        (all, account, self.token.map_or_else(String::new, |token| token.to_string()))
+    }
+}
+
+/// A page of an account's repositories that those eyes see, by name, after `after`.
+pub async fn list(tx: &mut ReadTx, account: AccountId, eyes: Eyes, after: Option<&str>, limit: u32) -> Result<Vec<Repository>, StoreError> {
+    let (all, viewer, token) = eyes.values();
     fetch_all!(
         RepositoryRow,
         tx,
         "SELECT r.id, r.account_id, a.name AS namespace, r.name, r.description, r.visibility, r.created_at
          FROM repositories r JOIN accounts a ON a.id = r.account_id
-         WHERE r.account_id = $1 AND r.name > $2 ORDER BY r.name LIMIT $3",
+         WHERE r.account_id = $1 AND r.name > $2
+           AND (r.visibility = 'public'
+                OR (($3 OR EXISTS (SELECT 1 FROM team_repositories p JOIN team_members m ON m.team_id = p.team_id
+                                   WHERE p.repository_id = r.id AND m.account_id = $4))
+                    AND ($5 = '' OR EXISTS (SELECT 1 FROM token_repositories t WHERE t.repository_id = r.id AND t.token_id = $5))))
+         ORDER BY r.name LIMIT $6",
         account.to_string(),
         after.unwrap_or(""),
+        all,
+        viewer,
+        token,
         i64::from(limit),
     )?
     .into_iter()
     .map(RepositoryRow::into_repository)
     .collect()
+}
+
+/// Repositories of every namespace whose path contains the text: those that the account has a right over, and public ones. By path.
+pub async fn search(tx: &mut ReadTx, account: AccountId, text: &str, limit: u32) -> Result<Vec<Repository>, StoreError> {
+    let pattern = format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+    fetch_all!(
+        RepositoryRow,
+        tx,
+        "SELECT r.id, r.account_id, a.name AS namespace, r.name, r.description, r.visibility, r.created_at
+         FROM repositories r JOIN accounts a ON a.id = r.account_id
+         WHERE a.name || '/' || r.name LIKE $1 ESCAPE '\\'
+           AND (r.account_id = $2 OR r.visibility = 'public'
+                OR EXISTS (SELECT 1 FROM team_repositories p JOIN team_members m ON m.team_id = p.team_id
+                           WHERE p.repository_id = r.id AND m.account_id = $2)
+                OR EXISTS (SELECT 1 FROM teams t JOIN team_members m ON m.team_id = t.id
+                           WHERE t.account_id = r.account_id AND t.is_owners AND m.account_id = $2))
+         ORDER BY a.name, r.name LIMIT $3",
+        pattern,
+        account.to_string(),
+        i64::from(limit),
+    )?
+    .into_iter()
+    .map(RepositoryRow::into_repository)
+    .collect()
+}
+
+/// How many repositories an account has.
+pub async fn count_repositories(tx: &mut ReadTx, account: AccountId) -> Result<u64, StoreError> {
+    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM repositories WHERE account_id = $1", account.to_string())?;
+    Ok(row.map_or(0, |(n,)| count(n)))
+}
+
+/// Whether an account has something public: only then do strangers know of it.
+pub async fn has_public(tx: &mut ReadTx, account: AccountId) -> Result<bool, StoreError> {
+    let row = fetch_optional!(
+        (i64,),
+        tx,
+        "SELECT COUNT(*) FROM (SELECT id FROM repositories WHERE account_id = $1 AND visibility = 'public' LIMIT 1) AS seen",
+        account.to_string()
+    )?;
+    Ok(row.is_some_and(|(n,)| n > 0))
 }
 
 /// Changes what people see of a repository.
