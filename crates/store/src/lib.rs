@@ -21,7 +21,9 @@ pub mod links;
 pub mod mails;
 pub mod progress;
 pub mod repositories;
+pub mod second_factors;
 pub mod sessions;
+pub mod sign_in;
 pub mod teams;
 pub mod tokens;
 
