@@ -2,6 +2,7 @@
 
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use slipway_forge::SourceRef;
 use slipway_model::{
     AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern, SourceType,
@@ -10,6 +11,7 @@ use slipway_model::{
 use slipway_store::hooks::{self, HookState};
 use slipway_store::repositories::{self, Autobuild};
 
+use crate::audit::{self, Change, Place};
 use crate::{App, Error, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
 
 const ENVIRONMENT: &str = "autobuilds.environment";
@@ -206,6 +208,16 @@ fn check_variables(inputs: &[VariableInput], stored: &[EnvironmentVariable]) -> 
     Ok(variables)
 }
 
+/// Settings as the audit log keeps them: of variables the names, never the values.
+fn facts(autobuild: &Autobuild, rules: &[BuildRule], variables: &[EnvironmentVariable]) -> serde_json::Value {
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|rule| json!({"type": rule.source_type, "source": rule.source.to_string(), "tags": rule.tags.to_string(), "autobuild": rule.autobuild}))
+        .collect();
+    let variables: Vec<_> = variables.iter().map(|variable| variable.name.as_str()).collect();
+    json!({"provider": autobuild.provider, "source": autobuild.source_name, "autotest": autobuild.autotest, "rules": rules, "variables": variables})
+}
+
 impl App {
     pub(crate) fn open_environment(&self, autobuild: &Autobuild) -> Result<Vec<EnvironmentVariable>, Error> {
         let text = self.keys.open_text(&[ENVIRONMENT, &autobuild.id.to_string()], &autobuild.environment_sealed)?;
@@ -297,6 +309,11 @@ impl App {
         if hook.is_none() {
             self.want_hook(&mut tx, repository.account, &autobuild, now).await?;
         }
+        let mut change = Change::new("autobuild.change", repository.name.as_str()).now(facts(&autobuild, &rules, &variables));
+        if let Some(before) = &before {
+            change = change.old(json!({"provider": before.provider, "source": before.source_name, "autotest": before.autotest}));
+        }
+        audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
         self.settle_hook_of(id).await?;
         self.wake.hooks.notify_one();
@@ -327,6 +344,10 @@ impl App {
             hooks::set_unwanted(&mut tx, hook.id, now).await?;
         }
         repositories::delete_autobuild(&mut tx, autobuild.id).await?;
+        let repository = right.repository();
+        let change = Change::new("autobuild.remove", repository.name.as_str())
+            .old(json!({"provider": autobuild.provider, "source": autobuild.source_name}));
+        audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
         if let Some(hook) = hook {
             let mut tx = self.read().await?;

@@ -6,7 +6,8 @@ use slipway_store::deliveries::{self, Delivery, NewRefEvent, Raw, Verdict};
 use slipway_store::progress::{self, LogChunk, PhaseTimes};
 use slipway_store::{ReadTx, builders, repositories};
 
-use crate::{App, Error, NamespaceOwner, Refusal, RefusalKind, RepositoryRead, RepositoryWrite};
+use crate::audit::{self, Change, Place};
+use crate::{App, Error, NamespaceView, Refusal, RefusalKind, RepositoryRead, RepositoryWrite};
 
 /// What to build by hand.
 #[derive(Debug, Clone)]
@@ -65,19 +66,19 @@ impl App {
         Ok(builds::list(&mut tx, right.repository().id, state, before, limit).await?)
     }
 
-    /// A page of a namespace's builds over all its repositories, newest first, with their repositories' paths.
+    /// A page of a namespace's builds over the repositories that the caller has a right over, newest first, with their repositories' paths.
     ///
     /// # Errors
     /// Only the database's.
     pub async fn list_namespace_builds(
         &self,
-        owner: &NamespaceOwner,
+        view: &NamespaceView,
         before: Option<BuildId>,
         limit: u32,
     ) -> Result<Vec<(RepositoryPath, Build)>, Error> {
         let mut tx = self.read().await?;
         let mut found = Vec::new();
-        for build in builds::list_by_account(&mut tx, owner.account().id, before, limit).await? {
+        for build in builds::list_by_account(&mut tx, view.account().id, view.eyes(), before, limit).await? {
             if let Some(repository) = repositories::get(&mut tx, build.repository).await? {
                 found.push((RepositoryPath { namespace: repository.namespace, name: repository.name }, build));
             }
@@ -224,6 +225,9 @@ impl App {
         for id in ids {
             made.extend(builds::get_any(&mut tx, id).await?);
         }
+        let facts = serde_json::json!({"ref": start.source_ref.to_string(), "commit": commit, "builds": made.iter().map(|build| build.number).collect::<Vec<_>>()});
+        let change = Change::new("build.start", repository.name.as_str()).now(facts);
+        audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
         self.wake.queue.notify_waiters();
         made.iter().for_each(|build| self.build_changed(build.id));
@@ -278,6 +282,9 @@ impl App {
         };
         let (id, _) = builds::insert(&mut tx, &new, now).await?.ok_or(Error::Internal("a new ref event has no build yet"))?;
         let build = builds::get_any(&mut tx, id).await?.ok_or(Error::NotFound)?;
+        let change = Change::new("build.retry", format!("{} #{}", right.repository().name, old.number))
+            .now(serde_json::json!({"build": build.number}));
+        audit::write(&mut tx, now, right.actor(), Place::Repository(right.repository()), change).await?;
         tx.commit().await?;
         self.wake.queue.notify_waiters();
         self.build_changed(id);
@@ -301,6 +308,8 @@ impl App {
         } else {
             builds::request_cancel(&mut tx, id).await?;
         }
+        let change = Change::new("build.cancel", format!("{} #{}", right.repository().name, build.number));
+        audit::write(&mut tx, self.clock.now(), right.actor(), Place::Repository(right.repository()), change).await?;
         let build = builds::get_any(&mut tx, id).await?.ok_or(Error::NotFound)?;
         tx.commit().await?;
         self.build_changed(id);

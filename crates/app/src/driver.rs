@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use slipway_store::{accounts, deliveries};
+use slipway_store::{accounts, audit, deliveries, sessions};
 
 use crate::{App, Error};
 
@@ -14,6 +14,8 @@ const RECEIVE_POLL: Duration = Duration::from_secs(2);
 const HOOKS_POLL: Duration = Duration::from_secs(5);
 const LEASES_POLL: Duration = Duration::from_secs(1);
 const SWEEP_POLL: Duration = Duration::from_secs(300);
+/// How long the audit log is kept.
+const AUDIT_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
 const AFTER_ERROR: Duration = Duration::from_secs(2);
 
 async fn pause(stop: &CancellationToken, wake: Option<&Notify>, limit: Duration) {
@@ -77,7 +79,9 @@ impl App {
     async fn sweep_once(&self) -> Result<(), Error> {
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        accounts::delete_expired(&mut tx, now).await?;
+        accounts::delete_expired_flows(&mut tx, now).await?;
+        sessions::delete_expired(&mut tx, now).await?;
+        audit::delete_before(&mut tx, now.minus(AUDIT_RETENTION)).await?;
         deliveries::delete_old(&mut tx, now.minus(self.config.delivery_retention), 1000).await?;
         Ok(tx.commit().await?)
     }

@@ -5,20 +5,25 @@
 //! Deliberately elsewhere: SQL (`store`), HTTP (`web`, `registry`), providers' APIs (`forge`), running builds (`builder`).
 
 mod accounts;
+mod audit;
 mod authorise;
 mod autobuilds;
 mod builds;
+mod conversion;
 mod driver;
 mod error;
 mod hooks;
 mod keys;
 mod links;
 mod matching;
+mod organizations;
 mod promote;
 mod queue;
 mod receive;
 mod registry_auth;
 mod repositories;
+mod teams;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,19 +35,25 @@ use slipway_store::{Db, ReadTx, StoreError, WriteTx};
 use tokio::sync::{Notify, Semaphore, broadcast};
 use url::Url;
 
-pub use accounts::{NewToken, Role, SignIn};
+pub use accounts::{Role, SignIn};
 pub use authorise::{
-    Administrator, Caller, Initiator, NamespaceOwner, RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite,
+    Actor, Administrator, AuditReader, Caller, Initiator, NamespaceOwner, NamespaceView, OrganizationMember, OrganizationOwner,
+    RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
 };
 pub use autobuilds::{AutobuildInput, AutobuildSettings, HookStatus, PreviewRef, RuleInput, VariableInput};
+pub use conversion::Conversion;
 pub use builds::{BuildDetail, DeliveryDetail, StartBuild};
 pub use error::{Error, Refusal, RefusalKind};
 pub use keys::{Keys, Sealed};
-pub use links::{LinkSwitch, LinkView, Receipt, ReceiptItem, UnlinkPreview};
+pub use links::{LinkSwitch, Linked, LinkView, Receipt, ReceiptItem, UnlinkPreview};
+pub use organizations::{Doomed, Membership, OrganizationChange};
 pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, Progress, RegisteredBuilder};
 pub use receive::Intake;
 pub use registry_auth::{BUILD_USER, RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};
 pub use slipway_store as store;
+pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
+pub use teams::{Member, TeamChange, TeamMember};
+pub use tokens::{NewToken, TokenView, TokenWish};
 
 /// What the configuration says about behaviour.
 #[derive(Debug, Clone)]

@@ -6,15 +6,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use slipway_forge::{AuthorizeRequest, Forge, ForgeError, Page, Removal, SourceNamespace, SourceRepository};
-use slipway_model::{LinkId, LinkState, ProviderId, SecretToken, Timestamp, TokenKind};
+use slipway_model::{AccountName, LinkId, LinkState, ProviderId, Scope, SecretToken, Timestamp, TokenKind};
 use slipway_store::accounts::{self, OauthFlow};
 use slipway_store::hooks::{self, Hook};
 use slipway_store::links::{self, Link};
 use slipway_store::repositories;
 use url::Url;
 
+use crate::audit::{self, Change, Place};
 use crate::{App, Caller, Error, NamespaceOwner, Refusal, RefusalKind};
 
 const FLOW_LIFE: Duration = Duration::from_secs(600);
@@ -58,6 +60,15 @@ pub struct LinkView {
     pub checked_at: Option<Timestamp>,
     /// Names of the repositories that are built through it.
     pub affects: Vec<String>,
+}
+
+/// A link that was just made, and for whom.
+#[derive(Clone, Debug)]
+pub struct Linked {
+    /// The namespace that it was begun for.
+    pub namespace: AccountName,
+    /// The link.
+    pub link: LinkView,
 }
 
 /// One thing that an unlink did or could not do.
@@ -154,7 +165,7 @@ impl App {
         provider: &ProviderId,
         state: &str,
         answer: Result<&str, &str>,
-    ) -> Result<LinkView, Error> {
+    ) -> Result<Linked, Error> {
         let refused =
             |detail: &str| Error::from(Refusal::new(RefusalKind::Bad, "oauth_state", detail).hint("begin again under Source providers"));
         let unknown = "this answer of the provider belongs to no connection that waits for it: it was used before, has expired, or was begun elsewhere";
@@ -163,9 +174,16 @@ impl App {
         let mut tx = self.write().await?;
         let flow = accounts::take_flow(&mut tx, &state.hash(), self.clock.now()).await?;
         tx.commit().await?;
-        let flow =
-            flow.filter(|flow| flow.provider == *provider && flow.initiator == caller.initiator().0 && flow.account == caller.account().id);
+        let flow = flow.filter(|flow| flow.provider == *provider && flow.initiator == caller.initiator().0);
         let flow = flow.ok_or_else(|| refused(unknown))?;
+        // The right over the namespace may be gone since the flow began.
+        let mut tx = self.read().await?;
+        let namespace = accounts::get(&mut tx, flow.account).await?.ok_or_else(|| refused(unknown))?;
+        drop(tx);
+        let owner = match self.namespace(caller, &namespace.name, Scope::RepoAdmin).await {
+            Err(Error::NotFound) => return Err(refused(unknown)),
+            other => other?,
+        };
         let code = answer.map_err(|word| {
             let word: String = word.chars().filter(|c| c.is_ascii_graphic()).take(60).collect();
             Error::from(
@@ -200,9 +218,11 @@ impl App {
         links::upsert(&mut tx, &link).await?;
         self.want_missing_hooks(&mut tx, flow.account, provider).await?;
         let view = self.view(&mut tx, provider, flow.account, Some(&link)).await?;
+        let change = Change::new("link.connect", provider.as_str()).now(json!({"login": link.login, "scopes": link.scopes}));
+        audit::write(&mut tx, now, owner.actor(), Place::Account(owner.account()), change).await?;
         tx.commit().await?;
         self.wake.hooks.notify_one();
-        Ok(view)
+        Ok(Linked { namespace: owner.account().name.clone(), link: view })
     }
 
     async fn view(
@@ -266,8 +286,14 @@ impl App {
         let (state, evidence) = match switch {
             LinkSwitch::Enable if link.state == LinkState::Disabled => (LinkState::Ok, None),
             LinkSwitch::Enable => (link.state, link.evidence.clone()),
-            LinkSwitch::Disable => (LinkState::Disabled, Some(format!("disabled by {}", owner.account().name))),
+            LinkSwitch::Disable => (LinkState::Disabled, Some(format!("disabled by {}", owner.actor().name))),
         };
+        let action = match switch {
+            LinkSwitch::Enable => "link.enable",
+            LinkSwitch::Disable => "link.disable",
+        };
+        let change = Change::new(action, provider.as_str()).old(json!({"state": link.state})).now(json!({"state": state}));
+        audit::write(&mut tx, self.clock.now(), owner.actor(), Place::Account(owner.account()), change).await?;
         links::set_state(&mut tx, link.id, state, evidence.as_deref(), self.clock.now()).await?;
         let link = links::get(&mut tx, account, provider).await?;
         let view = self.view(&mut tx, provider, account, link.as_ref()).await?;
@@ -400,6 +426,10 @@ impl App {
             hooks::delete(&mut tx, hook.id).await?;
         }
         links::delete(&mut tx, link.id).await?;
+        let change = Change::new("link.unlink", provider.as_str())
+            .old(json!({"login": link.login}))
+            .now(json!({"left_at_provider": receipt.left.iter().map(|item| item.what.as_str()).collect::<Vec<_>>()}));
+        audit::write(&mut tx, now, owner.actor(), Place::Account(owner.account()), change).await?;
         tx.commit().await?;
         receipt.done.push(ReceiptItem { what: "our copy of the tokens was deleted".into(), url: None });
         Ok(receipt)

@@ -11,6 +11,7 @@ use slipway_store::deliveries::{self, Delivery, NewDelivery, Verdict};
 use slipway_store::{StoreError, hooks, links, repositories};
 
 use crate::matching::{Origin, Situation};
+use crate::audit::{self, Change, Place};
 use crate::{App, Error, RepositoryWrite};
 
 /// Header values that must not be kept.
@@ -120,6 +121,10 @@ impl App {
             None => delivery,
         };
         drop(tx);
+        let mut tx = self.write().await?;
+        let change = Change::new("delivery.replay", format!("{} {}", right.repository().name, delivery.id));
+        audit::write(&mut tx, self.clock.now(), right.actor(), Place::Repository(right.repository()), change).await?;
+        tx.commit().await?;
         // One that still waits for its first decision gets that one: the loop and the person must not both build it.
         let origin = if delivery.processed_at.is_none() { Origin::Delivery } else { Origin::Replay(by) };
         self.process(&delivery, &origin).await

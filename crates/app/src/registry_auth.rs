@@ -1,7 +1,8 @@
 //! Rights in the built-in registry: who logs in, what they are granted, and the short-lived tokens that carry it.
 //!
 //! Invariants: a grant names the repository's id, so a token dies with the repository, also when one of the same name follows.
-//! A token names the credential it was made from; when that is revoked or its build's lease ends, the token is worth nothing.
+//! A token names the credential it was made from; when that is revoked, its build's lease ends, or the right behind a grant is taken,
+//! the token is worth nothing from the next request on.
 
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    AccountId, BuildId, Permission, RepositoryId, RepositoryPath, Scope, ScopeSet, SecretToken, Timestamp, TokenId, TokenKind, Visibility,
+    AccountId, AccountName, BuildId, RepositoryId, RepositoryPath, SecretToken, Timestamp, TokenId, TokenKind, Visibility,
 };
-use slipway_store::accounts::{self, Account};
-use slipway_store::{builds, repositories};
+use slipway_store::repositories::Repository;
+use slipway_store::tokens::Token;
+use slipway_store::{ReadTx, accounts, builds, repositories, tokens};
 
 use crate::{App, Error};
 
@@ -36,7 +38,7 @@ pub enum RegistryAction {
 #[derive(Clone, Debug)]
 enum Who {
     Anonymous,
-    Account { account: Account, token: TokenId, scopes: ScopeSet },
+    Account(Token),
     Build { build: BuildId, attempt: u32, repository: RepositoryId, account: AccountId },
 }
 
@@ -100,12 +102,6 @@ pub struct RegistryAccess {
 }
 
 impl RegistryAccess {
-    /// Whether the token allows an action on a repository.
-    #[must_use]
-    pub fn allows(&self, repository: RepositoryId, action: RegistryAction) -> bool {
-        self.grants.iter().any(|grant| grant.repository == repository && grant.actions.contains(&action))
-    }
-
     /// A key of the credential behind the token: uploads belong to it.
     #[must_use]
     pub fn owner(&self) -> String {
@@ -132,6 +128,20 @@ impl RegistryAccess {
     }
 }
 
+/// Strangers pull what is public.
+fn anonymous_may(repository: &Repository, action: RegistryAction) -> bool {
+    repository.visibility == Visibility::Public && action == RegistryAction::Pull
+}
+
+/// A build pushes to its own repository and pulls from its namespace and from what is public.
+fn build_may(own: RepositoryId, account: AccountId, repository: &Repository, action: RegistryAction) -> bool {
+    match action {
+        RegistryAction::Pull => repository.visibility == Visibility::Public || repository.account == account,
+        RegistryAction::Push => repository.id == own,
+        RegistryAction::Delete => false,
+    }
+}
+
 impl App {
     /// The one who logs in with name and password: a person with an access token, or a build with its credential.
     /// `None` when they do not fit together.
@@ -149,13 +159,15 @@ impl App {
             return Ok(Some(RegistryCaller(who)));
         }
         let Some(token) = SecretToken::presented(TokenKind::Personal, password) else { return Ok(None) };
+        let Ok(username) = username.parse::<AccountName>() else { return Ok(None) };
         let Some(caller) = self.caller_by_token(&token, from).await? else { return Ok(None) };
-        if caller.account().name.as_str() != username {
+        let mut tx = self.read().await?;
+        // A former name logs in too: scripts outlive a rename.
+        if accounts::find(&mut tx, &username).await?.is_none_or(|account| account.id != caller.account().id) {
             return Ok(None);
         }
-        let mut tx = self.read().await?;
-        let found = accounts::get_token(&mut tx, &token.hash(), self.clock.now()).await?;
-        Ok(found.map(|found| RegistryCaller(Who::Account { account: caller.account().clone(), token: found.id, scopes: found.scopes })))
+        let found = tokens::get_by_hash(&mut tx, &token.hash(), self.clock.now()).await?;
+        Ok(found.map(|found| RegistryCaller(Who::Account(found))))
     }
 
     /// Which of the asked actions the caller may do. `None` when that is nothing, or there is no such repository: the two look the same.
@@ -171,26 +183,54 @@ impl App {
         let Ok(path) = name.parse::<RepositoryPath>() else { return Ok(None) };
         let mut tx = self.read().await?;
         let Some(repository) = repositories::get_by_name(&mut tx, &path.namespace, &path.name).await? else { return Ok(None) };
-        let public = repository.visibility == Visibility::Public;
-        let allowed = |action: RegistryAction| match &caller.0 {
-            Who::Anonymous => public && action == RegistryAction::Pull,
-            Who::Build { repository: own, account, .. } => match action {
-                RegistryAction::Pull => public || repository.account == *account,
-                RegistryAction::Push => repository.id == *own,
-                RegistryAction::Delete => false,
-            },
-            Who::Account { account, scopes, .. } => {
-                let permission = Self::registry_permission(account, &repository);
-                match action {
-                    RegistryAction::Pull => public || (permission >= Some(Permission::Read) && scopes.allows(Scope::RepoRead)),
-                    RegistryAction::Push | RegistryAction::Delete => {
-                        permission >= Some(Permission::Write) && scopes.allows(Scope::RepoWrite)
-                    }
-                }
+        let mut actions = Vec::new();
+        for action in asked.iter().copied() {
+            let allowed = match &caller.0 {
+                Who::Anonymous => anonymous_may(&repository, action),
+                Who::Build { repository: own, account, .. } => build_may(*own, *account, &repository, action),
+                Who::Account(token) => Self::token_may(&mut tx, token, &repository, action).await?,
+            };
+            if allowed {
+                actions.push(action);
             }
-        };
-        let actions: Vec<RegistryAction> = asked.iter().copied().filter(|action| allowed(*action)).collect();
+        }
         Ok((!actions.is_empty()).then_some(RegistryGrant { repository: repository.id, actions }))
+    }
+
+    /// Whether a token allows an action on a repository: it was granted, and the right behind it still stands.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn registry_allows(&self, access: &RegistryAccess, repository: RepositoryId, action: RegistryAction) -> Result<bool, Error> {
+        if !access.grants.iter().any(|grant| grant.repository == repository && grant.actions.contains(&action)) {
+            return Ok(false);
+        }
+        let mut tx = self.read().await?;
+        let Some(repository) = repositories::get(&mut tx, repository).await? else { return Ok(false) };
+        self.right_stands(&mut tx, &access.credential, &repository, action).await
+    }
+
+    async fn right_stands(
+        &self,
+        tx: &mut ReadTx,
+        credential: &Credential,
+        repository: &Repository,
+        action: RegistryAction,
+    ) -> Result<bool, Error> {
+        Ok(match credential {
+            Credential::Anonymous => anonymous_may(repository, action),
+            Credential::Token { id, .. } => match tokens::get(tx, *id, self.clock.now()).await? {
+                Some(token) => Self::token_may(tx, &token, repository, action).await?,
+                None => false,
+            },
+            Credential::Build { id, .. } => match builds::get_any(tx, *id).await? {
+                Some(build) => match repositories::get(tx, build.repository).await? {
+                    Some(own) => build_may(own.id, own.account, repository, action),
+                    None => false,
+                },
+                None => false,
+            },
+        })
     }
 
     /// Signs a token that carries grants.
@@ -201,7 +241,7 @@ impl App {
         let now = self.clock.now();
         let credential = match &caller.0 {
             Who::Anonymous => Credential::Anonymous,
-            Who::Account { account, token, .. } => Credential::Token { id: *token, account: account.id },
+            Who::Account(token) => Credential::Token { id: token.id, account: token.account },
             Who::Build { build, attempt, .. } => Credential::Build { id: *build, attempt: *attempt },
         };
         let claims = Claims {
@@ -231,7 +271,7 @@ impl App {
             Credential::Anonymous => {}
             Credential::Token { id, account } => {
                 let mut tx = self.read().await?;
-                if !accounts::token_stands(&mut tx, *id, now).await? {
+                if !tokens::stands(&mut tx, *id, now).await? {
                     return Ok(None);
                 }
                 let Some(account) = accounts::get(&mut tx, *account).await? else { return Ok(None) };

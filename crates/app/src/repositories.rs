@@ -1,10 +1,14 @@
 //! Repositories: create, list, change, delete, and their tags.
 
-use slipway_model::{RepositoryName, Visibility};
+use serde_json::json;
+use slipway_model::{BuildId, RepositoryName, Scope, Visibility};
 use slipway_store::repositories::{self, Repository};
-use slipway_store::{StoreError, hooks};
+use slipway_store::{StoreError, builds, hooks, images};
 
-use crate::{App, Caller, Error, NamespaceOwner, Refusal, RefusalKind, RepositoryAdmin, RepositoryOwner};
+use crate::audit::{self, Change, Place};
+use crate::{
+    App, Caller, Error, NamespaceOwner, NamespaceView, Refusal, RefusalKind, RepositoryAdmin, RepositoryOwner, RepositoryWrite,
+};
 
 const DESCRIPTION_CHARACTERS: usize = 2000;
 
@@ -51,17 +55,31 @@ impl App {
             other => other?,
         };
         let repository = repositories::get(&mut tx, id).await?.ok_or(Error::NotFound)?;
+        let change = Change::new("repository.create", name.as_str()).now(json!({"visibility": visibility, "description": description}));
+        audit::write(&mut tx, self.clock.now(), owner.actor(), Place::Account(owner.account()), change).await?;
         tx.commit().await?;
         Ok(repository)
     }
 
-    /// A page of the namespace's repositories by name. The caller holds the namespace.
+    /// A page of the namespace's repositories that the view shows, by name.
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn list_repositories(&self, owner: &NamespaceOwner, after: Option<&str>, limit: u32) -> Result<Vec<Repository>, Error> {
+    pub async fn list_repositories(&self, view: &NamespaceView, after: Option<&str>, limit: u32) -> Result<Vec<Repository>, Error> {
         let mut tx = self.read().await?;
-        Ok(repositories::list(&mut tx, owner.account().id, after, limit).await?)
+        Ok(repositories::list(&mut tx, view.account().id, view.eyes(), after, limit).await?)
+    }
+
+    /// Repositories of every namespace whose path contains the text: those that the caller has a right over, and public ones. By path.
+    ///
+    /// # Errors
+    /// A missing scope, a limited token.
+    pub async fn search_repositories(&self, caller: &Caller, text: &str, limit: u32) -> Result<Vec<Repository>, Error> {
+        caller.demand(Scope::RepoRead)?;
+        caller.demand_unlimited()?;
+        let text: String = text.chars().take(200).collect();
+        let mut tx = self.read().await?;
+        Ok(repositories::search(&mut tx, caller.account().id, &text.to_lowercase(), limit).await?)
     }
 
     /// Changes what people see of a repository; `None` leaves a field.
@@ -80,6 +98,10 @@ impl App {
         let mut tx = self.write().await?;
         repositories::update(&mut tx, before.id, description, visibility.unwrap_or(before.visibility)).await?;
         let repository = repositories::get(&mut tx, before.id).await?.ok_or(Error::NotFound)?;
+        let change = Change::new("repository.change", before.name.as_str())
+            .old(json!({"visibility": before.visibility, "description": before.description}))
+            .now(json!({"visibility": repository.visibility, "description": repository.description}));
+        audit::write(&mut tx, self.clock.now(), right.actor(), Place::Repository(before), change).await?;
         tx.commit().await?;
         Ok(repository)
     }
@@ -92,7 +114,7 @@ impl App {
         let repository = right.repository();
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        let running = slipway_store::builds::list(&mut tx, repository.id, Some(slipway_model::BuildState::Running), None, 1).await?;
+        let running = builds::list(&mut tx, repository.id, Some(slipway_model::BuildState::Running), None, 1).await?;
         if let Some(build) = running.first() {
             let refusal =
                 Refusal::new(RefusalKind::Conflict, "build_running", format!("build #{} of this repository is running", build.number));
@@ -104,14 +126,45 @@ impl App {
             hooks::set_unwanted(&mut tx, hook.id, now).await?;
         }
         repositories::delete(&mut tx, repository.id).await?;
+        let change = Change::new("repository.delete", repository.name.as_str()).old(json!({"visibility": repository.visibility}));
+        audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
         self.wake.hooks.notify_one();
         Ok(())
     }
 
-    /// The namespace of the caller's own account.
-    #[must_use]
-    pub fn own_namespace(&self, caller: &Caller) -> Option<NamespaceOwner> {
-        self.namespace(caller, &caller.account().name, slipway_model::Scope::RepoRead).ok()
+    /// Deletes a build that has ended, with its steps and log. Its image and tags stay.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; a refusal while it has not ended.
+    pub async fn delete_build(&self, right: &RepositoryOwner, id: BuildId) -> Result<(), Error> {
+        let repository = right.repository();
+        let mut tx = self.write().await?;
+        let build = builds::get(&mut tx, repository.id, id).await?.ok_or(Error::NotFound)?;
+        if !builds::delete(&mut tx, repository.id, id).await? {
+            return Err(Error::conflict(
+                "build_not_ended",
+                format!("build #{} is {}; it can be deleted when it has ended", build.number, build.state),
+            ));
+        }
+        let change = Change::new("build.delete", format!("{} #{}", repository.name, build.number)).old(json!({"state": build.state}));
+        audit::write(&mut tx, self.clock.now(), right.actor(), Place::Repository(repository), change).await?;
+        tx.commit().await?;
+        self.build_changed(id);
+        Ok(())
+    }
+
+    /// Deletes a tag; the image that it pointed to stays as long as something else names it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn delete_tag(&self, right: &RepositoryWrite, tag: &str) -> Result<(), Error> {
+        let repository = right.repository();
+        let mut tx = self.write().await?;
+        let digest = images::get_tag(&mut tx, repository.id, tag).await?.ok_or(Error::NotFound)?.digest;
+        images::delete_tag(&mut tx, repository.id, tag).await?;
+        let change = Change::new("tag.delete", format!("{}:{tag}", repository.name)).old(json!({"digest": digest}));
+        audit::write(&mut tx, self.clock.now(), right.actor(), Place::Repository(repository), change).await?;
+        Ok(tx.commit().await?)
     }
 }

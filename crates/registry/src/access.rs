@@ -71,7 +71,7 @@ impl Registry {
             };
         };
         match self.find_repository(name).await? {
-            Some(repository) if access.allows(repository, registry_action(needed)) => {
+            Some(repository) if self.app.registry_allows(&access, repository, registry_action(needed)).await? => {
                 Ok(Right::Repository(Permit { owner: access.owner(), access, repository }))
             }
             _ => Err(self.challenge(scope.as_deref(), Some("insufficient_scope"))),
@@ -80,8 +80,9 @@ impl Registry {
 
     /// The repository `name`, if whoever holds the permit may also pull from it.
     pub(crate) async fn may_pull(&self, permit: &Permit, name: &RepositoryName) -> Result<Option<RepositoryId>, Failure> {
-        let found = self.find_repository(name).await?;
-        Ok(found.filter(|repository| permit.access.allows(*repository, RegistryAction::Pull)))
+        let Some(repository) = self.find_repository(name).await? else { return Ok(None) };
+        let allowed = self.app.registry_allows(&permit.access, repository, RegistryAction::Pull).await?;
+        Ok(allowed.then_some(repository))
     }
 
     async fn find_repository(&self, name: &RepositoryName) -> Result<Option<RepositoryId>, Failure> {

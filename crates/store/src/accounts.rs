@@ -216,14 +216,35 @@ pub async fn lock_administrators(tx: &mut WriteTx) -> Result<(), StoreError> {
     set_setting(tx, "administrators_lock", "").await
 }
 
-/// Makes an organization of a user: nobody signs in as it any more. Sessions, tokens and second factors are the caller's to remove.
+/// Makes an organization of a user: nobody signs in as it any more, every way in is removed, and so are its places in teams of others.
 pub async fn convert(tx: &mut WriteTx, id: AccountId) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE accounts SET kind = 'organization', is_admin = FALSE, password_hash = NULL, email = NULL WHERE id = $1 AND kind = 'user'",
+        "UPDATE accounts SET kind = 'organization', is_admin = FALSE, password_hash = NULL, email = NULL WHERE id = $1",
         id.to_string()
     )?;
+    for statement in [
+        "DELETE FROM sessions WHERE account_id = $1",
+        "DELETE FROM pending_sign_ins WHERE account_id = $1",
+        "DELETE FROM tokens WHERE account_id = $1",
+        "DELETE FROM second_factors WHERE account_id = $1",
+        "DELETE FROM recovery_codes WHERE account_id = $1",
+        "DELETE FROM identities WHERE account_id = $1",
+        "DELETE FROM email_confirmations WHERE account_id = $1",
+        "DELETE FROM oidc_flows WHERE account_id = $1",
+        "DELETE FROM oauth_flows WHERE account_id = $1",
+        "DELETE FROM team_members WHERE account_id = $1",
+    ] {
+        change!(tx, statement, id.to_string())?;
+    }
     Ok(())
+}
+
+/// Holds the account's row until the commit, against whoever puts it into a team meanwhile; false when it is gone.
+pub async fn lock(tx: &mut WriteTx, id: AccountId) -> Result<bool, StoreError> {
+    // SQLite has one writer, so there is nothing to hold.
+    let sql = if tx.is_postgres() { "SELECT id FROM accounts WHERE id = $1 FOR UPDATE" } else { "SELECT id FROM accounts WHERE id = $1" };
+    Ok(fetch_optional!((String,), tx, sql, id.to_string())?.is_some())
 }
 
 /// Removes an account with everything that is in its namespace, its names, tokens, sessions and memberships.

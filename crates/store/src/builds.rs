@@ -324,6 +324,17 @@ pub async fn count_open(tx: &mut ReadTx, account: AccountId) -> Result<u64, Stor
     Ok(row.map_or(0, |(n,)| count(n)))
 }
 
+/// How many of an account's builds run.
+pub async fn count_running(tx: &mut ReadTx, account: AccountId) -> Result<u64, StoreError> {
+    let row = fetch_optional!(
+        (i64,),
+        tx,
+        "SELECT COUNT(*) FROM builds WHERE state = 'running' AND repository_id IN (SELECT id FROM repositories WHERE account_id = $1)",
+        account.to_string(),
+    )?;
+    Ok(row.map_or(0, |(n,)| count(n)))
+}
+
 /// Removes a build that has ended, with its steps and log; false when there is none or it has not ended.
 pub async fn delete(tx: &mut WriteTx, repository: RepositoryId, id: BuildId) -> Result<bool, StoreError> {
     let gone = change!(

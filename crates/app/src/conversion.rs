@@ -1,0 +1,110 @@
+//! A user becomes an organization: repositories, rules and links stay, the sign-in goes. There is no way back.
+
+use serde_json::json;
+use slipway_model::{AccountKind, Scope, TeamName};
+use slipway_store::accounts::{self, Account};
+use slipway_store::{WriteTx, teams, tokens};
+
+use crate::audit::{self, Change, Place};
+use crate::organizations::{demand_confirmed, last_owner};
+use crate::{App, Caller, Error, Refusal, RefusalKind};
+
+/// What a conversion would mean.
+#[derive(Clone, Debug)]
+pub struct Conversion {
+    /// What changes, one sentence each.
+    pub warnings: Vec<String>,
+    /// Why it cannot be done now.
+    pub refused: Option<Refusal>,
+}
+
+fn last_administrator() -> Error {
+    Refusal::new(RefusalKind::Conflict, "last_administrator", "this account is the last administrator of the installation")
+        .hint("make somebody else an administrator first")
+        .into()
+}
+
+/// Whether the account may become an organization. What is found stays true until the transaction ends.
+async fn demand_convertible(tx: &mut WriteTx, account: &Account) -> Result<(), Error> {
+    accounts::lock_administrators(tx).await?;
+    let current = accounts::get(tx, account.id).await?.ok_or(Error::NotFound)?;
+    if current.kind != AccountKind::User {
+        return Err(Error::conflict("not_a_user", format!("`{}` is no user, only users are converted", account.name)));
+    }
+    if current.is_admin && accounts::count_administrators(tx).await? <= 1 {
+        return Err(last_administrator());
+    }
+    teams::lock_owned(tx, account.id).await?;
+    let alone = teams::solely_owned(tx, account.id).await?;
+    if alone.is_empty() { Ok(()) } else { Err(last_owner(&account.name, &alone)) }
+}
+
+impl App {
+    /// What a conversion of the caller's account would mean.
+    ///
+    /// # Errors
+    /// A refusal for whoever is no person.
+    pub async fn preview_conversion(&self, caller: &Caller) -> Result<Conversion, Error> {
+        caller.own_account()?;
+        let account = caller.account();
+        // Looked at as the change itself would, and given up.
+        let mut tx = self.write().await?;
+        let refused = match demand_convertible(&mut tx, account).await {
+            Ok(()) => None,
+            Err(Error::Refused(refusal)) => Some(refusal),
+            Err(error) => return Err(error),
+        };
+        let token_count = tokens::count_tokens(&mut tx, account.id).await?;
+        let memberships = teams::organizations_of(&mut tx, account.id).await?.len();
+        drop(tx);
+        let name = &account.name;
+        let mut warnings = vec![
+            format!("Nobody can sign in as {name} any more. The first owner that you name manages it from then on."),
+            format!("Repositories, build rules, links to source providers and image names under {name} stay as they are."),
+            format!("The password, second factor, e-mail address and connected identities of {name} are removed."),
+            "Every session ends, also this one.".to_owned(),
+        ];
+        if token_count > 0 {
+            warnings.push(format!("Its access tokens ({token_count}) are revoked; docker login and scripts that use them stop working."));
+        }
+        if memberships > 0 {
+            warnings.push(format!("{name} leaves the teams of {memberships} organizations: an organization is in no team."));
+        }
+        if account.is_admin {
+            warnings.push(format!("{name} no longer administers this installation."));
+        }
+        warnings.push("This cannot be undone.".to_owned());
+        Ok(Conversion { warnings, refused })
+    }
+
+    /// Makes an organization of the caller's account. `confirm` is its name; `first_owner` is another user.
+    ///
+    /// # Errors
+    /// A refusal; nothing has changed then.
+    pub async fn convert_to_organization(&self, caller: &Caller, first_owner: &str, confirm: &str) -> Result<Account, Error> {
+        caller.own_account()?;
+        let account = caller.account();
+        demand_confirmed(confirm, &account.name)?;
+        let wrong_owner = |detail: String| Error::invalid("first_owner", "first_owner", detail);
+        let owner_name = first_owner.trim().parse().map_err(|error: slipway_model::InvalidName| wrong_owner(error.to_string()))?;
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        let owner = accounts::find(&mut tx, &owner_name).await?.filter(|owner| owner.kind == AccountKind::User);
+        let owner = owner.ok_or_else(|| wrong_owner(format!("there is no user `{owner_name}`")))?;
+        if owner.id == account.id {
+            return Err(wrong_owner(format!("`{owner_name}` becomes the organization itself, expected another user")));
+        }
+        demand_convertible(&mut tx, account).await?;
+        accounts::convert(&mut tx, account.id).await?;
+        let team = teams::insert(&mut tx, account.id, &TeamName::owners(), "Own the organization", now).await?;
+        teams::add_member(&mut tx, team, owner.id, now).await?;
+        slipway_store::sessions::mark_renew(&mut tx, owner.id).await?;
+        let change = Change::new("account.convert", account.name.as_str())
+            .old(json!({"kind": "user"}))
+            .now(json!({"kind": "organization", "first_owner": owner.name}));
+        audit::write(&mut tx, now, caller.actor(), Place::Account(account), change).await?;
+        let converted = accounts::get(&mut tx, account.id).await?.ok_or(Error::NotFound)?;
+        tx.commit().await?;
+        Ok(converted)
+    }
+}
