@@ -5,7 +5,7 @@ use slipway_model::{Autotest, LinkState, ProviderKind, SourceType, Visibility};
 
 use super::form::Field;
 use super::repositories::{May, RepositoryHead, SourceView, Tab};
-use super::shell::{Area, Shell};
+use super::shell::Shell;
 use super::ui;
 
 /// A rule in the table, as it was typed.
@@ -68,7 +68,7 @@ pub struct VariableRow {
     pub index: usize,
     /// Name.
     pub name: Field,
-    /// The value as it was typed just now; one from the database is never sent to the page.
+    /// The value as it was typed just now, or the stored one when somebody who may see it asked for it.
     pub value: String,
     /// Whether an empty value keeps a stored one.
     pub stored: Stored,
@@ -165,6 +165,30 @@ impl AutobuildPage {
     #[must_use]
     pub fn is_stored(&self) -> bool {
         self.stored == Stored::Yes
+    }
+
+    /// Whether the person may choose another source: the owner, whose link it is read through.
+    #[must_use]
+    pub fn may_pick(&self) -> bool {
+        self.head.may(May::Owner)
+    }
+
+    /// The rules without the empty row, for those who may only look.
+    #[must_use]
+    pub fn stored_rules(&self) -> Vec<&RuleRow> {
+        self.rules.iter().filter(|row| !row.source.value.is_empty()).collect()
+    }
+
+    /// The names of the variables, for those who may only look.
+    #[must_use]
+    pub fn stored_variables(&self) -> Vec<&str> {
+        self.variables.iter().map(|row| row.name.value.as_str()).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// Whether stored values could be shown and are not.
+    #[must_use]
+    pub fn hides_values(&self) -> bool {
+        self.variables.iter().any(|row| row.is_stored() && row.value.is_empty())
     }
 
     /// Whether that choice is the current one.

@@ -79,6 +79,18 @@ fn drawing(name: &str) -> &'static str {
         "key" => {
             r#"<g fill="none" stroke="currentColor" stroke-width="1.400"><circle cx="5" cy="11" r="3"/><path d="M7.200 8.800L13.500 2.500M11 5l2 2"/></g>"#
         }
+        "teams" => {
+            r#"<g fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round"><circle cx="6" cy="5.500" r="2.500"/><path d="M1.500 13.500c0-2.700 1.900-4.300 4.500-4.300s4.500 1.600 4.500 4.300M10.800 3.200a2.400 2.400 0 0 1 0 4.600M12 9.700c1.600.5 2.500 1.800 2.500 3.800"/></g>"#
+        }
+        "members" => {
+            r#"<g fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round"><circle cx="8" cy="5" r="2.750"/><path d="M2.500 14c0-3 2.300-4.700 5.500-4.700s5.500 1.700 5.500 4.700"/></g>"#
+        }
+        "shield" => {
+            r#"<path d="M8 1.500l5.500 2v4.200c0 3.200-2.200 5.600-5.500 6.800-3.300-1.200-5.500-3.600-5.500-6.800V3.500z" fill="none" stroke="currentColor" stroke-width="1.400" stroke-linejoin="round"/>"#
+        }
+        "download" => {
+            r#"<path d="M8 2v8M4.500 7L8 10.500 11.500 7M2.500 13.500h11" fill="none" stroke="currentColor" stroke-width="1.500" stroke-linecap="round" stroke-linejoin="round"/>"#
+        }
         "mark" => {
             r#"<g fill="none" stroke="currentColor" stroke-width="1.700" stroke-linecap="round" stroke-linejoin="round"><path d="M1.500 13.500h13"/><path d="M2.500 10.500L13.500 5v5.500"/><path d="M5.500 6.500v-4h3.500v2.200"/></g>"#
         }

@@ -1,11 +1,11 @@
 //! Repositories: the list, a new one, and the pages of one.
 
 use askama::Template;
-use slipway_model::{LinkState, ProviderKind, Timestamp, Visibility};
+use slipway_model::{AccountKind, LinkState, ProviderKind, Timestamp, Visibility};
 
 use super::builds::BuildRow;
 use super::form::Field;
-use super::shell::{Area, Shell};
+use super::shell::Shell;
 use super::ui;
 
 /// Where a repository's source is and how its link does.
@@ -36,14 +36,43 @@ pub struct RepositoryRow {
     pub source: Option<SourceView>,
     /// The latest build.
     pub last_build: Option<BuildRow>,
+    /// What the person may do with it. Who may only view it sees neither source nor builds.
+    pub may: May,
 }
 
-/// `/`: the repositories of a namespace.
+impl RepositoryRow {
+    /// Whether source and builds are shown.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.may >= May::Read
+    }
+}
+
+/// What somebody who looks at a namespace is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Looks {
+    /// Its owner: sees everything, may create.
+    Owner,
+    /// A member of an organization: sees what the teams give.
+    Member,
+    /// Anybody else: sees what is public.
+    Outsider,
+}
+
+/// `/{ns}`: the repositories of a namespace.
 #[derive(Template)]
 #[template(path = "repositories.html")]
 pub struct RepositoryListPage {
     /// Frame.
     pub shell: Shell,
+    /// The namespace.
+    pub namespace: String,
+    /// The name that people see; empty when it is not set.
+    pub display_name: String,
+    /// Person, organization or service account.
+    pub kind: AccountKind,
+    /// Who looks.
+    pub looks: Looks,
     /// Filter as it was typed.
     pub query: String,
     /// One page of them.
@@ -52,6 +81,20 @@ pub struct RepositoryListPage {
     pub link: LinkState,
     /// Cursor of the next page.
     pub next: Option<String>,
+}
+
+impl RepositoryListPage {
+    /// Whether the owner looks.
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        self.looks == Looks::Owner
+    }
+
+    /// What people call the namespace.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        if self.display_name.is_empty() { &self.namespace } else { &self.display_name }
+    }
 }
 
 /// `/repositories/new`.
@@ -92,13 +135,15 @@ pub enum Tab {
 /// What the person may do with the repository; the pages hide what would be refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum May {
-    /// Look.
+    /// See the general page and tags, pull.
+    View,
+    /// See builds, deliveries and build settings.
     Read,
-    /// Start and cancel builds.
+    /// Start and cancel builds, delete tags.
     Write,
     /// Change settings.
     Admin,
-    /// Delete.
+    /// Delete builds and the repository.
     Owner,
 }
 
@@ -117,6 +162,8 @@ pub struct RepositoryHead {
     pub tab: Tab,
     /// Rights.
     pub may: May,
+    /// Where the links of its namespace are; only owners go there.
+    pub providers: Option<String>,
 }
 
 impl RepositoryHead {

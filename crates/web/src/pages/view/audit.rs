@@ -1,0 +1,256 @@
+//! The audit log: of a namespace, or of the installation.
+//!
+//! Invariant: values come from the application, which leaves secrets out; here they are laid out and cut, nothing else.
+
+use askama::Template;
+use serde_json::Value;
+use slipway_model::Timestamp;
+
+use super::admin::AdminTab;
+use super::form::Field;
+use super::shell::Shell;
+use super::ui;
+
+/// Characters of one value that are shown; the export has all of it.
+const VALUE: usize = 400;
+/// Fields of one entry that are shown.
+const FIELDS: usize = 40;
+
+/// Whose log it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogOf {
+    /// Of the person's own namespace.
+    Person,
+    /// Of an organization.
+    Organization(String),
+    /// Of the installation.
+    Installation,
+}
+
+impl LogOf {
+    /// Where the log is.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Self::Person => "/settings/audit".to_owned(),
+            Self::Organization(name) => format!("/o/{name}/settings/audit"),
+            Self::Installation => "/admin/audit".to_owned(),
+        }
+    }
+}
+
+/// A field that changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Its name; empty when the whole value is meant.
+    pub field: String,
+    /// What it was; `None` when it was not there.
+    pub old: Option<String>,
+    /// What it is; `None` when it is no longer there.
+    pub new: Option<String>,
+}
+
+/// What changed between two values, field by field. Fields that stayed as they were are left out.
+#[must_use]
+pub fn changes(old: Option<&Value>, new: Option<&Value>) -> Vec<Change> {
+    let fields = |value: Option<&Value>| match value {
+        Some(Value::Object(map)) => map.iter().map(|(name, value)| (name.clone(), readable(value))).collect(),
+        Some(Value::Null) | None => Vec::new(),
+        Some(other) => vec![(String::new(), readable(other))],
+    };
+    let (old, new): (Vec<(String, String)>, Vec<(String, String)>) = (fields(old), fields(new));
+    let find = |list: &[(String, String)], name: &str| list.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone());
+    let mut names: Vec<&String> = Vec::new();
+    for (name, _) in old.iter().chain(&new) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let change = |name: &String| Change { field: name.replace('_', " "), old: find(&old, name), new: find(&new, name) };
+    names.into_iter().map(change).filter(|change| change.old != change.new).take(FIELDS).collect()
+}
+
+/// A JSON value as people read it: texts without quotes, lists with commas.
+fn readable(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) if text.is_empty() => "empty".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) if list.is_empty() => "none".to_owned(),
+        Value::Array(list) if list.iter().all(|one| !one.is_array() && !one.is_object()) => {
+            list.iter().map(readable).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(VALUE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// An entry of the log.
+#[derive(Clone, Debug)]
+pub struct AuditRow {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// Through what, like `session` or ``token `ci` ``.
+    pub via: String,
+    /// From where; empty when it came from this machine.
+    pub address: String,
+    /// What, like `team.create`.
+    pub action: String,
+    /// On what.
+    pub object: String,
+    /// In which namespace; shown in the installation's log.
+    pub namespace: Option<String>,
+    /// Old and new values.
+    pub changes: Vec<Change>,
+}
+
+/// The filter as it was typed.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFields {
+    /// Who.
+    pub actor: Field,
+    /// What: an area like `team`, or an action like `team.create`.
+    pub action: Field,
+    /// On what.
+    pub object: Field,
+    /// From this day on, `2026-11-21`.
+    pub since: Field,
+    /// Up to the end of this day.
+    pub until: Field,
+}
+
+impl AuditFields {
+    /// Whether anything is filtered.
+    #[must_use]
+    pub fn is_filtered(&self) -> bool {
+        [&self.actor, &self.action, &self.object, &self.since, &self.until].iter().any(|field| !field.value.is_empty())
+    }
+
+    /// The messages beside the fields.
+    #[must_use]
+    pub fn errors(&self) -> Vec<(&'static str, &str)> {
+        let fields = [("actor", &self.actor), ("action", &self.action), ("object", &self.object), ("since", &self.since), ("until", &self.until)];
+        fields.into_iter().filter_map(|(name, field)| Some((name, field.error.as_deref()?))).collect()
+    }
+
+    /// The filter as a query, for the next page and the export.
+    #[must_use]
+    pub fn query(&self, cursor: Option<&str>) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let fields = [("actor", &self.actor), ("action", &self.action), ("object", &self.object), ("since", &self.since), ("until", &self.until)];
+        for (name, field) in fields {
+            if !field.value.is_empty() {
+                query.append_pair(name, &field.value);
+            }
+        }
+        if let Some(cursor) = cursor {
+            query.append_pair("cursor", cursor);
+        }
+        query.finish()
+    }
+}
+
+/// Areas of actions, offered while typing.
+pub const AREAS: [&str; 17] = [
+    "account",
+    "second_factor",
+    "recovery_codes",
+    "identity",
+    "session",
+    "token",
+    "organization",
+    "team",
+    "member",
+    "team_repository",
+    "invitation",
+    "link",
+    "repository",
+    "autobuild",
+    "build",
+    "delivery",
+    "tag",
+];
+
+/// `/settings/audit`, `/o/{org}/settings/audit` and `/admin/audit`.
+#[derive(Template)]
+#[template(path = "audit.html")]
+pub struct AuditPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Whose log.
+    pub of: LogOf,
+    /// The filter.
+    pub filter: AuditFields,
+    /// One page, the newest first.
+    pub rows: Vec<AuditRow>,
+    /// Cursor of the next page.
+    pub next: Option<String>,
+    /// Where the same entries come as JSON lines.
+    pub export: String,
+}
+
+impl AuditPage {
+    /// Whether it is the installation's.
+    #[must_use]
+    pub fn is_installation(&self) -> bool {
+        self.of == LogOf::Installation
+    }
+
+    /// The address of the next page.
+    #[must_use]
+    pub fn more(&self, cursor: impl AsRef<str>) -> String {
+        format!("{}?{}", self.of.address(), self.filter.query(Some(cursor.as_ref())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_changed_is_shown() {
+        let old = json!({ "name": "dev", "description": "", "scopes": ["repo:read", "repo:write"], "gone": true });
+        let new = json!({ "name": "dev", "description": "Builds it", "scopes": ["repo:read"], "is_admin": false });
+        let change = |field: &str, old: Option<&str>, new: Option<&str>| Change {
+            field: field.to_owned(),
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+        };
+        let mut found = changes(Some(&old), Some(&new));
+        found.sort_by(|a, b| a.field.cmp(&b.field));
+        assert_eq!(
+            found,
+            [
+                change("description", Some("empty"), Some("Builds it")),
+                change("gone", Some("yes"), None),
+                change("is admin", None, Some("no")),
+                change("scopes", Some("repo:read, repo:write"), Some("repo:read")),
+            ]
+        );
+        assert_eq!(changes(None, Some(&json!("read"))), [change("", None, Some("read"))]);
+        assert!(changes(None, None).is_empty());
+    }
+
+    #[test]
+    fn long_values_are_cut_between_characters() {
+        let long = json!({ "text": "é".repeat(5000) });
+        let found = changes(None, Some(&long));
+        assert_eq!(found[0].new.as_deref().map(|text| text.chars().count()), Some(VALUE + 1));
+    }
+
+    #[test]
+    fn the_filter_goes_into_addresses_whole() {
+        let filter = AuditFields { actor: Field::new("a&b=c"), action: Field::new("team.create"), ..AuditFields::default() };
+        assert_eq!(filter.query(Some("x y")), "actor=a%26b%3Dc&action=team.create&cursor=x+y");
+        assert_eq!(LogOf::Organization("acme".into()).address(), "/o/acme/settings/audit");
+    }
+}
