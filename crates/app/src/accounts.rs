@@ -1,78 +1,84 @@
-//! Accounts: the first administrator, sign-in and sign-out, access tokens.
+//! Accounts: the first administrator, users from the command line, one's own name and password.
 //!
-//! Invariant: an unknown name and a wrong password cost the same and answer the same.
+//! Invariant: a change of how one signs in needs the password, or where there is none a sign-in of just now.
+//! Deliberately elsewhere: signing in (`sign_in`), sessions, tokens, deletion, what administrators do with accounts (`people`).
 
 use std::time::Duration;
 
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Argon2, PasswordHash};
-use secrecy::{ExposeSecret, SecretString};
-use slipway_model::{AccountId, AccountName, Scope, ScopeSet, SecretHash, SecretToken, Timestamp, TokenId, TokenKind};
-use slipway_store::StoreError;
-use slipway_store::accounts::{self, Account, NewAccount, Token};
+use secrecy::SecretString;
+use serde_json::json;
+use slipway_model::{AccountId, AccountKind, AccountName, SecretHash, SecretToken, Timestamp, TokenKind, constant_time_eq};
+use slipway_store::accounts::{self, Account, NewAccount};
+use slipway_store::{ReadTx, StoreError, WriteTx, sessions};
 
-use crate::{App, Caller, Error, Refusal, RefusalKind};
+use crate::audit::{self, Change, Place};
+use crate::organizations::{check_display_name, demand_free, taken_meanwhile};
+use crate::throttle::{self, Slowed};
+use crate::{Actor, App, Caller, ClientInfo, Error, Refusal, RefusalKind, SignIn};
 
-const SESSION_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 const SETUP_TOKEN: &str = "setup_token";
-const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
+/// Who has no password proves who they are by a sign-in that is not older.
+const RECENT: Duration = Duration::from_secs(15 * 60);
 
-/// A session that was just made; its token goes into the cookie and nowhere else.
-#[derive(Debug)]
-pub struct SignIn {
-    /// Who.
-    pub account: Account,
-    /// The cookie's value.
-    pub token: SecretToken,
-    /// How long the cookie lives.
-    pub life: Duration,
+/// What a user may do with the installation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Administers the installation.
+    Administrator,
+    /// Everybody else.
+    User,
 }
 
-/// A token that was just made.
-#[derive(Debug)]
-pub struct NewToken {
-    /// Identity.
-    pub id: TokenId,
-    /// The secret, shown once.
-    pub secret: SecretToken,
-}
+/// That the caller knew the password, or just signed in and has none.
+pub(crate) struct Proof(Option<String>);
 
-fn check_password(password: &SecretString) -> Result<(), Error> {
-    let length = password.expose_secret().len();
-    if PASSWORD_BYTES.contains(&length) {
-        return Ok(());
+impl Proof {
+    /// Refuses when the password became another one since it was checked.
+    pub(crate) async fn demand_still(&self, tx: &mut ReadTx, account: AccountId) -> Result<(), Error> {
+        let now = accounts::get_password_hash(tx, account).await?;
+        let same = match (&self.0, &now) {
+            (Some(checked), Some(now)) => constant_time_eq(checked.as_bytes(), now.as_bytes()),
+            (checked, now) => checked.is_none() && now.is_none(),
+        };
+        if same { Ok(()) } else { Err(Error::conflict("password_changed", "the password was changed at the same moment")) }
     }
-    Err(Error::invalid("password_length", "password", format!("the password has {length} bytes, expected 8 to 1024")))
 }
 
-fn hash(password: &SecretString) -> Result<String, Error> {
-    // Defaults of the crate are OWASP's parameters for argon2id: 19 MiB, 2 passes, 1 lane.
-    Argon2::default()
-        .hash_password(password.expose_secret().as_bytes())
-        .map(|hash| hash.to_string())
-        .map_err(|_| Error::Internal("the password cannot be hashed"))
+pub(crate) fn parse_name(name: &str) -> Result<AccountName, Error> {
+    name.parse().map_err(|error: slipway_model::InvalidName| Error::invalid("name", "name", error.to_string()))
+}
+
+pub(crate) fn clean_email(email: Option<&str>) -> Result<Option<&str>, Error> {
+    let Some(email) = email.map(str::trim).filter(|email| !email.is_empty()) else { return Ok(None) };
+    let plausible = email.len() <= 254
+        && email.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+        && !email.chars().any(|c| c.is_whitespace() || c.is_control());
+    if plausible { Ok(Some(email)) } else { Err(Error::invalid("email", "email", "this is no e-mail address")) }
+}
+
+/// Adds an account, whose password is hashed already.
+///
+/// # Errors
+/// A refusal when its name, or one that looks like it, is held by an account.
+pub(crate) async fn insert_account(tx: &mut WriteTx, new: &NewAccount<'_>, now: Timestamp) -> Result<Account, Error> {
+    demand_free(tx, new.name).await?;
+    let id = accounts::insert(tx, new, now).await.map_err(|error| taken_meanwhile(error, new.name))?;
+    accounts::get(tx, id).await?.ok_or(Error::NotFound)
+}
+
+/// Notes in the installation's log that there is a new account.
+pub(crate) async fn note_created(
+    tx: &mut WriteTx,
+    now: Timestamp,
+    actor: &Actor,
+    account: &Account,
+) -> Result<(), StoreError> {
+    let facts = json!({"kind": account.kind, "administrator": account.is_admin});
+    let change = Change::new("account.create", account.name.as_str()).now(facts);
+    audit::write(tx, now, actor, Place::Installation, change).await
 }
 
 impl App {
-    async fn hash_password(&self, password: &SecretString) -> Result<String, Error> {
-        check_password(password)?;
-        let _permit = self.hashing.acquire().await.map_err(|_| Error::Internal("the service is shutting down"))?;
-        let password = password.clone();
-        tokio::task::spawn_blocking(move || hash(&password)).await.map_err(|_| Error::Internal("hashing was interrupted"))?
-    }
-
-    async fn verify_password(&self, password: &SecretString, stored: Option<String>) -> Result<bool, Error> {
-        let _permit = self.hashing.acquire().await.map_err(|_| Error::Internal("the service is shutting down"))?;
-        let password = password.clone();
-        let verify = move || match stored {
-            Some(stored) => PasswordHash::new(&stored)
-                .is_ok_and(|hash| Argon2::default().verify_password(password.expose_secret().as_bytes(), &hash).is_ok()),
-            // Nobody of that name: spend the same time.
-            None => hash(&password).is_err(),
-        };
-        tokio::task::spawn_blocking(verify).await.map_err(|_| Error::Internal("hashing was interrupted"))
-    }
-
     /// Makes a new one-time setup token when the installation has no account yet; any earlier one is void.
     ///
     /// # Errors
@@ -113,14 +119,18 @@ impl App {
             return Err(refused());
         }
         let name = parse_name(name)?;
-        let password = self.hash_password(password).await?;
+        let email = clean_email(email)?;
+        let password = self.hash_password(password, "password").await?;
         let mut tx = self.write().await?;
         if accounts::count_accounts(&mut tx).await? > 0 || !accounts::delete_setting(&mut tx, SETUP_TOKEN).await? {
             return Err(refused());
         }
-        let new = NewAccount { name: &name, email: clean_email(email)?, is_admin: true, password_hash: Some(&password) };
-        let id = accounts::insert(&mut tx, &new, self.clock.now()).await?;
-        let account = accounts::get(&mut tx, id).await?.ok_or(Error::NotFound)?;
+        let new = NewAccount { email, is_admin: true, password_hash: Some(&password), ..NewAccount::user(&name) };
+        let now = self.clock.now();
+        let account = insert_account(&mut tx, &new, now).await?;
+        let actor =
+            Actor { account: Some(account.id), name: account.name.to_string(), via: "setup address".into(), address: String::new() };
+        note_created(&mut tx, now, &actor, &account).await?;
         tx.commit().await?;
         Ok(account)
     }
@@ -131,170 +141,106 @@ impl App {
     /// A refusal when the name is taken or not valid.
     pub async fn add_user(&self, name: &str, role: Role, password: &SecretString) -> Result<AccountId, Error> {
         let name = parse_name(name)?;
-        let password = self.hash_password(password).await?;
-        let mut tx = self.write().await?;
-        let new = NewAccount { name: &name, email: None, is_admin: role == Role::Administrator, password_hash: Some(&password) };
-        let id = match accounts::insert(&mut tx, &new, self.clock.now()).await {
-            Err(StoreError::Conflict(_)) => return Err(Error::conflict("name_taken", format!("there is an account `{name}` already"))),
-            other => other?,
-        };
-        accounts::delete_setting(&mut tx, SETUP_TOKEN).await?;
-        tx.commit().await?;
-        Ok(id)
-    }
-
-    /// Checks name and password and begins a session.
-    ///
-    /// # Errors
-    /// One refusal for every cause.
-    pub async fn sign_in(&self, name: &str, password: &SecretString, address: &str) -> Result<SignIn, Error> {
-        let refused = || Error::from(Refusal::new(RefusalKind::Unauthenticated, "sign_in", "name or password is wrong"));
-        let name: Option<AccountName> = name.parse().ok();
-        let mut tx = self.read().await?;
-        let account = match &name {
-            Some(name) => accounts::get_by_name(&mut tx, name).await?,
-            None => None,
-        };
-        let stored = match &account {
-            Some(account) => accounts::get_password_hash(&mut tx, account.id).await?,
-            None => None,
-        };
-        drop(tx);
-        if password.expose_secret().len() > *PASSWORD_BYTES.end() || !self.verify_password(password, stored).await? {
-            return Err(refused());
-        }
-        let account = account.ok_or_else(refused)?;
-        self.begin_session(account, address).await
-    }
-
-    /// Begins a session without a password: after setup, for the person who just proved to be the first administrator.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn begin_session(&self, account: Account, address: &str) -> Result<SignIn, Error> {
+        let password = self.hash_password(password, "password").await?;
         let now = self.clock.now();
-        let token = SecretToken::generate(TokenKind::Session);
         let mut tx = self.write().await?;
-        accounts::insert_session(&mut tx, account.id, &token.hash(), address, now, now.plus(SESSION_LIFE)).await?;
+        let new = NewAccount { is_admin: role == Role::Administrator, password_hash: Some(&password), ..NewAccount::user(&name) };
+        let account = insert_account(&mut tx, &new, now).await?;
+        accounts::delete_setting(&mut tx, SETUP_TOKEN).await?;
+        note_created(&mut tx, now, &Actor::command_line(), &account).await?;
         tx.commit().await?;
-        Ok(SignIn { account, token, life: SESSION_LIFE })
+        Ok(account.id)
     }
 
-    /// Ends the caller's session; a token's bearer has none.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn sign_out(&self, caller: &Caller) -> Result<(), Error> {
-        let Some(session) = caller.session() else { return Ok(()) };
-        let mut tx = self.write().await?;
-        accounts::delete_session(&mut tx, session).await?;
-        Ok(tx.commit().await?)
-    }
-
-    /// Makes an access token for the caller. A token cannot make one with scopes it does not have.
+    /// Changes what people call the caller; nothing is the account's name.
     ///
     /// # Errors
     /// A refusal.
-    pub async fn create_token(
+    pub async fn update_account(&self, caller: &Caller, display_name: &str) -> Result<Account, Error> {
+        caller.own_account()?;
+        let before = caller.account();
+        let display_name = Some(check_display_name(display_name)?).filter(|text| !text.is_empty()).unwrap_or(before.name.as_str());
+        let mut tx = self.write().await?;
+        accounts::set_display_name(&mut tx, before.id, display_name).await?;
+        let account = accounts::get(&mut tx, before.id).await?.ok_or(Error::NotFound)?;
+        let change = Change::new("account.change", account.name.as_str())
+            .old(json!({"display_name": before.display_name}))
+            .now(json!({"display_name": account.display_name}));
+        audit::write(&mut tx, self.clock.now(), caller.actor(), Place::Account(&account), change).await?;
+        tx.commit().await?;
+        Ok(account)
+    }
+
+    /// Whether the caller signs in with a password; pages then ask for it.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn has_password(&self, caller: &Caller) -> Result<bool, Error> {
+        let mut tx = self.read().await?;
+        Ok(accounts::get_password_hash(&mut tx, caller.account().id).await?.is_some())
+    }
+
+    /// Replaces the caller's password. Every other session ends; gives a browser's new session.
+    ///
+    /// # Errors
+    /// A refusal: `password_wrong` for the current one, `password_length`; `sign_in_again` for who has none and signed in long ago.
+    pub async fn change_password(
         &self,
         caller: &Caller,
-        name: &str,
-        scopes: &ScopeSet,
-        expires_at: Option<Timestamp>,
-    ) -> Result<NewToken, Error> {
-        caller.demand(Scope::Account)?;
-        for scope in scopes.iter() {
-            caller.demand(*scope)?;
-        }
-        self.create_token_for(caller.account().id, name, scopes, expires_at).await
-    }
-
-    /// Makes an access token for an account, from the command line.
-    ///
-    /// # Errors
-    /// A refusal when there is no such account.
-    pub async fn create_token_by_name(&self, account: &str, name: &str, scopes: &ScopeSet) -> Result<NewToken, Error> {
-        let account = parse_name(account)?;
-        let mut tx = self.read().await?;
-        let found = accounts::get_by_name(&mut tx, &account).await?;
-        drop(tx);
-        let Some(found) = found else {
-            let refusal = Refusal::new(RefusalKind::Invalid, "no_such_account", format!("there is no account `{account}`"));
-            return Err(refusal.hint(format!("add it with `slipway admin user add {account} --password-file -`")).into());
-        };
-        self.create_token_for(found.id, name, scopes, None).await
-    }
-
-    async fn create_token_for(
-        &self,
-        account: AccountId,
-        name: &str,
-        scopes: &ScopeSet,
-        expires_at: Option<Timestamp>,
-    ) -> Result<NewToken, Error> {
-        let now = self.clock.now();
-        let length = name.chars().count();
-        if !(1..=100).contains(&length) || name.chars().any(char::is_control) {
-            return Err(Error::invalid(
-                "token_name",
-                "name",
-                format!("the name has {length} characters, expected 1 to 100 without control characters"),
-            ));
-        }
-        if scopes.iter().next().is_none() {
-            return Err(Error::invalid("token_scopes", "scopes", "the token has no scope, expected at least one"));
-        }
-        if expires_at.is_some_and(|at| at <= now) {
-            return Err(Error::invalid("token_expiry", "expires_at", "the token would have ended already"));
-        }
-        let secret = SecretToken::generate(TokenKind::Personal);
+        current: &SecretString,
+        new: &SecretString,
+        client: &ClientInfo,
+    ) -> Result<Option<SignIn>, Error> {
+        caller.own_account()?;
+        let account = caller.account();
+        let proof = self.prove(caller, Some(current), "current").await?;
+        let hash = self.hash_password(new, "new").await?;
         let mut tx = self.write().await?;
-        let id = accounts::insert_token(&mut tx, account, name, &secret.hash(), scopes, now, expires_at).await?;
+        proof.demand_still(&mut tx, account.id).await?;
+        accounts::set_password_hash(&mut tx, account.id, &hash).await?;
+        let sign_in = self.restart_sessions(&mut tx, caller, client).await?;
+        let change = Change::new("account.password", account.name.as_str());
+        audit::write(&mut tx, self.clock.now(), caller.actor(), Place::Account(account), change).await?;
         tx.commit().await?;
-        Ok(NewToken { id, secret })
+        Ok(sign_in)
     }
 
-    /// The caller's tokens, without their secrets.
-    ///
-    /// # Errors
-    /// A missing scope.
-    pub async fn list_tokens(&self, caller: &Caller) -> Result<Vec<Token>, Error> {
-        caller.demand(Scope::Account)?;
+    /// Demands the caller's password (`field` is what a refusal names), or of who has none a sign-in of just now. Guessing is slowed down.
+    pub(crate) async fn prove(&self, caller: &Caller, password: Option<&SecretString>, field: &str) -> Result<Proof, Error> {
+        let (account, now) = (caller.account(), self.clock.now());
+        let slowed = Slowed::proofs(account.id);
         let mut tx = self.read().await?;
-        Ok(accounts::list_tokens(&mut tx, caller.account().id).await?)
-    }
-
-    /// Revokes a token of the caller, from this moment on.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when it is not the caller's.
-    pub async fn revoke_token(&self, caller: &Caller, id: TokenId) -> Result<(), Error> {
-        caller.demand(Scope::Account)?;
+        let stored = accounts::get_password_hash(&mut tx, account.id).await?;
+        let Some(stored) = stored else {
+            let session = match caller.session() {
+                Some(id) => sessions::get(&mut tx, id, now).await?,
+                None => None,
+            };
+            if session.is_some_and(|session| now.since(session.created_at) <= RECENT) && account.kind == AccountKind::User {
+                return Ok(Proof(None));
+            }
+            let detail = "this account has no password, so it needs a sign-in of the last 15 minutes";
+            return Err(Refusal::new(RefusalKind::Forbidden, "sign_in_again", detail).hint("sign out, sign in and try again").into());
+        };
+        throttle::look(&mut tx, std::slice::from_ref(&slowed), now).await?;
+        drop(tx);
+        let wrong = |detail: &str| Error::invalid("password_wrong", field, detail);
+        let password = password.ok_or_else(|| wrong("the password is missing"))?;
         let mut tx = self.write().await?;
-        if !accounts::delete_token(&mut tx, caller.account().id, id).await? {
-            return Err(Error::NotFound);
+        let counted = throttle::count(&mut tx, &slowed, now).await?;
+        tx.commit().await?;
+        let right = self.verify_password(password, Some(stored.clone())).await;
+        let mut tx = self.write().await?;
+        match right {
+            Ok(true) => throttle::clear(&mut tx, &slowed).await?,
+            Ok(false) => return Err(wrong("the password is wrong")),
+            Err(error) => {
+                throttle::forgive(&mut tx, &counted).await?;
+                tx.commit().await?;
+                return Err(error);
+            }
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(Proof(Some(stored)))
     }
-}
-
-/// What a user added from the command line may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// Administers the installation.
-    Administrator,
-    /// Everybody else.
-    User,
-}
-
-fn parse_name(name: &str) -> Result<AccountName, Error> {
-    name.parse().map_err(|error: slipway_model::InvalidName| Error::invalid("name", "name", error.to_string()))
-}
-
-fn clean_email(email: Option<&str>) -> Result<Option<&str>, Error> {
-    let Some(email) = email.map(str::trim).filter(|email| !email.is_empty()) else { return Ok(None) };
-    let plausible = email.len() <= 254
-        && email.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
-        && !email.chars().any(|c| c.is_whitespace() || c.is_control());
-    if plausible { Ok(Some(email)) } else { Err(Error::invalid("email", "email", "this is no e-mail address")) }
 }

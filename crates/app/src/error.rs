@@ -1,5 +1,7 @@
 //! What an operation may answer instead of its result: a refusal for people and programs, or trouble of ours or a provider's.
 
+use std::time::Duration;
+
 use slipway_forge::ForgeError;
 use slipway_model::ProviderId;
 use slipway_store::StoreError;
@@ -17,6 +19,8 @@ pub enum RefusalKind {
     Unauthenticated,
     /// Something that is needed is not there now.
     Unavailable,
+    /// It was tried too often; [`Refusal::retry_after`] says when the next try is welcome.
+    TooMany,
     /// A request that is wrong in itself, like a reused `state`.
     Bad,
 }
@@ -35,19 +39,28 @@ pub struct Refusal {
     pub detail: String,
     /// What to do next.
     pub hint: Option<String>,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
     /// A refusal.
     #[must_use]
     pub fn new(kind: RefusalKind, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, code, field: None, detail: detail.into(), hint: None }
+        Self { kind, code, field: None, detail: detail.into(), hint: None, retry_after: None }
     }
 
     /// Names the field.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Names the time after which the next try is welcome.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 

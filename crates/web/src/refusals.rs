@@ -17,8 +17,10 @@ impl From<Error> for ApiError {
                     RefusalKind::Unauthenticated => Code::Unauthorized,
                     RefusalKind::Unavailable => Code::Unavailable,
                     RefusalKind::Bad => Code::BadRequest,
+                    RefusalKind::TooMany => Code::RateLimited,
                 };
-                Self { word: Some(refusal.code), hint: refusal.hint, field: refusal.field, ..Self::new(code, refusal.detail) }
+                let retry_after = refusal.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+                Self { word: Some(refusal.code), hint: refusal.hint, field: refusal.field, retry_after, ..Self::new(code, refusal.detail) }
             }
             Error::Store(error) => error.into(),
             Error::Forge { provider, error } => forge(provider.as_str(), &error),
