@@ -383,6 +383,11 @@ impl Administrator {
     pub(crate) fn demand_all(&self, scopes: &ScopeSet) -> Result<(), Error> {
         demand_all(&self.scopes, scopes)
     }
+
+    /// The right over somebody's namespace, for deleting the account: its links have to be undone first.
+    pub(crate) fn over(&self, account: Account) -> NamespaceOwner {
+        NamespaceOwner { account, actor: self.actor.clone() }
+    }
 }
 
 /// The right to read an audit log.

@@ -212,7 +212,7 @@ fn check_variables(inputs: &[VariableInput], stored: &[EnvironmentVariable]) -> 
 fn facts(autobuild: &Autobuild, rules: &[BuildRule], variables: &[EnvironmentVariable]) -> serde_json::Value {
     let rules: Vec<_> = rules
         .iter()
-        .map(|rule| json!({"type": rule.source_type, "source": rule.source.to_string(), "tags": rule.tags.to_string(), "autobuild": rule.autobuild}))
+        .map(|rule| json!({"type": rule.source_type, "source": rule.source, "tags": rule.tags, "autobuild": rule.autobuild}))
         .collect();
     let variables: Vec<_> = variables.iter().map(|variable| variable.name.as_str()).collect();
     json!({"provider": autobuild.provider, "source": autobuild.source_name, "autotest": autobuild.autotest, "rules": rules, "variables": variables})

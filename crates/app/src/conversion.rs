@@ -1,7 +1,7 @@
 //! A user becomes an organization: repositories, rules and links stay, the sign-in goes. There is no way back.
 
 use serde_json::json;
-use slipway_model::{AccountKind, Scope, TeamName};
+use slipway_model::{AccountKind, TeamName};
 use slipway_store::accounts::{self, Account};
 use slipway_store::{WriteTx, teams, tokens};
 
