@@ -6,8 +6,9 @@ use slipway_store::accounts::{self, Account};
 use slipway_store::{WriteTx, teams, tokens};
 
 use crate::audit::{self, Change, Place};
-use crate::organizations::{demand_confirmed, last_owner};
-use crate::{App, Caller, Error, Refusal, RefusalKind};
+use crate::deletion::demand_dispensable;
+use crate::organizations::demand_confirmed;
+use crate::{App, Caller, Error, Refusal};
 
 /// What a conversion would mean.
 #[derive(Clone, Debug)]
@@ -18,25 +19,13 @@ pub struct Conversion {
     pub refused: Option<Refusal>,
 }
 
-fn last_administrator() -> Error {
-    Refusal::new(RefusalKind::Conflict, "last_administrator", "this account is the last administrator of the installation")
-        .hint("make somebody else an administrator first")
-        .into()
-}
-
 /// Whether the account may become an organization. What is found stays true until the transaction ends.
 async fn demand_convertible(tx: &mut WriteTx, account: &Account) -> Result<(), Error> {
-    accounts::lock_administrators(tx).await?;
-    let current = accounts::get(tx, account.id).await?.ok_or(Error::NotFound)?;
-    if current.kind != AccountKind::User {
-        return Err(Error::conflict("not_a_user", format!("`{}` is no user, only users are converted", account.name)));
+    let current = demand_dispensable(tx, account.id).await?;
+    if current.kind == AccountKind::User {
+        return Ok(());
     }
-    if current.is_admin && accounts::count_administrators(tx).await? <= 1 {
-        return Err(last_administrator());
-    }
-    teams::lock_owned(tx, account.id).await?;
-    let alone = teams::solely_owned(tx, account.id).await?;
-    if alone.is_empty() { Ok(()) } else { Err(last_owner(&account.name, &alone)) }
+    Err(Error::conflict("not_a_user", format!("`{}` is no user, only users are converted", account.name)))
 }
 
 impl App {

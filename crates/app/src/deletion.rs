@@ -35,18 +35,23 @@ pub struct DoomedAccount {
     pub last_administrator: bool,
 }
 
-/// Refuses what must not go. What was found stays true until the change ends.
-async fn demand_deletable(tx: &mut WriteTx, id: AccountId) -> Result<Account, Error> {
+/// Refuses to lose the last administrator or the last owner of an organization. What was found stays true until the change ends:
+/// whoever puts the account into `owners` of another organization meanwhile waits for it.
+pub(crate) async fn demand_dispensable(tx: &mut WriteTx, id: AccountId) -> Result<Account, Error> {
     accounts::lock_administrators(tx).await?;
+    accounts::lock(tx, id).await?;
     let account = accounts::get(tx, id).await?.ok_or(Error::NotFound)?;
     if account.is_admin && accounts::count_administrators(tx).await? <= 1 {
         return Err(last_administrator(&account.name));
     }
     teams::lock_owned(tx, id).await?;
     let alone = teams::solely_owned(tx, id).await?;
-    if !alone.is_empty() {
-        return Err(last_owner(&account.name, &alone));
-    }
+    if alone.is_empty() { Ok(account) } else { Err(last_owner(&account.name, &alone)) }
+}
+
+/// Refuses what must not go.
+async fn demand_deletable(tx: &mut WriteTx, id: AccountId) -> Result<Account, Error> {
+    let account = demand_dispensable(tx, id).await?;
     demand_idle(tx, &account).await?;
     Ok(account)
 }
