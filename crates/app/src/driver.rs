@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use slipway_store::{accounts, audit, deliveries, sessions};
+use slipway_store::{accounts, audit, deliveries, emails, identities, invitations, sessions, sign_in};
 
 use crate::{App, Error};
 
 const RECEIVE_POLL: Duration = Duration::from_secs(2);
 const HOOKS_POLL: Duration = Duration::from_secs(5);
 const LEASES_POLL: Duration = Duration::from_secs(1);
+const MAIL_POLL: Duration = Duration::from_secs(20);
 const SWEEP_POLL: Duration = Duration::from_secs(300);
 /// How long the audit log is kept.
 const AUDIT_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
@@ -35,7 +36,7 @@ async fn pause(stop: &CancellationToken, wake: Option<&Notify>, limit: Duration)
 impl App {
     /// Runs every loop until `stop`. Each ends after the step that it is in.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        tokio::join!(self.receive_loop(&stop), self.hooks_loop(&stop), self.leases_loop(&stop), self.sweep_loop(&stop));
+        tokio::join!(self.receive_loop(&stop), self.hooks_loop(&stop), self.leases_loop(&stop), self.mail_loop(&stop), self.sweep_loop(&stop));
     }
 
     async fn receive_loop(&self, stop: &CancellationToken) {
@@ -66,6 +67,15 @@ impl App {
         }
     }
 
+    async fn mail_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.send_mails_once().await {
+                Ok(_) => pause(stop, Some(&self.wake.mail), MAIL_POLL).await,
+                Err(error) => self.complain("mail", &error, stop).await,
+            }
+        }
+    }
+
     async fn sweep_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match self.sweep_once().await {
@@ -81,6 +91,10 @@ impl App {
         let mut tx = self.write().await?;
         accounts::delete_expired_flows(&mut tx, now).await?;
         sessions::delete_expired(&mut tx, now).await?;
+        identities::delete_expired_flows(&mut tx, now).await?;
+        emails::delete_expired(&mut tx, now).await?;
+        invitations::delete_expired(&mut tx, now).await?;
+        sign_in::delete_old(&mut tx, now, now.minus(crate::throttle::FORGOTTEN)).await?;
         audit::delete_before(&mut tx, now.minus(AUDIT_RETENTION)).await?;
         deliveries::delete_old(&mut tx, now.minus(self.config.delivery_retention), 1000).await?;
         Ok(tx.commit().await?)
