@@ -107,6 +107,12 @@ pub async fn count_of(tx: &mut ReadTx, account: AccountId) -> Result<u64, StoreE
     Ok(row.map_or(0, |(n,)| count(n)))
 }
 
+/// Holds an account's identities until the commit: what is counted after it stays true.
+pub async fn lock_of(tx: &mut WriteTx, account: AccountId) -> Result<(), StoreError> {
+    change!(tx, "UPDATE identities SET label = label WHERE account_id = $1", account.to_string())?;
+    Ok(())
+}
+
 /// Removes an account's identity and gives it back as it was.
 pub async fn delete(tx: &mut WriteTx, account: AccountId, id: IdentityId) -> Result<Option<Identity>, StoreError> {
     fetch_optional!(

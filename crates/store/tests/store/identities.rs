@@ -9,6 +9,7 @@ use crate::fixture::{NOW, ODD, account, after, begin, done, look};
 on_both! {
     an_identity_belongs_to_one_account;
     a_flow_works_once_in_time;
+    two_removals_at_once_see_each_other;
 }
 
 const ISSUER: &str = "https://id.example.com";
@@ -56,6 +57,30 @@ async fn an_identity_belongs_to_one_account(db: &Db) {
     assert_eq!(identities::delete_all(&mut tx, ann).await.expect("deletes"), 1);
     done(tx).await;
     assert_eq!(identities::count_of(&mut look(db).await, ann).await.expect("counts"), 0);
+}
+
+async fn two_removals_at_once_see_each_other(db: &Db) {
+    let ann = account(db, "ann").await;
+    let (one, two) = (identity(ann, ISSUER, "1"), identity(ann, ISSUER, "2"));
+    let mut tx = begin(db).await;
+    identities::insert(&mut tx, &one).await.expect("inserts");
+    identities::insert(&mut tx, &two).await.expect("inserts");
+    done(tx).await;
+    let remove = |db: Db, id: IdentityId| async move {
+        let mut tx = begin(&db).await;
+        identities::lock_of(&mut tx, ann).await.expect("locks");
+        identities::delete(&mut tx, ann, id).await.expect("deletes").expect("stands");
+        let left = identities::count_of(&mut tx, ann).await.expect("counts");
+        if left > 0 {
+            done(tx).await;
+        }
+        left
+    };
+    let (first, second) = tokio::join!(tokio::spawn(remove(db.clone(), one.id)), tokio::spawn(remove(db.clone(), two.id)));
+    let mut left = [first.expect("ends"), second.expect("ends")];
+    left.sort();
+    assert_eq!(left, [0, 1], "the second one sees what the first one left");
+    assert_eq!(identities::count_of(&mut look(db).await, ann).await.expect("counts"), 1);
 }
 
 async fn a_flow_works_once_in_time(db: &Db) {
