@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{Client, Harness, body_json, code, header};
-use slipway_model::Visibility;
+use common::{Client, Harness, Login, body_json, code, header};
+use slipway_model::{Permission, Scope, ScopeSet, Visibility};
 use slipway_oci::Digest;
+use slipway_store::{accounts, repositories, teams};
 
 const SERVICE: &str = "/auth/token";
 
@@ -268,4 +269,95 @@ async fn a_build_pushes_by_digest_to_its_own_repository() {
     assert_eq!(build.status("GET", "/v2/ann/app/tags/list").await, 401, "the lease ended");
     let again = harness.request("GET", SERVICE).basic_auth(&login.username, Some(&login.password)).send().await.expect("answers");
     assert_eq!(again.status(), 401);
+}
+
+/// What one registry token, minted once, may do now: read, and begin a push.
+async fn may(client: &Client<'_>, name: &str) -> (bool, bool) {
+    let read = client.status("GET", &format!("/v2/{name}/tags/list")).await;
+    let push = client.status("POST", &format!("/v2/{name}/blobs/uploads/")).await;
+    assert!([200, 401].contains(&read.as_u16()) && [202, 401].contains(&push.as_u16()), "{read} {push}");
+    (read == 200, push == 202)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_follows_the_rights_of_teams_at_once() {
+    let harness = Harness::start().await;
+    let eve = harness.user("eve").await;
+    let (_, team) = harness.organization("acme", &["eve"]).await;
+    let app = harness.repository("acme/app", Visibility::Private).await;
+    assert!(harness.may_not(&eve, "acme/app").await, "a member without a permission");
+    let change = async |permission: Option<Permission>| {
+        let mut tx = harness.app.db().write().await.expect("tx");
+        match permission {
+            Some(permission) => assert!(teams::set_permission(&mut tx, team, app, permission).await.is_ok()),
+            None => assert!(teams::remove_permission(&mut tx, team, app).await.expect("removes")),
+        }
+        tx.commit().await.expect("commits");
+    };
+    change(Some(Permission::Read)).await;
+    let reader = harness.client(Some(&eve), &["acme/app"]).await;
+    assert_eq!(may(&reader, "acme/app").await, (true, false));
+    change(Some(Permission::Write)).await;
+    assert_eq!(may(&reader, "acme/app").await, (true, false), "a token never grows");
+    let writer = harness.client(Some(&eve), &["acme/app"]).await;
+    assert_eq!(may(&writer, "acme/app").await, (true, true));
+    change(Some(Permission::Read)).await;
+    assert_eq!(may(&writer, "acme/app").await, (true, false), "a right that was taken is taken from the token too");
+    change(None).await;
+    assert_eq!(may(&writer, "acme/app").await, (false, false));
+    change(Some(Permission::Admin)).await;
+    assert_eq!(may(&writer, "acme/app").await, (true, true));
+    let mut tx = harness.app.db().write().await.expect("tx");
+    assert!(teams::remove_member(&mut tx, team, harness.account_id("eve").await).await.expect("removes"));
+    tx.commit().await.expect("commits");
+    assert_eq!(may(&writer, "acme/app").await, (false, false), "out of the team");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_longer_public_is_no_longer_pulled() {
+    let harness = Harness::start().await;
+    harness.user("ann").await;
+    let open = harness.repository("ann/open", Visibility::Public).await;
+    let nobody = harness.client(None, &["ann/open"]).await;
+    assert_eq!(may(&nobody, "ann/open").await, (true, false));
+    let mut tx = harness.app.db().write().await.expect("tx");
+    repositories::update(&mut tx, open, "", Visibility::Private).await.expect("changes");
+    tx.commit().await.expect("commits");
+    assert_eq!(may(&nobody, "ann/open").await, (false, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_with_limits_and_tokens_of_organizations() {
+    let harness = Harness::start().await;
+    harness.user("ann").await;
+    let one = harness.repository("ann/one", Visibility::Private).await;
+    harness.repository("ann/two", Visibility::Private).await;
+    let ann = harness.account_id("ann").await;
+    let limited = Login { username: "ann".into(), password: harness.token_of(ann, &ScopeSet::all(), Some(&[one])).await };
+    let client = harness.client(Some(&limited), &["ann/one", "ann/two"]).await;
+    assert_eq!(may(&client, "ann/one").await, (true, true));
+    assert_eq!(may(&client, "ann/two").await, (false, false));
+    let scopes = ScopeSet::new([Scope::RepoRead]);
+    let reader = Login { username: "ann".into(), password: harness.token_of(ann, &scopes, None).await };
+    assert_eq!(may(&harness.client(Some(&reader), &["ann/one"]).await, "ann/one").await, (true, false));
+    let account = Login { username: "ann".into(), password: harness.token_of(ann, &ScopeSet::new([Scope::Account]), None).await };
+    assert_eq!(may(&harness.client(Some(&account), &["ann/one"]).await, "ann/one").await, (false, false));
+
+    let (acme, _) = harness.organization("acme", &["ann"]).await;
+    harness.repository("acme/app", Visibility::Private).await;
+    let robot = Login { username: "acme".into(), password: harness.token_of(acme, &ScopeSet::all(), None).await };
+    let client = harness.client(Some(&robot), &["acme/app", "ann/one"]).await;
+    assert_eq!(may(&client, "acme/app").await, (true, true), "an organization's token acts as the organization");
+    assert_eq!(may(&client, "ann/one").await, (false, false));
+    let wrong = Login { username: "ann".into(), ..robot.clone() };
+    assert!(harness.refused(&wrong).await, "its name is the organization's");
+
+    let mut tx = harness.app.db().write().await.expect("tx");
+    accounts::rename(&mut tx, acme, &"acme-works".parse().expect("name"), harness.clock.now()).await.expect("renames");
+    tx.commit().await.expect("commits");
+    for (name, path) in [("acme", "acme/app"), ("acme-works", "acme/app"), ("acme", "acme-works/app")] {
+        let login = Login { username: name.into(), ..robot.clone() };
+        let client = harness.client(Some(&login), &[path]).await;
+        assert_eq!(may(&client, path).await, (true, true), "{name} {path}: the former name leads on");
+    }
 }

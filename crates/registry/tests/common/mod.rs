@@ -10,12 +10,12 @@ use serde_json::Value;
 use slipway_app::{App, Config, Keys};
 use slipway_blobs::{Blobs, Limits};
 use slipway_model::{
-    AccountId, AutobuildId, BuildId, BuildRule, Clock, RefEventId, RepositoryId, RuleId, ScopeSet, SecretToken, SourceType, Timestamp,
-    TokenKind, Visibility,
+    AccountId, AccountKind, AutobuildId, BuildId, BuildRule, Clock, RefEventId, RepositoryId, RuleId, ScopeSet, SecretToken, SourceType, TeamId,
+    Timestamp, TokenKind, Visibility,
 };
 use slipway_oci::Digest;
 use slipway_registry::Registry;
-use slipway_store::{Db, accounts, builders, builds, repositories};
+use slipway_store::{Db, accounts, builders, builds, repositories, teams, tokens};
 
 /// A running registry.
 pub struct Harness {
@@ -74,15 +74,44 @@ impl Harness {
 
     async fn account(&self, name: &str, is_admin: bool) -> Login {
         let mut tx = self.app.db().write().await.expect("tx");
-        let new = accounts::NewAccount { name: &name.parse().expect("name"), email: None, is_admin, password_hash: None };
+        let account_name = name.parse().expect("name");
+        let new = accounts::NewAccount { is_admin, ..accounts::NewAccount::user(&account_name) };
         let id = accounts::insert(&mut tx, &new, self.clock.now()).await.expect("inserts");
-        let token = SecretToken::generate(TokenKind::Personal);
-        accounts::insert_token(&mut tx, id, "test", &token.hash(), &ScopeSet::all(), self.clock.now(), None).await.expect("inserts");
         tx.commit().await.expect("commits");
-        Login { username: name.to_owned(), password: token.expose().to_owned() }
+        let password = self.token_of(id, &ScopeSet::all(), None).await;
+        Login { username: name.to_owned(), password }
     }
 
-    async fn account_id(&self, name: &str) -> AccountId {
+    /// An access token that acts as the account.
+    pub async fn token_of(&self, account: AccountId, scopes: &ScopeSet, repositories: Option<&[RepositoryId]>) -> String {
+        let token = SecretToken::generate(TokenKind::Personal);
+        let (created_by, expires_at) = (None, None);
+        let new = tokens::NewToken { account, created_by, name: "test", hash: &token.hash(), scopes, repositories, expires_at };
+        let mut tx = self.app.db().write().await.expect("tx");
+        tokens::insert(&mut tx, &new, self.clock.now()).await.expect("inserts");
+        tx.commit().await.expect("commits");
+        token.expose().to_owned()
+    }
+
+    /// An organization with a team `crew` of these members; gives both identities.
+    pub async fn organization(&self, name: &str, members: &[&str]) -> (AccountId, TeamId) {
+        let now = self.clock.now();
+        let mut tx = self.app.db().write().await.expect("tx");
+        let account_name = name.parse().expect("name");
+        let new = accounts::NewAccount { kind: AccountKind::Organization, ..accounts::NewAccount::user(&account_name) };
+        let id = accounts::insert(&mut tx, &new, now).await.expect("inserts");
+        let team = teams::insert(&mut tx, id, &"crew".parse().expect("name"), "", now).await.expect("inserts");
+        tx.commit().await.expect("commits");
+        for member in members {
+            let account = self.account_id(member).await;
+            let mut tx = self.app.db().write().await.expect("tx");
+            assert!(teams::add_member(&mut tx, team, account, now).await.expect("adds"));
+            tx.commit().await.expect("commits");
+        }
+        (id, team)
+    }
+
+    pub async fn account_id(&self, name: &str) -> AccountId {
         let mut tx = self.app.db().read().await.expect("tx");
         accounts::get_by_name(&mut tx, &name.parse().expect("name")).await.expect("query").expect("stands").id
     }
@@ -166,6 +195,18 @@ impl Harness {
         assert_eq!(answer["token"], answer["access_token"]);
         assert_eq!(answer["expires_in"], 300);
         answer["token"].as_str().expect("token").to_owned()
+    }
+
+    /// Whether the token service refuses the login.
+    pub async fn refused(&self, login: &Login) -> bool {
+        let request = self.request("GET", "/auth/token").basic_auth(&login.username, Some(&login.password));
+        request.send().await.expect("answers").status() == StatusCode::UNAUTHORIZED
+    }
+
+    /// Whether a fresh token of the login gives nothing in the repository.
+    pub async fn may_not(&self, login: &Login, name: &str) -> bool {
+        let client = self.client(Some(login), &[name]).await;
+        client.status("GET", &format!("/v2/{name}/tags/list")).await == StatusCode::UNAUTHORIZED
     }
 
     /// A client of one login for these repositories, with every right that it can have there.
