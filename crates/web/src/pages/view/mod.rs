@@ -3,7 +3,9 @@
 //! Invariant: everything that reaches a template as text is escaped; only [`ui::Markup`], made here from escaped parts, is not.
 //! Deliberately elsewhere: requests, sessions and the application (the modules beside this one fill these structs).
 
+pub mod admin;
 pub mod assets;
+pub mod audit;
 pub mod autobuild;
 pub mod build;
 pub mod builds;
@@ -13,13 +15,18 @@ pub mod entry;
 pub mod errors;
 pub mod form;
 pub mod icons;
+pub mod invitations;
 pub mod nodes;
+pub mod organizations;
 pub mod plain;
 pub mod providers;
 pub mod repositories;
 pub mod search;
+pub mod security;
 pub mod settings;
 pub mod shell;
+pub mod teams;
+pub mod tokens;
 pub mod ui;
 pub mod waterfall;
 

@@ -1,11 +1,14 @@
 //! Every page with data that a real installation could hold, hostile text included: for the tests of the views only. It is longer
 //! because each page state stands here once, whole, and a reader looks them up by page.
 
+mod accounts;
+mod organizations;
+
 use std::time::Duration;
 
 use askama::Template;
 use slipway_model::{
-    Autotest, BuildState, DeliveryStatus, FailureCode, FailureReason, LinkState, Phase, ProviderKind, SourceType, Step, StepState,
+    AccountKind, Autotest, BuildState, DeliveryStatus, FailureCode, FailureReason, LinkState, Phase, ProviderKind, SourceType, Step, StepState,
     Timestamp, VerdictOutcome, Visibility,
 };
 
@@ -17,7 +20,6 @@ use crate::pages::view::build::BuildPage;
 use crate::pages::view::builds::{BuildListPage, BuildRow, QueuePage};
 use crate::pages::view::chart::{Bar, bars};
 use crate::pages::view::deliveries::{DeliveryListPage, DeliveryPage, DeliveryRow, VerdictView};
-use crate::pages::view::entry::{SetupPage, SignInPage};
 use crate::pages::view::errors::ErrorPage;
 use crate::pages::view::form::Field;
 use crate::pages::view::nodes::{Contact, EngineView, NodeRow, NodesPage};
@@ -25,12 +27,11 @@ use crate::pages::view::providers::{
     Access, ConnectPage, OrganizationView, ProviderCard, ProvidersPage, ReceiptLine, ReceiptPage, ScopeView, UnlinkPage,
 };
 use crate::pages::view::repositories::{
-    GeneralPage, May, NewRepositoryPage, RepositoryHead, RepositoryListPage, RepositoryRow, RepositorySettingsPage, SourceView, Tab,
+    GeneralPage, Looks, May, NewRepositoryPage, RepositoryHead, RepositoryListPage, RepositoryRow, RepositorySettingsPage, SourceView, Tab,
     TagRow, TagsPage,
 };
 use crate::pages::view::search::SearchPage;
-use crate::pages::view::settings::{AccountPage, NewToken, ScopeChoice, TokenRow, TokensPage};
-use crate::pages::view::shell::{Area, Notice, Person, Role, Shell, Theme};
+use crate::pages::view::shell::{Area, Layout, Namespace, Notice, Person, Place, Role, Shell, Theme};
 use crate::pages::view::ui::Tone;
 use crate::pages::view::waterfall::{PhaseSpan, waterfall};
 
@@ -45,12 +46,16 @@ fn ago(seconds: i64) -> Timestamp {
 }
 
 fn shell(area: Area) -> Shell {
+    // Settings and administration are the person's own; the rest belongs to an organization.
+    let own = matches!(area, Area::Settings | Area::Administration | Area::Nodes | Area::Elsewhere);
+    let namespace = |name: &str, place| Namespace { name: name.into(), place };
     Shell {
         now: Timestamp::from_millis(NOW),
         theme: Theme::Auto,
+        layout: Layout::Framed,
         person: Some(Person { name: "ada".into(), role: Role::Administrator }),
-        namespaces: vec!["ada".into(), "acme".into()],
-        namespace: "acme".into(),
+        namespaces: vec![namespace("ada", Place::Own), namespace("acme", Place::Owner), namespace("club", Place::Member)],
+        namespace: if own { "ada" } else { "acme" }.into(),
         area,
         builders: Notice { tone: Tone::Good, text: "2 builders idle".into() },
         version: "0.1.0",
@@ -61,7 +66,7 @@ fn shell(area: Area) -> Shell {
 }
 
 fn outside() -> Shell {
-    Shell { person: None, ..shell(Area::Elsewhere) }
+    Shell { layout: Layout::Alone, person: None, ..shell(Area::Elsewhere) }
 }
 
 fn source() -> SourceView {
@@ -82,6 +87,7 @@ fn head(tab: Tab) -> RepositoryHead {
         source: Some(source()),
         tab,
         may: May::Owner,
+        providers: Some("/o/acme/settings/source-providers".into()),
     }
 }
 
@@ -425,6 +431,7 @@ fn rows() -> Vec<RepositoryRow> {
         visibility,
         source,
         last_build: last,
+        may: May::Owner,
     };
     vec![
         row("acme/shop", "The web shop, with its workers", Visibility::Private, Some(source()), Some(build(49, BuildState::Running, "x"))),
@@ -456,17 +463,12 @@ pub fn all() -> Vec<(&'static str, String)> {
     pages.extend(repository_pages());
     pages.extend(build_pages());
     pages.extend(settings_pages());
+    pages.extend(accounts::all());
+    pages.extend(organizations::all());
     pages
 }
 
 fn entry_pages() -> Vec<(&'static str, String)> {
-    let refused = SetupPage {
-        shell: outside(),
-        token: "t".into(),
-        name: Field::refused("Ada Lovelace", "`Ada Lovelace` has the character `A`, expected only `a-z`, `0-9`, `-` and `_`"),
-        password_error: Some("the password has 4 bytes, expected 8 to 1024".into()),
-        refused: None,
-    };
     let error = |shell| ErrorPage {
         shell,
         status: 404,
@@ -475,17 +477,6 @@ fn entry_pages() -> Vec<(&'static str, String)> {
         hint: Some("Check the address, or ask somebody with access.".into()),
     };
     vec![
-        ("setup", page(&refused)),
-        ("setup-used", page(&SetupPage { refused: Some("This address was used already or is not valid.".into()), ..refused })),
-        (
-            "signin",
-            page(&SignInPage {
-                shell: outside(),
-                name: HOSTILE.into(),
-                error: Some("The name or the password is not right.".into()),
-                next: "/".into(),
-            }),
-        ),
         ("error", page(&error(shell(Area::Elsewhere)))),
         ("error-outside", page(&error(outside()))),
     ]
@@ -494,10 +485,24 @@ fn entry_pages() -> Vec<(&'static str, String)> {
 fn repository_pages() -> Vec<(&'static str, String)> {
     let list = RepositoryListPage {
         shell: shell(Area::Repositories),
+        namespace: "acme".into(),
+        display_name: String::new(),
+        kind: AccountKind::Organization,
+        looks: Looks::Owner,
         query: String::new(),
         rows: rows(),
         link: LinkState::Ok,
         next: Some("c".into()),
+    };
+    let empty = RepositoryListPage {
+        shell: shell(Area::Repositories),
+        display_name: String::new(),
+        namespace: "acme".into(),
+        query: String::new(),
+        rows: vec![],
+        link: LinkState::NotLinked,
+        next: None,
+        ..list
     };
     let general = GeneralPage {
         shell: Shell { notice: Some(Notice { tone: Tone::Good, text: "The repository is made.".into() }), ..shell(Area::Repositories) },
@@ -512,16 +517,7 @@ fn repository_pages() -> Vec<(&'static str, String)> {
     let bare = RepositoryHead { source: None, ..head(Tab::General) };
     vec![
         ("repositories", page(&list)),
-        (
-            "repositories-empty",
-            page(&RepositoryListPage {
-                rows: vec![],
-                link: LinkState::NotLinked,
-                next: None,
-                shell: shell(Area::Repositories),
-                query: String::new(),
-            }),
-        ),
+        ("repositories-empty", page(&empty)),
         ("repositories-none", page(&RepositoryListPage { rows: vec![], query: HOSTILE.into(), ..list })),
         (
             "repository-new",
@@ -669,24 +665,6 @@ fn build_pages() -> Vec<(&'static str, String)> {
 }
 
 fn settings_pages() -> Vec<(&'static str, String)> {
-    let scopes = vec![
-        ScopeChoice { name: "repo:read", text: "Read repositories, builds and settings; pull.", ticked: true },
-        ScopeChoice { name: "repo:write", text: "Push; delete tags.", ticked: true },
-        ScopeChoice { name: "account", text: "The account itself.", ticked: false },
-    ];
-    let token = TokenRow {
-        id: "1".into(),
-        name: HOSTILE.into(),
-        scopes: vec!["repo:read".into(), "repo:write".into()],
-        created_at: ago(90_000),
-        used_at: None,
-        expires_at: None,
-    };
-    let created = NewToken {
-        name: "laptop".into(),
-        token: "slp_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".into(),
-        login: "docker login slipway.acme.example -u ada".into(),
-    };
     let node = NodeRow {
         name: "forge-1".into(),
         version: "0.1.0".into(),
@@ -753,32 +731,6 @@ fn settings_pages() -> Vec<(&'static str, String)> {
                 ],
                 stopped: vec!["acme/shop".into()],
             }),
-        ),
-        (
-            "tokens",
-            page(&TokensPage {
-                shell: shell(Area::Settings),
-                tokens: vec![token],
-                created: Some(created),
-                name: Field::default(),
-                scopes: scopes.clone(),
-                scopes_error: None,
-            }),
-        ),
-        (
-            "tokens-empty",
-            page(&TokensPage {
-                shell: shell(Area::Settings),
-                tokens: vec![],
-                created: None,
-                name: Field::refused("", "a token needs a name"),
-                scopes,
-                scopes_error: Some("choose at least one".into()),
-            }),
-        ),
-        (
-            "account",
-            page(&AccountPage { shell: shell(Area::Settings), created_at: Some(ago(9_000_000)), email: Some("ada@acme.example".into()) }),
         ),
         ("nodes", page(&NodesPage { shell: shell(Area::Nodes), nodes: vec![node, no_engine], waiting: 1 })),
         ("nodes-empty", page(&NodesPage { shell: shell(Area::Nodes), nodes: vec![], waiting: 0 })),

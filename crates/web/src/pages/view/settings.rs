@@ -1,50 +1,14 @@
-//! Settings of an account: access tokens, the account itself.
+//! Settings of an account: the account itself, its end, its access tokens.
 
 use askama::Template;
 use slipway_model::Timestamp;
 
 use super::form::Field;
-use super::shell::{Area, Shell};
+use super::providers::ReceiptLine;
+use super::security::Password;
+use super::shell::Shell;
+use super::tokens::{Expiry, Reach, TokenArea, TokenOwner};
 use super::ui;
-
-/// A token in the table.
-#[derive(Clone, Debug)]
-pub struct TokenRow {
-    /// Id.
-    pub id: String,
-    /// What the person called it.
-    pub name: String,
-    /// Scopes.
-    pub scopes: Vec<String>,
-    /// Made.
-    pub created_at: Timestamp,
-    /// Last used.
-    pub used_at: Option<Timestamp>,
-    /// Ends.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// A scope to tick.
-#[derive(Clone, Debug)]
-pub struct ScopeChoice {
-    /// The word.
-    pub name: &'static str,
-    /// What it allows.
-    pub text: &'static str,
-    /// Whether it is ticked.
-    pub ticked: bool,
-}
-
-/// The token that was just made; shown once.
-#[derive(Clone, Debug)]
-pub struct NewToken {
-    /// What the person called it.
-    pub name: String,
-    /// The token.
-    pub token: String,
-    /// The command that logs in with it.
-    pub login: String,
-}
 
 /// `/settings/tokens`.
 #[derive(Template)]
@@ -52,16 +16,26 @@ pub struct NewToken {
 pub struct TokensPage {
     /// Frame.
     pub shell: Shell,
-    /// Tokens.
-    pub tokens: Vec<TokenRow>,
-    /// The one that was just made.
-    pub created: Option<NewToken>,
-    /// Name as it was typed.
-    pub name: Field,
-    /// Scopes to tick.
-    pub scopes: Vec<ScopeChoice>,
-    /// What is wrong with the scopes.
-    pub scopes_error: Option<String>,
+    /// Tokens and the form.
+    pub tokens: TokenArea,
+}
+
+/// Whether this installation sends mail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mail {
+    /// It does.
+    Sent,
+    /// No mail is configured, so no address can be confirmed.
+    Off,
+}
+
+/// An e-mail address that waits for its confirmation.
+#[derive(Clone, Debug)]
+pub struct WaitingEmail {
+    /// The address.
+    pub address: String,
+    /// Until when the mail's address is valid.
+    pub expires_at: Timestamp,
 }
 
 /// `/settings/account`.
@@ -70,8 +44,92 @@ pub struct TokensPage {
 pub struct AccountPage {
     /// Frame.
     pub shell: Shell,
+    /// Name; also the namespace.
+    pub name: String,
+    /// How images of the namespace are called: `registry.example/ada`.
+    pub images: String,
     /// When the account was made.
-    pub created_at: Option<Timestamp>,
-    /// Mail address.
+    pub created_at: Timestamp,
+    /// The name that people see.
+    pub display_name: Field,
+    /// The confirmed e-mail address.
     pub email: Option<String>,
+    /// The address that waits for its confirmation.
+    pub waiting: Option<WaitingEmail>,
+    /// The form's address, as it was typed.
+    pub new_email: Field,
+    /// What is wrong with the password beside it.
+    pub password_error: Option<String>,
+    /// Whether the change asks for the password.
+    pub password: Password,
+    /// Whether mail is sent.
+    pub mail: Mail,
+}
+
+/// `/settings/account/delete`: what goes.
+#[derive(Template)]
+#[template(path = "account_delete.html")]
+pub struct AccountDeletePage {
+    /// Frame.
+    pub shell: Shell,
+    /// Name of the account, to be typed.
+    pub name: String,
+    /// The first repositories.
+    pub repositories: Vec<String>,
+    /// What goes, each as a sentence part: `3 repositories with their images`.
+    pub goes: Vec<String>,
+    /// How many repositories are not listed.
+    pub more: u64,
+    /// Organizations whose last owner they are; while there is one the account stays.
+    pub sole_owner_of: Vec<String>,
+    /// Whether they are the last administrator; then the account stays too.
+    pub last_administrator: bool,
+    /// Why it was refused, when it is not about a field.
+    pub problem: Option<String>,
+    /// The name as it was typed.
+    pub confirm: Field,
+    /// What is wrong with the password.
+    pub password_error: Option<String>,
+    /// Whether the password is asked for.
+    pub password: Password,
+}
+
+impl AccountDeletePage {
+    /// Whether nothing stands in the way.
+    #[must_use]
+    pub fn may_go(&self) -> bool {
+        self.sole_owner_of.is_empty() && !self.last_administrator
+    }
+}
+
+/// After an account was deleted: what is left at the source providers. Shown once.
+#[derive(Template)]
+#[template(path = "account_deleted.html")]
+pub struct AccountDeletedPage {
+    /// Frame: alone for whoever deleted their own account.
+    pub shell: Shell,
+    /// Name of the account that was.
+    pub name: String,
+    /// What could not be removed.
+    pub left: Vec<ReceiptLine>,
+}
+
+/// `/settings/account/convert`: from a person to an organization.
+#[derive(Template)]
+#[template(path = "account_convert.html")]
+pub struct AccountConvertPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Name of the account, to be typed; the organization keeps it.
+    pub name: String,
+    /// What changes.
+    pub warnings: Vec<String>,
+    /// Why it cannot be done now, with the next step.
+    pub refused: Option<(String, Option<String>)>,
+    /// Who will own the organization.
+    pub first_owner: Field,
+    /// The name as it was typed.
+    pub confirm: Field,
+    /// Why it was refused, when it is not about a field.
+    pub problem: Option<String>,
 }
