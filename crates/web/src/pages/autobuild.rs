@@ -4,7 +4,7 @@ use axum::response::Response;
 use slipway_app::{Error, NamespaceOwner, PreviewRef, RepositoryRead, RuleInput, StartBuild};
 use slipway_model::{Autotest, LinkState, ProviderId, RefName, Scope, Visibility};
 
-use super::autobuild_form::{Typed, place, rule_row, variable_row, with_empty_rule, with_empty_variable};
+use super::autobuild_form::{Typed, place, rule_row, variable_row, with_empty_rule, with_empty_variable, with_values};
 use super::error::{PageError, sentence};
 use super::fields::{At, Fields, Form, Query};
 use super::frame::{RepositoryAt, Visit, go, show, show_refused};
@@ -28,9 +28,14 @@ const PARTS: usize = 3;
 pub(super) async fn page(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
     let opened = open(&visit, &at, Tab::Autobuild).await?;
     opened.rights.read()?;
-    let chosen = chosen(&visit, &opened, query.text("provider"), query.text("source")).await?;
+    let chosen = match opened.rights.admin() {
+        Ok(_) => chosen(&visit, &opened, query.text("provider"), query.text("source")).await?,
+        Err(_) => None,
+    };
     let branch = query.filled("branch").unwrap_or("main");
-    Ok(show(&stored_page(opened, chosen, branch)))
+    // Values are shown to those who may change them, and only when they ask: others may look over the shoulder.
+    let values = if query.text("values") == "shown" && opened.rights.admin().is_ok() { Values::Shown } else { Values::Hidden };
+    Ok(show(&stored_page(opened, chosen, branch, values)))
 }
 
 /// The source that the address or a form names, when it is not the stored one.
@@ -44,7 +49,14 @@ async fn chosen(visit: &Visit, opened: &Opened, provider: &str, source: &str) ->
     Ok(source_view(visit.app(), &provider, source, link.map(|link| link.state)))
 }
 
-fn stored_page(opened: Opened, chosen: Option<SourceView>, branch: &str) -> AutobuildPage {
+/// Whether the stored values of variables are on the page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Values {
+    Shown,
+    Hidden,
+}
+
+fn stored_page(opened: Opened, chosen: Option<SourceView>, branch: &str, values: Values) -> AutobuildPage {
     let settings = opened.autobuild.as_ref();
     let mut rules: Vec<RuleRow> =
         settings.map(|s| s.rules.iter().enumerate().map(|(n, rule)| rule_row(n, rule)).collect()).unwrap_or_default();
@@ -53,6 +65,10 @@ fn stored_page(opened: Opened, chosen: Option<SourceView>, branch: &str) -> Auto
     }
     let variables =
         settings.map(|s| s.environment.iter().enumerate().map(|(n, variable)| variable_row(n, variable)).collect()).unwrap_or_default();
+    let variables = match (values, settings) {
+        (Values::Shown, Some(settings)) => with_values(variables, &settings.environment),
+        _ => variables,
+    };
     AutobuildPage {
         source: chosen.or_else(|| opened.head.source.clone()),
         source_error: None,
@@ -131,7 +147,7 @@ async fn build_now(visit: &Visit, at: &RepositoryAt, default_branch: &str) -> Re
         }
     };
     opened.shell.notice = Some(Notice { tone: Tone::Attention, text: format!("Saved, but nothing was built: {}", sentence(&refusal)) });
-    Ok(show(&stored_page(opened, None, default_branch)))
+    Ok(show(&stored_page(opened, None, default_branch, Values::Hidden)))
 }
 
 /// `POST …/autobuild/preview`: the preview alone, for the page's script.
@@ -224,7 +240,7 @@ pub(super) async fn remove(visit: Visit, At(at): At<RepositoryAt>) -> Result<Res
 pub(super) async fn pick(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
     let opened = open(&visit, &at, Tab::Autobuild).await?;
     opened.rights.admin()?;
-    let owner = visit.app().namespace(&visit.caller, &at.ns, Scope::RepoAdmin)?;
+    let owner = visit.app().namespace(&visit.caller, &at.ns, Scope::RepoAdmin).await?;
     let links = visit.app().list_links(&owner).await?;
     let usable: Vec<&ProviderId> = links.iter().filter(|link| link.state == LinkState::Ok).map(|link| &link.provider).collect();
     // With one choice there is nothing to choose.

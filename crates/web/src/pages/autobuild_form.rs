@@ -152,6 +152,16 @@ pub(super) fn variable_row(index: usize, variable: &EnvironmentVariable) -> Vari
     VariableRow { index, name: Field::new(&variable.name), value: String::new(), stored: Stored::Yes }
 }
 
+/// The same rows with the stored values, for who may see them and asked for them.
+pub(super) fn with_values(mut rows: Vec<VariableRow>, stored: &[EnvironmentVariable]) -> Vec<VariableRow> {
+    for row in &mut rows {
+        if let Some(variable) = stored.iter().find(|variable| variable.name == row.name.value) {
+            row.value = variable.value.clone();
+        }
+    }
+    rows
+}
+
 /// Adds one empty row behind the others, so that a rule can be added without JavaScript.
 pub(super) fn with_empty_rule(mut rules: Vec<RuleRow>) -> Vec<RuleRow> {
     let next = rules.iter().map(|row| row.index + 1).max().unwrap_or(0);

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use serde::Deserialize;
 use slipway_app::store::builds::Build;
-use slipway_app::{BuildDetail, Error, StartBuild};
+use slipway_app::{BuildDetail, Error, NamespaceView, StartBuild};
 use slipway_model::{AccountName, BuildId, BuildState, CommitId, RefName, RepositoryName, RepositoryPath, Scope, StepState};
 
 use super::error::{PageError, sentence};
@@ -72,11 +72,23 @@ fn cause(word: &str) -> &str {
     }
 }
 
-/// `/builds`: what runs, waits and ended in the person's namespace.
+/// `/builds`: what runs, waits and ended in the person's own namespace.
 pub(super) async fn queue(visit: Visit) -> Result<Response, PageError> {
-    let owner = visit.own(Scope::RepoRead)?;
+    let view = NamespaceView::from(visit.own(Scope::RepoRead).await?);
+    queue_of(visit, &view).await
+}
+
+/// `/o/{org}/builds`: the same in an organization, over the repositories that the person may read.
+pub(super) async fn organization_queue(visit: Visit, At(org): At<AccountName>) -> Result<Response, PageError> {
+    // Strangers see what is public, and builds are not: for them there is no such page.
+    visit.app().organization_member(&visit.caller, &org).await?;
+    let view = visit.app().namespace_view(Some(&visit.caller), &org).await?;
+    queue_of(visit, &view).await
+}
+
+async fn queue_of(visit: Visit, view: &NamespaceView) -> Result<Response, PageError> {
     let mut page = QueuePage { shell: visit.shell(Area::Builds), running: Vec::new(), queued: Vec::new(), ended: Vec::new() };
-    for (path, build) in visit.app().list_namespace_builds(&owner, None, FILTERED).await? {
+    for (path, build) in visit.app().list_namespace_builds(view, None, FILTERED).await? {
         let row = row(&path, &build);
         match build.state {
             BuildState::Running => page.running.push(row),
@@ -240,4 +252,12 @@ pub(super) async fn retry(visit: Visit, At(which): At<BuildAt>) -> Result<Respon
     let id = id_of(&visit, &which).await?;
     let build = visit.app().retry_build(rights.write()?, id, visit.caller.account().id).await?;
     Ok(go(&format!("/{}/{}/builds/{}", which.ns, which.name, build.number)))
+}
+
+/// `POST …/delete`: for owners, of a build that has ended.
+pub(super) async fn delete(visit: Visit, At(which): At<BuildAt>) -> Result<Response, PageError> {
+    let rights = visit.rights(&which.at()).await?;
+    let id = id_of(&visit, &which).await?;
+    visit.app().delete_build(rights.owner()?, id).await?;
+    Ok(go(&format!("/{}/{}/builds?done=build-deleted", which.ns, which.name)))
 }

@@ -1,4 +1,7 @@
-//! Who looks at a page and what the frame around it shows; and the same frame around errors.
+//! Who looks at a page, in which namespace they are, and what the frame around it shows; and the same frame around errors.
+//!
+//! Invariant: the chosen namespace is the one of the address when the person belongs to it, else their own; what may be done in it is
+//! asked of the application by each handler, never read from the frame.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,14 +10,17 @@ use axum::extract::{FromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use http::request::Parts;
-use http::{HeaderMap, header};
-use slipway_app::{App, Caller, Error, NamespaceOwner, RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
+use slipway_app::store::accounts;
+use slipway_app::{
+    App, Caller, Error, NamespaceOwner, RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
+};
 use slipway_model::{AccountName, RepositoryName, Scope, Timestamp};
 
 use super::error::{PageError, framed, notice};
 use super::fields::Query;
 use super::view::repositories::May;
-use super::view::shell::{Area, Notice, Person, Role, Shell, Theme};
+use super::view::shell::{Area, Layout, Namespace, Notice, Person, Place, Role, Shell, Theme};
 use super::view::ui::Tone;
 use crate::edge::request_id;
 use crate::error::ApiError;
@@ -32,9 +38,17 @@ pub(super) struct Visit {
     shell: Shell,
 }
 
-/// Where `Visit` leaves the frame for an error that comes later.
+/// What the extractors leave for the layer around all pages.
+#[derive(Default)]
+struct Left {
+    /// The frame, for an error that comes later.
+    shell: OnceLock<Shell>,
+    /// The address under the current name, when the one that was asked has a former one.
+    moved: OnceLock<String>,
+}
+
 #[derive(Clone, Default)]
-struct Slot(Arc<OnceLock<Shell>>);
+struct Slot(Arc<Left>);
 
 impl FromRequestParts<WebState> for Visit {
     type Rejection = Response;
@@ -42,28 +56,73 @@ impl FromRequestParts<WebState> for Visit {
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Response> {
         let Session(caller) =
             <Session as FromRequestParts<WebState>>::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
-        let Ok(Query(query)) = Query::from_request_parts(parts, state).await;
-        let builders = builders(state.app()).await.map_err(|error| PageError::from(error).into_response())?;
-        let name = caller.account().name.to_string();
-        let role = if caller.account().is_admin { Role::Administrator } else { Role::Member };
-        let shell = Shell {
-            now: state.app().clock().now(),
-            theme: theme(&parts.headers),
-            person: Some(Person { name: name.clone(), role }),
-            namespaces: vec![name.clone()],
-            namespace: name,
-            builders,
-            version: state.options().version,
-            path: parts.uri.path().to_owned(),
-            notice: notice(query.text("done")).map(|(tone, text)| Notice { tone, text: text.to_owned() }),
-            ..Shell::outside()
-        };
+        let shell = shell_of(parts, state, &caller).await.map_err(|error| PageError::from(error).into_response())?;
         if let Some(slot) = parts.extensions.get::<Slot>() {
             // Only the first of two extractors fills it; both would say the same.
-            slot.0.set(shell.clone()).ok();
+            slot.0.shell.set(shell.clone()).ok();
         }
         Ok(Self { state: state.clone(), caller, shell })
     }
+}
+
+async fn shell_of(parts: &mut Parts, state: &WebState, caller: &Caller) -> Result<Shell, Error> {
+    let Ok(Query(query)) = Query::from_request_parts(parts, state).await;
+    let app = state.app();
+    let own = caller.account().name.to_string();
+    let namespaces = namespaces(app, caller).await?;
+    let asked = namespace_of(&parts.uri).or_else(|| query.filled("namespace").map(str::to_owned));
+    let chosen = asked.as_ref().filter(|name| namespaces.iter().any(|one| one.name == **name)).cloned();
+    if chosen.is_none() {
+        follow_rename(parts, app).await?;
+    }
+    let role = if caller.account().is_admin { Role::Administrator } else { Role::Member };
+    Ok(Shell {
+        now: app.clock().now(),
+        theme: theme(&parts.headers),
+        layout: Layout::Framed,
+        person: Some(Person { name: own.clone(), role }),
+        namespace: chosen.unwrap_or(own),
+        namespaces,
+        builders: builders(app).await?,
+        version: state.options().version,
+        path: parts.uri.path().to_owned(),
+        notice: notice(query.text("done")).map(|(tone, text)| Notice { tone, text: text.to_owned() }),
+        ..Shell::outside()
+    })
+}
+
+/// Where the person may switch to: their own namespace first, then their organizations by name.
+async fn namespaces(app: &App, caller: &Caller) -> Result<Vec<Namespace>, Error> {
+    let mut all = vec![Namespace { name: caller.account().name.to_string(), place: Place::Own }];
+    all.extend(app.list_organizations(caller).await?.into_iter().map(|membership| Namespace {
+        name: membership.account.name.to_string(),
+        place: if membership.standing == Standing::Owner { Place::Owner } else { Place::Member },
+    }));
+    Ok(all)
+}
+
+/// The namespace that an address names: `/{ns}/…` or `/o/{org}/…`. Our own words are names of nobody.
+fn namespace_of(uri: &Uri) -> Option<String> {
+    let mut parts = uri.path().split('/').skip(1);
+    let name = match parts.next()? {
+        "o" => parts.next()?,
+        other => other,
+    };
+    name.parse::<AccountName>().ok().map(|name| name.to_string())
+}
+
+/// Leaves word of the current name when the address has a former one. The layer follows it only when the page itself was shown, so the
+/// new name is told to nobody who may not see what the old one leads to.
+async fn follow_rename(parts: &Parts, app: &App) -> Result<(), Error> {
+    let (Some(slot), true) = (parts.extensions.get::<Slot>(), parts.method == Method::GET) else { return Ok(()) };
+    let Some(name) = namespace_of(&parts.uri).and_then(|name| name.parse::<AccountName>().ok()) else { return Ok(()) };
+    let mut tx = app.db().read().await?;
+    if let Some(account) = accounts::find(&mut tx, &name).await?.filter(|account| account.name != name) {
+        let address = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        // Nothing before the name can hold it: the address begins with `/` or `/o/`.
+        slot.0.moved.set(address.replacen(name.as_str(), account.name.as_str(), 1)).ok();
+    }
+    Ok(())
 }
 
 impl Visit {
@@ -83,29 +142,13 @@ impl Visit {
     }
 
     /// The right over the person's own namespace.
-    pub(super) fn own(&self, scope: Scope) -> Result<NamespaceOwner, PageError> {
-        Ok(self.app().namespace(&self.caller, &self.caller.account().name, scope)?)
+    pub(super) async fn own(&self, scope: Scope) -> Result<NamespaceOwner, PageError> {
+        Ok(self.app().namespace(&self.caller, &self.caller.account().name, scope).await?)
     }
 
     /// Every right that the person has over a repository.
     pub(super) async fn rights(&self, at: &RepositoryAt) -> Result<Rights, PageError> {
-        let (app, caller) = (self.app(), &self.caller);
-        match app.repository_owner(caller, &at.ns, &at.name).await {
-            Ok(owner) => return Ok(Rights::of_owner(owner)),
-            Err(Error::NotFound | Error::Refused(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let admin = app.repository_admin(caller, &at.ns, &at.name).await.ok();
-        let write = match &admin {
-            Some(admin) => Some(RepositoryWrite::from(admin.clone())),
-            None => app.repository_write(caller, &at.ns, &at.name).await.ok(),
-        };
-        let read = match &write {
-            Some(write) => Some(RepositoryRead::from(write.clone())),
-            None => app.repository_read(caller, &at.ns, &at.name).await.ok(),
-        };
-        let view = app.repository_view(Some(caller), &at.ns, &at.name).await?;
-        Ok(Rights { view, read, write, admin, owner: None })
+        Rights::of(self.app(), Some(&self.caller), at).await
     }
 }
 
@@ -127,6 +170,31 @@ pub(super) struct Rights {
 }
 
 impl Rights {
+    /// Every right that somebody has over a repository; strangers may view what is public.
+    pub(super) async fn of(app: &App, caller: Option<&Caller>, at: &RepositoryAt) -> Result<Self, PageError> {
+        let viewer = async || -> Result<Self, PageError> {
+            let view = app.repository_view(caller, &at.ns, &at.name).await?;
+            Ok(Self { view, read: None, write: None, admin: None, owner: None })
+        };
+        let Some(known) = caller else { return viewer().await };
+        match app.repository_owner(known, &at.ns, &at.name).await {
+            Ok(owner) => return Ok(Self::of_owner(owner)),
+            Err(Error::NotFound) => return viewer().await,
+            Err(Error::Refused(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let admin = granted(app.repository_admin(known, &at.ns, &at.name).await)?;
+        let write = match &admin {
+            Some(admin) => Some(RepositoryWrite::from(admin.clone())),
+            None => granted(app.repository_write(known, &at.ns, &at.name).await)?,
+        };
+        let read = match &write {
+            Some(write) => RepositoryRead::from(write.clone()),
+            None => app.repository_read(known, &at.ns, &at.name).await?,
+        };
+        Ok(Self { view: read.clone().into(), read: Some(read), write, admin, owner: None })
+    }
+
     fn of_owner(owner: RepositoryOwner) -> Self {
         let admin = RepositoryAdmin::from(owner.clone());
         let write = RepositoryWrite::from(admin.clone());
@@ -136,11 +204,12 @@ impl Rights {
 
     /// The largest of them, in words of the views.
     pub(super) fn may(&self) -> May {
-        match (&self.owner, &self.admin, &self.write) {
+        match (&self.owner, &self.admin, &self.write, &self.read) {
             (Some(_), ..) => May::Owner,
-            (_, Some(_), _) => May::Admin,
-            (.., Some(_)) => May::Write,
-            _ => May::Read,
+            (_, Some(_), ..) => May::Admin,
+            (_, _, Some(_), _) => May::Write,
+            (.., Some(_)) => May::Read,
+            _ => May::View,
         }
     }
 
@@ -167,6 +236,15 @@ impl Rights {
     /// To delete.
     pub(super) fn owner(&self) -> Result<&RepositoryOwner, PageError> {
         self.owner.as_ref().ok_or_else(|| forbidden("owner"))
+    }
+}
+
+/// A right, or none when it was refused.
+fn granted<T>(asked: Result<T, Error>) -> Result<Option<T>, PageError> {
+    match asked {
+        Ok(right) => Ok(Some(right)),
+        Err(Error::Refused(_) | Error::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -212,10 +290,17 @@ impl FromRequestParts<WebState> for Outside {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Self::Rejection> {
+        if let Err(error) = follow_rename(parts, state.app()).await {
+            // A former name then leads to what it led to before; the page itself tells of a database that does not answer.
+            tracing::warn!(%error, "it is not known whether the address has a former name");
+        }
+        let Ok(Query(query)) = Query::from_request_parts(parts, state).await;
         let shell = Shell {
             theme: theme(&parts.headers),
             now: state.app().clock().now(),
             version: state.options().version,
+            path: parts.uri.path().to_owned(),
+            notice: notice(query.text("done")).map(|(tone, text)| Notice { tone, text: text.to_owned() }),
             request_id: request_id::current(),
             ..Shell::outside()
         };
@@ -243,13 +328,34 @@ pub(super) fn go(path: &str) -> Response {
     Redirect::to(path).into_response()
 }
 
-/// Puts the frame around an error when it is known who asks.
-pub(super) async fn dress_errors(mut request: Request, next: Next) -> Response {
+/// Puts the frame around an error when it is known who asks, and leads on from a former name to the current one.
+pub(super) async fn dress(mut request: Request, next: Next) -> Response {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
     let mut response = next.run(request).await;
-    match (response.extensions_mut().remove::<ApiError>(), slot.0.get()) {
+    if response.status() == StatusCode::OK
+        && let Some(address) = slot.0.moved.get()
+    {
+        return Redirect::permanent(address).into_response();
+    }
+    match (response.extensions_mut().remove::<ApiError>(), slot.0.shell.get()) {
         (Some(error), Some(shell)) => framed(&error, shell.clone()),
         _ => response,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_namespace_is_that_of_the_address() {
+        let of = |address: &'static str| namespace_of(&Uri::from_static(address));
+        assert_eq!(of("/acme").as_deref(), Some("acme"));
+        assert_eq!(of("/acme/shop/builds?done=saved").as_deref(), Some("acme"));
+        assert_eq!(of("/o/acme/teams/dev").as_deref(), Some("acme"));
+        for ours in ["/", "/settings/tokens", "/o", "/o/", "/builds", "/repositories/new", "/admin/accounts", "/..%2f"] {
+            assert_eq!(of(ours), None, "{ours}");
+        }
     }
 }

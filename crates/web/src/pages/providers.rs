@@ -1,8 +1,10 @@
-//! Source providers: the cards, connecting, disabling, unlinking with a receipt.
+//! Source providers of a person (`/settings/source-providers`) and of an organization (`/o/{org}/settings/source-providers`): the cards,
+//! connecting, disabling, unlinking with a receipt. Handlers take the namespace from the address; without one it is the person's own.
 
 use axum::response::Response;
-use slipway_app::{Error, LinkSwitch, LinkView};
-use slipway_model::{ProviderId, ProviderKind, Scope};
+use serde::Deserialize;
+use slipway_app::{Error, LinkSwitch, LinkView, NamespaceOwner};
+use slipway_model::{AccountName, ProviderId, ProviderKind, Scope};
 
 use super::error::{PageError, sentence};
 use super::fields::At;
@@ -11,7 +13,39 @@ use super::view::providers::{ConnectPage, ProviderCard, ProvidersPage, ReceiptLi
 use super::view::shell::Area;
 use crate::error::ApiError;
 
-const HOME: &str = "/settings/source-providers";
+/// Whose providers: an organization's, or the person's own.
+#[derive(Debug, Deserialize)]
+pub(super) struct Whose {
+    #[serde(default)]
+    org: Option<AccountName>,
+}
+
+/// One provider of those.
+#[derive(Debug, Deserialize)]
+pub(super) struct ProviderAt {
+    #[serde(default)]
+    org: Option<AccountName>,
+    provider: ProviderId,
+}
+
+impl ProviderAt {
+    /// Back to the list.
+    fn home(&self, done: &str) -> Response {
+        match &self.org {
+            Some(org) => go(&format!("/o/{org}/settings/source-providers?done={done}")),
+            None => go(&format!("/settings/source-providers?done={done}")),
+        }
+    }
+}
+
+/// The right over the namespace. The page of a person is nobody's under an organization's address, and the other way round.
+async fn owner(visit: &Visit, org: Option<&AccountName>, scope: Scope) -> Result<NamespaceOwner, PageError> {
+    match org {
+        Some(org) if *org == visit.caller.account().name => Err(ApiError::not_found().into()),
+        Some(org) => Ok(visit.app().namespace(&visit.caller, org, scope).await?),
+        None => visit.own(scope).await,
+    }
+}
 
 /// `GitHub` for github.com, else the host of the instance.
 pub(super) fn provider_name(kind: ProviderKind, web_url: &str) -> String {
@@ -29,12 +63,12 @@ pub(super) fn provider_name(kind: ProviderKind, web_url: &str) -> String {
 }
 
 /// `namespace/name` of repositories that the application names within a namespace.
-fn paths(visit: &Visit, names: Vec<String>) -> Vec<String> {
-    let namespace = &visit.caller.account().name;
+fn paths(owner: &NamespaceOwner, names: Vec<String>) -> Vec<String> {
+    let namespace = &owner.account().name;
     names.into_iter().map(|name| if name.contains('/') { name } else { format!("{namespace}/{name}") }).collect()
 }
 
-fn card(visit: &Visit, link: LinkView) -> ProviderCard {
+fn card(owner: &NamespaceOwner, link: LinkView) -> ProviderCard {
     ProviderCard {
         name: provider_name(link.kind, &link.web_url),
         id: link.provider.to_string(),
@@ -44,7 +78,7 @@ fn card(visit: &Visit, link: LinkView) -> ProviderCard {
         login: link.login,
         since: link.since,
         scopes: link.scopes,
-        used_by: paths(visit, link.affects),
+        used_by: paths(owner, link.affects),
         checked_at: link.checked_at,
         evidence: link.evidence,
         // Which organizations let us in is asked with the health of links.
@@ -54,9 +88,10 @@ fn card(visit: &Visit, link: LinkView) -> ProviderCard {
 }
 
 /// `GET /settings/source-providers`.
-pub(super) async fn list(visit: Visit) -> Result<Response, PageError> {
-    let links = visit.app().list_links(&visit.own(Scope::RepoRead)?).await?;
-    Ok(show(&ProvidersPage { shell: visit.shell(Area::Providers), cards: links.into_iter().map(|link| card(&visit, link)).collect() }))
+pub(super) async fn list(visit: Visit, At(whose): At<Whose>) -> Result<Response, PageError> {
+    let owner = owner(&visit, whose.org.as_ref(), Scope::RepoRead).await?;
+    let links = visit.app().list_links(&owner).await?;
+    Ok(show(&ProvidersPage { shell: visit.shell(Area::Providers), cards: links.into_iter().map(|link| card(&owner, link)).collect() }))
 }
 
 /// What a scope is asked for.
@@ -77,23 +112,25 @@ fn scope(name: String) -> ScopeView {
     ScopeView { reason: reason.to_owned(), name }
 }
 
-async fn connect_page(visit: &Visit, provider: &ProviderId) -> Result<ConnectPage, PageError> {
-    let link = visit.app().get_link(&visit.own(Scope::RepoAdmin)?, provider).await?;
+async fn connect_page(visit: &Visit, owner: &NamespaceOwner, provider: &ProviderId) -> Result<ConnectPage, PageError> {
+    let link = visit.app().get_link(owner, provider).await?;
     let scopes = link.scopes_asked.iter().cloned().map(scope).collect();
-    Ok(ConnectPage { shell: visit.shell(Area::Providers), card: card(visit, link), scopes, problem: None })
+    Ok(ConnectPage { shell: visit.shell(Area::Providers), card: card(owner, link), scopes, problem: None })
 }
 
 /// `GET …/{provider}/connect`: what will be asked for.
-pub(super) async fn explain(visit: Visit, At(provider): At<ProviderId>) -> Result<Response, PageError> {
-    Ok(show(&connect_page(&visit, &provider).await?))
+pub(super) async fn explain(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
+    let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
+    Ok(show(&connect_page(&visit, &owner, &at.provider).await?))
 }
 
-/// `POST …/{provider}/connect`: to the provider. Its answer comes to `/oauth/{provider}/callback`.
-pub(super) async fn connect(visit: Visit, At(provider): At<ProviderId>) -> Result<Response, PageError> {
-    match visit.app().begin_connect(&visit.own(Scope::RepoAdmin)?, &visit.caller, &provider).await {
+/// `POST …/{provider}/connect`: to the provider. Its answer comes to `/oauth/{provider}/callback`, which knows the namespace.
+pub(super) async fn connect(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
+    let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
+    match visit.app().begin_connect(&owner, &visit.caller, &at.provider).await {
         Ok(address) => Ok(go(address.as_str())),
         Err(error @ (Error::Refused(_) | Error::Forge { .. })) => {
-            let page = connect_page(&visit, &provider).await?;
+            let page = connect_page(&visit, &owner, &at.provider).await?;
             Ok(show_refused(&ConnectPage { problem: Some(sentence(&ApiError::from(error).detail)), ..page }))
         }
         Err(error) => Err(error.into()),
@@ -101,33 +138,36 @@ pub(super) async fn connect(visit: Visit, At(provider): At<ProviderId>) -> Resul
 }
 
 /// `POST …/{provider}/enable`.
-pub(super) async fn enable(visit: Visit, At(provider): At<ProviderId>) -> Result<Response, PageError> {
-    visit.app().switch_link(&visit.own(Scope::RepoAdmin)?, &provider, LinkSwitch::Enable).await?;
-    Ok(go(&format!("{HOME}?done=enabled")))
+pub(super) async fn enable(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
+    let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
+    visit.app().switch_link(&owner, &at.provider, LinkSwitch::Enable).await?;
+    Ok(at.home("enabled"))
 }
 
 /// `POST …/{provider}/disable`.
-pub(super) async fn disable(visit: Visit, At(provider): At<ProviderId>) -> Result<Response, PageError> {
-    visit.app().switch_link(&visit.own(Scope::RepoAdmin)?, &provider, LinkSwitch::Disable).await?;
-    Ok(go(&format!("{HOME}?done=disabled")))
+pub(super) async fn disable(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
+    let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
+    visit.app().switch_link(&owner, &at.provider, LinkSwitch::Disable).await?;
+    Ok(at.home("disabled"))
 }
 
 /// `GET …/{provider}/unlink`: what will be removed and what stops.
-pub(super) async fn preview_unlink(visit: Visit, At(provider): At<ProviderId>) -> Result<Response, PageError> {
-    let preview = visit.app().preview_unlink(&visit.own(Scope::RepoAdmin)?, &provider).await?;
-    let card = card(&visit, preview.link);
+pub(super) async fn preview_unlink(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
+    let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
+    let preview = visit.app().preview_unlink(&owner, &at.provider).await?;
+    let card = card(&owner, preview.link);
     let mut removes: Vec<String> = preview.hooks.iter().map(|source| format!("The webhook of {source}")).collect();
     removes.push(format!("The authorization of Slipway at {}", card.name));
     removes.push("The tokens that are stored here".to_owned());
-    Ok(show(&UnlinkPage { shell: visit.shell(Area::Providers), card, removes, stops: paths(&visit, preview.stops) }))
+    Ok(show(&UnlinkPage { shell: visit.shell(Area::Providers), card, removes, stops: paths(&owner, preview.stops) }))
 }
 
 /// `POST …/{provider}/unlink`: the receipt. It is shown this once: nothing of the link is kept.
-pub(super) async fn unlink(visit: Visit, At(provider): At<ProviderId>) -> Result<Response, PageError> {
-    let owner = visit.own(Scope::RepoAdmin)?;
-    let link = visit.app().get_link(&owner, &provider).await?;
+pub(super) async fn unlink(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
+    let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
+    let link = visit.app().get_link(&owner, &at.provider).await?;
     let name = provider_name(link.kind, &link.web_url);
-    let receipt = visit.app().unlink(&owner, &provider).await?;
+    let receipt = visit.app().unlink(&owner, &at.provider).await?;
     let line = |item: slipway_app::ReceiptItem| ReceiptLine { what: sentence(&item.what), left: None, url: item.url };
     Ok(show(&ReceiptPage {
         shell: visit.shell(Area::Providers),
@@ -135,7 +175,7 @@ pub(super) async fn unlink(visit: Visit, At(provider): At<ProviderId>) -> Result
         at: receipt.at,
         removed: receipt.done.into_iter().map(line).collect(),
         left: receipt.left.into_iter().map(line).collect(),
-        stopped: paths(&visit, receipt.stopped),
+        stopped: paths(&owner, receipt.stopped),
     }))
 }
 

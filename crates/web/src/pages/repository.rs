@@ -3,16 +3,18 @@
 use axum::response::Response;
 use serde::Deserialize;
 use slipway_app::store::{StoreError, builds, images, links};
-use slipway_app::{App, AutobuildSettings, Error};
-use slipway_model::{LinkState, ProviderId, RepositoryPath, SourceType, Visibility};
+use slipway_app::{App, AutobuildSettings, Caller, Error};
+use slipway_model::{AccountName, LinkState, ProviderId, RepositoryName, RepositoryPath, SourceType, Visibility};
 
+use super::anybody::Anybody;
 use super::builds::row as build_row;
 use super::error::{PageError, sentence};
 use super::fields::{At, Form, Query};
 use super::frame::{RepositoryAt, Rights, Visit, go, show, show_refused};
 use super::view::form::Field;
-use super::view::repositories::{GeneralPage, RepositoryHead, RepositorySettingsPage, SourceView, Tab, TagRow, TagsPage};
-use super::view::shell::{Area, Shell};
+use super::view::repositories::{GeneralPage, May, RepositoryHead, RepositorySettingsPage, SourceView, Tab, TagRow, TagsPage};
+use super::view::shell::{Area, Layout, Shell};
+use crate::error::Code;
 
 const LATEST: u32 = 6;
 const TAGS: u32 = 30;
@@ -54,48 +56,72 @@ impl Opened {
 
 /// Authorises and reads what the head of a repository's page shows.
 pub(super) async fn open(visit: &Visit, at: &RepositoryAt, tab: Tab) -> Result<Opened, PageError> {
-    let rights = visit.rights(at).await?;
+    open_as(visit.app(), Some(&visit.caller), visit.shell(Area::Repositories), at, tab).await
+}
+
+async fn open_as(app: &App, caller: Option<&Caller>, shell: Shell, at: &RepositoryAt, tab: Tab) -> Result<Opened, PageError> {
+    let rights = Rights::of(app, caller, at).await?;
     let repository = rights.view.repository().clone();
     let autobuild = match rights.reads() {
-        Some(read) => visit.app().get_autobuild(read).await?,
+        Some(read) => app.get_autobuild(read).await?,
         None => None,
     };
     let source = match &autobuild {
         Some(settings) => {
-            let mut tx = visit.app().db().read().await?;
+            let mut tx = app.db().read().await?;
             let link = links::get(&mut tx, repository.account, &settings.provider).await?;
-            source_view(visit.app(), &settings.provider, &settings.source, link.map(|link| link.state))
+            source_view(app, &settings.provider, &settings.source, link.map(|link| link.state))
         }
         None => None,
     };
     let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
+    let may = rights.may();
     let head = RepositoryHead {
         namespace: path.namespace.to_string(),
         name: path.name.to_string(),
         visibility: repository.visibility,
         source,
         tab,
-        may: rights.may(),
+        may,
+        providers: (may == May::Owner).then(|| shell.providers()),
     };
-    Ok(Opened { shell: visit.shell(Area::Repositories), rights, head, autobuild, path })
+    Ok(Opened { shell, rights, head, autobuild, path })
 }
 
-fn pull(visit: &Visit, path: &RepositoryPath) -> String {
-    format!("docker pull {}/{path}", visit.app().registry_host())
+/// A page that strangers may see when the repository is public.
+async fn open_to_anybody(who: &Anybody, at: &RepositoryAt, tab: Tab) -> Result<Opened, PageError> {
+    let shell = Shell { area: Area::Repositories, layout: Layout::Framed, ..who.shell.clone() };
+    open_as(who.state.app(), who.caller.as_ref(), shell, at, tab).await
+}
+
+/// Leads a stranger to sign in where there is nothing to see without; that is the same whether it is there or not.
+pub(super) fn or_sign_in(who: &Anybody, error: PageError) -> Result<Response, PageError> {
+    match who.caller {
+        None if error.0.code == Code::NotFound => Ok(go(&who.shell.sign_in())),
+        _ => Err(error),
+    }
+}
+
+fn pull(app: &App, path: &RepositoryPath) -> String {
+    format!("docker pull {}/{path}", app.registry_host())
 }
 
 /// `/{ns}/{name}`.
-pub(super) async fn general(visit: Visit, At(at): At<RepositoryAt>) -> Result<Response, PageError> {
-    let opened = open(&visit, &at, Tab::General).await?;
-    let tags = tag_rows(&visit, &opened, None, LATEST).await?;
+pub(super) async fn general(who: Anybody, At(at): At<RepositoryAt>) -> Result<Response, PageError> {
+    let opened = match open_to_anybody(&who, &at, Tab::General).await {
+        Ok(opened) => opened,
+        Err(error) => return or_sign_in(&who, error),
+    };
+    let app = who.state.app();
+    let tags = tag_rows(app, &opened, None, LATEST).await?;
     let builds = match opened.rights.reads() {
-        Some(read) => visit.app().list_builds(read, None, None, LATEST).await?.iter().map(|build| build_row(&opened.path, build)).collect(),
+        Some(read) => app.list_builds(read, None, None, LATEST).await?.iter().map(|build| build_row(&opened.path, build)).collect(),
         None => Vec::new(),
     };
     Ok(show(&GeneralPage {
         description: opened.rights.view.repository().description.clone(),
-        pull: pull(&visit, &opened.path),
-        login: format!("docker login {}", visit.app().registry_host()),
+        pull: pull(app, &opened.path),
+        login: format!("docker login {}", app.registry_host()),
         tags,
         builds,
         watched: opened.watched(),
@@ -104,9 +130,9 @@ pub(super) async fn general(visit: Visit, At(at): At<RepositoryAt>) -> Result<Re
     }))
 }
 
-async fn tag_rows(visit: &Visit, opened: &Opened, after: Option<&str>, limit: u32) -> Result<Vec<TagRow>, StoreError> {
+async fn tag_rows(app: &App, opened: &Opened, after: Option<&str>, limit: u32) -> Result<Vec<TagRow>, StoreError> {
     let repository = opened.rights.view.repository().id;
-    let mut tx = visit.app().db().read().await?;
+    let mut tx = app.db().read().await?;
     let mut rows = Vec::new();
     for tag in images::list_tags(&mut tx, repository, after, limit).await? {
         let build = match &tag.origin {
@@ -115,7 +141,7 @@ async fn tag_rows(visit: &Visit, opened: &Opened, after: Option<&str>, limit: u3
         };
         let size = images::get_manifest(&mut tx, repository, &tag.digest).await?.and_then(|manifest| image_size(&manifest.content));
         rows.push(TagRow {
-            pull: format!("{}:{}", pull(visit, &opened.path), tag.name),
+            pull: format!("{}:{}", pull(app, &opened.path), tag.name),
             name: tag.name.to_string(),
             digest: tag.digest,
             size,
@@ -142,13 +168,31 @@ fn image_size(manifest: &[u8]) -> Option<u64> {
 }
 
 /// `/{ns}/{name}/tags`.
-pub(super) async fn tags(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
-    let opened = open(&visit, &at, Tab::Tags).await?;
-    let mut tags = tag_rows(&visit, &opened, query.filled("cursor"), TAGS + 1).await?;
+pub(super) async fn tags(who: Anybody, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
+    let opened = match open_to_anybody(&who, &at, Tab::Tags).await {
+        Ok(opened) => opened,
+        Err(error) => return or_sign_in(&who, error),
+    };
+    let mut tags = tag_rows(who.state.app(), &opened, query.filled("cursor"), TAGS + 1).await?;
     let more = tags.len() > TAGS as usize;
     tags.truncate(TAGS as usize);
     let next = tags.last().filter(|_| more).map(|last| last.name.clone());
     Ok(show(&TagsPage { shell: opened.shell, head: opened.head, tags, next }))
+}
+
+/// A tag's address.
+#[derive(Debug, Deserialize)]
+pub(super) struct TagAt {
+    ns: AccountName,
+    name: RepositoryName,
+    tag: String,
+}
+
+/// `POST /{ns}/{name}/tags/{tag}/delete`.
+pub(super) async fn delete_tag(visit: Visit, At(which): At<TagAt>) -> Result<Response, PageError> {
+    let right = visit.app().repository_push(&visit.caller, &which.ns, &which.name).await?;
+    visit.app().delete_tag(&right, &which.tag).await?;
+    Ok(go(&format!("/{}/{}/tags?done=tag-deleted", which.ns, which.name)))
 }
 
 async fn settings_page(visit: &Visit, at: &RepositoryAt) -> Result<(Opened, RepositorySettingsPage), PageError> {

@@ -5,7 +5,7 @@ use slipway_model::{FailureCode, FailureReason, Step, Timestamp};
 
 use super::builds::BuildRow;
 use super::repositories::{May, RepositoryHead, Tab};
-use super::shell::{Area, Shell};
+use super::shell::Shell;
 use super::ui::{self, Markup};
 
 /// The next step that a reason suggests, for people.

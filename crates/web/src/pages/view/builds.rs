@@ -4,7 +4,7 @@ use askama::Template;
 use slipway_model::{BuildState, Timestamp};
 
 use super::repositories::{May, RepositoryHead, Tab};
-use super::shell::{Area, Shell};
+use super::shell::Shell;
 use super::ui::{self, Markup};
 
 /// A build in a table.

@@ -4,7 +4,7 @@ use askama::Template;
 use slipway_model::{DeliveryStatus, Timestamp, VerdictOutcome};
 
 use super::repositories::{May, RepositoryHead, Tab};
-use super::shell::{Area, Shell};
+use super::shell::Shell;
 use super::ui::{self, Tone};
 
 /// One rule's decision about one ref.

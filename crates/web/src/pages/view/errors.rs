@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::shell::{Area, Shell};
+use super::shell::Shell;
 use super::ui;
 
 /// Any error as a page.

@@ -3,7 +3,7 @@
 use askama::Template;
 use slipway_model::Timestamp;
 
-use super::shell::{Area, Shell};
+use super::shell::Shell;
 use super::ui;
 
 /// State of a node's engine.

@@ -73,8 +73,8 @@ pub struct DoomedView {
     pub repositories: Vec<String>,
     /// How many repositories.
     pub repository_count: usize,
-    /// How many builds.
-    pub build_count: usize,
+    /// How many builds wait or run; the deletion waits for their end.
+    pub open_builds: usize,
     /// How many teams.
     pub team_count: usize,
     /// How many members lose their access.

@@ -3,7 +3,7 @@
 use askama::Template;
 use slipway_model::{LinkState, ProviderKind, Timestamp};
 
-use super::shell::{Area, Shell};
+use super::shell::Shell;
 use super::ui::{self, Tone};
 
 /// An organization at the provider.

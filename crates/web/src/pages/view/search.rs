@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::repositories::RepositoryRow;
-use super::shell::{Area, Shell};
+use super::shell::Shell;
 use super::ui;
 
 /// `/search?q=`.

@@ -100,7 +100,7 @@ fn settings() -> Vec<(&'static str, String)> {
     let doomed = DoomedView {
         repositories: vec!["acme/shop".into(), "acme/base".into(), "acme/mailer".into()],
         repository_count: 5,
-        build_count: 1204,
+        open_builds: 1,
         team_count: 4,
         member_count: 1,
         token_count: 0,
