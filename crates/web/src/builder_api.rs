@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json as JsonBody, Router};
+use axum::Json as JsonBody;
 use http::StatusCode;
 use http::request::Parts;
 use secrecy::ExposeSecret;
@@ -21,6 +20,7 @@ use slipway_wire::{
 use tokio::time::Instant;
 
 use crate::edge::json::{Json, Path};
+use crate::edge::routes::{Routes, post};
 use crate::error::{ApiError, Code};
 use crate::session::bearer;
 use crate::state::WebState;
@@ -31,14 +31,18 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The routes.
-pub(crate) fn routes() -> Router<WebState> {
-    Router::new()
+pub(crate) fn routes() -> Routes {
+    Routes::new()
         .route("/builder/v1/claim", post(claim))
         .route("/builder/v1/builds/{id}/heartbeat", post(heartbeat))
         .route("/builder/v1/builds/{id}/finish", post(finish))
         .route("/builder/v1/builds/{id}/release", post(release))
-        .layer(DefaultBodyLimit::max(64 * 1024))
-        .merge(Router::new().route("/builder/v1/builds/{id}/report", post(report)).layer(DefaultBodyLimit::max(MAX_REPORT_BYTES)))
+        .within(|routes| routes.layer(DefaultBodyLimit::max(64 * 1024)))
+        .merge(
+            Routes::new()
+                .route("/builder/v1/builds/{id}/report", post(report))
+                .within(|routes| routes.layer(DefaultBodyLimit::max(MAX_REPORT_BYTES))),
+        )
 }
 
 /// A builder by its token.

@@ -21,5 +21,5 @@ mod state;
 
 pub use edge::peer::ClientAddress;
 pub use openapi::document;
-pub use router::router;
+pub use router::{router, routes};
 pub use state::{Options, WebState};

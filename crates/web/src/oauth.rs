@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, header};
 use serde::Deserialize;
+use slipway_app::Linked;
 use slipway_model::ProviderId;
 
 use crate::api::links::Link;
@@ -32,15 +33,20 @@ pub(crate) async fn callback(
     headers: HeaderMap,
 ) -> Response {
     let program = headers.contains_key(header::AUTHORIZATION);
+    let person = caller.as_ref().map(|caller| caller.0.account().name.clone());
+    let providers_page = |linked: &Linked| match person {
+        Some(person) if person != linked.namespace => format!("/o/{}/settings/source-providers", linked.namespace),
+        _ => "/settings/source-providers".to_owned(),
+    };
     match finish(&state, caller, &provider, &answer).await {
-        Ok(link) if program => Json(link).into_response(),
-        Ok(_) => Redirect::to("/settings/source-providers").into_response(),
+        Ok(linked) if program => Json(Link::from(linked.link)).into_response(),
+        Ok(linked) => Redirect::to(&providers_page(&linked)).into_response(),
         Err(error) if program => error.into_response(),
         Err(error) => crate::pages::error_page(error),
     }
 }
 
-async fn finish(state: &WebState, caller: Option<ApiCaller>, provider: &ProviderId, answer: &Answer) -> Result<Link, ApiError> {
+async fn finish(state: &WebState, caller: Option<ApiCaller>, provider: &ProviderId, answer: &Answer) -> Result<Linked, ApiError> {
     let Some(ApiCaller(caller)) = caller else {
         return Err(ApiError::new(Code::BadState, "nobody is signed in here, so this answer of the provider belongs to nobody")
             .hint("sign in, then begin again under Source providers"));
@@ -54,5 +60,5 @@ async fn finish(state: &WebState, caller: Option<ApiCaller>, provider: &Provider
             );
         }
     };
-    Ok(state.app().finish_connect(&caller, provider, &answer.state, given).await?.into())
+    Ok(state.app().finish_connect(&caller, provider, &answer.state, given).await?)
 }

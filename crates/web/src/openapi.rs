@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use http::Method;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi as Document, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{autobuild, builds, deliveries, links, log, me, repositories, tokens};
+use crate::api::{
+    account, admin, audit, autobuild, builds, deliveries, invitations, links, log, me, members, namespaces, organizations, repositories,
+    teams, tokens,
+};
+use crate::edge::routes::Routes;
 use crate::error::Problem;
 use crate::state::WebState;
 
@@ -33,7 +38,11 @@ impl IntoResponses for Errors {
     security(("token" = [])),
     modifiers(&Token),
     tags(
-        (name = "account", description = "The account that a request belongs to, and its tokens"),
+        (name = "account", description = "The account that a request belongs to: how it signs in, its tokens, its organizations"),
+        (name = "organizations", description = "Organizations: who is in them, their tokens and invitations"),
+        (name = "teams", description = "Teams of an organization and their permissions on repositories"),
+        (name = "audit", description = "Who changed what in a namespace"),
+        (name = "administration", description = "Accounts of the installation; for its administrators"),
         (name = "links", description = "Connections to source code providers"),
         (name = "repositories", description = "Image repositories and their tags"),
         (name = "autobuild", description = "Source, build rules and variables of a repository"),
@@ -58,9 +67,50 @@ impl Modify for Token {
 /// Every route of `/api/v1`, with its description.
 pub(crate) fn api() -> OpenApiRouter<WebState> {
     OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(me::get))
+        .routes(routes!(me::get, me::change, me::remove))
+        .routes(routes!(me::preview_removal))
+        .routes(routes!(me::organizations))
+        .routes(routes!(me::preview_conversion, me::convert))
+        .routes(routes!(account::change_password))
+        .routes(routes!(account::change_email))
+        .routes(routes!(account::confirm_email))
+        .routes(routes!(account::sessions, account::end_other_sessions))
+        .routes(routes!(account::end_session))
+        .routes(routes!(account::second_factor, account::begin_second_factor, account::end_second_factor))
+        .routes(routes!(account::confirm_second_factor))
+        .routes(routes!(account::new_recovery_codes))
+        .routes(routes!(account::identities))
+        .routes(routes!(account::remove_identity))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(organizations::list, organizations::create))
+        .routes(routes!(organizations::get, organizations::change, organizations::remove))
+        .routes(routes!(organizations::preview_removal))
+        .routes(routes!(organizations::tokens, organizations::create_token))
+        .routes(routes!(organizations::revoke_token))
+        .routes(routes!(members::list))
+        .routes(routes!(members::remove))
+        .routes(routes!(teams::list, teams::create))
+        .routes(routes!(teams::get, teams::change, teams::remove))
+        .routes(routes!(teams::members))
+        .routes(routes!(teams::add_member, teams::remove_member))
+        .routes(routes!(teams::repositories))
+        .routes(routes!(teams::set_permission, teams::remove_permission))
+        .routes(routes!(invitations::list, invitations::create))
+        .routes(routes!(invitations::revoke))
+        .routes(routes!(invitations::look))
+        .routes(routes!(invitations::accept))
+        .routes(routes!(namespaces::get))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(admin::list, admin::create))
+        .routes(routes!(admin::change, admin::remove))
+        .routes(routes!(admin::tokens, admin::create_token))
+        .routes(routes!(admin::revoke_token))
+        .routes(routes!(invitations::list_all, invitations::invite))
+        .routes(routes!(invitations::revoke_any))
+        .routes(routes!(audit::list_all))
+        .routes(routes!(audit::export_all))
         .routes(routes!(links::list))
         .routes(routes!(links::change, links::remove))
         .routes(routes!(links::connect))
@@ -70,10 +120,11 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
         .routes(routes!(repositories::list, repositories::create))
         .routes(routes!(repositories::get, repositories::change, repositories::remove))
         .routes(routes!(repositories::tags))
+        .routes(routes!(repositories::remove_tag))
         .routes(routes!(autobuild::get, autobuild::put, autobuild::remove))
         .routes(routes!(autobuild::preview))
         .routes(routes!(builds::list, builds::start))
-        .routes(routes!(builds::get))
+        .routes(routes!(builds::get, builds::remove))
         .routes(routes!(builds::cancel))
         .routes(routes!(builds::retry))
         .routes(routes!(log::text))
@@ -81,6 +132,23 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::replay))
+}
+
+/// The same as routes that know their addresses.
+pub(crate) fn routes() -> Routes {
+    let (router, document) = api().split_for_parts();
+    let described = document.paths.paths.iter().flat_map(|(path, item)| {
+        let operations = [
+            (Method::GET, &item.get),
+            (Method::POST, &item.post),
+            (Method::PUT, &item.put),
+            (Method::PATCH, &item.patch),
+            (Method::DELETE, &item.delete),
+        ];
+        operations.into_iter().filter(|(_, operation)| operation.is_some()).map(move |(method, _)| (method, path.clone()))
+    });
+    let list = described.collect();
+    Routes::described(router, list)
 }
 
 /// The description as JSON, the same bytes for the same program.

@@ -9,13 +9,13 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::edge::headers::{self, SecurityHeaders};
+use crate::edge::routes::{Routes, get, post};
 use crate::edge::{panic, request_id};
 use crate::error::{ApiError, Code};
 use crate::state::WebState;
@@ -28,33 +28,60 @@ const ANSWER_TIME: Duration = Duration::from_secs(90);
 /// Between two pieces of a body.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
 
+/// The routes by what stands around them.
+struct Groups {
+    api: Routes,
+    builders: Routes,
+    machines: Routes,
+    pages: Routes,
+}
+
+impl Groups {
+    fn new() -> Self {
+        let description = Bytes::from(openapi::document());
+        let described = move || std::future::ready(([(header::CONTENT_TYPE, "application/json")], description.clone()));
+        let machines = Routes::new()
+            .route("/hooks/{provider}/{hook_id}", post(hooks::receive))
+            .route("/oauth/{provider}/callback", get(oauth::callback))
+            .route("/healthz", get(operations::healthz))
+            .route("/readyz", get(operations::readyz))
+            .route("/metrics", get(operations::metrics));
+        Self {
+            api: openapi::routes().route("/api/openapi.json", get(described)),
+            builders: builder_api::routes(),
+            machines,
+            pages: pages::routes(),
+        }
+    }
+}
+
+/// Method and address of every route, as the router is made of them; parts in braces are names and ids.
+#[must_use]
+pub fn routes() -> Vec<(Method, String)> {
+    let Groups { api, builders, machines, pages } = Groups::new();
+    let (router, list) = api.merge(builders).merge(machines).merge(pages).into_parts();
+    drop(router);
+    list
+}
+
 /// All routes of the web room.
 pub fn router(state: WebState) -> Router {
     let providers: Vec<url::Url> = state.app().providers().map(|forge| forge.provider().web_url.clone()).collect();
     let security = SecurityHeaders::new(state.public_url(), &providers);
-    let (api, document) = openapi::api().split_for_parts();
-    drop(document);
-    let description = Bytes::from(openapi::document());
-    let api = api
-        .route("/api/openapi.json", get(move || std::future::ready(([(header::CONTENT_TYPE, "application/json")], description))))
-        .layer(DefaultBodyLimit::max(API_BODY));
-    // Writes to pages are forms of people, a few kilobytes.
-    let pages = pages::routes()
-        .layer(DefaultBodyLimit::max(API_BODY))
-        .layer(middleware::from_fn_with_state(state.clone(), session::guard_pages))
-        .layer(CatchPanicLayer::custom(|words| pages::error_page(panic::note(words))));
-    let machines = Router::new()
-        .route("/hooks/{provider}/{hook_id}", post(hooks::receive))
-        .route("/oauth/{provider}/callback", get(oauth::callback))
-        .route("/healthz", get(operations::healthz))
-        .route("/readyz", get(operations::readyz))
-        .route("/metrics", get(operations::metrics))
-        .layer(DefaultBodyLimit::max(64 * 1024));
-    Router::new()
-        .merge(api)
-        .merge(builder_api::routes())
-        .merge(machines)
-        .merge(pages)
+    let Groups { api, builders, machines, pages } = Groups::new();
+    let api = api.within(|api| api.layer(DefaultBodyLimit::max(API_BODY)));
+    let machines = machines.within(|machines| machines.layer(DefaultBodyLimit::max(64 * 1024)));
+    let pages = pages.within(|pages| {
+        // Writes to pages are forms of people, a few kilobytes.
+        pages
+            .layer(DefaultBodyLimit::max(API_BODY))
+            .layer(middleware::from_fn_with_state(state.clone(), session::renew))
+            .layer(middleware::from_fn_with_state(state.clone(), session::guard_pages))
+            .layer(CatchPanicLayer::custom(|words| pages::error_page(panic::note(words))))
+    });
+    let (router, list) = api.merge(builders).merge(machines).merge(pages).into_parts();
+    drop(list);
+    router
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(time_limit))

@@ -3,16 +3,22 @@
 //! Invariant: a token that is not valid is never forgiven because of a cookie beside it, and a write by cookie needs the proof of
 //! `edge::origin`. Deliberately elsewhere: what the sender may do (`slipway-app`).
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use axum::extract::{FromRequestParts, OptionalFromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, header};
-use slipway_app::{Caller, SignIn};
+use http::{HeaderMap, HeaderValue, Method, header};
+use slipway_app::{Caller, ClientInfo, PendingSignIn, SignIn};
 use slipway_model::{SecretToken, TokenKind};
 
+use crate::edge::cookie::SecretCookie;
+use crate::edge::json::cut;
 use crate::edge::origin;
 use crate::edge::peer::ClientAddress;
+use crate::edge::rate::Counted;
 use crate::error::{ApiError, Code};
 use crate::state::WebState;
 
@@ -41,26 +47,40 @@ impl OptionalFromRequestParts<WebState> for ApiCaller {
     }
 }
 
+/// Every request to the API is counted, for the credential that it came with or, without a valid one, for its address.
 async fn api_caller(parts: &mut Parts, state: &WebState) -> Result<Option<Caller>, ApiError> {
-    if parts.headers.contains_key(header::AUTHORIZATION) {
-        let Ok(address) = <ClientAddress as FromRequestParts<WebState>>::from_request_parts(parts, state).await;
-        return by_token(&parts.headers, state, address).await.map(Some);
-    }
-    let Some(caller) = by_cookie(&parts.headers, state).await? else { return Ok(None) };
-    if !origin::is_safe(&parts.method) {
+    let address = address(parts).await;
+    let found = if parts.headers.contains_key(header::AUTHORIZATION) {
+        by_token(&parts.headers, state, address).await?
+    } else {
+        by_cookie(parts, state).await?
+    };
+    let Some(caller) = found else {
+        state.api_rate().count(&Counted::address(address.0))?;
+        return if parts.headers.contains_key(header::AUTHORIZATION) { Err(invalid_token()) } else { Ok(None) };
+    };
+    state.api_rate().count(&Counted::Credential(caller.initiator()))?;
+    if caller.session().is_some() && !origin::is_safe(&parts.method) {
         origin::check(&parts.headers, state.public_url())?;
     }
     Ok(Some(caller))
 }
 
-async fn by_token(headers: &HeaderMap, state: &WebState, address: ClientAddress) -> Result<Caller, ApiError> {
-    let refused = || {
-        ApiError::new(Code::Unauthorized, "the token is not valid: unknown, revoked or expired")
-            .hint("make a new one under Settings, Access tokens")
-    };
-    let token = bearer(headers).and_then(|text| SecretToken::presented(TokenKind::Personal, text)).ok_or_else(refused)?;
-    let caller = state.app().caller_by_token(&token, &address.0.to_string()).await?;
-    caller.ok_or_else(refused)
+async fn address(parts: &mut Parts) -> ClientAddress {
+    let Ok(address) = <ClientAddress as FromRequestParts<()>>::from_request_parts(parts, &()).await;
+    address
+}
+
+fn invalid_token() -> ApiError {
+    ApiError::new(Code::Unauthorized, "the token is not valid: unknown, revoked or expired")
+        .hint("make a new one under Settings, Access tokens")
+}
+
+async fn by_token(headers: &HeaderMap, state: &WebState, address: ClientAddress) -> Result<Option<Caller>, ApiError> {
+    match bearer(headers).and_then(|text| SecretToken::presented(TokenKind::Personal, text)) {
+        Some(token) => Ok(state.app().caller_by_token(&token, &address.0.to_string()).await?),
+        None => Ok(None),
+    }
 }
 
 /// The credential of `Authorization: Bearer`; the scheme's case does not matter (RFC 9110 §11.1).
@@ -69,12 +89,20 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
 }
 
-async fn by_cookie(headers: &HeaderMap, state: &WebState) -> Result<Option<Caller>, ApiError> {
-    let token = state.cookie().read(headers).and_then(|text| SecretToken::presented(TokenKind::Session, text));
-    match token {
-        Some(token) => Ok(state.app().caller_by_session(&token).await?),
-        None => Ok(None),
+/// What a layer found out about the cookie of a request, for the extractors behind it.
+#[derive(Debug, Clone)]
+struct Known(Option<Caller>);
+
+async fn by_cookie(parts: &mut Parts, state: &WebState) -> Result<Option<Caller>, ApiError> {
+    if let Some(Known(caller)) = parts.extensions.get::<Known>() {
+        return Ok(caller.clone());
     }
+    let cookie = SecretCookie::session(state.public_url());
+    let Some(token) = cookie.read(&parts.headers).and_then(|text| SecretToken::presented(TokenKind::Session, text)) else {
+        return Ok(None);
+    };
+    let address = address(parts).await;
+    Ok(state.app().caller_by_session(&token, &address.0.to_string()).await?)
 }
 
 /// The signed-in person of a page; `Option<Session>` for pages that strangers see too. Without a session: the sign-in page.
@@ -108,7 +136,7 @@ impl FromRequestParts<WebState> for Session {
     type Rejection = NoSession;
 
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, NoSession> {
-        match by_cookie(&parts.headers, state).await {
+        match by_cookie(parts, state).await {
             Ok(Some(caller)) => Ok(Self(caller)),
             // A form that was sent cannot be sent again after the sign-in, so only what was looked at is remembered.
             Ok(None) if origin::is_safe(&parts.method) => {
@@ -124,7 +152,7 @@ impl OptionalFromRequestParts<WebState> for Session {
     type Rejection = NoSession;
 
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Option<Self>, NoSession> {
-        by_cookie(&parts.headers, state).await.map(|caller| caller.map(Self)).map_err(NoSession::Failed)
+        by_cookie(parts, state).await.map(|caller| caller.map(Self)).map_err(NoSession::Failed)
     }
 }
 
@@ -138,16 +166,99 @@ pub(crate) async fn guard_pages(State(state): State<WebState>, request: Request,
     next.run(request).await
 }
 
+/// Gives the session of a page view a new id when the person's rights changed since it got the one it has.
+pub(crate) async fn renew(State(state): State<WebState>, request: Request, next: Next) -> Response {
+    let cookie = SecretCookie::session(state.public_url());
+    // Assets are the same for everybody. A write does not renew: its answer may be a redirect that a program follows without cookies.
+    if request.method() != Method::GET || request.uri().path().starts_with("/assets/") || cookie.read(request.headers()).is_none() {
+        return next.run(request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    let caller = match by_cookie(&mut parts, &state).await {
+        Ok(caller) => caller,
+        Err(error) => return crate::pages::error_page(error),
+    };
+    parts.extensions.insert(Known(caller.clone()));
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let due = caller.filter(Caller::session_renewal_due).and_then(|caller| caller.session());
+    // A page that ended or replaced the session itself has the last word.
+    let Some(session) = due.filter(|_| !cookie.is_set_by(response.headers())) else { return response };
+    match state.app().renew_session(session).await {
+        Ok(Some(sign_in)) => {
+            response.headers_mut().append(header::SET_COOKIE, session_cookie(&state, &sign_in));
+        }
+        // Another page of the same browser was quicker.
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, "a session could not be renewed, it will be with the next page"),
+    }
+    response
+}
+
 /// The `Set-Cookie` value of a session that was just made.
 #[must_use]
 pub fn session_cookie(state: &WebState, sign_in: &SignIn) -> HeaderValue {
-    state.cookie().set(sign_in.token.expose(), sign_in.life.as_secs())
+    SecretCookie::session(state.public_url()).set(sign_in.token.expose(), sign_in.life)
 }
 
 /// The `Set-Cookie` value that ends the session in the browser.
 #[must_use]
 pub fn ended_cookie(state: &WebState) -> HeaderValue {
-    state.cookie().clear()
+    SecretCookie::session(state.public_url()).clear()
+}
+
+/// The `Set-Cookie` value of a sign-in that waits for its second factor.
+#[must_use]
+pub fn pending_cookie(state: &WebState, pending: &PendingSignIn) -> HeaderValue {
+    SecretCookie::pending_sign_in(state.public_url()).set(pending.token.expose(), pending.life)
+}
+
+/// The `Set-Cookie` value that ends it, when it has become a session or was given up.
+#[must_use]
+pub fn ended_pending_cookie(state: &WebState) -> HeaderValue {
+    SecretCookie::pending_sign_in(state.public_url()).clear()
+}
+
+/// The sign-in that waits for its second factor in this browser.
+#[must_use]
+pub fn pending_sign_in(state: &WebState, headers: &HeaderMap) -> Option<SecretToken> {
+    let text = SecretCookie::pending_sign_in(state.public_url()).read(headers)?;
+    SecretToken::presented(TokenKind::SignIn, text)
+}
+
+/// How long a sign-in at an OpenID Connect provider may take.
+const OIDC_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// The `Set-Cookie` value that binds a sign-in at an OpenID Connect provider to this browser.
+#[must_use]
+pub fn oidc_cookie(state: &WebState, browser: &SecretToken) -> HeaderValue {
+    SecretCookie::oidc(state.public_url()).set(browser.expose(), OIDC_LIFE)
+}
+
+/// The `Set-Cookie` value that ends the binding.
+#[must_use]
+pub fn ended_oidc_cookie(state: &WebState) -> HeaderValue {
+    SecretCookie::oidc(state.public_url()).clear()
+}
+
+/// The browser that began a sign-in at an OpenID Connect provider.
+#[must_use]
+pub fn oidc_browser(state: &WebState, headers: &HeaderMap) -> Option<SecretToken> {
+    let text = SecretCookie::oidc(state.public_url()).read(headers)?;
+    SecretToken::presented(TokenKind::Browser, text)
+}
+
+/// Who is at the other end, as a new session remembers it.
+#[derive(Debug, Clone)]
+pub struct Client(pub ClientInfo);
+
+impl FromRequestParts<WebState> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &WebState) -> Result<Self, Infallible> {
+        let address = address(parts).await.0.to_string();
+        let agent = parts.headers.get(header::USER_AGENT).map(|value| cut(&String::from_utf8_lossy(value.as_bytes())));
+        Ok(Self(ClientInfo { address, user_agent: agent.unwrap_or_default() }))
+    }
 }
 
 /// Where to go after signing in: a path of ours, or the start page for anything that could lead elsewhere.

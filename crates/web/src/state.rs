@@ -1,5 +1,6 @@
 //! What every handler has: the application and the few facts of this process.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -7,7 +8,7 @@ use slipway_app::App;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::edge::cookie::SessionCookie;
+use crate::edge::rate::ApiRate;
 
 /// State of the router; cheap to clone.
 #[derive(Clone)]
@@ -16,7 +17,7 @@ pub struct WebState(Arc<Inner>);
 struct Inner {
     app: Arc<App>,
     options: Options,
-    cookie: SessionCookie,
+    rate: ApiRate,
 }
 
 /// Facts of this process.
@@ -24,6 +25,8 @@ struct Inner {
 pub struct Options {
     /// Version of the program, for the pages and the API.
     pub version: &'static str,
+    /// How many requests one credential or address may send to the API in a minute.
+    pub api_per_minute: NonZeroU32,
     /// What `/metrics` shows; without it there is no such address.
     pub metrics: Option<PrometheusHandle>,
     /// From here on no build is handed out and the process is not ready; requests are still answered.
@@ -32,12 +35,17 @@ pub struct Options {
     pub shutdown: CancellationToken,
 }
 
+impl Options {
+    /// The API's limit when nobody set another.
+    pub const API_PER_MINUTE: NonZeroU32 = NonZeroU32::new(1200).expect("the number is not zero");
+}
+
 impl WebState {
     /// Puts the parts together.
     #[must_use]
     pub fn new(app: Arc<App>, options: Options) -> Self {
-        let cookie = SessionCookie::of(&app.config().public_url);
-        Self(Arc::new(Inner { app, options, cookie }))
+        let rate = ApiRate::new(options.api_per_minute);
+        Self(Arc::new(Inner { app, options, rate }))
     }
 
     /// The application.
@@ -58,8 +66,8 @@ impl WebState {
         &self.0.app.config().public_url
     }
 
-    pub(crate) fn cookie(&self) -> SessionCookie {
-        self.0.cookie
+    pub(crate) fn api_rate(&self) -> &ApiRate {
+        &self.0.rate
     }
 }
 

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
+#[path = "http/people.rs"]
+mod people;
+
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,7 +13,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use slipway_app::{App, Config, Keys, Role, store::Db};
+use slipway_app::{App, ClientInfo, Config, Keys, Role, SignedIn, store::Db};
 use slipway_model::{Clock, Scope, ScopeSet};
 use slipway_web::{Options, WebState};
 use tokio_util::sync::CancellationToken;
@@ -49,23 +53,39 @@ impl Answer {
 
 impl Site {
     async fn new(public_url: &str) -> Self {
+        Self::limited(public_url, NonZeroU32::new(1_000_000).unwrap()).await
+    }
+
+    async fn limited(public_url: &str, api_per_minute: NonZeroU32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&format!("sqlite://{}/slipway.db", folder.path().display())).await.unwrap();
         db.migrate().await.unwrap();
         let app = Arc::new(App::new(db, Clock::System, Keys::derive(&[7; 32]), [], Config::new(Url::parse(public_url).unwrap())));
         app.add_user("octo", Role::User, &"correct horse".to_owned().into()).await.unwrap();
         let draining = CancellationToken::new();
-        let options = Options { version: "test", metrics: None, draining: draining.clone(), shutdown: CancellationToken::new() };
+        let options =
+            Options { version: "test", api_per_minute, metrics: None, draining: draining.clone(), shutdown: CancellationToken::new() };
         let router = slipway_web::router(WebState::new(Arc::clone(&app), options));
         Self { router, app, draining, _folder: folder }
     }
 
     async fn token(&self, scopes: &ScopeSet) -> String {
-        self.app.create_token_by_name("octo", "test", scopes).await.unwrap().secret.expose().to_owned()
+        self.token_of("octo", scopes).await
+    }
+
+    async fn token_of(&self, name: &str, scopes: &ScopeSet) -> String {
+        self.app.create_token_by_name(name, "test", scopes).await.unwrap().secret.expose().to_owned()
     }
 
     async fn cookie(&self) -> String {
-        let sign_in = self.app.sign_in("octo", &"correct horse".to_owned().into(), "127.0.0.1").await.unwrap();
+        self.cookie_of("octo").await
+    }
+
+    async fn cookie_of(&self, name: &str) -> String {
+        let client = ClientInfo { address: "127.0.0.1".into(), user_agent: "test".into() };
+        let SignedIn::Session(sign_in) = self.app.sign_in(name, &"correct horse".to_owned().into(), &client).await.unwrap() else {
+            panic!("there is no second factor");
+        };
         let name = if self.app.config().public_url.scheme() == "https" { "__Host-slipway" } else { "slipway_session" };
         format!("{name}={}", sign_in.token.expose())
     }
@@ -123,7 +143,7 @@ async fn unknown_addresses_answer_as_their_neighbours_do() {
     site.get("/api/v1/nowhere", &[]).await.problem(404, "not_found");
     site.get("/builder/v1/nowhere", &[]).await.problem(404, "not_found");
     site.get("/hooks/github/x", &[]).await.problem(405, "method_not_allowed");
-    site.send(Method::DELETE, "/api/v1/me", &[], Body::empty()).await.problem(405, "method_not_allowed");
+    site.send(Method::POST, "/api/v1/me", &[], Body::empty()).await.problem(405, "method_not_allowed");
     let page = site.get("/nowhere/at/all/there", &[]).await;
     assert_eq!(page.status, 404);
     assert!(page.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"));

@@ -285,3 +285,15 @@ pub(crate) async fn retry(
     let build = state.app().retry_build(&right, at.id, caller.account().id).await?;
     Ok((StatusCode::CREATED, Json(BuildSummary::of(build))))
 }
+
+/// Deletes a build that has ended, with its log. The image stays.
+#[utoipa::path(delete, path = "/api/v1/repositories/{ns}/{name}/builds/{id}", tag = "builds", params(BuildAt), responses((status = 204), Errors))]
+pub(crate) async fn remove(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<BuildAt>,
+) -> Result<StatusCode, ApiError> {
+    let right = state.app().repository_owner(&caller, &at.ns, &at.name).await?;
+    state.app().delete_build(&right, at.id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

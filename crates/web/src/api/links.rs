@@ -178,7 +178,7 @@ pub(crate) async fn list(
     ApiCaller(caller): ApiCaller,
     Path(at): Path<NamespaceAt>,
 ) -> Result<Json<List<Link>>, ApiError> {
-    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead)?;
+    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead).await?;
     let links = state.app().list_links(&owner).await?;
     Ok(Json(List::whole(links.into_iter().map(Link::from).collect())))
 }
@@ -190,7 +190,7 @@ pub(crate) async fn connect(
     ApiCaller(caller): ApiCaller,
     Path(at): Path<LinkAt>,
 ) -> Result<Json<Connect>, ApiError> {
-    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin)?;
+    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin).await?;
     let url = state.app().begin_connect(&owner, &caller, &at.provider).await?;
     Ok(Json(Connect { authorize_url: url.into() }))
 }
@@ -203,7 +203,7 @@ pub(crate) async fn change(
     Path(at): Path<LinkAt>,
     Json(change): Json<LinkChange>,
 ) -> Result<Json<Link>, ApiError> {
-    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin)?;
+    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin).await?;
     let switch = if change.enabled { LinkSwitch::Enable } else { LinkSwitch::Disable };
     Ok(Json(state.app().switch_link(&owner, &at.provider, switch).await?.into()))
 }
@@ -215,7 +215,7 @@ pub(crate) async fn remove(
     ApiCaller(caller): ApiCaller,
     Path(at): Path<LinkAt>,
 ) -> Result<Json<UnlinkReceipt>, ApiError> {
-    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin)?;
+    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin).await?;
     Ok(Json(state.app().unlink(&owner, &at.provider).await?.into()))
 }
 
@@ -226,7 +226,7 @@ pub(crate) async fn check(
     ApiCaller(caller): ApiCaller,
     Path(at): Path<LinkAt>,
 ) -> Result<Json<Link>, ApiError> {
-    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin)?;
+    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin).await?;
     Ok(Json(state.app().check_link(&owner, &at.provider).await?.into()))
 }
 
@@ -237,7 +237,7 @@ pub(crate) async fn source_namespaces(
     ApiCaller(caller): ApiCaller,
     Path(at): Path<LinkAt>,
 ) -> Result<Json<List<SourceNamespace>>, ApiError> {
-    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead)?;
+    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead).await?;
     let found = state.app().source_namespaces(&owner, &at.provider).await?;
     let view = |namespace: slipway_forge::SourceNamespace| SourceNamespace {
         id: namespace.id,
@@ -258,7 +258,7 @@ pub(crate) async fn source_repositories(
     Path(at): Path<LinkAt>,
     Query(query): Query<SourceQuery>,
 ) -> Result<Json<List<Source>>, ApiError> {
-    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead)?;
+    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead).await?;
     let cursor: Option<String> = Paging { limit: None, cursor: query.cursor }.after()?;
     let page = state.app().source_repositories(&owner, &at.provider, &query.namespace, &query.q, cursor.as_deref()).await?;
     Ok(Json(List::part(page.items.into_iter().map(Source::from).collect(), page.next)))

@@ -7,7 +7,7 @@ use slipway_app::store::{images, repositories};
 use slipway_model::{AccountName, BuildId, ImageTag, RepositoryName, Scope, Timestamp, Visibility};
 use utoipa::ToSchema;
 
-use super::at::{NamespaceAt, RepositoryAt};
+use super::at::{NamespaceAt, RepositoryAt, TagAt};
 use crate::edge::json::{Json, Path, Query};
 use crate::edge::list::{List, Paging};
 use crate::error::ApiError;
@@ -80,17 +80,17 @@ pub(crate) struct Tag {
     build: Option<BuildId>,
 }
 
-/// Repositories of a namespace by name.
+/// Repositories of a namespace by name: all for its owners, for members what their teams give, for everybody else the public ones.
 #[utoipa::path(get, path = "/api/v1/repositories/{ns}", tag = "repositories", params(NamespaceAt, Paging), responses((status = 200, body = List<Repository>), Errors))]
 pub(crate) async fn list(
     State(state): State<WebState>,
-    ApiCaller(caller): ApiCaller,
+    caller: Option<ApiCaller>,
     Path(at): Path<NamespaceAt>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<List<Repository>>, ApiError> {
-    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead)?;
+    let view = state.app().namespace_view(caller.as_ref().map(|caller| &caller.0), &at.ns).await?;
     let (limit, after) = (paging.limit()?, paging.after::<String>()?);
-    let rows = state.app().list_repositories(&owner, after.as_deref(), limit + 1).await?;
+    let rows = state.app().list_repositories(&view, after.as_deref(), limit + 1).await?;
     Ok(Json(List::cut(rows, limit, |row| row.name.to_string(), |row| Repository::of(&state, &row))))
 }
 
@@ -102,7 +102,7 @@ pub(crate) async fn create(
     Path(at): Path<NamespaceAt>,
     Json(wish): Json<RepositoryWish>,
 ) -> Result<(StatusCode, Json<Repository>), ApiError> {
-    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin)?;
+    let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin).await?;
     let visibility = wish.visibility.unwrap_or(Visibility::Private);
     let made = state.app().create_repository(&owner, &wish.name, &wish.description, visibility).await?;
     Ok((StatusCode::CREATED, Json(Repository::of(&state, &made))))
@@ -163,4 +163,16 @@ pub(crate) async fn tags(
         build: tag.origin.map(|origin| origin.build),
     };
     Ok(Json(List::cut(rows, limit, |row| row.name.to_string(), view)))
+}
+
+/// Deletes a tag. The image stays as long as something else refers to it.
+#[utoipa::path(delete, path = "/api/v1/repositories/{ns}/{name}/tags/{tag}", tag = "repositories", params(TagAt), responses((status = 204), Errors))]
+pub(crate) async fn remove_tag(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<TagAt>,
+) -> Result<StatusCode, ApiError> {
+    let right = state.app().repository_push(&caller, &at.ns, &at.name).await?;
+    state.app().delete_tag(&right, at.tag.as_str()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

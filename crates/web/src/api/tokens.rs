@@ -1,14 +1,14 @@
-//! `/api/v1/tokens`: personal access tokens of the caller.
+//! `/api/v1/tokens`: personal access tokens of the caller; and how every access token is shown and wished for.
 
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use slipway_app::store::accounts;
+use slipway_app::{NewToken, TokenView};
 use slipway_model::{Scope, ScopeSet, Timestamp, TokenId};
 use utoipa::ToSchema;
 
 use super::at::TokenAt;
-use crate::edge::json::{Json, Path};
+use crate::edge::json::{Json, Path, cut};
 use crate::edge::list::List;
 use crate::error::{ApiError, Code};
 use crate::openapi::Errors;
@@ -26,6 +26,10 @@ pub(crate) struct Token {
     /// What it may be used for.
     #[schema(value_type = Vec<String>)]
     scopes: Vec<Scope>,
+    /// Only these repositories, as `namespace/name`; null for all that its account has.
+    repositories: Option<Vec<String>>,
+    /// Who made it; null for the command line and for people who are gone.
+    created_by: Option<String>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -39,12 +43,15 @@ pub(crate) struct Token {
     last_used_from: Option<String>,
 }
 
-impl From<accounts::Token> for Token {
-    fn from(token: accounts::Token) -> Self {
+impl From<TokenView> for Token {
+    fn from(view: TokenView) -> Self {
+        let TokenView { token, repositories, created_by } = view;
         Self {
             id: token.id,
             name: token.name,
             scopes: token.scopes.iter().copied().collect(),
+            repositories,
+            created_by,
             created_at: token.created_at,
             expires_at: token.expires_at,
             last_used_at: token.last_used_at,
@@ -61,9 +68,26 @@ pub(crate) struct TokenWish {
     name: String,
     /// What it may be used for; absent: everything.
     scopes: Option<Vec<String>>,
+    /// Only these repositories, as `namespace/name`; absent: all that the account has.
+    repositories: Option<Vec<String>>,
     /// When it ends; absent: never.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+}
+
+impl TokenWish {
+    /// As the application takes it.
+    pub(super) fn read(self) -> Result<slipway_app::TokenWish, ApiError> {
+        let scopes = match self.scopes {
+            None => ScopeSet::all(),
+            Some(words) => {
+                let parse =
+                    |word: &String| word.parse().map_err(|detail: String| ApiError::new(Code::Invalid, cut(&detail)).field("scopes"));
+                ScopeSet::new(words.iter().map(parse).collect::<Result<Vec<Scope>, _>>()?)
+            }
+        };
+        Ok(slipway_app::TokenWish { name: self.name, scopes, repositories: self.repositories, expires_at: self.expires_at })
+    }
 }
 
 /// A token that was just made.
@@ -74,6 +98,12 @@ pub(crate) struct MadeToken {
     id: TokenId,
     /// The secret; it is shown this once.
     token: String,
+}
+
+impl From<NewToken> for MadeToken {
+    fn from(made: NewToken) -> Self {
+        Self { id: made.id, token: made.secret.expose().to_owned() }
+    }
 }
 
 /// The caller's tokens.
@@ -90,15 +120,8 @@ pub(crate) async fn create(
     ApiCaller(caller): ApiCaller,
     Json(wish): Json<TokenWish>,
 ) -> Result<(StatusCode, Json<MadeToken>), ApiError> {
-    let scopes = match wish.scopes {
-        None => ScopeSet::all(),
-        Some(words) => {
-            let parse = |word: &String| word.parse().map_err(|detail: String| ApiError::new(Code::Invalid, detail).field("scopes"));
-            ScopeSet::new(words.iter().map(parse).collect::<Result<Vec<Scope>, _>>()?)
-        }
-    };
-    let made = state.app().create_token(&caller, &wish.name, &scopes, wish.expires_at).await?;
-    Ok((StatusCode::CREATED, Json(MadeToken { id: made.id, token: made.secret.expose().to_owned() })))
+    let made = state.app().create_token(&caller, &wish.read()?).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
 }
 
 /// Revokes a token, from this moment on.

@@ -9,4 +9,6 @@ pub(crate) mod list;
 pub(crate) mod origin;
 pub(crate) mod panic;
 pub(crate) mod peer;
+pub(crate) mod rate;
 pub(crate) mod request_id;
+pub(crate) mod routes;
