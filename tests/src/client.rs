@@ -61,6 +61,15 @@ impl Answer {
         Ok(problem)
     }
 
+    /// The body of a refusal, of whichever 4xx.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn json_of_refusal(&self) -> Result<Value> {
+        ensure!((400..500).contains(&self.status), "answered {}: {}", self.status, self.text);
+        self.problem(self.status)
+    }
+
     /// A header's value, empty when there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
@@ -115,6 +124,13 @@ impl Client {
     #[must_use]
     pub fn with_cookie(self, cookie: &str) -> Self {
         self.with_header("cookie", cookie)
+    }
+
+    /// The token that it sends, empty without one.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        let value = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        value.strip_prefix("Bearer ").unwrap_or_default()
     }
 
     /// The cookie that it sends.
