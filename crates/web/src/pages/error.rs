@@ -3,15 +3,16 @@
 use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderValue, header};
-use slipway_app::Error;
+use slipway_app::{Error, Refusal};
 
+use super::frame::show_refused;
 use super::view::errors::ErrorPage;
 use super::view::shell::Shell;
 use super::view::ui::Tone;
 use crate::edge::request_id;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 
-/// Why a page is not shown. As a response it is plain; `frame::dress_errors` puts the navigation around it.
+/// Why a page is not shown. As a response it is plain; `frame::dress` puts the navigation around it.
 #[derive(Debug)]
 pub(super) struct PageError(pub(super) ApiError);
 
@@ -48,6 +49,25 @@ pub(super) fn sentence(text: &str) -> String {
         out.push('.');
     }
     out
+}
+
+/// A refusal as people read it: what happened, and the next step.
+pub(super) fn said(refusal: &Refusal) -> String {
+    let detail = sentence(&refusal.detail);
+    refusal.hint.as_deref().map_or_else(|| detail.clone(), |hint| format!("{detail} {}", sentence(hint)))
+}
+
+/// A form that came back because of a refusal: 422, or 429 with the time when trying again may help.
+pub(super) fn show_refusal(page: &impl Template, refusal: Refusal) -> Response {
+    let mut response = show_refused(page);
+    let error = ApiError::from(Error::from(refusal));
+    if error.code == Code::RateLimited {
+        *response.status_mut() = error.code.status();
+    }
+    if let Some(seconds) = error.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 /// The page with this frame around it.
@@ -89,6 +109,33 @@ pub(super) fn notice(word: &str) -> Option<(Tone, &'static str)> {
         "disabled" => (Tone::Stopped, "Disabled, not revoked. Nothing is built through this link until it is enabled."),
         "revoked" => (Tone::Good, "The token is revoked from this moment on."),
         "replayed" => (Tone::Good, "Decided again; the new decisions are at the end."),
+        "signin-over" => (Tone::Attention, "That took too long or too many codes. Begin again."),
+        "organization-created" => (Tone::Good, "The organization is made, and you own it. Its repositories come next, or its teams."),
+        "organization-renamed" => (Tone::Good, "Renamed. The former name leads here from now on."),
+        "organization-deleted" => (Tone::Good, "The organization is deleted, with everything that was in it."),
+        "team-created" => (Tone::Good, "The team is made. Add its members and repositories."),
+        "team-deleted" => (Tone::Good, "The team is deleted. Its members lost what it gave."),
+        "member-added" => (Tone::Good, "Added. The permissions of the team hold from now on."),
+        "member-removed" => (Tone::Good, "Removed. The permissions end with this moment."),
+        "left" => (Tone::Good, "You have left the team."),
+        "permission-set" => (Tone::Good, "The permission is given from this moment on."),
+        "permission-removed" => (Tone::Good, "The permission is taken back from this moment on."),
+        "tag-deleted" => (Tone::Good, "The tag is deleted."),
+        "build-deleted" => (Tone::Good, "The build is deleted, with its steps and log."),
+        "email-sent" => (Tone::Good, "A link is on its way to the new address. It counts once the link was opened."),
+        "password" => (Tone::Good, "The password is changed. Every other session has ended."),
+        "factor-off" => (Tone::Good, "The second factor is off. Every other session has ended."),
+        "session-ended" => (Tone::Good, "The session has ended."),
+        "sessions-ended" => (Tone::Good, "Every other session has ended."),
+        "identity-added" => (Tone::Good, "Added. You can sign in that way from now on."),
+        "identity-removed" => (Tone::Good, "Removed. Nobody signs in that way any more."),
+        "account-deleted" => (Tone::Good, "The account is deleted, with everything that belonged to it."),
+        "converted" => (Tone::Good, "The account is an organization now. Its first owner manages it."),
+        "joined" => (Tone::Good, "You have joined."),
+        "service-made" => (Tone::Good, "The service account is made. Give it a token below."),
+        "role" => (Tone::Good, "The role is changed."),
+        "other-deleted" => (Tone::Good, "The account is deleted, with everything that belonged to it."),
+        "invitation-revoked" => (Tone::Good, "The invitation is taken back. Its link no longer works."),
         _ => return None,
     })
 }

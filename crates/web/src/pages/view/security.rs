@@ -122,12 +122,6 @@ impl SecurityPage {
     pub fn has_password(&self) -> bool {
         self.password == Password::Set
     }
-
-    /// Whether the second factor is on.
-    #[must_use]
-    pub fn is_on(&self) -> bool {
-        matches!(self.factor, Factor::On { .. })
-    }
 }
 
 /// `/settings/security/second-factor`: the code of the app is asked for.
