@@ -120,8 +120,15 @@ pub async fn name_in_the_way(tx: &mut ReadTx, name: &AccountName) -> Result<Opti
 /// # Errors
 /// [`StoreError::Conflict`] as [`insert`].
 pub async fn rename(tx: &mut WriteTx, id: AccountId, name: &AccountName, now: Timestamp) -> Result<(), StoreError> {
-    // A change of the account's own names among names that look alike (`acme_1` to `acme-1`) drops the former one.
-    change!(tx, "DELETE FROM names WHERE skeleton = $1 AND account_id = $2", skeleton(name.as_str()), id.to_string())?;
+    // A change of the account's own names among names that look alike (`acme_1` to `acme-1`) drops the former one. By its text too:
+    // names from before may stand with another skeleton (`0003_people.sql`).
+    change!(
+        tx,
+        "DELETE FROM names WHERE (skeleton = $1 OR name = $2) AND account_id = $3",
+        skeleton(name.as_str()),
+        name.as_str(),
+        id.to_string()
+    )?;
     take_name(tx, id, name, now).await?;
     change!(tx, "UPDATE accounts SET name = $1 WHERE id = $2", name.as_str(), id.to_string())?;
     Ok(())

@@ -1,11 +1,17 @@
 //! The queue: what enters it, who gets it, in which order.
 
-use slipway_model::{BuildId, BuildRule, BuildState, BuilderId, FailureCode, FailureReason, RepositoryId, TokenKind};
+use slipway_model::{
+    AccountId, BuildId, BuildRule, BuildState, BuilderId, FailureCode, FailureReason, Permission, Phase, RepositoryId, TokenKind,
+    Visibility,
+};
 use slipway_store::builds::{self, Ending, NewBuild};
 use slipway_store::deliveries::{self, NewRefEvent};
-use slipway_store::{Db, StoreError};
+use slipway_store::repositories::{self, Eyes};
+use slipway_store::{Db, StoreError, progress, teams};
 
-use crate::fixture::{NOW, ODD, World, after, begin, build, commit, done, look, provider, ref_name, repository, secret, tag, world};
+use crate::fixture::{
+    NOW, ODD, World, account, after, begin, build, commit, done, look, provider, ref_name, repository, secret, tag, team, token, world,
+};
 
 on_both! {
     a_build_comes_back_as_it_was_asked_for;
@@ -15,6 +21,9 @@ on_both! {
     a_build_ends_once;
     a_cancel_reaches_what_has_not_ended;
     a_final_build_never_changes;
+    builds_are_listed_for_those_with_a_right;
+    open_builds_are_counted;
+    a_build_that_has_ended_is_removed;
 }
 
 async fn a_build_comes_back_as_it_was_asked_for(db: &Db) {
@@ -275,4 +284,93 @@ async fn a_final_build_never_changes(db: &Db) {
         done(tx).await;
         assert_eq!(format!("{:?}", build(db, running.id).await), before, "{state}");
     }
+}
+
+async fn builds_are_listed_for_those_with_a_right(db: &Db) {
+    let (web, api, open) = (world(db, "web").await, world(db, "api").await, world(db, "open").await);
+    let (ada, bob) = (account(db, "ada").await, account(db, "bob").await);
+    let mut ids = Vec::new();
+    for world in [&web, &api, &open, &web, &open, &api] {
+        ids.push(world.queued(db).await);
+    }
+    let (first, second) = (team(db, web.account, "first", &[ada]).await, team(db, web.account, "second", &[ada, bob]).await);
+    let mut tx = begin(db).await;
+    repositories::update(&mut tx, open.repository, "", Visibility::Public).await.expect("writes");
+    for (team, repository) in [(first, web.repository), (second, web.repository), (first, api.repository)] {
+        teams::set_permission(&mut tx, team, repository, Permission::Read).await.expect("sets");
+    }
+    done(tx).await;
+    let (limited, _) = token(db, ada, Some(&[api.repository, open.repository])).await;
+    for (eyes, wanted) in [
+        (Eyes::owner(), vec![5, 4, 3, 2, 1, 0]),
+        (Eyes::account(ada), vec![5, 3, 1, 0]),
+        (Eyes::account(bob), vec![3, 0]),
+        (Eyes::account(ada).limited(limited), vec![5, 1]),
+        (Eyes::owner().limited(limited), vec![5, 4, 2, 1]),
+        // What is public shows its tags to everybody, not its builds.
+        (Eyes::account(AccountId::new()), vec![]),
+        (Eyes::stranger(), vec![]),
+        (Eyes::stranger().limited(limited), vec![]),
+    ] {
+        let mut seen: Vec<BuildId> = Vec::new();
+        loop {
+            let page = builds::list_by_account(&mut look(db).await, web.account, eyes, seen.last().copied(), 2).await.expect("lists");
+            if page.is_empty() {
+                break;
+            }
+            assert!(page.len() <= 2);
+            seen.extend(page.into_iter().map(|build| build.id));
+        }
+        assert_eq!(seen, wanted.into_iter().map(|n| ids[n]).collect::<Vec<_>>(), "{eyes:?}");
+    }
+}
+
+async fn open_builds_are_counted(db: &Db) {
+    let (web, api) = (world(db, "web").await, world(db, "api").await);
+    let other = account(db, "other").await;
+    let running = web.running(db, BuilderId::new()).await;
+    web.queued(db).await;
+    api.queued(db).await;
+    let ending = Ending { state: BuildState::Success, reason: None, note: None, digest: None };
+    let mut tx = begin(db).await;
+    assert_eq!(builds::count_open(&mut tx, web.account).await.expect("query"), 3);
+    assert_eq!(builds::count_running(&mut tx, web.account).await.expect("query"), 1);
+    assert_eq!(builds::count_running(&mut tx, other).await.expect("query"), 0);
+    assert!(builds::finish(&mut tx, running.id, &ending, after(1)).await.expect("writes"));
+    assert_eq!(builds::count_open(&mut tx, web.account).await.expect("query"), 2);
+    assert_eq!(builds::count_running(&mut tx, web.account).await.expect("query"), 0);
+    assert_eq!(builds::count_open(&mut tx, other).await.expect("query"), 0);
+}
+
+async fn a_build_that_has_ended_is_removed(db: &Db) {
+    let (web, api) = (world(db, "web").await, world(db, "api").await);
+    for state in [BuildState::Success, BuildState::Failed, BuildState::Cancelled] {
+        let running = web.running(db, BuilderId::new()).await;
+        let mut tx = begin(db).await;
+        progress::append_log(&mut tx, running.id, 1, &[(None, "text", NOW)]).await.expect("appends");
+        progress::start_phase(&mut tx, running.id, 1, Phase::Build, NOW).await.expect("writes");
+        assert!(!builds::delete(&mut tx, web.repository, running.id).await.expect("deletes"), "it runs");
+        let reason = FailureReason::new(FailureCode::Internal, "x");
+        assert!(
+            builds::finish(&mut tx, running.id, &Ending { state, reason: Some(&reason), note: None, digest: None }, after(1))
+                .await
+                .expect("writes")
+        );
+        assert!(!builds::delete(&mut tx, api.repository, running.id).await.expect("deletes"), "another repository's");
+        done(tx).await;
+        assert_eq!(build(db, running.id).await.state, state);
+        let mut tx = begin(db).await;
+        assert!(builds::delete(&mut tx, web.repository, running.id).await.expect("deletes"));
+        assert!(!builds::delete(&mut tx, web.repository, running.id).await.expect("deletes"));
+        done(tx).await;
+        let mut tx = look(db).await;
+        assert!(builds::get_any(&mut tx, running.id).await.expect("query").is_none());
+        assert!(progress::list_log(&mut tx, running.id, 0, 10).await.expect("lists").is_empty());
+        assert!(progress::list_phases(&mut tx, running.id, 1).await.expect("lists").is_empty());
+    }
+    let queued = web.queued(db).await;
+    let mut tx = begin(db).await;
+    assert!(!builds::delete(&mut tx, web.repository, queued).await.expect("deletes"), "it waits");
+    let number = builds::get_any(&mut tx, queued).await.expect("query").expect("stands").number;
+    assert_eq!(number, 4, "the numbers of builds that are gone are not given again");
 }

@@ -83,7 +83,7 @@ async fn a_refused_commit_changes_nothing(db: &Db) {
     let mut tx = begin(db).await;
     accounts::set_setting(&mut tx, "k", "v").await.expect("writes");
     let name = "ada".parse().expect("name");
-    let new = accounts::NewAccount { name: &name, email: None, is_admin: false, password_hash: None };
+    let new = accounts::NewAccount::user(&name);
     let taken = accounts::insert(&mut tx, &new, crate::fixture::NOW).await;
     assert!(matches!(taken, Err(StoreError::Conflict(_))), "{taken:?}");
     let committed = tx.commit().await;

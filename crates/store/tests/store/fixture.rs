@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use slipway_model::{
-    AccountId, AutobuildId, Autotest, BuildId, BuildRule, BuilderId, CommitId, ImageTag, ProviderId, RefName, RepositoryId, SecretHash,
-    SecretToken, Timestamp, TokenKind, Visibility,
+    AccountId, AccountKind, AutobuildId, Autotest, BuildId, BuildRule, BuilderId, CommitId, ImageTag, ProviderId, RefName, RepositoryId,
+    ScopeSet, SecretHash, SecretToken, TeamId, TeamName, Timestamp, TokenId, TokenKind, Visibility,
 };
+use slipway_store::accounts::NewAccount;
 use slipway_store::builds::{self, Build, NewBuild};
 use slipway_store::deliveries::{self, NewRefEvent};
 use slipway_store::repositories::{self, Autobuild};
-use slipway_store::{Db, ReadTx, WriteTx, accounts};
+use slipway_store::tokens::NewToken;
+use slipway_store::{Db, ReadTx, WriteTx, accounts, teams, tokens};
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -122,10 +124,41 @@ pub async fn account(db: &Db, name: &str) -> AccountId {
     if let Some(account) = accounts::get_by_name(&mut tx, &name).await.expect("query") {
         return account.id;
     }
-    let new = accounts::NewAccount { name: &name, email: None, is_admin: false, password_hash: None };
-    let id = accounts::insert(&mut tx, &new, NOW).await.expect("inserts");
+    let id = accounts::insert(&mut tx, &NewAccount::user(&name), NOW).await.expect("inserts");
     done(tx).await;
     id
+}
+
+/// A new organization with its team `owners`, which is empty.
+pub async fn organization(db: &Db, name: &str) -> (AccountId, TeamId) {
+    let name = name.parse().expect("name");
+    let mut tx = begin(db).await;
+    let new = NewAccount { kind: AccountKind::Organization, ..NewAccount::user(&name) };
+    let id = accounts::insert(&mut tx, &new, NOW).await.expect("inserts");
+    let owners = teams::insert(&mut tx, id, &TeamName::owners(), "", NOW).await.expect("inserts");
+    done(tx).await;
+    (id, owners)
+}
+
+/// A new team with these members.
+pub async fn team(db: &Db, organization: AccountId, name: &str, members: &[AccountId]) -> TeamId {
+    let mut tx = begin(db).await;
+    let id = teams::insert(&mut tx, organization, &name.parse().expect("name"), "", NOW).await.expect("inserts");
+    for member in members {
+        assert!(teams::add_member(&mut tx, id, *member, NOW).await.expect("adds"));
+    }
+    done(tx).await;
+    id
+}
+
+/// A new token of the account; a limited one when there are repositories.
+pub async fn token(db: &Db, account: AccountId, repositories: Option<&[RepositoryId]>) -> (TokenId, SecretHash) {
+    let (hash, scopes) = (secret(TokenKind::Personal), ScopeSet::all());
+    let new = NewToken { account, created_by: None, name: "ci", hash: &hash, scopes: &scopes, repositories, expires_at: None };
+    let mut tx = begin(db).await;
+    let id = tokens::insert(&mut tx, &new, NOW).await.expect("inserts");
+    done(tx).await;
+    (id, hash)
 }
 
 pub async fn repository(db: &Db, namespace: &str, name: &str) -> RepositoryId {

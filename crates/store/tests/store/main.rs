@@ -5,6 +5,7 @@
 mod fixture;
 
 mod accounts;
+mod audit;
 mod builders;
 mod builds;
 mod deliveries;
@@ -20,8 +21,11 @@ mod mails;
 mod pages;
 mod progress;
 mod repositories;
+mod rights;
 mod schema;
 mod second_factors;
 mod sessions;
 mod sign_in;
+mod teams;
 mod tidy;
+mod tokens;

@@ -2,6 +2,7 @@
 
 use slipway_model::{BuildId, BuildState, BuilderId, DeliveryId, HookId, Visibility};
 use slipway_store::deliveries::{self, NewDelivery};
+use slipway_store::repositories::Eyes;
 use slipway_store::{Db, builds, images, repositories};
 
 use crate::fixture::{NOW, account, begin, done, look, repository, tag, world};
@@ -45,7 +46,7 @@ async fn pages_of_builds(db: &Db) {
     done(tx).await;
     let mut all: Vec<BuildId> = Vec::new();
     loop {
-        let page = builds::list_by_account(&mut look(db).await, world.account, all.last().copied(), 7).await.expect("lists");
+        let page = builds::list_by_account(&mut look(db).await, world.account, Eyes::owner(), all.last().copied(), 7).await.expect("lists");
         if page.is_empty() {
             break;
         }
@@ -54,7 +55,7 @@ async fn pages_of_builds(db: &Db) {
     assert!(all.windows(2).all(|pair| pair[0] > pair[1]), "newest first, each once");
     assert_eq!(all.len(), 23 * 2 + 5 + 6);
     let nobody = account(db, "nobody").await;
-    assert!(builds::list_by_account(&mut look(db).await, nobody, None, 7).await.expect("lists").is_empty());
+    assert!(builds::list_by_account(&mut look(db).await, nobody, Eyes::owner(), None, 7).await.expect("lists").is_empty());
 }
 
 async fn pages_of_deliveries(db: &Db) {
@@ -103,7 +104,7 @@ async fn pages_of_repositories(db: &Db) {
     sorted.sort();
     let mut seen: Vec<String> = Vec::new();
     loop {
-        let page = repositories::list(&mut look(db).await, ada, seen.last().map(String::as_str), 3).await.expect("lists");
+        let page = repositories::list(&mut look(db).await, ada, Eyes::owner(), seen.last().map(String::as_str), 3).await.expect("lists");
         if page.is_empty() {
             break;
         }

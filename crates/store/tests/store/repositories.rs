@@ -1,12 +1,13 @@
 //! Repositories, settings, rules.
 
-use slipway_model::{AutobuildId, Autotest, BuildRule, RepositoryId, RuleId, SourceType, Visibility};
+use slipway_model::{AccountId, AutobuildId, Autotest, BuildRule, Permission, RepositoryId, RuleId, SourceType, Visibility};
 use slipway_store::progress::append_log;
-use slipway_store::repositories::{self, Autobuild};
-use slipway_store::{Db, StoreError, builds, deliveries, images};
+use slipway_store::repositories::{self, Autobuild, Eyes};
+use slipway_store::{Db, StoreError, builds, deliveries, images, teams};
 
 use crate::fixture::{
-    NOW, ODD, account, after, autobuild, begin, commit, done, look, provider, ref_name, repository, rule, secret, tag, world,
+    NOW, ODD, account, after, autobuild, begin, commit, done, look, organization, provider, ref_name, repository, rule, secret, tag, team,
+    token, world,
 };
 
 on_both! {
@@ -18,6 +19,11 @@ on_both! {
     rules_survive_odd_texts;
     a_rule_belongs_to_one_source;
     everything_of_a_repository_goes_with_it;
+    eyes_see_what_is_theirs;
+    limited_eyes_see_less;
+    only_something_public_shows_a_namespace;
+    a_search_finds_what_is_seen;
+    a_search_takes_every_text_as_it_stands;
 }
 
 async fn a_repository_is_found_by_id_and_name(db: &Db) {
@@ -210,4 +216,165 @@ async fn everything_of_a_repository_goes_with_it(db: &Db) {
     let hash = secret(slipway_model::TokenKind::Build);
     let claimed = builds::claim(&mut tx, slipway_model::BuilderId::new(), &hash, NOW, after(30)).await.expect("claims").expect("one waits");
     assert_eq!((claimed.id, claimed.commit), (kept[1].1, commit('a')));
+}
+
+async fn publish(db: &Db, id: RepositoryId) {
+    let mut tx = begin(db).await;
+    repositories::update(&mut tx, id, "", Visibility::Public).await.expect("writes");
+    done(tx).await;
+}
+
+async fn give(db: &Db, organization: AccountId, name: &str, members: &[AccountId], repositories: &[RepositoryId]) {
+    let id = team(db, organization, name, members).await;
+    let mut tx = begin(db).await;
+    for repository in repositories {
+        teams::set_permission(&mut tx, id, *repository, Permission::Read).await.expect("sets");
+    }
+    done(tx).await;
+}
+
+async fn seen(db: &Db, account: AccountId, eyes: Eyes) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    loop {
+        let page = repositories::list(&mut look(db).await, account, eyes, names.last().map(String::as_str), 2).await.expect("lists");
+        if page.is_empty() {
+            return names;
+        }
+        assert!(page.len() <= 2 && page.iter().all(|found| found.account == account));
+        names.extend(page.into_iter().map(|found| found.name.as_str().to_owned()));
+    }
+}
+
+async fn eyes_see_what_is_theirs(db: &Db) {
+    let ((acme, owners), (zoo, _)) = (organization(db, "acme").await, organization(db, "zoo").await);
+    let (ada, bob, eve) = (account(db, "ada").await, account(db, "bob").await, account(db, "eve").await);
+    let mut ids = Vec::new();
+    for name in ["api", "open", "web", "worker"] {
+        ids.push(repository(db, "acme", name).await);
+    }
+    publish(db, ids[1]).await;
+    // Two teams that both give it, and one that gives something elsewhere.
+    give(db, acme, "crew", &[ada, bob], &[ids[2]]).await;
+    give(db, acme, "keepers", &[ada], &[ids[2], ids[3]]).await;
+    let theirs = repository(db, "zoo", "secret").await;
+    give(db, zoo, "crew", &[eve], &[theirs]).await;
+    let mut tx = begin(db).await;
+    teams::add_member(&mut tx, owners, eve, NOW).await.expect("adds");
+    done(tx).await;
+    for (eyes, wanted) in [
+        (Eyes::owner(), &["api", "open", "web", "worker"][..]),
+        (Eyes::account(ada), &["open", "web", "worker"]),
+        (Eyes::account(bob), &["open", "web"]),
+        // Whether somebody owns is asked first; these eyes see what the other teams give.
+        (Eyes::account(eve), &["open"]),
+        (Eyes::account(AccountId::new()), &["open"]),
+        (Eyes::stranger(), &["open"]),
+    ] {
+        assert_eq!(seen(db, acme, eyes).await, wanted, "{eyes:?}");
+    }
+    assert_eq!(seen(db, zoo, Eyes::account(eve)).await, ["secret"]);
+    assert_eq!(seen(db, zoo, Eyes::account(ada)).await, Vec::<String>::new());
+    assert_eq!(repositories::count_repositories(&mut look(db).await, acme).await.expect("query"), 4);
+    assert_eq!(repositories::count_repositories(&mut look(db).await, AccountId::new()).await.expect("query"), 0);
+}
+
+async fn limited_eyes_see_less(db: &Db) {
+    let (acme, _) = organization(db, "acme").await;
+    let ada = account(db, "ada").await;
+    let mut ids = Vec::new();
+    for name in ["api", "open", "web", "worker"] {
+        ids.push(repository(db, "acme", name).await);
+    }
+    publish(db, ids[1]).await;
+    give(db, acme, "crew", &[ada], &[ids[2]]).await;
+    let (limited, _) = token(db, ada, Some(&[ids[0], ids[2]])).await;
+    let (nothing, _) = token(db, ada, Some(&[])).await;
+    for (eyes, wanted) in [
+        (Eyes::owner().limited(limited), &["api", "open", "web"][..]),
+        // The token gives nothing that the account has not.
+        (Eyes::account(ada).limited(limited), &["open", "web"]),
+        (Eyes::account(ada).limited(nothing), &["open"]),
+        (Eyes::owner().limited(nothing), &["open"]),
+        (Eyes::owner().limited(slipway_model::TokenId::new()), &["open"]),
+        (Eyes::stranger().limited(limited), &["open"]),
+    ] {
+        assert_eq!(seen(db, acme, eyes).await, wanted, "{eyes:?}");
+    }
+}
+
+async fn only_something_public_shows_a_namespace(db: &Db) {
+    let (web, other) = (repository(db, "ada", "web").await, repository(db, "bob", "web").await);
+    let (ada, bob) = (account(db, "ada").await, account(db, "bob").await);
+    publish(db, web).await;
+    let mut tx = begin(db).await;
+    assert!(repositories::has_public(&mut tx, ada).await.expect("query"));
+    for nobody in [bob, AccountId::new()] {
+        assert!(!repositories::has_public(&mut tx, nobody).await.expect("query"));
+    }
+    repositories::update(&mut tx, other, "", Visibility::Public).await.expect("writes");
+    repositories::update(&mut tx, web, "", Visibility::Private).await.expect("writes");
+    assert!(!repositories::has_public(&mut tx, ada).await.expect("query"));
+    assert!(repositories::has_public(&mut tx, bob).await.expect("query"));
+}
+
+async fn find(db: &Db, account: AccountId, text: &str, limit: u32) -> Vec<String> {
+    let found = repositories::search(&mut look(db).await, account, text, limit).await.expect("searches");
+    found.into_iter().map(|found| format!("{}/{}", found.namespace, found.name)).collect()
+}
+
+async fn a_search_finds_what_is_seen(db: &Db) {
+    let ((acme, _), (_, keepers)) = (organization(db, "acme").await, organization(db, "zoo").await);
+    let (ada, bob) = (account(db, "ada").await, account(db, "bob").await);
+    let mine = repository(db, "ada", "web").await;
+    let (given, _hidden) = (repository(db, "acme", "web-shop").await, repository(db, "acme", "web-secret").await);
+    repository(db, "zoo", "web").await;
+    publish(db, repository(db, "bob", "open-web").await).await;
+    repository(db, "bob", "web-private").await;
+    give(db, acme, "crew", &[ada], &[given]).await;
+    let mut tx = begin(db).await;
+    teams::add_member(&mut tx, keepers, ada, NOW).await.expect("adds");
+    done(tx).await;
+    assert_eq!(find(db, ada, "web", 50).await, ["acme/web-shop", "ada/web", "bob/open-web", "zoo/web"], "by path");
+    assert_eq!(find(db, ada, "web", 2).await, ["acme/web-shop", "ada/web"]);
+    assert_eq!(find(db, ada, "e/w", 50).await, ["acme/web-shop"]);
+    assert_eq!(find(db, ada, "ada/web", 50).await, ["ada/web"]);
+    assert_eq!(find(db, bob, "web", 50).await, ["bob/open-web", "bob/web-private"]);
+    assert_eq!(find(db, AccountId::new(), "", 50).await, ["bob/open-web"]);
+    let mut tx = begin(db).await;
+    slipway_store::accounts::rename(&mut tx, ada, &"eve".parse().expect("name"), NOW).await.expect("renames");
+    done(tx).await;
+    assert_eq!(find(db, ada, "ada/", 50).await, Vec::<String>::new());
+    assert_eq!(find(db, ada, "eve/", 50).await, ["eve/web"]);
+    assert!(repositories::get(&mut look(db).await, mine).await.expect("query").is_some());
+}
+
+async fn a_search_takes_every_text_as_it_stands(db: &Db) {
+    repository(db, "ada", "web_shop").await;
+    repository(db, "ada", "web-shop").await;
+    let ada = account(db, "ada").await;
+    assert_eq!(find(db, ada, "b_s", 50).await, ["ada/web_shop"], "`_` is no placeholder");
+    assert_eq!(find(db, ada, "b-s", 50).await, ["ada/web-shop"]);
+    let long = "%_\\".repeat(5_000);
+    for nothing in [
+        "%",
+        "w%b",
+        "\\",
+        "\\%",
+        "\\_",
+        "%%",
+        "web_shop\\",
+        "' OR '1'='1",
+        ODD,
+        "\0",
+        "web\0",
+        " web",
+        "*",
+        "?",
+        "[a-z]",
+        &long,
+        &"a".repeat(40_000),
+    ] {
+        let shown: String = nothing.chars().take(20).collect();
+        assert_eq!(find(db, ada, nothing, 50).await, Vec::<String>::new(), "{shown}");
+    }
 }

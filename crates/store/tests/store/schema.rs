@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use slipway_store::{Backend, Db, StoreError, accounts};
+use slipway_model::{AccountId, RepositoryId, SessionId, TokenId, TokenKind};
+use slipway_store::accounts::NewAccount;
+use slipway_store::{Backend, Db, StoreError, accounts, repositories, sessions, tokens};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
-use crate::fixture::{Fixture, account, after, begin, done, empty_postgres, empty_sqlite, look, postgres, repository, sqlite};
+use crate::fixture::{Fixture, NOW, account, after, begin, done, empty_postgres, empty_sqlite, look, postgres, repository, secret, sqlite};
 
 /// What both databases must agree on, one line each.
 type Lines = BTreeSet<String>;
@@ -33,6 +35,7 @@ async fn sqlite_lines(connection: &mut SqliteConnection) -> Lines {
                 .await
                 .expect("columns");
         for (name, kind, required, default) in columns {
+            let default = default.map(|default| default.to_lowercase());
             lines.insert(format!("column {table}.{name} {} required={required} default={default:?}", kind.to_lowercase()));
         }
         let indexes: Vec<(String, bool, bool)> = sqlx::query_as("SELECT name, \"unique\", partial FROM pragma_index_list($1)")
@@ -74,6 +77,7 @@ async fn postgres_lines(connection: &mut PgConnection) -> Lines {
     .expect("columns");
     for (table, name, kind, required, default) in columns {
         let kind = if kind == "bytea" { "blob".to_owned() } else { kind };
+        let default = default.map(|default| default.trim_end_matches("::text").to_lowercase());
         lines.insert(format!("column {table}.{name} {kind} required={required} default={default:?}"));
     }
     let indexes: Vec<(String, String, bool, bool)> = sqlx::query_as(
@@ -117,6 +121,10 @@ async fn both_databases_have_one_schema() {
         "column builds.lease_until bigint required=false default=None",
         "column deliveries.body blob required=true default=None",
         "column tags.name text required=true default=None",
+        "column tokens.is_limited boolean required=true default=Some(\"false\")",
+        "column sessions.user_agent text required=true default=Some(\"''\")",
+        "index teams(account_id) unique=true partial=true",
+        "key team_members(account_id) to accounts cascade",
         "index builds(rule_id,ref_event_id) unique=true partial=false",
         "index deliveries(hook_id,body_sha256) unique=true partial=true",
         "key tags(repository_id,digest) to manifests cascade",
@@ -154,11 +162,37 @@ async fn migrate_to(fixture: &Fixture, version: i64) {
     }
 }
 
+/// Runs a statement that an older version would have run.
+async fn execute(fixture: &Fixture, sql: String) {
+    let sql = sqlx::AssertSqlSafe(sql);
+    let changed = match fixture.db.backend() {
+        Backend::Sqlite => sqlx::query(sql).execute(&mut open_sqlite(&fixture.file()).await).await.map(|done| done.rows_affected()),
+        Backend::Postgres => {
+            let mut connection = PgConnection::connect(&fixture.address).await.expect("connects");
+            sqlx::query(sql).execute(&mut connection).await.map(|done| done.rows_affected())
+        }
+    };
+    assert_eq!(changed.expect("a statement of its version"), 1);
+}
+
+/// An account as version 1 and 2 wrote it.
+async fn old_account(fixture: &Fixture, name: &str) -> AccountId {
+    let (id, now) = (AccountId::new(), NOW.as_millis());
+    execute(
+        fixture,
+        format!(
+            "INSERT INTO accounts (id, name, kind, display_name, email, is_admin, password_hash, created_at)
+             VALUES ('{id}', '{name}', 'user', '{name}', NULL, FALSE, '$argon2id$x', {now})"
+        ),
+    )
+    .await;
+    id
+}
+
 async fn an_older_database_keeps_its_rows(fixture: Fixture, newest: &Lines) {
     migrate_to(&fixture, 1).await;
     assert!(!lines(&fixture).await.iter().any(|line| line.contains(" manifests")), "version 1 knows no images");
-    let id = account(&fixture.db, "ada").await;
-    repository(&fixture.db, "ada", "web").await;
+    let id = old_account(&fixture, "ada").await;
     fixture.db.migrate().await.expect("migrates");
     fixture.db.migrate().await.expect("again is fine");
     assert_eq!(&lines(&fixture).await, newest);
@@ -178,6 +212,87 @@ mod an_older_database_becomes_the_newest {
     }
 }
 
+/// Version 3 gives every account its name to hold. Names that look alike were no offence before.
+async fn people_are_brought_along(fixture: Fixture) {
+    migrate_to(&fixture, 2).await;
+    let mut ids = Vec::new();
+    let old = ["acme-1", "acme_l", "acme_1", "ada", "modern", "modem", "under__score"];
+    for name in old {
+        ids.push(old_account(&fixture, name).await);
+    }
+    let (ada, now, then) = (ids[3], NOW.as_millis(), after(60).as_millis());
+    let (session, token) = (secret(TokenKind::Session), secret(TokenKind::Personal));
+    let (session_id, token_id, web) = (SessionId::new(), TokenId::new(), RepositoryId::new());
+    for sql in [
+        format!(
+            "INSERT INTO sessions (id, account_id, token_hash, created_at, last_seen_at, expires_at, address)
+             VALUES ('{session_id}', '{ada}', '{}', {now}, {now}, {then}, '::1')",
+            session.to_hex()
+        ),
+        format!(
+            "INSERT INTO tokens (id, account_id, name, token_hash, scopes, created_at) VALUES ('{token_id}', '{ada}', 'ci', '{}', 'repo:read', {now})",
+            token.to_hex()
+        ),
+        format!(
+            "INSERT INTO repositories (id, account_id, name, description, visibility, last_build_number, created_at)
+             VALUES ('{web}', '{ada}', 'web', '', 'private', 0, {now})"
+        ),
+    ] {
+        execute(&fixture, sql).await;
+    }
+    fixture.db.migrate().await.expect("migrates");
+    let db = &fixture.db;
+    for (name, id) in old.iter().zip(&ids) {
+        let found = accounts::find(&mut look(db).await, &name.parse().expect("name")).await.expect("query").expect("keeps its name");
+        assert_eq!((found.id, found.name.as_str(), found.created_at), (*id, *name, NOW));
+    }
+    let mut tx = look(db).await;
+    assert_eq!(sessions::get_by_token(&mut tx, &session, NOW).await.expect("query").expect("still signed in").account, ada);
+    let kept = tokens::get_by_hash(&mut tx, &token, NOW).await.expect("query").expect("still stands");
+    assert_eq!((kept.account, kept.is_limited, kept.created_by), (ada, false, None));
+    let path = ("ada".parse().expect("name"), "web".parse().expect("name"));
+    assert_eq!(repositories::get_by_name(&mut tx, &path.0, &path.1).await.expect("query").expect("stands").id, web);
+    drop(tx);
+    // What looks like one of them is given to nobody any more, in whatever order they came.
+    for alike in ["acme--l", "acme-l", "acme__1", "modem", "under__score"] {
+        let name = alike.parse().expect("name");
+        let taken = accounts::insert(&mut begin(db).await, &NewAccount::user(&name), NOW).await;
+        assert!(matches!(taken, Err(StoreError::Conflict(_))), "{alike}: {taken:?}");
+    }
+    // And all of them can be renamed and go.
+    for (n, id) in ids.iter().enumerate() {
+        let mut tx = begin(db).await;
+        accounts::rename(
+            &mut tx,
+            *id,
+            &format!("other-{}", ["aa", "bb", "cc", "dd", "ee", "ff", "gg"][n]).parse().expect("name"),
+            after(1),
+        )
+        .await
+        .expect("renames");
+        assert_eq!(accounts::find(&mut tx, &old[n].parse().expect("name")).await.expect("query").expect("leads on").id, *id);
+        done(tx).await;
+    }
+    let mut tx = begin(db).await;
+    accounts::rename(&mut tx, ids[6], &"under__score".parse().expect("name"), after(2)).await.expect("goes back to a name from before");
+    for id in ids {
+        assert!(accounts::delete(&mut tx, id).await.expect("deletes"));
+    }
+    let name = "acme_l".parse().expect("name");
+    accounts::insert(&mut tx, &NewAccount::user(&name), NOW).await.expect("free again");
+}
+
+mod an_older_database_with_people {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sqlite() {
+        super::people_are_brought_along(super::empty_sqlite().await).await;
+    }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn postgres() {
+        super::people_are_brought_along(super::empty_postgres().await).await;
+    }
+}
+
 fn backups(fixture: &Fixture) -> Vec<PathBuf> {
     let folder = fixture.file().parent().expect("a folder").to_owned();
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder).expect("lists").map(|entry| entry.expect("entry").path()).collect();
@@ -194,9 +309,9 @@ async fn sqlite_is_copied_before_it_is_migrated() {
     let fixture = empty_sqlite().await;
     migrate_to(&fixture, 1).await;
     let old = lines(&fixture).await;
-    let ada = account(&fixture.db, "ada").await;
+    let ada = old_account(&fixture, "ada").await;
     // What an interrupted run left behind is no reason to fail, and is not mistaken for a copy.
-    std::fs::write(format!("{}.before-2", fixture.file().display()), b"half a copy").expect("writes");
+    std::fs::write(format!("{}.before-3", fixture.file().display()), b"half a copy").expect("writes");
     fixture.db.migrate().await.expect("migrates");
     let copies = backups(&fixture);
     assert_eq!(copies.len(), 1, "{copies:?}");
@@ -262,7 +377,7 @@ async fn postgresql_with_the_collation_of_a_language() {
     }
     let zoe = account(&db, "zoe").await;
     let mut tx = begin(&db).await;
-    let listed = slipway_store::repositories::list(&mut tx, zoe, None, 50).await.expect("lists");
+    let listed = repositories::list(&mut tx, zoe, repositories::Eyes::owner(), None, 50).await.expect("lists");
     let listed: Vec<String> = listed.into_iter().map(|found| found.name.as_str().to_owned()).collect();
     let catalog = slipway_store::images::list_catalog(&mut tx, None, 50).await.expect("lists");
     assert_eq!((listed.len(), catalog.len()), (6, 12));
