@@ -9,6 +9,8 @@ export function announce(text) {
 }
 
 function relative(then, now) {
+  // What is still to come stays as the server wrote it: a date.
+  if (then - now > 60000) return null;
   const s = Math.max(0, Math.floor((now - then) / 1000));
   if (s < 10) return 'just now';
   if (s < 60) return `${s} s ago`;
