@@ -1,4 +1,4 @@
-//! `make bench`: side-by-side measurements of the real binary, from outside, on loopback.
+//! `make bench`: side-by-side measurements of the real binary, from outside, on loopback; permission checks inside of this process.
 //!
 //! Invariant: every row is a ratio or a count with median, smallest and largest of its runs, for people and as a JSON line. A missed
 //! target is printed as missed; only a row that could not be measured makes the exit code 1.
@@ -10,6 +10,7 @@ mod distribution;
 mod docker;
 mod memory;
 mod overhead;
+mod permissions;
 mod registry;
 mod report;
 mod server;
@@ -49,6 +50,8 @@ enum Part {
     Registry,
     /// Resident memory after the demo and around a layer of 1 GB.
     Memory,
+    /// Permission checks in an organization of 1,000 teams and 10,000 repositories.
+    Permissions,
 }
 
 impl Part {
@@ -58,6 +61,7 @@ impl Part {
             Self::Deliveries => deliveries::measure(budget).await,
             Self::Registry => registry::measure(budget).await,
             Self::Memory => memory::measure(budget).await,
+            Self::Permissions => permissions::measure(budget).await,
         }
     }
 }
