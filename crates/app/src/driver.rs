@@ -36,7 +36,13 @@ async fn pause(stop: &CancellationToken, wake: Option<&Notify>, limit: Duration)
 impl App {
     /// Runs every loop until `stop`. Each ends after the step that it is in.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        tokio::join!(self.receive_loop(&stop), self.hooks_loop(&stop), self.leases_loop(&stop), self.mail_loop(&stop), self.sweep_loop(&stop));
+        tokio::join!(
+            self.receive_loop(&stop),
+            self.hooks_loop(&stop),
+            self.leases_loop(&stop),
+            self.mail_loop(&stop),
+            self.sweep_loop(&stop)
+        );
     }
 
     async fn receive_loop(&self, stop: &CancellationToken) {

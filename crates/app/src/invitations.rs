@@ -390,7 +390,9 @@ impl App {
         let standing = Standing::by_token(&mut tx, token, self.clock.now()).await?;
         if standing.joins.is_none() {
             let detail = format!("this invitation makes an account, and you are `{}` already", caller.account().name);
-            return Err(Refusal::new(RefusalKind::Conflict, "invitation_makes_account", detail).hint("give it to who it is meant for").into());
+            return Err(Refusal::new(RefusalKind::Conflict, "invitation_makes_account", detail)
+                .hint("give it to who it is meant for")
+                .into());
         }
         self.use_up(&mut tx, &standing, caller.account(), caller.actor()).await?;
         tx.commit().await?;

@@ -10,20 +10,32 @@ mod authorise;
 mod autobuilds;
 mod builds;
 mod conversion;
+mod deletion;
 mod driver;
+mod emails;
 mod error;
 mod hooks;
+mod invitations;
 mod keys;
 mod links;
+mod mail;
 mod matching;
+mod oidc;
 mod organizations;
+mod passwords;
+mod people;
 mod promote;
 mod queue;
 mod receive;
 mod registry_auth;
 mod repositories;
+mod second_factor;
+mod sessions;
+mod sign_in;
 mod teams;
+mod throttle;
 mod tokens;
+mod totp;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,24 +44,31 @@ use std::time::Duration;
 use slipway_forge::Forge;
 use slipway_model::{BuildId, Clock, ProviderId};
 use slipway_store::{Db, ReadTx, StoreError, WriteTx};
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::{Notify, broadcast};
 use url::Url;
 
-pub use accounts::{Role, SignIn};
+pub use accounts::Role;
 pub use authorise::{
     Actor, Administrator, AuditReader, Caller, Initiator, NamespaceOwner, NamespaceView, OrganizationMember, OrganizationOwner,
     RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
 };
 pub use autobuilds::{AutobuildInput, AutobuildSettings, HookStatus, PreviewRef, RuleInput, VariableInput};
-pub use conversion::Conversion;
 pub use builds::{BuildDetail, DeliveryDetail, StartBuild};
+pub use conversion::Conversion;
+pub use deletion::DoomedAccount;
 pub use error::{Error, Refusal, RefusalKind};
+pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation, SignUp};
 pub use keys::{Keys, Sealed};
-pub use links::{LinkSwitch, Linked, LinkView, Receipt, ReceiptItem, UnlinkPreview};
+pub use links::{LinkSwitch, LinkView, Linked, Receipt, ReceiptItem, UnlinkPreview};
+pub use mail::{MailConfig, MailTransport, Sender};
+pub use oidc::{CreateAccounts, OidcOutcome, OidcProvider, OidcProviderView, OidcPurpose};
 pub use organizations::{Doomed, Membership, OrganizationChange};
 pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, Progress, RegisteredBuilder};
 pub use receive::Intake;
 pub use registry_auth::{BUILD_USER, RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};
+pub use second_factor::{Enrolment, SecondFactor, SecondFactorState};
+pub use sessions::{ClientInfo, SignIn};
+pub use sign_in::{PendingSignIn, SignedIn};
 pub use slipway_store as store;
 pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
 pub use teams::{Member, TeamChange, TeamMember};
@@ -70,6 +89,12 @@ pub struct Config {
     pub log_limit_bytes: u64,
     /// How long deliveries are kept.
     pub delivery_retention: Duration,
+    /// How mail leaves, if it does.
+    pub mail: Option<MailConfig>,
+    /// Where people may sign in beside here.
+    pub oidc: Vec<OidcProvider>,
+    /// Whether people may make accounts without an invitation.
+    pub sign_up: SignUp,
 }
 
 impl Config {
@@ -83,6 +108,9 @@ impl Config {
             attempts: 3,
             log_limit_bytes: 64 * 1024 * 1024,
             delivery_retention: Duration::from_secs(90 * 24 * 3600),
+            mail: None,
+            oidc: Vec::new(),
+            sign_up: SignUp::Closed,
         }
     }
 }
@@ -94,6 +122,8 @@ pub(crate) struct Wake {
     pub(crate) deliveries: Notify,
     /// A hook's wish changed.
     pub(crate) hooks: Notify,
+    /// A mail waits.
+    pub(crate) mail: Notify,
     /// A build entered the queue.
     pub(crate) queue: Notify,
     /// A build changed: state, steps or log.
@@ -108,8 +138,10 @@ pub struct App {
     forges: BTreeMap<ProviderId, Arc<dyn Forge>>,
     config: Config,
     wake: Wake,
-    /// Argon2id takes 19 MiB and some 20 ms each: a flood of sign-ins must not take the machine.
-    hashing: Semaphore,
+    /// A flood of sign-ins must not take the machine.
+    hashing: passwords::Hashing,
+    /// What OpenID Connect providers said about themselves.
+    discovered: oidc::Discovered,
 }
 
 impl App {
@@ -118,8 +150,8 @@ impl App {
     pub fn new(db: Db, clock: Clock, keys: Keys, forges: impl IntoIterator<Item = Arc<dyn Forge>>, config: Config) -> Self {
         let forges = forges.into_iter().map(|forge| (forge.provider().id.clone(), forge)).collect();
         let (builds, _) = broadcast::channel(1024);
-        let wake = Wake { deliveries: Notify::new(), hooks: Notify::new(), queue: Notify::new(), builds };
-        Self { db, clock, keys, forges, config, wake, hashing: Semaphore::new(2) }
+        let wake = Wake { deliveries: Notify::new(), hooks: Notify::new(), mail: Notify::new(), queue: Notify::new(), builds };
+        Self { db, clock, keys, forges, config, wake, hashing: passwords::Hashing::new(), discovered: oidc::Discovered::default() }
     }
 
     /// The clock of this process.

@@ -49,7 +49,10 @@ impl std::str::FromStr for Sender {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let expected = "expected an address like `slipway@example.com` or `Slipway <slipway@example.com>`";
         let mailbox: Mailbox = text.parse().map_err(|_| expected)?;
-        let plain = text.len() <= 320 && !text.chars().any(char::is_control) && mailbox.email.user().is_ascii() && mailbox.email.domain().is_ascii();
+        let plain = text.len() <= 320
+            && !text.chars().any(char::is_control)
+            && mailbox.email.user().is_ascii()
+            && mailbox.email.domain().is_ascii();
         if plain { Ok(Self(mailbox)) } else { Err(expected) }
     }
 }
@@ -120,11 +123,24 @@ impl MailTransport {
     }
 }
 
+impl MailTransport {
+    /// Whether mail travels over a network without TLS.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Smtp(server) if server.security == SmtpSecurity::Plain && !is_loopback(&server.host))
+    }
+}
+
 /// Name and password in an address, percent signs undone.
 fn credentials(url: &Url) -> Result<Option<(String, SecretString)>, String> {
     let decode = |text: &str| {
-        let text = percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| "expected name and password in UTF-8".to_owned())?;
-        if text.chars().any(char::is_control) { Err("expected no control characters in name and password".to_owned()) } else { Ok(text.into_owned()) }
+        let text =
+            percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| "expected name and password in UTF-8".to_owned())?;
+        if text.chars().any(char::is_control) {
+            Err("expected no control characters in name and password".to_owned())
+        } else {
+            Ok(text.into_owned())
+        }
     };
     match (url.username(), url.password()) {
         ("", None) => Ok(None),
@@ -223,7 +239,9 @@ impl App {
         while let Some(mail) = self.claim_mail().await? {
             tried += 1;
             let outcome = match self.open_letter(&mail) {
-                Ok(letter) if self.too_late(&mail, &letter) => Err(Failed::never(mail.error.as_deref().unwrap_or("it was not sent in time"))),
+                Ok(letter) if self.too_late(&mail, &letter) => {
+                    Err(Failed::never(mail.error.as_deref().unwrap_or("it was not sent in time")))
+                }
                 Ok(letter) => self.send(config, &mail, &letter).await,
                 Err(error) => Err(Failed::never(error)),
             };
@@ -284,7 +302,9 @@ impl App {
                     Err(_) => Err(Failed::later(format!("the mail server did not end the talk within {} s", SMTP_TIMEOUT.as_secs()))),
                     Ok(Ok(_)) => Ok(()),
                     // 55x is about this mail or its receiver; every other refusal (a wrong password, a full disk) can be mended.
-                    Ok(Err(error)) if error.status().is_some_and(|code| code.to_string().starts_with("55")) => Err(Failed::never(chain(&error))),
+                    Ok(Err(error)) if error.status().is_some_and(|code| code.to_string().starts_with("55")) => {
+                        Err(Failed::never(chain(&error)))
+                    }
                     Ok(Err(error)) => Err(Failed::later(chain(&error))),
                 }
             }
@@ -380,7 +400,9 @@ mod tests {
         assert_eq!(smtp("smtp://[::1]:25").security, SmtpSecurity::Plain);
         assert_eq!(smtp("smtp://localhost:25?tls=required").security, SmtpSecurity::StartTls);
         assert_eq!(smtp("smtp://mail.internal:25?tls=none").security, SmtpSecurity::Plain);
-        assert!(matches!(MailTransport::parse("file:///var/mail/out"), Ok(MailTransport::Folder(path)) if path == Path::new("/var/mail/out")));
+        assert!(
+            matches!(MailTransport::parse("file:///var/mail/out"), Ok(MailTransport::Folder(path)) if path == Path::new("/var/mail/out"))
+        );
         for bad in [
             "",
             "mail.example.com",
@@ -411,7 +433,17 @@ mod tests {
         }
         assert_eq!(address(" ann@example.com ").unwrap().to_string(), "ann@example.com");
         let long = format!("{}@{}.example.com", "a".repeat(64), "b".repeat(200));
-        for bad in ["", "ann", "ann@", "@example.com", "a b@example.com", "ann@example.com\r\nBcc: x@y", "\"a b\"@example.com", "änn@example.com", &long] {
+        for bad in [
+            "",
+            "ann",
+            "ann@",
+            "@example.com",
+            "a b@example.com",
+            "ann@example.com\r\nBcc: x@y",
+            "\"a b\"@example.com",
+            "änn@example.com",
+            &long,
+        ] {
             assert!(address(bad).is_err(), "{bad}");
         }
     }

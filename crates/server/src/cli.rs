@@ -51,6 +51,9 @@ pub struct SettingFlags {
     /// How long a shutdown waits for running builds
     #[arg(long, global = true, value_name = "TIME")]
     pub drain_timeout: Option<String>,
+    /// Who may make an account: `closed` (by invitation) or `open` (everybody)
+    #[arg(long, global = true, value_name = "WORD")]
+    pub sign_up: Option<String>,
     /// What is logged, for example `info` or `slipway_app=debug,info`
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -63,6 +66,15 @@ pub struct SettingFlags {
     /// How many builds run at once
     #[arg(long, global = true, value_name = "N")]
     pub builder_parallel: Option<String>,
+    /// Where mail goes, `smtp://`, `smtps://` or `file:///FOLDER`
+    #[arg(long, global = true, value_name = "URL")]
+    pub mail_url: Option<String>,
+    /// The sender of mail
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub mail_from: Option<String>,
+    /// Requests to the API in a minute, of one token, session or address
+    #[arg(long, global = true, value_name = "N")]
+    pub limits_api_per_minute: Option<String>,
 }
 
 /// The commands.
@@ -133,6 +145,14 @@ pub enum UserCommand {
         #[arg(long)]
         admin: bool,
         /// File whose first line is the password, `-` for standard input
+        #[arg(long, value_name = "FILE")]
+        password_file: PathBuf,
+    },
+    /// Let a user in again: a new password, no second factor, every session ended
+    Recover {
+        /// The user's name
+        name: String,
+        /// File whose first line is the new password, `-` for standard input
         #[arg(long, value_name = "FILE")]
         password_file: PathBuf,
     },

@@ -109,6 +109,10 @@ fn unknown_keys() {
         Case { name: "in [builder]", file: Some("[builder]\nengin = \"x\"\n"), ..NONE },
         Case { name: "a table", file: Some("[bilder]\nengine = \"x\"\n"), ..NONE },
         Case { name: "in [[provider]]", file: Some("[[provider]]\nid = \"github\"\nclient_sekret = \"x\"\n"), ..NONE },
+        Case { name: "in [mail]", file: Some("[mail]\nurll = \"x\"\n"), ..NONE },
+        Case { name: "in [limits]", file: Some("[limits]\napi_per_hour = 3\n"), ..NONE },
+        Case { name: "in [[oidc]]", file: Some("[[oidc]]\nid = \"corp\"\nisuer = \"x\"\n"), ..NONE },
+        Case { name: "in [[oidc]], nothing near", file: Some("[[oidc]]\nflux_capacitor = \"x\"\n"), ..NONE },
         Case { name: "in the environment", environment: &[("SLIPWAY_LISTN", "x")], ..NONE },
         Case { name: "in the environment, nothing near", environment: &[("SLIPWAY_WARP", "9")], ..NONE },
     ];
@@ -199,22 +203,137 @@ fn providers_that_cannot_be_used() {
 }
 
 #[test]
+fn settings_about_people_that_cannot_be_used() {
+    let cases = [
+        Case { name: "mail is no table", file: Some("mail = \"smtp://x\"\n"), ..NONE },
+        Case { name: "limits is no table", file: Some("limits = 3\n"), ..NONE },
+        Case { name: "oidc is no list", file: Some("[oidc]\nid = \"x\"\n"), ..NONE },
+        Case { name: "oidc of texts", file: Some("oidc = [\"x\"]\n"), ..NONE },
+        Case { name: "mail without a sender", arguments: &["check-config", "--mail-url", "smtp://me:hush-hush@mail.example.com"], ..NONE },
+        Case { name: "a sender without mail", arguments: &["check-config", "--mail-from", "a@example.com"], ..NONE },
+        Case {
+            name: "mail of another scheme",
+            arguments: &["check-config", "--mail-url", "http://me:hush-hush@mail.example.com", "--mail-from", "a@example.com"],
+            ..NONE
+        },
+        Case {
+            name: "mail of no address",
+            arguments: &["check-config", "--mail-url", "me:hush-hush@mail.example.com", "--mail-from", "a@example.com"],
+            ..NONE
+        },
+        Case {
+            name: "mail with a password in the open",
+            arguments: &["check-config", "--mail-url", "smtp://me:hush-hush@mail.example.com?tls=none", "--mail-from", "a@example.com"],
+            ..NONE
+        },
+        Case {
+            name: "mail with an unknown wish",
+            arguments: &["check-config", "--mail-url", "smtp://mail.example.com?tls=perhaps", "--mail-from", "a@example.com"],
+            ..NONE
+        },
+        Case {
+            name: "mail into a relative folder",
+            environment: &[("SLIPWAY_MAIL_URL", "file://mails"), ("SLIPWAY_MAIL_FROM", "a@example.com")],
+            ..NONE
+        },
+        Case {
+            name: "a sender that is none",
+            environment: &[("SLIPWAY_MAIL_URL", "file:///mails"), ("SLIPWAY_MAIL_FROM", "slipway")],
+            ..NONE
+        },
+        Case { name: "sign_up", arguments: &["check-config", "--sign-up", "yes"], ..NONE },
+        Case { name: "limit of zero", arguments: &["check-config", "--limits-api-per-minute", "0"], ..NONE },
+        Case { name: "limit as text", file: Some("[limits]\napi_per_minute = \"many\"\n"), ..NONE },
+        Case { name: "oidc without id", file: Some("[[oidc]]\nissuer = \"https://id.example.com\"\n"), ..NONE },
+        Case { name: "oidc with a bad id", file: Some("[[oidc]]\nid = \"A corp\"\n"), ..NONE },
+        Case { name: "oidc with an empty name", file: Some("[[oidc]]\nid = \"corp\"\nname = \"\"\n"), ..NONE },
+        Case { name: "oidc without issuer", file: Some("[[oidc]]\nid = \"corp\"\n"), ..NONE },
+        Case { name: "oidc whose issuer is no address", file: Some("[[oidc]]\nid = \"corp\"\nissuer = \"id.example.com\"\n"), ..NONE },
+        Case {
+            name: "oidc whose issuer has a query",
+            file: Some("[[oidc]]\nid = \"corp\"\nissuer = \"https://id.example.com/?x=1\"\n"),
+            ..NONE
+        },
+        Case { name: "oidc without TLS", file: Some("[[oidc]]\nid = \"corp\"\nissuer = \"http://id.example.com\"\n"), ..NONE },
+        Case {
+            name: "oidc with odd scopes",
+            file: Some("[[oidc]]\nid = \"corp\"\nissuer = \"https://id.example.com\"\nscopes = \"open\\\\id\"\n"),
+            ..NONE
+        },
+        Case {
+            name: "oidc with a wish that is no boolean",
+            file: Some("[[oidc]]\nid = \"corp\"\nissuer = \"https://id.example.com\"\ncreate_accounts = \"yes\"\n"),
+            ..NONE
+        },
+        Case { name: "oidc without client id", file: Some("[[oidc]]\nid = \"corp\"\nissuer = \"https://id.example.com\"\n"), ..NONE },
+        Case {
+            name: "oidc without secret",
+            file: Some("[[oidc]]\nid = \"corp\"\nissuer = \"https://id.example.com\"\nclient_id = \"c\"\n"),
+            ..NONE
+        },
+        Case {
+            name: "oidc with both secrets",
+            file: Some(
+                "[[oidc]]\nid = \"corp\"\nissuer = \"https://id.example.com\"\nclient_id = \"c\"\nclient_secret = \"s\"\nclient_secret_file = \"f\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "oidc whose secret file is empty",
+            file: Some("[[oidc]]\nid = \"corp\"\nissuer = \"https://id.example.com\"\nclient_id = \"c\"\nclient_secret_file = \"empty\"\n"),
+            ..NONE
+        },
+        Case {
+            name: "the same oidc id twice",
+            file: Some(
+                "[[oidc]]\nid = \"corp\"\nissuer = \"https://id.example.com\"\nclient_id = \"c\"\nclient_secret = \"s\"\n\n[[oidc]]\nid = \"corp\"\nissuer = \"https://id2.example.com\"\nclient_id = \"c\"\nclient_secret = \"s\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "the same issuer twice",
+            file: Some(
+                "[[oidc]]\nid = \"corp\"\nissuer = \"https://id.example.com\"\nclient_id = \"c\"\nclient_secret = \"s\"\n\n[[oidc]]\nid = \"corp-2\"\nissuer = \"https://id.example.com\"\nclient_id = \"c\"\nclient_secret = \"s\"\n",
+            ),
+            ..NONE
+        },
+    ];
+    let text = all(&cases, 2);
+    assert!(!shown_by_us(&text).contains("hush-hush"), "a secret is shown:\n{text}");
+    insta::assert_snapshot!(text);
+}
+
+/// What the binary wrote, without the command lines of the cases.
+fn shown_by_us(text: &str) -> String {
+    text.lines().filter(|line| !line.starts_with("$ ")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
 fn check_config_says_every_value_and_its_source() {
     let cases = [
         NONE,
         Case {
             name: "all layers",
-            arguments: &["check-config", "--builder-parallel", "4"],
+            arguments: &["check-config", "--builder-parallel", "4", "--sign-up", "open", "--limits-api-per-minute", "60"],
             environment: &[
                 ("SLIPWAY_LISTEN", "127.0.0.1:9000"),
                 ("SLIPWAY_DATABASE_URL", "postgres://slip:hush-hush@db.example/slipway"),
+                ("SLIPWAY_MAIL_URL", "smtp://me:hush-hush@mail.example.com"),
+                ("SLIPWAY_MAIL_FROM", "Slipway <slipway@example.com>"),
                 ("SLIPWAY_TEST_ANYTHING", "1"),
                 ("SLIPWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
             ],
             file: Some(
                 "data_dir = \"here\"\nlisten = \"127.0.0.1:1\"\n[builder]\nparallel = 3\n[[provider]]\nid = \"ghe\"\nkind = \"github\"\n\
-                 web_url = \"http://127.0.0.1:7000\"\napi_url = \"http://git.example/api/v3\"\nclient_id = \"abc\"\nclient_secret = \"hush-hush\"\n",
+                 web_url = \"http://127.0.0.1:7000\"\napi_url = \"http://git.example/api/v3\"\nclient_id = \"abc\"\nclient_secret = \"hush-hush\"\n\
+                 [[oidc]]\nid = \"corp\"\nname = \"Acme login\"\nissuer = \"https://id.example.com\"\nclient_id = \"slipway\"\n\
+                 client_secret = \"hush-hush\"\ncreate_accounts = true\n",
             ),
+        },
+        Case {
+            name: "mail without TLS",
+            arguments: &["check-config", "--mail-url", "smtp://mail.internal:25?tls=none", "--mail-from", "a@example.com"],
+            ..NONE
         },
     ];
     let text = all(&cases, 0);
@@ -258,5 +377,12 @@ fn the_example_is_accepted_and_says_the_defaults() {
     let at = example.find("# [[provider]]").unwrap();
     let provider: String = example[at..].lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
     let provider = provider.replace("client_secret_file = \"github.secret\"", "client_secret = \"s\"");
-    assert!(load(&provider).iter().any(|(name, _)| name == "provider.github.client_id"), "{provider}");
+    let provider = provider.replace("client_secret_file = \"corp.secret\"", "client_secret = \"s\"");
+    for key in ["provider.github.client_id", "oidc.corp.client_id"] {
+        assert!(load(&provider).iter().any(|(name, _)| name == key), "{provider}");
+    }
+    let at = example.find("# [mail]").unwrap();
+    let mail: String =
+        example[at..].lines().take_while(|line| !line.is_empty()).map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+    assert!(load(&mail).iter().any(|(name, text)| name == "mail.from" && text.contains('@')), "{mail}");
 }

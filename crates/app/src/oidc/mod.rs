@@ -20,8 +20,8 @@ use crate::sign_in::SignedIn;
 use crate::{Actor, App, Caller, ClientInfo, Error, Refusal, RefusalKind, SignIn};
 
 pub(crate) use provider::Discovered;
-use provider::{FlowSecrets, Person, line};
 pub use provider::{CreateAccounts, OidcProvider};
+use provider::{FlowSecrets, Person, line};
 
 const FLOW_LIFE: Duration = Duration::from_secs(600);
 const FLOW: &str = "oidc_flows.flow";
@@ -90,8 +90,7 @@ impl OidcOutcome {
 }
 
 fn bad_state() -> Error {
-    let detail =
-        "this answer belongs to no sign-in that waits for it: it was used before, has expired, or was begun in another browser";
+    let detail = "this answer belongs to no sign-in that waits for it: it was used before, has expired, or was begun in another browser";
     Refusal::new(RefusalKind::Bad, "oidc_state", detail).hint("begin again on the sign-in page").into()
 }
 
@@ -296,7 +295,8 @@ impl App {
             Err(StoreError::Conflict(_)) => return Err(taken()),
             other => other?,
         }
-        let change = Change::new("identity.add", identity.label.as_str()).now(json!({"issuer": identity.issuer, "subject": identity.subject}));
+        let change =
+            Change::new("identity.add", identity.label.as_str()).now(json!({"issuer": identity.issuer, "subject": identity.subject}));
         Ok(audit::write(tx, now, actor, Place::Account(account), change).await?)
     }
 
@@ -342,7 +342,8 @@ impl App {
                 .hint("set a password or add another identity first")
                 .into());
         }
-        let change = Change::new("identity.remove", removed.label.as_str()).old(json!({"issuer": removed.issuer, "subject": removed.subject}));
+        let change =
+            Change::new("identity.remove", removed.label.as_str()).old(json!({"issuer": removed.issuer, "subject": removed.subject}));
         audit::write(&mut tx, self.clock.now(), caller.actor(), Place::Account(account), change).await?;
         Ok(tx.commit().await?)
     }

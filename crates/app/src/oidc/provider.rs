@@ -4,14 +4,18 @@
 //! TLS. A person is believed only after signature, issuer, audience, nonce and times fit.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreIdToken, CoreIdTokenClaims, CoreJwsSigningAlgorithm};
+use openidconnect::core::{
+    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreIdToken, CoreIdTokenClaims, CoreJwsSigningAlgorithm,
+};
 use openidconnect::core::{CoreProviderMetadata, CoreTokenResponse};
 use openidconnect::{
-    AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, DiscoveryError, HttpRequest, HttpResponse,
-    IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError, TokenResponse,
+    AsyncHttpClient, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, DiscoveryError, HttpRequest,
+    HttpResponse, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError,
+    TokenResponse,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -108,6 +112,54 @@ pub(super) fn line(text: &str, most: usize) -> String {
     text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
+/// Over what a provider may be asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Schemes {
+    Tls,
+    /// Its issuer has no TLS either: it is on this machine.
+    Any,
+}
+
+/// A client for one provider. It owns what its requests need, so that they may wait in any thread.
+struct Http {
+    client: reqwest::Client,
+    schemes: Schemes,
+}
+
+impl<'c> AsyncHttpClient<'c> for Http {
+    type Error = FetchError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, FetchError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(fetch(self.client.clone(), self.schemes, request))
+    }
+}
+
+async fn fetch(client: reqwest::Client, schemes: Schemes, request: HttpRequest) -> Result<HttpResponse, FetchError> {
+    if schemes == Schemes::Tls && request.uri().scheme_str() != Some("https") {
+        return Err(FetchError("it names an address without TLS, though its issuer has TLS".to_owned()));
+    }
+    let request = reqwest::Request::try_from(request).map_err(|_| FetchError("it names an address that cannot be asked".to_owned()))?;
+    // Its own words would repeat the address, and with it what stands in its query.
+    let said = |error: reqwest::Error| FetchError(if error.is_timeout() { "no answer in time".to_owned() } else { causes(&error) });
+    let mut response = client.execute(request).await.map_err(said)?;
+    if response.status().is_redirection() {
+        return Err(FetchError("it redirects the request, which is not followed".to_owned()));
+    }
+    let mut answer = http::Response::builder().status(response.status());
+    if let Some(headers) = answer.headers_mut() {
+        *headers = std::mem::take(response.headers_mut());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(said)? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(FetchError(format!("its answer is longer than {MAX_BODY} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    answer.body(body).map_err(|_| FetchError("its answer cannot be read".to_owned()))
+}
+
 impl Discovered {
     fn http(&self) -> Result<&reqwest::Client, FetchError> {
         if let Some(client) = self.http.get() {
@@ -125,30 +177,11 @@ impl Discovered {
         Ok(self.http.get_or_init(|| client))
     }
 
-    /// One request of the protocol. `provider` decides whether it may go without TLS.
-    async fn fetch(&self, provider: &OidcProvider, request: HttpRequest) -> Result<HttpResponse, FetchError> {
-        if provider.issuer.starts_with("https:") && request.uri().scheme_str() != Some("https") {
-            return Err(FetchError("it names an address without TLS, though its issuer has TLS".to_owned()));
-        }
-        let request = reqwest::Request::try_from(request).map_err(|_| FetchError("it names an address that cannot be asked".to_owned()))?;
-        // Its own words would repeat the address, and with it what stands in its query.
-        let said = |error: reqwest::Error| FetchError(if error.is_timeout() { "no answer in time".to_owned() } else { causes(&error) });
-        let mut response = self.http()?.execute(request).await.map_err(said)?;
-        if response.status().is_redirection() {
-            return Err(FetchError("it redirects the request, which is not followed".to_owned()));
-        }
-        let mut answer = http::Response::builder().status(response.status());
-        if let Some(headers) = answer.headers_mut() {
-            *headers = std::mem::take(response.headers_mut());
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(said)? {
-            if body.len() + chunk.len() > MAX_BODY {
-                return Err(FetchError(format!("its answer is longer than {MAX_BODY} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        answer.body(body).map_err(|_| FetchError("its answer cannot be read".to_owned()))
+    /// The client for requests of the protocol to this provider.
+    fn client(&self, provider: &OidcProvider) -> Result<Http, Error> {
+        let client = self.http().map_err(|error| unavailable(provider, &error.0))?.clone();
+        let schemes = if provider.issuer.starts_with("https:") { Schemes::Tls } else { Schemes::Any };
+        Ok(Http { client, schemes })
     }
 
     fn cached(&self, provider: &ProviderId, now: Timestamp) -> Option<Arc<CoreProviderMetadata>> {
@@ -159,7 +192,7 @@ impl Discovered {
     /// What the provider says about itself, asked for now.
     async fn discover(&self, provider: &OidcProvider, now: Timestamp) -> Result<Arc<CoreProviderMetadata>, Error> {
         let issuer = IssuerUrl::new(provider.issuer.clone()).map_err(|_| Error::Internal("the issuer of a provider is no address"))?;
-        let http = |request| self.fetch(provider, request);
+        let http = self.client(provider)?;
         let found = CoreProviderMetadata::discover_async(issuer, &http).await;
         let metadata = found.map_err(|error| match error {
             DiscoveryError::Validation(problem) => distrusted(provider, &problem),
@@ -242,7 +275,7 @@ impl Discovered {
         let client = CoreClient::from_provider_metadata(metadata.clone(), ClientId::new(provider.client_id.clone()), Some(secret))
             .set_redirect_uri(RedirectUrl::from_url(redirect.clone()))
             .set_auth_type(authentication(metadata));
-        let http = |request| self.fetch(provider, request);
+        let http = self.client(provider)?;
         let request = client
             .exchange_code(AuthorizationCode::new(code.to_owned()))
             .map_err(|_| distrusted(provider, "it names no address that exchanges codes"))?
@@ -251,11 +284,12 @@ impl Discovered {
         answer.map_err(|error| match error {
             RequestTokenError::Request(error) => unavailable(provider, &error.0),
             RequestTokenError::ServerResponse(answer) => {
-                let said = answer.error_description().map_or_else(|| answer.error().to_string(), |text| format!("{}: {text}", answer.error()));
+                let said =
+                    answer.error_description().map_or_else(|| answer.error().to_string(), |text| format!("{}: {text}", answer.error()));
                 unavailable(provider, &format!("it did not take the code: {said}"))
             }
-            // The answer itself holds tokens, so only the place of the problem is told.
-            RequestTokenError::Parse(error, _) => distrusted(provider, &format!("it cannot be read at `{}`", error.path())),
+            // Neither the answer nor what the parser says of it is repeated: tokens may stand in both.
+            RequestTokenError::Parse(..) => distrusted(provider, "it cannot be read"),
             RequestTokenError::Other(problem) => unavailable(provider, &problem),
         })
     }
@@ -300,9 +334,11 @@ fn verified<'a>(
             Alg::EdDsa,
         ])
         .set_time_fn(move || openidconnect_time(now))
-        .set_issue_time_verifier_fn(move |issued| {
-            if issued.timestamp() <= latest { Ok(()) } else { Err("it was issued in the future".to_owned()) }
-        });
+        .set_issue_time_verifier_fn(
+            move |issued| {
+                if issued.timestamp() <= latest { Ok(()) } else { Err("it was issued in the future".to_owned()) }
+            },
+        );
     let claims = token.claims(&verifier, nonce)?;
     if let Some(party) = claims.authorized_party().filter(|party| party.as_str() != provider.client_id) {
         return Err(ClaimsVerificationError::InvalidAudience(format!("it was issued to `{}`", line(party, 100))));

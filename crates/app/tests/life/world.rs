@@ -6,16 +6,24 @@ use anyhow::{Context as _, Result, anyhow};
 use secrecy::SecretString;
 use serde_json::json;
 use slipway_app::{
-    App, AutobuildInput, Caller, Config, Intake, Keys, NamespaceOwner, RegisteredBuilder, RepositoryAdmin, RepositoryWrite, Role,
+    App, AutobuildInput, Caller, ClientInfo, Config, Intake, Keys, NamespaceOwner, RegisteredBuilder, RepositoryAdmin, RepositoryWrite,
+    Role, SignedIn, TokenWish,
 };
 use slipway_forge::Provider;
-use slipway_model::{AccountName, BuildState, Clock, ProviderId, ProviderKind, RepositoryId, Scope, Timestamp, Visibility};
+use slipway_model::{
+    AccountName, BuildState, Clock, ProviderId, ProviderKind, RepositoryId, Scope, SecretToken, Timestamp, TokenKind, Visibility,
+};
 use slipway_store::Db;
 use slipway_store::builds::Build;
 use slipway_store::images::{self, NewManifest};
 use slipway_testkit::github::{FakeGitHub, Visibility as Shown, sign_sha256};
 use tempfile::TempDir;
 use url::Url;
+
+/// Somebody's browser.
+pub fn client() -> ClientInfo {
+    ClientInfo { address: "127.0.0.1".into(), user_agent: "test".into() }
+}
 
 /// A commit id of one repeated digit.
 pub fn commit(digit: char) -> String {
@@ -34,6 +42,11 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Result<Self> {
+        Self::with(|_| {}).await
+    }
+
+    /// One with another configuration.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Result<Self> {
         let github = FakeGitHub::start().await?;
         github.user("octo");
         let source_id = github.repository("octo/hello", Shown::Private).await?;
@@ -52,28 +65,55 @@ impl World {
             client_id: oauth.client_id,
             client_secret: oauth.client_secret.into(),
         })?;
+        let mut config = Config::new(public_url);
+        change(&mut config);
         let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
-        let app = App::new(db, clock.clone(), Keys::derive(&[1; 32]), [forge], Config::new(public_url));
+        let app = App::new(db, clock.clone(), Keys::derive(&[1; 32]), [forge], config);
         Ok(Self { app, clock, github, provider, source_id, deliveries: std::cell::Cell::new(0), _folder: folder })
     }
 
     /// A signed-in user; made when there is none of the name.
     pub async fn person(&self, name: &str) -> Result<Caller> {
-        let password: SecretString = "correct horse".to_owned().into();
-        if let Err(error) = self.app.add_user(name, Role::User, &password).await {
-            anyhow::ensure!(error.to_string().contains("already"), "{error}");
-        }
-        let session = self.app.sign_in(name, &password, "127.0.0.1").await?;
-        self.app.caller_by_session(&session.token).await?.context("a new session stands")
+        self.signed_in(name, Role::User).await
     }
 
-    pub fn namespace(&self, caller: &Caller) -> Result<NamespaceOwner> {
-        Ok(self.app.namespace(caller, &caller.account().name, Scope::RepoAdmin)?)
+    /// A signed-in administrator of the installation; made when there is none of the name.
+    pub async fn administrator(&self, name: &str) -> Result<Caller> {
+        self.signed_in(name, Role::Administrator).await
+    }
+
+    async fn signed_in(&self, name: &str, role: Role) -> Result<Caller> {
+        let password: SecretString = "correct horse".to_owned().into();
+        if let Err(error) = self.app.add_user(name, role, &password).await {
+            anyhow::ensure!(error.to_string().contains("already"), "{error}");
+        }
+        let SignedIn::Session(session) = self.app.sign_in(name, &password, &client()).await? else {
+            anyhow::bail!("`{name}` has a second factor")
+        };
+        self.app.caller_by_session(&session.token, "127.0.0.1").await?.context("a new session stands")
+    }
+
+    /// The bearer of a new token of the caller's with these scopes.
+    pub async fn token(&self, caller: &Caller, scopes: &str) -> Result<Caller> {
+        let scopes = scopes.parse().map_err(|error: String| anyhow!(error))?;
+        let wish = TokenWish { name: "test".into(), scopes, repositories: None, expires_at: None };
+        let made = self.app.create_token(caller, &wish).await?;
+        self.bearer(made.secret.expose()).await
+    }
+
+    /// Whoever sends this token.
+    pub async fn bearer(&self, token: &str) -> Result<Caller> {
+        let token = SecretToken::presented(TokenKind::Personal, token).context("a token")?;
+        self.app.caller_by_token(&token, "127.0.0.1").await?.context("the token stands")
+    }
+
+    pub async fn namespace(&self, caller: &Caller) -> Result<NamespaceOwner> {
+        Ok(self.app.namespace(caller, &caller.account().name, Scope::RepoAdmin).await?)
     }
 
     /// `state` and `code` of the callback after `octo` approved.
     pub async fn approved(&self, caller: &Caller) -> Result<(String, String)> {
-        let url = self.app.begin_connect(&self.namespace(caller)?, caller, &self.provider).await?;
+        let url = self.app.begin_connect(&self.namespace(caller).await?, caller, &self.provider).await?;
         let callback: Url = self.github.approve_oauth(url.as_str(), "octo").await?.parse()?;
         let part = |name: &str| callback.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
         Ok((part("state").context("state")?, part("code").context("code")?))
@@ -86,7 +126,7 @@ impl World {
     }
 
     pub async fn repository(&self, caller: &Caller, name: &str) -> Result<RepositoryAdmin> {
-        self.app.create_repository(&self.namespace(caller)?, name, "", Visibility::Private).await?;
+        self.app.create_repository(&self.namespace(caller).await?, name, "", Visibility::Private).await?;
         self.right(caller, name).await
     }
 

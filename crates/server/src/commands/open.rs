@@ -66,7 +66,13 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
             Failure::usage(format!("the provider `{}` cannot be used: {error}", provider.id), "`slipway check-config` shows its addresses")
         })?);
     }
-    Ok(App::new(db, Clock::System, Keys::derive(key.bytes.expose_secret()), forges, slipway_app::Config::new(public_url)))
+    let behaviour = slipway_app::Config {
+        mail: config.mail.clone(),
+        oidc: config.oidc.clone(),
+        sign_up: config.sign_up,
+        ..slipway_app::Config::new(public_url)
+    };
+    Ok(App::new(db, Clock::System, Keys::derive(key.bytes.expose_secret()), forges, behaviour))
 }
 
 /// The application for a command beside the server.

@@ -84,8 +84,13 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure>
 
 fn start(config: &Config, app: Arc<App>, registry: Registry, socket: TcpListener, bound: SocketAddr, metrics: PrometheusHandle) -> Running {
     let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
-    let options =
-        Options { version: env!("CARGO_PKG_VERSION"), metrics: Some(metrics.clone()), draining: draining.clone(), shutdown: stop.clone() };
+    let options = Options {
+        version: env!("CARGO_PKG_VERSION"),
+        api_per_minute: config.api_per_minute,
+        metrics: Some(metrics.clone()),
+        draining: draining.clone(),
+        shutdown: stop.clone(),
+    };
     let web = slipway_web::router(WebState::new(Arc::clone(&app), options));
     let nosniff = SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let router = web.merge(registry.clone().router().layer(CatchPanicLayer::new()).layer(nosniff));

@@ -37,10 +37,14 @@ keys! {
     SECRET_KEY_FILE = "secret_key_file", "SLIPWAY_SECRET_KEY_FILE", "--secret-key-file", Text;
     RECONCILE_INTERVAL = "reconcile_interval", "SLIPWAY_RECONCILE_INTERVAL", "--reconcile-interval", Text;
     DRAIN_TIMEOUT = "drain_timeout", "SLIPWAY_DRAIN_TIMEOUT", "--drain-timeout", Text;
+    SIGN_UP = "sign_up", "SLIPWAY_SIGN_UP", "--sign-up", Text;
     LOG = "log", "SLIPWAY_LOG", "--log", Text;
     BUILDER_ENABLED = "builder.enabled", "SLIPWAY_BUILDER_ENABLED", "--builder-enabled", Boolean;
     BUILDER_ENGINE = "builder.engine", "SLIPWAY_BUILDER_ENGINE", "--builder-engine", Text;
     BUILDER_PARALLEL = "builder.parallel", "SLIPWAY_BUILDER_PARALLEL", "--builder-parallel", Integer;
+    MAIL_URL = "mail.url", "SLIPWAY_MAIL_URL", "--mail-url", Text;
+    MAIL_FROM = "mail.from", "SLIPWAY_MAIL_FROM", "--mail-from", Text;
+    LIMITS_API_PER_MINUTE = "limits.api_per_minute", "SLIPWAY_LIMITS_API_PER_MINUTE", "--limits-api-per-minute", Integer;
 }
 
 /// The variable that names the file itself.
@@ -50,8 +54,15 @@ pub(crate) const CONFIG_VARIABLE: &str = "SLIPWAY_CONFIG";
 pub(crate) const PROVIDER_KEYS: &[&str] =
     &["id", "kind", "web_url", "api_url", "client_id", "client_secret", "client_secret_file", "app_id", "private_key_file"];
 
-/// The tables of the file.
-pub(crate) const TABLES: &[&str] = &["builder", "provider"];
+/// Keys of one `[[oidc]]`.
+pub(crate) const OIDC_KEYS: &[&str] =
+    &["id", "name", "issuer", "client_id", "client_secret", "client_secret_file", "scopes", "create_accounts"];
+
+/// The tables of the file that stand once.
+pub(crate) const TABLES: &[&str] = &["builder", "mail", "limits"];
+
+/// The lists of tables of the file.
+pub(crate) const LISTS: &[&str] = &["provider", "oidc"];
 
 /// The known word nearest to `word`, when one is near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -54,9 +54,9 @@ pub(crate) struct Raw {
     pub(crate) source: Source,
 }
 
-/// One `[[provider]]` before it is checked.
+/// One `[[provider]]` or `[[oidc]]` before it is checked.
 #[derive(Debug, Default)]
-pub(crate) struct RawProvider {
+pub(crate) struct RawEntry {
     pub(crate) values: BTreeMap<&'static str, Raw>,
     pub(crate) line: usize,
 }
@@ -65,7 +65,8 @@ pub(crate) struct RawProvider {
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     pub(crate) values: BTreeMap<&'static str, Raw>,
-    pub(crate) providers: Vec<RawProvider>,
+    pub(crate) providers: Vec<RawEntry>,
+    pub(crate) oidc: Vec<RawEntry>,
     /// The file that was read.
     pub(crate) file: Option<PathBuf>,
 }
@@ -102,10 +103,14 @@ fn flag(flags: &SettingFlags, key: &Key) -> Option<String> {
         "secret_key_file" => &flags.secret_key_file,
         "reconcile_interval" => &flags.reconcile_interval,
         "drain_timeout" => &flags.drain_timeout,
+        "sign_up" => &flags.sign_up,
         "log" => &flags.log,
         "builder.enabled" => &flags.builder_enabled,
         "builder.engine" => &flags.builder_engine,
         "builder.parallel" => &flags.builder_parallel,
+        "mail.url" => &flags.mail_url,
+        "mail.from" => &flags.mail_from,
+        "limits.api_per_minute" => &flags.limits_api_per_minute,
         _ => &None,
     };
     value.clone()
@@ -155,19 +160,28 @@ fn read_file(path: &Path, folder: &Path, layers: &mut Layers) -> Result<(), Fail
     })?;
     for (name, value) in table.get_ref() {
         match (name.get_ref().as_ref(), value.get_ref()) {
-            ("builder", DeValue::Table(inner)) => {
+            (table, DeValue::Table(inner)) if keys::TABLES.contains(&table) => {
                 for (name, value) in inner {
-                    file.setting(&format!("builder.{}", name.get_ref()), name.span(), value, layers)?;
+                    file.setting(&format!("{table}.{}", name.get_ref()), name.span(), value, layers)?;
                 }
             }
-            ("builder", _) => return Err(file.refuse(&name.span(), "`builder` must be a table", "write `[builder]` on a line of its own")),
+            (table, _) if keys::TABLES.contains(&table) => {
+                let hint = format!("write `[{table}]` on a line of its own");
+                return Err(file.refuse(&name.span(), &format!("`{table}` must be a table"), &hint));
+            }
             ("provider", DeValue::Array(all)) => {
                 for entry in all.iter() {
-                    layers.providers.push(file.provider(entry)?);
+                    layers.providers.push(file.entry("provider", keys::PROVIDER_KEYS, entry)?);
                 }
             }
-            ("provider", _) => {
-                return Err(file.refuse(&name.span(), "`provider` must be a list of tables", "begin each provider with `[[provider]]`"));
+            ("oidc", DeValue::Array(all)) => {
+                for entry in all.iter() {
+                    layers.oidc.push(file.entry("oidc", keys::OIDC_KEYS, entry)?);
+                }
+            }
+            (list, _) if keys::LISTS.contains(&list) => {
+                let hint = format!("begin each of them with `[[{list}]]`");
+                return Err(file.refuse(&name.span(), &format!("`{list}` must be a list of tables"), &hint));
             }
             (plain, _) => file.setting(plain, name.span(), value, layers)?,
         }
@@ -206,7 +220,7 @@ impl File<'_> {
 
     fn setting(&self, name: &str, at: Range<usize>, value: &Spanned<DeValue<'_>>, layers: &mut Layers) -> Result<(), Failure> {
         let Some(key) = KEYS.iter().find(|key| key.name == name) else {
-            let known = KEYS.iter().map(|key| key.name).chain(keys::TABLES.iter().copied());
+            let known = KEYS.iter().map(|key| key.name).chain(keys::TABLES.iter().copied()).chain(keys::LISTS.iter().copied());
             let hint = match keys::nearest(name, known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "slipway.example.toml has every known key".to_owned(),
@@ -234,23 +248,25 @@ impl File<'_> {
         }
     }
 
-    fn provider(&self, entry: &Spanned<DeValue<'_>>) -> Result<RawProvider, Failure> {
+    fn entry(&self, list: &str, keys: &'static [&'static str], entry: &Spanned<DeValue<'_>>) -> Result<RawEntry, Failure> {
         let DeValue::Table(table) = entry.get_ref() else {
-            return Err(self.refuse(&entry.span(), "a provider must be a table", "begin each provider with `[[provider]]`"));
+            let hint = format!("begin each of them with `[[{list}]]`");
+            return Err(self.refuse(&entry.span(), &format!("an entry of `{list}` must be a table"), &hint));
         };
-        let mut provider = RawProvider { line: self.line(&entry.span()), ..RawProvider::default() };
+        let mut found = RawEntry { line: self.line(&entry.span()), ..RawEntry::default() };
         for (name, value) in table {
             let word = name.get_ref().as_ref();
-            let Some(known) = keys::PROVIDER_KEYS.iter().find(|known| **known == word) else {
-                let hint = match keys::nearest(word, keys::PROVIDER_KEYS.iter().copied()) {
+            let Some(known) = keys.iter().find(|known| **known == word) else {
+                let hint = match keys::nearest(word, keys.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("a provider has the keys {}", keys::PROVIDER_KEYS.join(", ")),
+                    None => format!("`[[{list}]]` has the keys {}", keys.join(", ")),
                 };
-                return Err(self.refuse(&name.span(), &format!("unknown key `{word}` in `[[provider]]`"), &hint));
+                return Err(self.refuse(&name.span(), &format!("unknown key `{word}` in `[[{list}]]`"), &hint));
             };
-            let text = self.scalar(known, Shape::Text, value)?;
-            provider.values.insert(known, Raw { text, source: self.source(&name.span()) });
+            let shape = if *known == "create_accounts" { Shape::Boolean } else { Shape::Text };
+            let text = self.scalar(known, shape, value)?;
+            found.values.insert(known, Raw { text, source: self.source(&name.span()) });
         }
-        Ok(provider)
+        Ok(found)
     }
 }

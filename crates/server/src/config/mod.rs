@@ -3,23 +3,27 @@
 //! Invariant: a [`Config`] that exists can be used as it is, and [`Loaded`] says where each of its values came from.
 //! Deliberately elsewhere: creating anything (the secret key file, the data folder) is the business of the commands.
 
+mod entry;
 mod keys;
 mod layers;
+mod people;
 mod provider;
 mod resolve;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
+use slipway_app::{MailConfig, OidcProvider, SignUp};
 use slipway_buildkit::EngineAddress;
 use url::Url;
 
+pub(crate) use entry::{secret_file, wide_mode};
 pub(crate) use keys::nearest;
 pub use layers::{Environment, Source};
 pub use provider::ProviderSettings;
-pub(crate) use provider::{secret_file, wide_mode};
 pub use resolve::Shown;
 pub(crate) use resolve::parse_public_url;
 
@@ -49,8 +53,16 @@ pub struct Config {
     pub log: String,
     /// The builder of this process.
     pub builder: BuilderSettings,
+    /// How mail leaves, if it does.
+    pub mail: Option<MailConfig>,
+    /// Whether people may make accounts without an invitation.
+    pub sign_up: SignUp,
+    /// How many requests one credential or address may send to the API in a minute.
+    pub api_per_minute: NonZeroU32,
     /// Configured source code providers.
     pub providers: Vec<ProviderSettings>,
+    /// Configured OpenID Connect providers.
+    pub oidc: Vec<OidcProvider>,
 }
 
 /// `[builder]`.

@@ -9,10 +9,10 @@ use secrecy::{ExposeSecret, SecretString};
 use slipway_buildkit::EngineAddress;
 use url::Url;
 
+use super::entry::Notes;
 use super::keys::{self, Key};
 use super::layers::{Layers, Source};
-use super::provider::{self, Notes};
-use super::{BuilderSettings, Config, Loaded};
+use super::{BuilderSettings, Config, Loaded, people, provider};
 use crate::failure::Failure;
 
 /// One line of `check-config`.
@@ -42,12 +42,17 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
     let secret_key_file = r.path(&keys::SECRET_KEY_FILE, &data_dir.join("secret.key"))?;
     let reconcile_interval = r.duration(&keys::RECONCILE_INTERVAL, "5m", Duration::from_secs(1)..=Duration::from_secs(7 * 86_400))?;
     let drain_timeout = r.duration(&keys::DRAIN_TIMEOUT, "30s", Duration::ZERO..=Duration::from_secs(86_400))?;
+    let sign_up = people::sign_up(&mut r)?;
     let log = r.value(&keys::LOG, "info", "for example `info` or `slipway_app=debug,info`", |text| {
         tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| format!("is no filter of log lines: {error}"))
     })?;
     let builder = r.builder()?;
-    let mut notes = Notes { shown: r.shown, warnings: Vec::new() };
+    let mut warnings = Vec::new();
+    let mail = people::mail(&mut r, &mut warnings)?;
+    let api_per_minute = people::api_per_minute(&mut r)?;
+    let mut notes = Notes { shown: r.shown, warnings };
     let providers = provider::check(&layers.providers, &file, &file_folder, &mut notes)?;
+    let oidc = people::oidc(&layers.oidc, &file, &file_folder, &mut notes)?;
     if public_url.is_none() && listen.ip().is_unspecified() {
         notes
             .warnings
@@ -64,12 +69,16 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
         drain_timeout,
         log,
         builder,
+        mail,
+        sign_up,
+        api_per_minute,
         providers,
+        oidc,
     };
     Ok(Loaded { config, shown: notes.shown, warnings: notes.warnings, file: layers.file.clone() })
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     layers: &'a Layers,
     folder: &'a Path,
     file_folder: &'a Path,
@@ -77,19 +86,25 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn raw(&self, key: &Key, default: &str) -> (String, Source) {
+    pub(super) fn raw(&self, key: &Key, default: &str) -> (String, Source) {
         match self.layers.values.get(key.name) {
             Some(raw) => (raw.text.clone(), raw.source.clone()),
             None => (default.to_owned(), Source::Default),
         }
     }
 
-    fn show(&mut self, key: &Key, text: impl Into<String>, source: Source) {
+    pub(super) fn show(&mut self, key: &Key, text: impl Into<String>, source: Source) {
         self.shown.push(Shown { name: key.name.to_owned(), text: text.into(), source });
     }
 
     /// `parse` says what is wrong with the value; the value itself, its key and its source are told here.
-    fn value<T>(&mut self, key: &Key, default: &str, hint: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, Failure> {
+    pub(super) fn value<T>(
+        &mut self,
+        key: &Key,
+        default: &str,
+        hint: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, Failure> {
         let (text, source) = self.raw(key, default);
         let value = parse(&text).map_err(|problem| refuse(key, &text, &source, &problem, hint))?;
         self.show(key, text, source);
@@ -183,7 +198,7 @@ impl Resolver<'_> {
     }
 }
 
-fn refuse(key: &Key, text: &str, source: &Source, problem: &str, hint: &str) -> Failure {
+pub(super) fn refuse(key: &Key, text: &str, source: &Source, problem: &str, hint: &str) -> Failure {
     let shown: String = text.chars().take(200).collect();
     Failure::usage(format!("`{}` is `{shown}` ({source}): {problem}", key.name), hint)
 }
