@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use slipway_model::{AccountId, AccountKind, AccountName, SecretHash, SecretToken, Timestamp, TokenKind, constant_time_eq};
 use slipway_store::accounts::{self, Account, NewAccount};
-use slipway_store::{ReadTx, StoreError, WriteTx, sessions};
+use slipway_store::{ReadTx, StoreError, WriteTx, second_factors, sessions, sign_in};
 
 use crate::audit::{self, Change, Place};
 use crate::organizations::{check_display_name, demand_free, taken_meanwhile};
@@ -67,12 +67,7 @@ pub(crate) async fn insert_account(tx: &mut WriteTx, new: &NewAccount<'_>, now: 
 }
 
 /// Notes in the installation's log that there is a new account.
-pub(crate) async fn note_created(
-    tx: &mut WriteTx,
-    now: Timestamp,
-    actor: &Actor,
-    account: &Account,
-) -> Result<(), StoreError> {
+pub(crate) async fn note_created(tx: &mut WriteTx, now: Timestamp, actor: &Actor, account: &Account) -> Result<(), StoreError> {
     let facts = json!({"kind": account.kind, "administrator": account.is_admin});
     let change = Change::new("account.create", account.name.as_str()).now(facts);
     audit::write(tx, now, actor, Place::Installation, change).await
@@ -150,6 +145,30 @@ impl App {
         note_created(&mut tx, now, &Actor::command_line(), &account).await?;
         tx.commit().await?;
         Ok(account.id)
+    }
+
+    /// Lets a user in again who has lost the password or the second factor, from the command line: a new password, no second factor,
+    /// every session ended. Tokens stay: they have their own revocation.
+    ///
+    /// # Errors
+    /// A refusal when there is no such user.
+    pub async fn recover_user(&self, name: &str, password: &SecretString) -> Result<Account, Error> {
+        let name = parse_name(name)?;
+        let password = self.hash_password(password, "password").await?;
+        let mut tx = self.write().await?;
+        let found = accounts::find(&mut tx, &name).await?.filter(|account| account.kind == AccountKind::User);
+        let Some(account) = found else {
+            return Err(Refusal::new(RefusalKind::Invalid, "no_such_user", format!("there is no user `{name}`")).into());
+        };
+        accounts::set_password_hash(&mut tx, account.id, &password).await?;
+        let factor = second_factors::delete(&mut tx, account.id).await?;
+        sessions::delete_all(&mut tx, account.id).await?;
+        sign_in::delete_pending_of(&mut tx, account.id).await?;
+        throttle::clear(&mut tx, &Slowed::name(name.as_str())).await?;
+        let change = Change::new("account.recover", account.name.as_str()).now(json!({"second_factor_removed": factor}));
+        audit::write(&mut tx, self.clock.now(), &Actor::command_line(), Place::Account(&account), change).await?;
+        tx.commit().await?;
+        Ok(account)
     }
 
     /// Changes what people call the caller; nothing is the account's name.

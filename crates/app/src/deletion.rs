@@ -109,7 +109,8 @@ impl App {
             audit::write(&mut tx, now, actor, Place::Account(&organization), change).await?;
         }
         accounts::delete(&mut tx, id).await?;
-        let facts = json!({"kind": account.kind, "repositories": gone.repository_count, "tokens": gone.token_count, "teams": gone.team_count});
+        let facts =
+            json!({"kind": account.kind, "repositories": gone.repository_count, "tokens": gone.token_count, "teams": gone.team_count});
         let change = Change::new("account.delete", account.name.as_str()).old(facts);
         audit::write(&mut tx, now, actor, Place::Installation, change).await?;
         tx.commit().await?;

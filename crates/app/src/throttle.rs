@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn the_delay_doubles_up_to_the_longest() {
         let seconds = |delays: Delays, failures| delays.after(failures).map(|delay| delay.as_secs());
-        let expected = [(0, None), (5, None), (6, Some(1)), (7, Some(2)), (8, Some(4)), (11, Some(32)), (12, Some(60)), (u64::MAX, Some(60))];
+        let expected =
+            [(0, None), (5, None), (6, Some(1)), (7, Some(2)), (8, Some(4)), (11, Some(32)), (12, Some(60)), (u64::MAX, Some(60))];
         for (failures, delay) in expected {
             assert_eq!(seconds(OF_NAMES, failures), delay, "{failures}");
         }

@@ -11,7 +11,7 @@ fn is_bad<T: std::fmt::Debug>(result: Result<T, Error>) {
 }
 
 async fn linked(world: &World, caller: &slipway_app::Caller) -> Result<LinkState> {
-    Ok(world.app.get_link(&world.namespace(caller)?, &world.provider).await?.state)
+    Ok(world.app.get_link(&world.namespace(caller).await?, &world.provider).await?.state)
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_person_who_says_no_is_not_linked() -> Result<()> {
 async fn a_disabled_link_builds_nothing_and_sends_nothing() -> Result<()> {
     let world = World::new().await?;
     let (caller, right) = world.ready().await?;
-    let owner = world.namespace(&caller)?;
+    let owner = world.namespace(&caller).await?;
     world.app.switch_link(&owner, &world.provider, LinkSwitch::Disable).await?;
     let asked = world.github.requests().len();
     world.push(&right, &commit('1'), &commit('2')).await?;
@@ -80,7 +80,7 @@ async fn a_disabled_link_builds_nothing_and_sends_nothing() -> Result<()> {
 async fn unlinking_removes_what_was_made_and_says_so() -> Result<()> {
     let world = World::new().await?;
     let (caller, _) = world.ready().await?;
-    let owner = world.namespace(&caller)?;
+    let owner = world.namespace(&caller).await?;
     let preview = world.app.preview_unlink(&owner, &world.provider).await?;
     assert_eq!((preview.hooks, preview.stops), (vec!["octo/hello".to_owned()], vec!["hello".to_owned()]));
     let receipt = world.app.unlink(&owner, &world.provider).await?;
