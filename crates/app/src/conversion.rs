@@ -57,7 +57,8 @@ impl App {
             warnings.push(format!("Its access tokens ({token_count}) are revoked; docker login and scripts that use them stop working."));
         }
         if memberships > 0 {
-            warnings.push(format!("{name} leaves the teams of {memberships} organizations: an organization is in no team."));
+            let word = if memberships == 1 { "organization" } else { "organizations" };
+            warnings.push(format!("{name} leaves its teams in {memberships} {word}: an organization is in no team."));
         }
         if account.is_admin {
             warnings.push(format!("{name} no longer administers this installation."));

@@ -21,6 +21,7 @@ pub(crate) async fn run(config: &Config, command: &AdminCommand) -> Result<Strin
             let role = if *admin { Role::Administrator } else { Role::User };
             add_user(config, name, role, password_file).await
         }
+        AdminCommand::User { command: UserCommand::Recover { name, password_file } } => recover_user(config, name, password_file).await,
         AdminCommand::Token { name, scope } => token(config, name, scope).await,
         AdminCommand::Fsck { deep } => {
             super::fsck::run(config, if *deep { slipway_registry::Depth::Deep } else { slipway_registry::Depth::Shallow }).await
@@ -41,11 +42,20 @@ async fn add_user(config: &Config, name: &str, role: Role, password_file: &Path)
     })
 }
 
+async fn recover_user(config: &Config, name: &str, password_file: &Path) -> Result<String, Failure> {
+    let name = account_name(name)?;
+    let password = password(password_file)?;
+    let app = open::app_for_admin(config).await?;
+    let account = app.recover_user(name.as_str(), &password).await.map_err(open::application)?;
+    app.db().close().await;
+    Ok(format!("user `{}` can sign in with the new password; the second factor is off, every session has ended\n", account.name))
+}
+
 async fn token(config: &Config, name: &str, scopes: &[String]) -> Result<String, Failure> {
     let name = account_name(name)?;
     let scopes = scope_set(scopes)?;
     let app = open::app_for_admin(config).await?;
-    let token = app.create_token_by_name(name.as_str(), "made by `slipway admin token`", &scopes).await.map_err(open::application)?;
+    let token = app.create_token_by_name(name.as_str(), "slipway admin token", &scopes).await.map_err(open::application)?;
     app.db().close().await;
     // The token alone, so that `TOKEN=$(slipway admin token octo)` works.
     Ok(format!("{}\n", token.secret.expose()))
