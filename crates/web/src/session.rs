@@ -265,7 +265,11 @@ impl FromRequestParts<WebState> for Client {
 #[must_use]
 pub fn safe_next(next: Option<&str>) -> &str {
     let path = next.unwrap_or("/");
-    let ours = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n', '\t']) && path.len() <= 2000;
+    // What a proxy or browser could read as a second slash stands at the beginning only; in a header stand visible ASCII characters only.
+    let start = path.get(1..4).unwrap_or_default().to_ascii_lowercase();
+    let second_slash = path.as_bytes().get(1) == Some(&b'/') || start == "%2f" || start == "%5c";
+    let visible = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let ours = path.starts_with('/') && !second_slash && visible && path.len() <= 2000;
     if ours { path } else { "/" }
 }
 
@@ -276,7 +280,25 @@ mod tests {
     #[test]
     fn nobody_is_led_away() {
         assert_eq!(safe_next(Some("/demo/hello?tab=builds")), "/demo/hello?tab=builds");
-        for bad in ["https://evil.example", "//evil.example", "/\\evil.example", "\\/evil", "javascript:x", "/a\r\nb"] {
+        assert_eq!(safe_next(Some("/search?q=a%2Fb")), "/search?q=a%2Fb");
+        for bad in [
+            "https://evil.example",
+            "https:evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "\\/evil",
+            "/%2f/evil.example",
+            "/%2Fevil.example",
+            "/%5cevil.example",
+            "/\t/evil.example",
+            "javascript:x",
+            "/a\r\nb",
+            "/a\u{1}",
+            "/é",
+            "é",
+            "",
+            " /",
+        ] {
             assert_eq!(safe_next(Some(bad)), "/", "{bad}");
         }
     }
