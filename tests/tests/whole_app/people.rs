@@ -188,9 +188,8 @@ async fn sign_in_tells_nobody_who_is_here_and_slows_guessing_down() -> Result<()
     let app = TestApp::start().await?;
     app.add_user("eve", PASSWORD, &[])?;
     app.api.post("/organizations", &json!({ "name": "acme" })).await?;
-    let try_once = async |name: &str, password: &str| {
-        app.stranger().form("/signin", &[("name", name), ("password", password), ("next", "/")]).await
-    };
+    let try_once =
+        async |name: &str, password: &str| app.stranger().form("/signin", &[("name", name), ("password", password), ("next", "/")]).await;
     let shown = |answer: &slipway_tests::Answer, name: &str| {
         let id = answer.header("x-request-id").to_owned();
         (answer.status, answer.text.replace(&format!("\"{name}\""), "NAME").replace(&id, "ID"))
@@ -261,7 +260,7 @@ async fn a_locked_out_user_is_let_in_from_the_command_line() -> Result<()> {
     assert_eq!(app.sign_in("eve", "another long password").await?.get("/me").await?["name"], "eve");
     assert!(app.sign_in("eve", PASSWORD).await.is_err());
     let nobody = app.command(&["admin", "user", "recover", "nobody", "--password-file", "-"], "another long password\n")?;
-    assert_eq!((nobody.code, nobody.stdout.as_str()), (1, ""));
+    assert_eq!((nobody.code, nobody.stdout.as_str()), (2, ""));
     assert!(nobody.stderr.contains("there is no user `nobody`"), "{}", nobody.stderr);
     let log = app.api.items("/admin/audit?action=account.recover").await?;
     assert_eq!((log.len(), text(&log[0], "actor"), text(&log[0], "object")), (1, "administrator of the machine", "eve"));
@@ -286,7 +285,9 @@ async fn a_renamed_organization_is_found_under_both_names() -> Result<()> {
     assert_eq!((page.status, page.location()), (308, "/acme-works/app?tab=x"));
     assert_eq!(browser.open("/acme-works/app").await?.status, 200);
     // The former name is nobody else's, and neither is one that looks like it.
-    for (name, words) in [("acme", "already"), ("acme-w0rks", "easily taken for"), ("Acme", "`A`"), ("api", "reserved"), ("a", "1 characters")] {
+    for (name, words) in
+        [("acme", "already"), ("acme-w0rks", "easily taken for"), ("Acme", "`A`"), ("api", "reserved"), ("a", "1 characters")]
+    {
         let refused: Value = app.api.try_api(Method::POST, "/organizations", Some(&json!({ "name": name }))).await?.json_of_refusal()?;
         assert!(text(&refused, "detail").contains(words) && refused["field"] == "name", "{name}: {refused}");
     }

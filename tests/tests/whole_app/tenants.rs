@@ -69,7 +69,10 @@ async fn what_belongs_to_one_does_not_exist_for_another() -> Result<()> {
         };
         assert_eq!(without_id(&seen)?, without_id(&missing)?, "{method} {path}: it differs from what does not exist");
         let anonymous = app.stranger().try_api(method.clone(), &path, body.as_ref()).await?;
-        let hidden = if matches!((&method, path.as_str()), (&Method::GET, "/repositories/demo/hello" | "/repositories/demo/hello/tags")) {
+        let hidden = if matches!(
+            (&method, path.as_str()),
+            (&Method::GET, "/repositories/demo" | "/repositories/demo/hello" | "/repositories/demo/hello/tags")
+        ) {
             404
         } else {
             401
