@@ -80,7 +80,7 @@ pub struct Caller {
 }
 
 /// What began an OAuth flow; only the same may finish it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Initiator(pub(crate) String);
 
 impl Caller {
@@ -171,9 +171,11 @@ impl Caller {
     pub(crate) fn demand_unlimited(&self) -> Result<(), Error> {
         match self.limited_token() {
             None => Ok(()),
-            Some(_) => Err(Refusal::new(RefusalKind::Forbidden, "token_limited", "this token works for the repositories that it names only")
-                .hint("make a token without a list of repositories")
-                .into()),
+            Some(_) => {
+                Err(Refusal::new(RefusalKind::Forbidden, "token_limited", "this token works for the repositories that it names only")
+                    .hint("make a token without a list of repositories")
+                    .into())
+            }
         }
     }
 
@@ -459,12 +461,7 @@ impl App {
         }
         // An organization that was a user a moment ago has no sessions; one that slipped through is worth nothing.
         Ok(account.filter(|account| account.kind == AccountKind::User).map(|account| Caller {
-            actor: Actor {
-                account: Some(account.id),
-                name: account.name.to_string(),
-                via: "session".into(),
-                address: address.to_owned(),
-            },
+            actor: Actor { account: Some(account.id), name: account.name.to_string(), via: "session".into(), address: address.to_owned() },
             account,
             via: Via::Session { id: session.id, renewal: if session.renew { Renewal::Due } else { Renewal::NotDue } },
         }))
@@ -533,7 +530,7 @@ impl App {
                 caller.demand_unlimited()?;
                 Ok(NamespaceOwner { account, actor: caller.actor.clone() })
             }
-            Standing::Member => Err(missing(Permission::Owner, &account.name.to_string())),
+            Standing::Member => Err(missing(Permission::Owner, account.name.as_str())),
             Standing::Outsider => Err(Error::NotFound),
         }
     }
@@ -594,7 +591,7 @@ impl App {
         let member = self.organization_member(caller, name).await?;
         match member.standing {
             Standing::Owner => Ok(OrganizationOwner { account: member.account, actor: member.actor, scopes: member.scopes }),
-            Standing::Member | Standing::Outsider => Err(missing(Permission::Owner, &member.account.name.to_string())),
+            Standing::Member | Standing::Outsider => Err(missing(Permission::Owner, member.account.name.as_str())),
         }
     }
 
@@ -621,7 +618,7 @@ impl App {
         let standing = Self::standing(&mut tx, &caller.account, &account).await?;
         match standing {
             _ if caller.account.is_admin || standing == Standing::Owner => {}
-            Standing::Member => return Err(missing(Permission::Owner, &account.name.to_string())),
+            Standing::Member => return Err(missing(Permission::Owner, account.name.as_str())),
             _ => return Err(Error::NotFound),
         }
         caller.demand(Scope::Account)?;
@@ -791,7 +788,9 @@ impl App {
             };
             match repository.filter(|_| permitted) {
                 Some(repository) => found.push(repository.id),
-                None => return Err(Error::invalid("no_such_repository", &field, format!("there is no repository `{shown}` that you may see"))),
+                None => {
+                    return Err(Error::invalid("no_such_repository", &field, format!("there is no repository `{shown}` that you may see")));
+                }
             }
         }
         Ok(found)

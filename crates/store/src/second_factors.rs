@@ -109,11 +109,7 @@ pub async fn use_recovery_code(tx: &mut WriteTx, account: AccountId, hash: &str,
 
 /// How many recovery codes are not used yet.
 pub async fn count_recovery_codes(tx: &mut ReadTx, account: AccountId) -> Result<u64, StoreError> {
-    let row = fetch_optional!(
-        (i64,),
-        tx,
-        "SELECT COUNT(*) FROM recovery_codes WHERE account_id = $1 AND used_at IS NULL",
-        account.to_string(),
-    )?;
+    let row =
+        fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM recovery_codes WHERE account_id = $1 AND used_at IS NULL", account.to_string(),)?;
     Ok(row.map_or(0, |(n,)| count(n)))
 }

@@ -165,17 +165,6 @@ pub async fn renew(tx: &mut WriteTx, id: SessionId, token: &SecretHash, former_u
     Ok(changed > 0)
 }
 
-/// Gives a session a new token; every one before is worth nothing from now on. False when there is no such session.
-pub async fn replace_token(tx: &mut WriteTx, id: SessionId, token: &SecretHash) -> Result<bool, StoreError> {
-    let changed = change!(
-        tx,
-        "UPDATE sessions SET token_hash = $1, former_hash = NULL, former_until = NULL, renew = FALSE WHERE id = $2",
-        token.to_hex(),
-        id.to_string(),
-    )?;
-    Ok(changed > 0)
-}
-
 /// Removes sessions that have ended; gives how many rows went.
 pub async fn delete_expired(tx: &mut WriteTx, now: Timestamp) -> Result<u64, StoreError> {
     Ok(change!(tx, "DELETE FROM sessions WHERE expires_at <= $1", now.as_millis())?)

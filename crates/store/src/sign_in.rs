@@ -135,11 +135,7 @@ pub async fn clear_failures(tx: &mut WriteTx, key: &str) -> Result<(), StoreErro
 /// Removes sign-ins that have ended, and failures that were last counted before `forget` and block no longer; gives how many rows went.
 pub async fn delete_old(tx: &mut WriteTx, now: Timestamp, forget: Timestamp) -> Result<u64, StoreError> {
     let pending = change!(tx, "DELETE FROM pending_sign_ins WHERE expires_at <= $1", now.as_millis())?;
-    let failures = change!(
-        tx,
-        "DELETE FROM sign_in_failures WHERE last_at <= $1 AND blocked_until <= $2",
-        forget.as_millis(),
-        now.as_millis()
-    )?;
+    let failures =
+        change!(tx, "DELETE FROM sign_in_failures WHERE last_at <= $1 AND blocked_until <= $2", forget.as_millis(), now.as_millis())?;
     Ok(pending + failures)
 }

@@ -11,7 +11,6 @@ on_both! {
     an_account_ends_its_own_sessions_only;
     a_session_gets_a_new_token_once;
     of_pages_at_once_one_renews;
-    a_replaced_token_is_worth_nothing;
     an_account_has_no_more_than_so_many;
     what_has_ended_is_removed;
     a_token_stands_once;
@@ -107,22 +106,6 @@ async fn of_pages_at_once_one_renews(db: &Db) {
         });
     }
     assert_eq!(pages.join_all().await.into_iter().filter(|renewed| *renewed).count(), 1);
-}
-
-async fn a_replaced_token_is_worth_nothing(db: &Db) {
-    let ada = account(db, "ada").await;
-    let (one, two, three) = (secret(TokenKind::Session), secret(TokenKind::Session), secret(TokenKind::Session));
-    let mut tx = begin(db).await;
-    let id = add(&mut tx, ada, &one, after(600)).await;
-    sessions::mark_renew(&mut tx, ada).await.expect("writes");
-    assert!(sessions::renew(&mut tx, id, &two, after(60)).await.expect("writes"));
-    sessions::mark_renew(&mut tx, ada).await.expect("writes");
-    assert!(sessions::replace_token(&mut tx, id, &three).await.expect("writes"));
-    assert_eq!(found(&mut tx, &one, NOW).await, None, "not even the former one");
-    assert_eq!(found(&mut tx, &two, NOW).await, None);
-    let session = sessions::get_by_token(&mut tx, &three, NOW).await.expect("query").expect("stands");
-    assert_eq!((session.id, session.renew), (id, false));
-    assert!(!sessions::replace_token(&mut tx, SessionId::new(), &secret(TokenKind::Session)).await.expect("writes"));
 }
 
 async fn an_account_has_no_more_than_so_many(db: &Db) {

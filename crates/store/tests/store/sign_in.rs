@@ -64,7 +64,10 @@ async fn failures_block_and_are_forgotten(db: &Db) {
     let mut tx = begin(db).await;
     assert_eq!(sign_in::blocked_until(&mut tx, ODD, NOW).await.expect("query"), None);
     assert_eq!(sign_in::count_failure(&mut tx, ODD, NOW, NOW).await.expect("counts"), Some(1));
-    assert_eq!(sign_in::count_failure(&mut tx, ODD, after(1), NOW.minus(std::time::Duration::from_secs(1))).await.expect("counts"), Some(2));
+    assert_eq!(
+        sign_in::count_failure(&mut tx, ODD, after(1), NOW.minus(std::time::Duration::from_secs(1))).await.expect("counts"),
+        Some(2)
+    );
     assert_eq!(sign_in::count_failure(&mut tx, "other", NOW, NOW).await.expect("counts"), Some(1), "another key");
     sign_in::block(&mut tx, ODD, after(10)).await.expect("blocks");
     assert_eq!(sign_in::blocked_until(&mut tx, ODD, after(9)).await.expect("query"), Some(after(10)));
