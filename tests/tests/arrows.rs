@@ -258,3 +258,42 @@ fn the_map_names_every_room() {
     let missing: Vec<&str> = metadata.workspace_packages().into_iter().map(room).filter(|room| !names_folder(&map, room)).collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md does not name these rooms (as `room/`): {missing:?}");
 }
+
+/// Whether a line compares what a secret exposes, or brings a comparison of its own.
+fn compares_a_secret(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    let exposes = ["expose()", "expose_secret()", "to_hex()", "expose().as_bytes()", "expose_secret().as_bytes()"];
+    let compared = exposes.iter().any(|call| {
+        code.contains(&format!("{call} ==")) || code.contains(&format!("{call} !=")) || (code.contains("== ") && code.ends_with(call))
+    });
+    compared || code.contains("ct_eq(") || code.contains("use subtle")
+}
+
+#[test]
+fn secrets_are_compared_by_one_function() {
+    assert!(compares_a_secret("if token.expose() == other {") && compares_a_secret("a.ct_eq(b)") && !compares_a_secret("a == b"));
+    let home = root().join("crates/model/src/secret.rs");
+    let mut found = Vec::new();
+    let mut uses = 0;
+    for path in
+        all_files().iter().filter(|path| path.starts_with(root().join("crates")) && !path.starts_with(root().join("crates/testkit")))
+    {
+        let source = text(path);
+        uses += source.matches("constant_time_eq(").count();
+        if *path == home || path.components().any(|part| part.as_os_str() == "tests") || path.to_string_lossy().ends_with("tests.rs") {
+            continue;
+        }
+        let product = source.split("#[cfg(test)]").next().unwrap_or_default();
+        found.extend(product.lines().filter(|line| compares_a_secret(line)).map(|line| format!("{}: {}", shown(path), line.trim())));
+    }
+    assert!(found.is_empty(), "compare secrets by `model::constant_time_eq`:\n{}", found.join("\n"));
+    assert!(uses > 3, "the one function is used: {uses}");
+    // The types of secrets cannot be compared at all.
+    let secrets = text(&home);
+    for kind in ["SecretToken", "SecretHash"] {
+        let at = secrets.find(&format!("pub struct {kind}(")).expect("the type stands");
+        let derived = secrets[..at].rsplit("#[derive(").next().unwrap_or_default();
+        assert!(!derived.split(')').next().unwrap_or_default().contains("PartialEq"), "{kind} can be compared by ==");
+        assert!(!secrets.contains(&format!("PartialEq for {kind}")), "{kind} can be compared by ==");
+    }
+}

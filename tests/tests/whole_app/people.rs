@@ -293,3 +293,59 @@ async fn a_renamed_organization_is_found_under_both_names() -> Result<()> {
     }
     app.finish().await
 }
+
+/// Every id that something of an organization or an account has, asked for below another one, is unknown there.
+#[tokio::test]
+async fn ids_of_one_are_unknown_below_another() -> Result<()> {
+    let app = TestApp::start().await?;
+    app.add_user("eve", PASSWORD, &[])?;
+    let eve = app.client(&app.make_token("eve", &[])?);
+    for (api, name) in [(&app.api, "acme"), (&eve, "evil")] {
+        api.post("/organizations", &json!({ "name": name })).await?;
+        api.post(&format!("/organizations/{name}/teams"), &json!({ "name": format!("crew-of-{name}") })).await?;
+        api.post(&format!("/repositories/{name}"), &json!({ "name": format!("app-of-{name}") })).await?;
+    }
+    app.api.put("/organizations/acme/teams/crew-of-acme/members/demo", &json!({})).await?;
+    app.api.put("/organizations/acme/teams/crew-of-acme/repositories/app-of-acme", &json!({ "permission": "read" })).await?;
+    let token = app.api.post("/organizations/acme/tokens", &json!({ "name": "ci" })).await?;
+    let invitation = app.api.post("/organizations/acme/invitations", &json!({ "team": "crew-of-acme" })).await?;
+    let _browser = app.sign_in(PERSON, PASSWORD).await?;
+    let session = app.api.items("/me/sessions").await?;
+    let mine = app.api.items("/tokens").await?;
+    let (token, invitation) = (text(&token, "id"), text(&invitation, "id"));
+    let (session, mine) = (text(&session[0], "id"), text(&mine[0], "id"));
+    let at = |rest: &str| format!("/organizations/evil{rest}");
+    for (method, path, body) in [
+        (Method::GET, at("/teams/crew-of-acme"), None),
+        (Method::PATCH, at("/teams/crew-of-acme"), Some(json!({ "description": "mine" }))),
+        (Method::DELETE, at("/teams/crew-of-acme"), None),
+        (Method::GET, at("/teams/crew-of-acme/members"), None),
+        (Method::PUT, at("/teams/crew-of-acme/members/eve"), Some(json!({}))),
+        (Method::DELETE, at("/teams/crew-of-acme/members/demo"), None),
+        (Method::GET, at("/teams/crew-of-acme/repositories"), None),
+        (Method::PUT, at("/teams/crew-of-evil/repositories/app-of-acme"), Some(json!({ "permission": "admin" }))),
+        (Method::DELETE, at("/teams/crew-of-evil/repositories/app-of-acme"), None),
+        (Method::DELETE, at("/members/demo"), None),
+        (Method::DELETE, at(&format!("/tokens/{token}")), None),
+        (Method::DELETE, at(&format!("/invitations/{invitation}")), None),
+        (Method::DELETE, format!("/tokens/{token}"), None),
+        (Method::DELETE, format!("/tokens/{mine}"), None),
+        (Method::DELETE, format!("/me/sessions/{session}"), None),
+        (Method::DELETE, format!("/admin/invitations/{invitation}"), None),
+        (Method::GET, "/organizations/acme".to_owned(), None),
+        (Method::GET, "/organizations/acme/teams".to_owned(), None),
+        (Method::GET, "/namespaces/acme".to_owned(), None),
+        (Method::GET, "/namespaces/acme/audit".to_owned(), None),
+        (Method::GET, "/namespaces/acme/audit/export".to_owned(), None),
+        (Method::GET, "/admin/accounts".to_owned(), None),
+    ] {
+        eve.try_api(method.clone(), &path, body.as_ref()).await?.problem(404).with_context(|| format!("{method} {path}"))?;
+    }
+    // Nothing of it happened.
+    assert_eq!(app.api.items("/organizations/acme/tokens").await?.len(), 1);
+    assert_eq!(app.api.items("/organizations/acme/invitations").await?.len(), 1);
+    assert_eq!(app.api.items("/organizations/acme/teams/crew-of-acme/members").await?.len(), 1);
+    assert!(app.api.items("/me/sessions").await?.iter().any(|one| text(one, "id") == session));
+    assert!(app.api.items("/tokens").await?.iter().any(|one| text(one, "id") == mine));
+    app.finish().await
+}
