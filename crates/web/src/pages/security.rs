@@ -10,7 +10,7 @@ use slipway_app::{App, Error, Refusal, SecondFactorState, SignIn};
 use slipway_model::{IdentityId, SessionId};
 
 use super::entry::providers;
-use super::error::{PageError, said, show_refusal};
+use super::error::{PageError, said, sentence, show_refusal};
 use super::fields::{At, Fields, Form};
 use super::frame::{Visit, go, show};
 use super::settings::{password, secret};
@@ -138,7 +138,7 @@ pub(super) async fn confirm_factor(visit: Visit, Client(client): Client, Form(fo
             Ok(with_session(&visit, sign_in.as_ref(), show(&page)))
         }
         Err(Error::Refused(refusal)) => {
-            let page = SecondFactorPage { shell: visit.shell(Area::Settings), enrolment: None, error: Some(said(&refusal)) };
+            let page = SecondFactorPage { shell: visit.shell(Area::Settings), enrolment: None, error: Some(sentence(&refusal.detail)) };
             Ok(show_refusal(&page, refusal))
         }
         Err(error) => Err(error.into()),

@@ -9,7 +9,7 @@ use slipway_app::{App, BuilderView, DoomedAccount, Error, Receipt, ReceiptItem};
 use slipway_model::{BuildState, Scope, TokenId};
 
 use super::anybody::Anybody;
-use super::error::{PageError, said, sentence};
+use super::error::{PageError, said, sentence, show_refusal};
 use super::fields::{At, Fields, Form, Query};
 use super::frame::{THEME_COOKIE, Visit, go, show, show_refused};
 use super::token_form::{self, Sent};
@@ -99,7 +99,7 @@ pub(super) async fn change_email(visit: Visit, Form(form): Form) -> Result<Respo
                 Some("password") if page.password == Password::Set => page.password_error = Some(text),
                 _ => page.new_email.error = Some(text),
             }
-            Ok(show_refused(&page))
+            Ok(show_refusal(&page, refusal))
         }
         Err(error) => Err(error.into()),
     }
@@ -180,9 +180,11 @@ pub(super) async fn delete_account(visit: Visit, Form(form): Form) -> Result<Res
             match refusal.field.as_deref() {
                 Some("confirm") => page.confirm.error = Some(text),
                 Some("password") if page.password == Password::Set => page.password_error = Some(text),
+                // What stands in the way is said at the top already.
+                _ if !page.may_go() => {}
                 _ => page.problem = Some(text),
             }
-            Ok(show_refused(&page))
+            Ok(show_refusal(&page, refusal))
         }
         Err(error) => Err(error.into()),
     }
