@@ -204,6 +204,14 @@ impl Stage {
         self.api(Method::POST, path, Some(body)).await
     }
 
+    /// `PUT` of the API.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.api(Method::PUT, path, Some(body)).await
+    }
+
     /// A repository `demo/NAME` that builds from the new private source `octo/NAME` by these rules, and its webhook.
     ///
     /// # Errors

@@ -5,4 +5,5 @@ mod hostile;
 mod inspections;
 mod journey;
 mod keyboard;
+mod people;
 mod without_script;
