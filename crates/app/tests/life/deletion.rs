@@ -66,7 +66,7 @@ async fn webhooks_and_the_grant_are_removed_at_the_provider_first() -> Result<()
     let world = World::new().await?;
     let (caller, _) = world.ready().await?;
     assert_eq!(world.github.hooks("octo/hello").len(), 1);
-    assert_eq!(world.app.preview_delete_account(&caller).await?.links, [world.provider.clone()]);
+    assert_eq!(world.app.preview_delete_account(&caller).await?.links, std::slice::from_ref(&world.provider));
     let receipts = world.app.delete_account(&caller, "demo", Some(&secret(PASSWORD))).await?;
     assert_eq!(receipts.len(), 1);
     assert!(receipts[0].left.is_empty() && receipts[0].done.len() == 3, "{receipts:?}");
@@ -81,7 +81,7 @@ async fn a_refused_deletion_leaves_the_provider_alone() -> Result<()> {
     world.app.create_organization(&caller, "acme", "").await?;
     assert_eq!(code(world.app.delete_account(&caller, "demo", Some(&secret(PASSWORD))).await)?, "last_owner");
     assert_eq!(world.github.hooks("octo/hello").len(), 1);
-    assert_eq!(world.app.preview_delete_account(&caller).await?.links, [world.provider.clone()]);
+    assert_eq!(world.app.preview_delete_account(&caller).await?.links, std::slice::from_ref(&world.provider));
     Ok(())
 }
 
