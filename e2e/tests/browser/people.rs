@@ -305,7 +305,9 @@ async fn unseen(browser: &Browser) -> Result<()> {
         refused(browser, &format!("/o/acme/teams/{team}"), 404).await?;
         refused(browser, &format!("/o/acme/teams/{team}/repositories"), 404).await?;
     }
-    for page in ["members", "settings", "settings/tokens", "settings/audit", "settings/invitations", "settings/source-providers", "teams/new"] {
+    for page in
+        ["members", "settings", "settings/tokens", "settings/audit", "settings/invitations", "settings/source-providers", "teams/new"]
+    {
         refused(browser, &format!("/o/acme/{page}"), 403).await?;
     }
     Ok(())

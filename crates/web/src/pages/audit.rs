@@ -53,8 +53,13 @@ fn begin_of_day(day: &str) -> Option<Timestamp> {
 /// What was typed, and the filter that it makes. A day that is none stands beside its field and filters nothing.
 fn read(query: &Fields) -> (AuditFields, AuditFilter) {
     let field = |name: &str| Field::new(query.text(name).trim().chars().take(200).collect::<String>());
-    let mut fields =
-        AuditFields { actor: field("actor"), action: field("action"), object: field("object"), since: field("since"), until: field("until") };
+    let mut fields = AuditFields {
+        actor: field("actor"),
+        action: field("action"),
+        object: field("object"),
+        since: field("since"),
+        until: field("until"),
+    };
     let word = |field: &Field| Some(field.value.clone()).filter(|text| !text.is_empty());
     let day = |field: &mut Field, read: fn(&str) -> Option<Timestamp>| {
         let moment = read(&field.value);

@@ -263,9 +263,7 @@ async fn make_token(visit: Visit, At(org): At<AccountName>, Form(fields): Form) 
             let created = token_form::created(&wish.name, &made, &visit.app().registry_host(), owner.account().name.as_str());
             Ok(show(&tokens_page(&visit, &owner, token_form::empty(), Some(created)).await?))
         }
-        Err(Error::Refused(refusal)) => {
-            Ok(show_refused(&tokens_page(&visit, &owner, token_form::refused(form, &refusal), None).await?))
-        }
+        Err(Error::Refused(refusal)) => Ok(show_refused(&tokens_page(&visit, &owner, token_form::refused(form, &refusal), None).await?)),
         Err(error) => Err(error.into()),
     }
 }
@@ -299,7 +297,12 @@ async fn invitations_page(visit: &Visit, owner: &OrganizationOwner, team: &str) 
         rows: rows.collect(),
         created: None,
         // `owners` comes last: nobody shall give the largest right because it stood first.
-        teams: teams.iter().filter(|team| !team.is_owners()).chain(teams.iter().filter(|team| team.is_owners())).map(|team| team.name.to_string()).collect(),
+        teams: teams
+            .iter()
+            .filter(|team| !team.is_owners())
+            .chain(teams.iter().filter(|team| team.is_owners()))
+            .map(|team| team.name.to_string())
+            .collect(),
         team: Field::new(team),
         email: Field::default(),
         life: Life::default(),
@@ -349,11 +352,7 @@ async fn invited(visit: &Visit, owner: &OrganizationOwner, form: &Fields, life: 
     let email = Some(form.text("email").trim()).filter(|text| !text.is_empty()).map(str::to_owned);
     let wish = InvitationWish { email: email.clone(), expires_in: Duration::from_secs(life.hours() * 3600) };
     let made = visit.app().invite_to_team(owner, &team, &wish).await?;
-    Ok(NewInvitation {
-        url: made.url.to_string(),
-        expires_at: made.expires_at,
-        mailed_to: email.filter(|_| made.mailed == Mailed::Yes),
-    })
+    Ok(NewInvitation { url: made.url.to_string(), expires_at: made.expires_at, mailed_to: email.filter(|_| made.mailed == Mailed::Yes) })
 }
 
 /// `POST /o/{org}/settings/invitations/{id}/revoke`.

@@ -39,7 +39,7 @@ impl LogOf {
     }
 }
 
-/// A field that changed.
+/// A field of an entry: what changed, or what stayed and says where.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
     /// Its name; empty when the whole value is meant.
@@ -50,13 +50,22 @@ pub struct Change {
     pub new: Option<String>,
 }
 
-/// What changed between two values, field by field. Fields that stayed as they were are left out.
+impl Change {
+    /// Whether it stayed as it was.
+    #[must_use]
+    pub fn stayed(&self) -> bool {
+        self.old == self.new
+    }
+}
+
+/// Two values field by field, those that stayed first: they say what the others belong to. Fields without a value on either side are
+/// left out.
 #[must_use]
 pub fn changes(old: Option<&Value>, new: Option<&Value>) -> Vec<Change> {
     let fields = |value: Option<&Value>| match value {
-        Some(Value::Object(map)) => map.iter().map(|(name, value)| (name.clone(), readable(value))).collect(),
-        Some(Value::Null) | None => Vec::new(),
-        Some(other) => vec![(String::new(), readable(other))],
+        Some(Value::Object(map)) => map.iter().filter_map(|(name, value)| Some((name.clone(), readable(value)?))).collect(),
+        Some(other) => readable(other).map(|text| vec![(String::new(), text)]).unwrap_or_default(),
+        None => Vec::new(),
     };
     let (old, new): (Vec<(String, String)>, Vec<(String, String)>) = (fields(old), fields(new));
     let find = |list: &[(String, String)], name: &str| list.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone());
@@ -67,26 +76,32 @@ pub fn changes(old: Option<&Value>, new: Option<&Value>) -> Vec<Change> {
         }
     }
     let change = |name: &String| Change { field: name.replace('_', " "), old: find(&old, name), new: find(&new, name) };
-    names.into_iter().map(change).filter(|change| change.old != change.new).take(FIELDS).collect()
+    let (mut all, changed): (Vec<Change>, Vec<Change>) = names.into_iter().map(change).partition(Change::stayed);
+    all.extend(changed);
+    all.truncate(FIELDS);
+    all
 }
 
-/// A JSON value as people read it: texts without quotes, lists with commas.
-fn readable(value: &Value) -> String {
+/// A JSON value as people read it: texts without quotes, lists with commas, nothing for what is empty.
+fn readable(value: &Value) -> Option<String> {
     let text = match value {
-        Value::Null => "nothing".to_owned(),
+        Value::Null => return None,
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        Value::String(text) if text.is_empty() => "empty".to_owned(),
+        Value::Number(number) => number.to_string(),
         Value::String(text) => text.clone(),
-        Value::Array(list) if list.is_empty() => "none".to_owned(),
-        Value::Array(list) if list.iter().all(|one| !one.is_array() && !one.is_object()) => {
-            list.iter().map(readable).collect::<Vec<_>>().join(", ")
+        Value::Array(list) => {
+            let apart = if list.iter().any(Value::is_object) { "; " } else { ", " };
+            list.iter().filter_map(readable).collect::<Vec<_>>().join(apart)
         }
-        other => other.to_string(),
+        Value::Object(map) => {
+            let field = |(name, value): (&String, &Value)| Some(format!("{}: {}", name.replace('_', " "), readable(value)?));
+            map.iter().filter_map(field).collect::<Vec<_>>().join(", ")
+        }
     };
     match text.char_indices().nth(VALUE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        Some((end, _)) => Some(format!("{}…", &text[..end])),
+        None => Some(text).filter(|text| !text.is_empty()),
     }
 }
 
@@ -136,7 +151,8 @@ impl AuditFields {
     /// The messages beside the fields.
     #[must_use]
     pub fn errors(&self) -> Vec<(&'static str, &str)> {
-        let fields = [("actor", &self.actor), ("action", &self.action), ("object", &self.object), ("since", &self.since), ("until", &self.until)];
+        let fields =
+            [("actor", &self.actor), ("action", &self.action), ("object", &self.object), ("since", &self.since), ("until", &self.until)];
         fields.into_iter().filter_map(|(name, field)| Some((name, field.error.as_deref()?))).collect()
     }
 
@@ -144,7 +160,8 @@ impl AuditFields {
     #[must_use]
     pub fn query(&self, cursor: Option<&str>) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        let fields = [("actor", &self.actor), ("action", &self.action), ("object", &self.object), ("since", &self.since), ("until", &self.until)];
+        let fields =
+            [("actor", &self.actor), ("action", &self.action), ("object", &self.object), ("since", &self.since), ("until", &self.until)];
         for (name, field) in fields {
             if !field.value.is_empty() {
                 query.append_pair(name, &field.value);
@@ -217,27 +234,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_changed_is_shown() {
-        let old = json!({ "name": "dev", "description": "", "scopes": ["repo:read", "repo:write"], "gone": true });
+    fn fields_stand_beside_each_other_and_empty_ones_are_left_out() {
+        let old = json!({ "name": "dev", "description": "", "scopes": ["repo:read", "repo:write"], "gone": true, "expires_at": null });
         let new = json!({ "name": "dev", "description": "Builds it", "scopes": ["repo:read"], "is_admin": false });
         let change = |field: &str, old: Option<&str>, new: Option<&str>| Change {
             field: field.to_owned(),
             old: old.map(str::to_owned),
             new: new.map(str::to_owned),
         };
-        let mut found = changes(Some(&old), Some(&new));
-        found.sort_by(|a, b| a.field.cmp(&b.field));
+        let found = changes(Some(&old), Some(&new));
+        assert_eq!(found[0], change("name", Some("dev"), Some("dev")));
+        assert!(found[0].stayed());
+        let mut rest = found[1..].to_vec();
+        rest.sort_by(|a, b| a.field.cmp(&b.field));
         assert_eq!(
-            found,
+            rest,
             [
-                change("description", Some("empty"), Some("Builds it")),
+                change("description", None, Some("Builds it")),
                 change("gone", Some("yes"), None),
                 change("is admin", None, Some("no")),
                 change("scopes", Some("repo:read, repo:write"), Some("repo:read")),
             ]
         );
         assert_eq!(changes(None, Some(&json!("read"))), [change("", None, Some("read"))]);
+        assert!(changes(None, Some(&json!({ "description": "", "list": [] }))).is_empty());
         assert!(changes(None, None).is_empty());
+    }
+
+    #[test]
+    fn lists_of_things_are_read_as_sentences() {
+        let rules = json!({ "rules": [{ "source": "main", "cache": true }, { "source": "v1", "cache": false }] });
+        assert_eq!(changes(None, Some(&rules))[0].new.as_deref(), Some("cache: yes, source: main; cache: no, source: v1"));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use askama::Template;
 use slipway_model::{
-    AccountKind, Autotest, BuildState, DeliveryStatus, FailureCode, FailureReason, LinkState, Phase, ProviderKind, SourceType, Step, StepState,
-    Timestamp, VerdictOutcome, Visibility,
+    AccountKind, Autotest, BuildState, DeliveryStatus, FailureCode, FailureReason, LinkState, Phase, ProviderKind, SourceType, Step,
+    StepState, Timestamp, VerdictOutcome, Visibility,
 };
 
 use crate::pages::view::autobuild::{
@@ -476,10 +476,7 @@ fn entry_pages() -> Vec<(&'static str, String)> {
         text: "There is nothing here, or you may not see it.".into(),
         hint: Some("Check the address, or ask somebody with access.".into()),
     };
-    vec![
-        ("error", page(&error(shell(Area::Elsewhere)))),
-        ("error-outside", page(&error(outside()))),
-    ]
+    vec![("error", page(&error(shell(Area::Elsewhere)))), ("error-outside", page(&error(outside())))]
 }
 
 fn repository_pages() -> Vec<(&'static str, String)> {

@@ -282,7 +282,10 @@ impl Shell {
             all.push(entry(Area::Teams, format!("{organization}/teams"), "teams", "Teams", "Teams"));
         }
         if self.place() == Place::Owner {
-            all.push(Entry { reach: Reach::Wide, ..entry(Area::Members, format!("{organization}/members"), "members", "Members", "Members") });
+            all.push(Entry {
+                reach: Reach::Wide,
+                ..entry(Area::Members, format!("{organization}/members"), "members", "Members", "Members")
+            });
         }
         if self.owns() {
             let settings = if self.in_organization() { self.settings() } else { "/settings/account".to_owned() };

@@ -201,7 +201,8 @@ fn team_head(name: &str, tab: TeamTab) -> TeamHead {
 }
 
 fn team() -> Vec<(&'static str, String)> {
-    let row = |name: &str, display_name: &str| TeamMemberRow { name: name.into(), display_name: display_name.into(), added_at: ago(90_000) };
+    let row =
+        |name: &str, display_name: &str| TeamMemberRow { name: name.into(), display_name: display_name.into(), added_at: ago(90_000) };
     let members = |shell, problem| TeamPage {
         shell,
         head: team_head("backend", TeamTab::Members),
@@ -234,12 +235,7 @@ fn team() -> Vec<(&'static str, String)> {
         description: Field::new(HOSTILE),
         confirm: Field::refused("bakend", "That is not the name of this team, expected backend."),
     };
-    let empty = TeamRepositoriesPage {
-        rows: vec![],
-        next: None,
-        repository: Field::default(),
-        ..repositories(owner(Area::Teams))
-    };
+    let empty = TeamRepositoriesPage { rows: vec![], next: None, repository: Field::default(), ..repositories(owner(Area::Teams)) };
     vec![
         ("team", page(&members(owner(Area::Teams), None))),
         ("team-member", page(&TeamPage { user: Field::default(), ..members(member(Area::Teams), None) })),
