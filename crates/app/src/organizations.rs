@@ -178,8 +178,7 @@ impl App {
                 demand_free(&mut tx, &name).await?;
             }
             accounts::rename(&mut tx, before.id, &name, now).await.map_err(|error| taken_meanwhile(error, &name))?;
-            let entry =
-                Change::new("organization.rename", name.as_str()).old(json!({"name": before.name})).now(json!({"name": name}));
+            let entry = Change::new("organization.rename", name.as_str()).old(json!({"name": before.name})).now(json!({"name": name}));
             audit::write(&mut tx, now, owner.actor(), Place::Account(before), entry).await?;
         }
         let account = accounts::get(&mut tx, before.id).await?.ok_or(Error::NotFound)?;

@@ -10,8 +10,8 @@ use slipway_model::{DeliveryId, DeliveryStatus, HookId, LinkState, ProviderId, V
 use slipway_store::deliveries::{self, Delivery, NewDelivery, Verdict};
 use slipway_store::{StoreError, hooks, links, repositories};
 
-use crate::matching::{Origin, Situation};
 use crate::audit::{self, Change, Place};
+use crate::matching::{Origin, Situation};
 use crate::{App, Error, RepositoryWrite};
 
 /// Header values that must not be kept.

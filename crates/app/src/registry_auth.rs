@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    AccountId, AccountName, BuildId, RepositoryId, RepositoryPath, SecretToken, Timestamp, TokenId, TokenKind, Visibility,
+    AccountId, AccountName, BuildId, RepositoryId, RepositoryPath, Scope, SecretToken, Timestamp, TokenId, TokenKind, Visibility,
 };
 use slipway_store::repositories::Repository;
 use slipway_store::tokens::Token;
@@ -271,11 +271,10 @@ impl App {
             Credential::Anonymous => {}
             Credential::Token { id, account } => {
                 let mut tx = self.read().await?;
-                if !tokens::stands(&mut tx, *id, now).await? {
-                    return Ok(None);
-                }
+                let Some(token) = tokens::get(&mut tx, *id, now).await? else { return Ok(None) };
                 let Some(account) = accounts::get(&mut tx, *account).await? else { return Ok(None) };
-                administrator = account.is_admin;
+                // As everything of an administrator's: by a token that was given the account's scope, for all of it.
+                administrator = account.is_admin && token.scopes.allows(Scope::Account) && !token.is_limited;
             }
             Credential::Build { id, attempt } => {
                 let mut tx = self.read().await?;

@@ -6,9 +6,7 @@ use slipway_store::repositories::{self, Repository};
 use slipway_store::{StoreError, builds, hooks, images};
 
 use crate::audit::{self, Change, Place};
-use crate::{
-    App, Caller, Error, NamespaceOwner, NamespaceView, Refusal, RefusalKind, RepositoryAdmin, RepositoryOwner, RepositoryWrite,
-};
+use crate::{App, Caller, Error, NamespaceOwner, NamespaceView, Refusal, RefusalKind, RepositoryAdmin, RepositoryOwner, RepositoryWrite};
 
 const DESCRIPTION_CHARACTERS: usize = 2000;
 

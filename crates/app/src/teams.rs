@@ -378,8 +378,7 @@ impl App {
         if !teams::remove_permission(&mut tx, team.id, repository.id).await? {
             return Err(Error::NotFound);
         }
-        let change =
-            Change::new("team_repository.remove", repository.name.as_str()).old(json!({"team": team.name, "permission": before}));
+        let change = Change::new("team_repository.remove", repository.name.as_str()).old(json!({"team": team.name, "permission": before}));
         audit::write(&mut tx, self.clock.now(), owner.actor(), Place::Account(organization), change).await?;
         Ok(tx.commit().await?)
     }
