@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+use axum::Json as JsonBody;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
-use axum::Json as JsonBody;
 use http::StatusCode;
 use http::request::Parts;
 use secrecy::ExposeSecret;

@@ -10,8 +10,8 @@ use serde_json::Value;
 use slipway_app::{App, Config, Keys};
 use slipway_blobs::{Blobs, Limits};
 use slipway_model::{
-    AccountId, AccountKind, AutobuildId, BuildId, BuildRule, Clock, RefEventId, RepositoryId, RuleId, ScopeSet, SecretToken, SourceType, TeamId,
-    Timestamp, TokenKind, Visibility,
+    AccountId, AccountKind, AutobuildId, BuildId, BuildRule, Clock, RefEventId, RepositoryId, RuleId, ScopeSet, SecretToken, SourceType,
+    TeamId, Timestamp, TokenKind, Visibility,
 };
 use slipway_oci::Digest;
 use slipway_registry::Registry;
