@@ -42,6 +42,12 @@ impl TestApp {
 }
 
 impl ScriptedBuilder {
+    /// Its token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        self.client.token()
+    }
+
     /// Sends anything to an address of the protocol.
     ///
     /// # Errors

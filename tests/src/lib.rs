@@ -441,7 +441,7 @@ fn configuration(engine: Engine, port: u16, database_url: &str, github: &FakeGit
     };
     let mut text = format!(
         "data_dir = \"data\"\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
-         database_url = \"{database_url}\"\ndrain_timeout = \"5s\"\n\n[builder]\n{builder}\n"
+         database_url = \"{database_url}\"\ndrain_timeout = \"5s\"\n\n[builder]\n{builder}\n\n[limits]\napi_per_minute = 1000000\n"
     );
     for (id, app) in providers {
         text.push_str(&format!(

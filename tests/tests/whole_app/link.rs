@@ -188,7 +188,7 @@ async fn a_state_is_good_for_ten_minutes() -> Result<()> {
     app.add_user(PERSON, Role::User, &PASSWORD.to_owned().into()).await?;
     let token = app.create_token_by_name(PERSON, "test", &ScopeSet::all()).await?;
     let caller = app.caller_by_token(&token.secret, "test").await?.context("the token is good")?;
-    let owner = app.namespace(&caller, &PERSON.parse()?, Scope::RepoAdmin)?;
+    let owner = app.namespace(&caller, &PERSON.parse()?, Scope::RepoAdmin).await?;
     let provider = "github".parse().unwrap();
     for (wait, good) in [(Duration::from_secs(599), true), (Duration::from_secs(600), false), (Duration::from_secs(86_400), false)] {
         let authorize = app.begin_connect(&owner, &caller, &provider).await?;

@@ -225,17 +225,22 @@ impl Rights {
 
     /// To write.
     pub(super) fn write(&self) -> Result<&RepositoryWrite, PageError> {
-        self.write.as_ref().ok_or_else(|| forbidden("write"))
+        self.write.as_ref().ok_or_else(|| self.missing("write"))
     }
 
     /// To change settings.
     pub(super) fn admin(&self) -> Result<&RepositoryAdmin, PageError> {
-        self.admin.as_ref().ok_or_else(|| forbidden("admin"))
+        self.admin.as_ref().ok_or_else(|| self.missing("admin"))
+    }
+
+    /// Who may not even see builds and settings is told that there are none, as the API does.
+    fn missing(&self, permission: &str) -> PageError {
+        if self.read.is_some() { forbidden(permission) } else { ApiError::not_found().into() }
     }
 
     /// To delete.
     pub(super) fn owner(&self) -> Result<&RepositoryOwner, PageError> {
-        self.owner.as_ref().ok_or_else(|| forbidden("owner"))
+        self.owner.as_ref().ok_or_else(|| self.missing("owner"))
     }
 }
 

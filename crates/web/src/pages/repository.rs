@@ -234,12 +234,13 @@ pub(super) async fn change(visit: Visit, At(at): At<RepositoryAt>, Form(form): F
 /// `POST /{ns}/{name}/delete`: only with the name typed.
 pub(super) async fn delete(visit: Visit, At(at): At<RepositoryAt>, Form(form): Form) -> Result<Response, PageError> {
     let (opened, mut page) = settings_page(&visit, &at).await?;
+    let owner = opened.rights.owner()?;
     let typed = form.text("confirm").trim();
     if typed != opened.path.to_string() {
         page.confirm = Field::refused(typed, format!("That is not the name of this repository, expected {}.", opened.path));
         return Ok(show_refused(&page));
     }
-    match visit.app().delete_repository(opened.rights.owner()?).await {
+    match visit.app().delete_repository(owner).await {
         Ok(()) => Ok(go(&format!("/{}?done=deleted", opened.path.namespace))),
         Err(Error::Refused(refusal)) => {
             page.confirm = Field::refused(typed, sentence(&refusal.detail));
