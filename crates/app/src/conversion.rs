@@ -1,5 +1,6 @@
 //! A user becomes an organization: repositories, rules and links stay, the sign-in goes. There is no way back.
 
+use secrecy::SecretString;
 use serde_json::json;
 use slipway_model::{AccountKind, TeamName};
 use slipway_store::accounts::{self, Account};
@@ -52,6 +53,9 @@ impl App {
             format!("Repositories, build rules, links to source providers and image names under {name} stay as they are."),
             format!("The password, second factor, e-mail address and connected identities of {name} are removed."),
             "Every session ends, also this one.".to_owned(),
+            format!(
+                "Its owners read the audit log of {name}. What is about you as a person (sign-ins, addresses) stays with the administrators."
+            ),
         ];
         if token_count > 0 {
             warnings.push(format!("Its access tokens ({token_count}) are revoked; docker login and scripts that use them stop working."));
@@ -71,21 +75,36 @@ impl App {
     ///
     /// # Errors
     /// A refusal; nothing has changed then.
-    pub async fn convert_to_organization(&self, caller: &Caller, first_owner: &str, confirm: &str) -> Result<Account, Error> {
+    pub async fn convert_to_organization(
+        &self,
+        caller: &Caller,
+        first_owner: &str,
+        confirm: &str,
+        password: Option<&SecretString>,
+    ) -> Result<Account, Error> {
         caller.own_account()?;
+        caller.limits().demand_everything()?;
         let account = caller.account();
         demand_confirmed(confirm, &account.name)?;
         let wrong_owner = |detail: String| Error::invalid("first_owner", "first_owner", detail);
         let owner_name = first_owner.trim().parse().map_err(|error: slipway_model::InvalidName| wrong_owner(error.to_string()))?;
+        let proof = self.prove(caller, password, "password").await?;
         let now = self.clock.now();
         let mut tx = self.write().await?;
+        demand_convertible(&mut tx, account).await?;
+        proof.demand_still(&mut tx, account.id).await?;
         let owner = accounts::find(&mut tx, &owner_name).await?.filter(|owner| owner.kind == AccountKind::User);
         let owner = owner.ok_or_else(|| wrong_owner(format!("there is no user `{owner_name}`")))?;
         if owner.id == account.id {
             return Err(wrong_owner(format!("`{owner_name}` becomes the organization itself, expected another user")));
         }
-        demand_convertible(&mut tx, account).await?;
+        // Held, so that the owner is a user until the organization has them.
+        accounts::lock(&mut tx, owner.id).await?;
+        if accounts::get(&mut tx, owner.id).await?.is_none_or(|owner| owner.kind != AccountKind::User) {
+            return Err(wrong_owner(format!("there is no user `{owner_name}`")));
+        }
         accounts::convert(&mut tx, account.id).await?;
+        slipway_store::audit::detach_personal(&mut tx, account.id).await?;
         let team = teams::insert(&mut tx, account.id, &TeamName::owners(), "Own the organization", now).await?;
         teams::add_member(&mut tx, team, owner.id, now).await?;
         slipway_store::sessions::mark_renew(&mut tx, owner.id).await?;

@@ -202,6 +202,7 @@ impl App {
         let team = teams::get_by_name(&mut tx, owner.account().id, team).await?.ok_or(Error::NotFound)?;
         if team.is_owners() {
             owner.person()?;
+            owner.limits().demand_everything()?;
         }
         let by_administrator = match owner.actor().account {
             Some(id) => accounts::get(&mut tx, id).await?.is_some_and(|account| account.is_admin),

@@ -12,8 +12,10 @@ use crate::audit::{self, Change, Place};
 use crate::{App, Caller, Error, OrganizationOwner, Receipt, Refusal, RefusalKind, Standing};
 
 const DISPLAY_NAME_CHARACTERS: usize = 100;
-/// One person owns or belongs to at most this many organizations.
-const ORGANIZATIONS: usize = 200;
+/// One person makes at most this many organizations.
+const ORGANIZATIONS: u64 = 200;
+/// An organization holds at most this many names, its former ones counted: a name is held for ever.
+const NAMES: u64 = 10;
 const SHOWN: u32 = 100;
 
 /// An organization that somebody belongs to.
@@ -122,11 +124,12 @@ impl App {
         let now = self.clock.now();
         let mut tx = self.write().await?;
         demand_free(&mut tx, &name).await?;
-        if teams::organizations_of(&mut tx, caller.account().id).await?.len() >= ORGANIZATIONS {
-            let detail = format!("`{}` is in {ORGANIZATIONS} organizations already", caller.account().name);
+        if accounts::count_created_by(&mut tx, caller.account().id).await? >= ORGANIZATIONS {
+            let detail = format!("`{}` has made {ORGANIZATIONS} organizations already", caller.account().name);
             return Err(Error::conflict("too_many_organizations", detail));
         }
-        let new = NewAccount { kind: AccountKind::Organization, display_name: &display_name, ..NewAccount::user(&name) };
+        let created_by = Some(caller.account().id);
+        let new = NewAccount { kind: AccountKind::Organization, display_name: &display_name, created_by, ..NewAccount::user(&name) };
         let id = accounts::insert(&mut tx, &new, now).await.map_err(|error| taken_meanwhile(error, &name))?;
         let owners = teams::insert(&mut tx, id, &TeamName::owners(), "Own the organization", now).await?;
         teams::add_member(&mut tx, owners, caller.account().id, now).await?;
@@ -176,6 +179,10 @@ impl App {
             let own = accounts::find(&mut tx, &name).await?.is_some_and(|holder| holder.id == before.id);
             if !own && slipway_model::skeleton(name.as_str()) != slipway_model::skeleton(before.name.as_str()) {
                 demand_free(&mut tx, &name).await?;
+                if accounts::count_names(&mut tx, before.id).await? >= NAMES {
+                    let detail = format!("`{}` holds {NAMES} names already, its former ones counted", before.name);
+                    return Err(Refusal::new(RefusalKind::Conflict, "too_many_names", detail).field("name").into());
+                }
             }
             accounts::rename(&mut tx, before.id, &name, now).await.map_err(|error| taken_meanwhile(error, &name))?;
             let entry = Change::new("organization.rename", name.as_str()).old(json!({"name": before.name})).now(json!({"name": name}));

@@ -12,6 +12,7 @@ use slipway_store::sessions;
 use crate::accounts::{insert_account, note_created, parse_name};
 use crate::audit::{self, Change, Place};
 use crate::organizations::demand_confirmed;
+use crate::tokens::Maker;
 use crate::{Administrator, App, Error, NewToken, Receipt, Refusal, RefusalKind, Role, TokenView, TokenWish};
 
 pub(crate) fn last_administrator(name: &AccountName) -> Error {
@@ -81,8 +82,8 @@ impl App {
         wish: &TokenWish,
     ) -> Result<NewToken, Error> {
         let account = self.service_account(administrator, name).await?;
-        administrator.demand_all(&wish.scopes)?;
-        self.create_token_for(&account, administrator.actor(), Place::Installation, wish).await
+        let maker = Maker::holding(administrator.actor(), administrator.limits(), wish)?;
+        self.create_token_for(&account, &maker, Place::Installation, wish).await
     }
 
     /// The tokens of a service account, without their secrets.
@@ -108,6 +109,7 @@ impl App {
     /// # Errors
     /// A refusal: `last_administrator`, `not_a_user`.
     pub async fn set_administrator(&self, administrator: &Administrator, name: &AccountName, role: Role) -> Result<Account, Error> {
+        administrator.limits().demand_everything()?;
         let now = self.clock.now();
         let mut tx = self.write().await?;
         accounts::lock_administrators(&mut tx).await?;

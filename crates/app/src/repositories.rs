@@ -91,10 +91,9 @@ impl App {
         visibility: Option<Visibility>,
     ) -> Result<Repository, Error> {
         let before = right.repository();
-        let description = description.unwrap_or(&before.description);
-        check_description(description)?;
+        description.map_or(Ok(()), check_description)?;
         let mut tx = self.write().await?;
-        repositories::update(&mut tx, before.id, description, visibility.unwrap_or(before.visibility)).await?;
+        repositories::update(&mut tx, before.id, description, visibility).await?;
         let repository = repositories::get(&mut tx, before.id).await?.ok_or(Error::NotFound)?;
         let change = Change::new("repository.change", before.name.as_str())
             .old(json!({"visibility": before.visibility, "description": before.description}))

@@ -179,6 +179,7 @@ impl App {
         if team.is_owners() {
             return Err(owners_stays("deleted"));
         }
+        sessions::mark_renew_of_team(&mut tx, team.id).await?;
         teams::delete(&mut tx, team.id).await?;
         let change = Change::new("team.delete", name.as_str()).old(json!({"members": team.members, "repositories": team.repositories}));
         audit::write(&mut tx, self.clock.now(), owner.actor(), Place::Account(owner.account()), change).await?;
@@ -211,6 +212,7 @@ impl App {
         let team = find(&mut tx, owner.account(), team).await?;
         if team.is_owners() {
             owner.person()?;
+            owner.limits().demand_everything()?;
         }
         let account = find_person(&mut tx, user).await?;
         self.join_team(&mut tx, owner.account(), &team, &account, owner.actor()).await?;
@@ -227,6 +229,16 @@ impl App {
         actor: &crate::Actor,
     ) -> Result<(), Error> {
         let now = self.clock.now();
+        // The account first, as everywhere: whoever deletes or converts it holds it too.
+        accounts::lock(tx, account.id).await?;
+        let kind = accounts::get(tx, account.id).await?.ok_or(Error::NotFound)?.kind;
+        if kind == AccountKind::Organization || (team.is_owners() && kind != AccountKind::User) {
+            let detail = format!("`{}` is no person, and only people own an organization", account.name);
+            return Err(Refusal::new(RefusalKind::Invalid, "owners_are_people", detail)
+                .field("user")
+                .hint("put it into another team")
+                .into());
+        }
         if !teams::lock(tx, team.id).await? {
             return Err(Error::NotFound);
         }
@@ -296,19 +308,26 @@ impl App {
         let organization = owner.account();
         let mut tx = self.write().await?;
         let account = accounts::find(&mut tx, user).await?.ok_or(Error::NotFound)?;
-        let found = teams::teams_of(&mut tx, organization.id, account.id).await?;
-        if found.is_empty() {
+        let mut names: Vec<TeamName> = Vec::new();
+        // The list is bounded, so it is asked for until nothing is left.
+        loop {
+            let found = teams::teams_of(&mut tx, organization.id, account.id).await?;
+            if found.is_empty() {
+                break;
+            }
+            for (id, name) in found {
+                if name == TeamName::owners() {
+                    owner.person()?;
+                }
+                if let Some(team) = teams::get(&mut tx, id).await? {
+                    take_out(&mut tx, organization, &team, &account).await?;
+                }
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
             return Err(Error::NotFound);
         }
-        for (id, name) in &found {
-            if *name == TeamName::owners() {
-                owner.person()?;
-            }
-            if let Some(team) = teams::get(&mut tx, *id).await? {
-                take_out(&mut tx, organization, &team, &account).await?;
-            }
-        }
-        let names: Vec<&TeamName> = found.iter().map(|(_, name)| name).collect();
         let change = Change::new("member.remove", account.name.as_str()).old(json!({"teams": names}));
         audit::write(&mut tx, self.clock.now(), owner.actor(), Place::Account(organization), change).await?;
         Ok(tx.commit().await?)
@@ -353,6 +372,7 @@ impl App {
         }
         let repository = repositories::get_by_name(&mut tx, &organization.name, repository).await?.ok_or(Error::NotFound)?;
         let before = teams::set_permission(&mut tx, team.id, repository.id, permission).await?;
+        sessions::mark_renew_of_team(&mut tx, team.id).await?;
         let change = Change::new("team_repository.set", repository.name.as_str())
             .old(json!({"team": team.name, "permission": before}))
             .now(json!({"team": team.name, "permission": permission}));
@@ -378,6 +398,7 @@ impl App {
         if !teams::remove_permission(&mut tx, team.id, repository.id).await? {
             return Err(Error::NotFound);
         }
+        sessions::mark_renew_of_team(&mut tx, team.id).await?;
         let change = Change::new("team_repository.remove", repository.name.as_str()).old(json!({"team": team.name, "permission": before}));
         audit::write(&mut tx, self.clock.now(), owner.actor(), Place::Account(organization), change).await?;
         Ok(tx.commit().await?)

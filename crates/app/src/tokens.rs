@@ -4,11 +4,14 @@
 //! and stored as a hash; a revoked token is worth nothing from the next request on.
 
 use serde_json::json;
-use slipway_model::{AccountId, Scope, ScopeSet, SecretToken, Timestamp, TokenId, TokenKind};
+use slipway_model::{AccountId, AccountKind, Scope, ScopeSet, SecretToken, TeamName, Timestamp, TokenId, TokenKind};
+use slipway_store::WriteTx;
 use slipway_store::accounts::{self, Account};
+use slipway_store::teams::{self, Membership};
 use slipway_store::tokens::{self, NewToken as Row, Token};
 
 use crate::audit::{self, Change, Place};
+use crate::authorise::Limits;
 use crate::{Actor, App, Caller, Error, OrganizationOwner, Refusal, RefusalKind};
 
 const NAME_CHARACTERS: usize = 100;
@@ -78,17 +81,53 @@ impl TokenWish {
     }
 }
 
+/// Who makes a token, and by which credential; none for the command line.
+#[derive(Debug)]
+pub(crate) struct Maker<'a> {
+    actor: &'a Actor,
+    limits: Option<Limits>,
+}
+
+impl<'a> Maker<'a> {
+    /// Refuses a wish for more than the maker's own credential has.
+    pub(crate) fn holding(actor: &'a Actor, limits: &Limits, wish: &TokenWish) -> Result<Self, Error> {
+        limits.demand_within(&wish.scopes, wish.expires_at)?;
+        Ok(Self { actor, limits: Some(limits.clone()) })
+    }
+
+    /// Whether the account is still what it was, and the maker still who may. Both are held until the transaction ends.
+    async fn demand_still(&self, tx: &mut WriteTx, account: &Account, now: Timestamp) -> Result<(), Error> {
+        accounts::lock(tx, account.id).await?;
+        let current = accounts::get(tx, account.id).await?.ok_or(Error::NotFound)?;
+        if current.kind != account.kind {
+            return Err(Error::NotFound);
+        }
+        let Some(limits) = &self.limits else { return Ok(()) };
+        limits.demand_standing(tx, now).await?;
+        let maker = self.actor.account.ok_or(Error::NotFound)?;
+        let may = match account.kind {
+            AccountKind::User => maker == account.id,
+            AccountKind::Organization => {
+                if let Some(owners) = teams::get_by_name(tx, account.id, &TeamName::owners()).await? {
+                    teams::lock(tx, owners.id).await?;
+                }
+                teams::membership(tx, account.id, maker).await? == Some(Membership::Owner)
+            }
+            AccountKind::Service => accounts::get(tx, maker).await?.is_some_and(|maker| maker.is_admin),
+        };
+        if may { Ok(()) } else { Err(Error::NotFound) }
+    }
+}
+
 impl App {
-    /// Makes an access token for the caller. A token cannot make one with scopes it does not have.
+    /// Makes an access token for the caller. A token cannot make one with scopes it does not have, or one that lives longer.
     ///
     /// # Errors
     /// A refusal.
     pub async fn create_token(&self, caller: &Caller, wish: &TokenWish) -> Result<NewToken, Error> {
         caller.own_account()?;
-        for scope in wish.scopes.iter() {
-            caller.demand(*scope)?;
-        }
-        self.create_token_for(caller.account(), caller.actor(), Place::Account(caller.account()), wish).await
+        let maker = Maker::holding(caller.actor(), &caller.limits(), wish)?;
+        self.create_token_for(caller.account(), &maker, Place::Account(caller.account()), wish).await
     }
 
     /// Makes an access token for an account, from the command line.
@@ -105,14 +144,16 @@ impl App {
             return Err(refusal.hint(format!("add it with `slipway admin user add {account} --password-file -`")).into());
         };
         let wish = TokenWish { name: name.to_owned(), scopes: scopes.clone(), repositories: None, expires_at: None };
-        self.create_token_for(&found, &Actor::command_line(), Place::Account(&found), &wish).await
+        let actor = Actor::command_line();
+        self.create_token_for(&found, &Maker { actor: &actor, limits: None }, Place::Account(&found), &wish).await
     }
 
-    /// Makes a token that acts as `account`. Whoever calls it has checked that the actor may.
+    /// Makes a token that acts as `account`. Whoever calls it has checked that the maker may; that it still may is asked again here,
+    /// in the transaction: a token that is made while its account is converted or its maker put out would outlive both.
     pub(crate) async fn create_token_for(
         &self,
         account: &Account,
-        actor: &Actor,
+        maker: &Maker<'_>,
         place: Place<'_>,
         wish: &TokenWish,
     ) -> Result<NewToken, Error> {
@@ -124,12 +165,13 @@ impl App {
         };
         let secret = SecretToken::generate(TokenKind::Personal);
         let mut tx = self.write().await?;
+        maker.demand_still(&mut tx, account, now).await?;
         if tokens::count_tokens(&mut tx, account.id).await? >= TOKENS {
             return Err(Error::conflict("too_many_tokens", format!("`{}` has {TOKENS} tokens already; revoke some first", account.name)));
         }
         let row = Row {
             account: account.id,
-            created_by: actor.account,
+            created_by: maker.actor.account,
             name: &wish.name,
             hash: &secret.hash(),
             scopes: &wish.scopes,
@@ -139,7 +181,7 @@ impl App {
         let id = tokens::insert(&mut tx, &row, now).await?;
         let facts = json!({"scopes": wish.scopes.to_string(), "repositories": wish.repositories, "expires_at": wish.expires_at});
         let change = Change::new("token.create", format!("{} of {}", wish.name, account.name)).now(facts);
-        audit::write(&mut tx, now, actor, place, change).await?;
+        audit::write(&mut tx, now, maker.actor, place, change).await?;
         tx.commit().await?;
         Ok(NewToken { id, secret })
     }
@@ -190,8 +232,8 @@ impl App {
     /// A refusal; organizations' tokens make no tokens.
     pub async fn create_organization_token(&self, owner: &OrganizationOwner, wish: &TokenWish) -> Result<NewToken, Error> {
         owner.person()?;
-        owner.demand_all(&wish.scopes)?;
-        self.create_token_for(owner.account(), owner.actor(), Place::Account(owner.account()), wish).await
+        let maker = Maker::holding(owner.actor(), owner.limits(), wish)?;
+        self.create_token_for(owner.account(), &maker, Place::Account(owner.account()), wish).await
     }
 
     /// The organization's tokens, without their secrets.

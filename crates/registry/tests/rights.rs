@@ -321,7 +321,7 @@ async fn what_is_no_longer_public_is_no_longer_pulled() {
     let nobody = harness.client(None, &["ann/open"]).await;
     assert_eq!(may(&nobody, "ann/open").await, (true, false));
     let mut tx = harness.app.db().write().await.expect("tx");
-    repositories::update(&mut tx, open, "", Visibility::Private).await.expect("changes");
+    repositories::update(&mut tx, open, None, Some(Visibility::Private)).await.expect("changes");
     tx.commit().await.expect("commits");
     assert_eq!(may(&nobody, "ann/open").await, (false, false));
 }

@@ -65,13 +65,16 @@ pub struct NewAccount<'a> {
     pub is_admin: bool,
     /// PHC string of the password.
     pub password_hash: Option<&'a str>,
+    /// Who makes it, for an organization.
+    pub created_by: Option<AccountId>,
 }
 
 impl<'a> NewAccount<'a> {
     /// A user without rights over the installation, called by its name.
     #[must_use]
     pub fn user(name: &'a AccountName) -> Self {
-        Self { kind: AccountKind::User, name, display_name: name.as_str(), email: None, is_admin: false, password_hash: None }
+        let (email, password_hash, created_by) = (None, None, None);
+        Self { kind: AccountKind::User, name, display_name: name.as_str(), email, is_admin: false, password_hash, created_by }
     }
 }
 
@@ -83,7 +86,8 @@ pub async fn insert(tx: &mut WriteTx, new: &NewAccount<'_>, now: Timestamp) -> R
     let id = AccountId::new();
     change!(
         tx,
-        "INSERT INTO accounts (id, name, kind, display_name, email, is_admin, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO accounts (id, name, kind, display_name, email, is_admin, password_hash, created_at, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         id.to_string(),
         new.name.as_str(),
         new.kind.as_str(),
@@ -92,6 +96,7 @@ pub async fn insert(tx: &mut WriteTx, new: &NewAccount<'_>, now: Timestamp) -> R
         new.is_admin,
         new.password_hash,
         now.as_millis(),
+        new.created_by.map(|id| id.to_string()),
     )?;
     take_name(tx, id, new.name, now).await?;
     Ok(id)
@@ -137,6 +142,18 @@ pub async fn rename(tx: &mut WriteTx, id: AccountId, name: &AccountName, now: Ti
 /// How many accounts there are.
 pub async fn count_accounts(tx: &mut ReadTx) -> Result<u64, StoreError> {
     let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM accounts")?;
+    Ok(row.map_or(0, |(n,)| count(n)))
+}
+
+/// How many organizations that stand an account has made.
+pub async fn count_created_by(tx: &mut ReadTx, id: AccountId) -> Result<u64, StoreError> {
+    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM accounts WHERE created_by = $1", id.to_string())?;
+    Ok(row.map_or(0, |(n,)| count(n)))
+}
+
+/// How many names an account holds, the current one counted.
+pub async fn count_names(tx: &mut ReadTx, id: AccountId) -> Result<u64, StoreError> {
+    let row = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM names WHERE account_id = $1", id.to_string())?;
     Ok(row.map_or(0, |(n,)| count(n)))
 }
 

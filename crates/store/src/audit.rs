@@ -148,6 +148,18 @@ pub async fn list(tx: &mut ReadTx, log: Log, filter: &Filter, before: Option<Aud
     .collect()
 }
 
+/// Takes what is a person's own business out of the account's log, because others read it from now on: sign-ins, second factor,
+/// identities, addresses, tokens. The installation's log keeps it.
+pub async fn detach_personal(tx: &mut WriteTx, account: AccountId) -> Result<u64, StoreError> {
+    Ok(change!(
+        tx,
+        "UPDATE audit SET account_id = NULL WHERE account_id = $1
+           AND (action LIKE 'account.%' OR action LIKE 'session.%' OR action LIKE 'second_factor.%' OR action LIKE 'recovery_codes.%'
+                OR action LIKE 'identity.%' OR action LIKE 'token.%' OR action LIKE 'invitation.%')",
+        account.to_string()
+    )?)
+}
+
 /// Removes entries from before that moment; gives how many went.
 pub async fn delete_before(tx: &mut WriteTx, moment: Timestamp) -> Result<u64, StoreError> {
     Ok(change!(tx, "DELETE FROM audit WHERE at < $1", moment.as_millis())?)

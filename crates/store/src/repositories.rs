@@ -222,13 +222,18 @@ pub async fn has_public(tx: &mut ReadTx, account: AccountId) -> Result<bool, Sto
     Ok(row.is_some_and(|(n,)| n > 0))
 }
 
-/// Changes what people see of a repository.
-pub async fn update(tx: &mut WriteTx, id: RepositoryId, description: &str, visibility: Visibility) -> Result<(), StoreError> {
+/// Changes what people see of a repository; `None` leaves what stands at this moment.
+pub async fn update(
+    tx: &mut WriteTx,
+    id: RepositoryId,
+    description: Option<&str>,
+    visibility: Option<Visibility>,
+) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE repositories SET description = $1, visibility = $2 WHERE id = $3",
+        "UPDATE repositories SET description = COALESCE($1, description), visibility = COALESCE($2, visibility) WHERE id = $3",
         description,
-        visibility.as_str(),
+        visibility.map(Visibility::as_str),
         id.to_string()
     )?;
     Ok(())

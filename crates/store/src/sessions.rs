@@ -3,7 +3,7 @@
 //! Invariant: a session is found by the hash of its token and, for a moment after it got a new one, of the token before.
 //! Deliberately elsewhere: when a session gets a new token (`app`), cookies (`web`).
 
-use slipway_model::{AccountId, SecretHash, SessionId, Timestamp};
+use slipway_model::{AccountId, SecretHash, SessionId, TeamId, Timestamp};
 
 use crate::{ReadTx, StoreError, WriteTx, read, time};
 
@@ -178,6 +178,16 @@ pub async fn delete(tx: &mut WriteTx, account: AccountId, id: SessionId) -> Resu
 /// Ends every session of an account but one; gives how many there were.
 pub async fn delete_others(tx: &mut WriteTx, account: AccountId, keep: SessionId) -> Result<u64, StoreError> {
     Ok(change!(tx, "DELETE FROM sessions WHERE account_id = $1 AND id <> $2", account.to_string(), keep.to_string())?)
+}
+
+/// The rights of everybody in a team changed.
+pub async fn mark_renew_of_team(tx: &mut WriteTx, team: TeamId) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE sessions SET renew = TRUE WHERE account_id IN (SELECT account_id FROM team_members WHERE team_id = $1)",
+        team.to_string()
+    )?;
+    Ok(())
 }
 
 /// Ends every session of an account; gives how many there were.

@@ -22,6 +22,10 @@ SELECT a.name,
        a.id, a.created_at
 FROM accounts a;
 
+-- Who made an organization; one person makes a bounded number of them.
+ALTER TABLE accounts ADD COLUMN created_by TEXT;
+CREATE INDEX accounts_created_by ON accounts (created_by);
+
 -- `permission` of a team: 1 read, 2 write, 3 admin, so that the largest of several is MAX.
 CREATE TABLE teams (
     id TEXT PRIMARY KEY,

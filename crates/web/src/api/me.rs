@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use slipway_app::DoomedAccount;
 use slipway_app::store::accounts::Account;
-use slipway_model::{AccountId, AccountKind, AccountName, ProviderId, Timestamp};
+use slipway_model::{AccountId, AccountKind, AccountName, ProviderId, Scope, Timestamp};
 use utoipa::ToSchema;
 
 use super::organizations::{Deleted, Membership, Organization};
@@ -30,9 +30,9 @@ pub(crate) struct Me {
     name: AccountName,
     /// For people.
     display_name: String,
-    /// Where notifications go.
+    /// Where notifications go; told with the scope `account` only.
     email: Option<String>,
-    /// Whether it administers this server.
+    /// Whether this credential may administer the server: the scope `account` is part of it.
     admin: bool,
     /// Since when it exists.
     #[schema(value_type = String, format = DateTime)]
@@ -73,7 +73,7 @@ pub(crate) struct MeDeletion {
 
 /// What goes with the account.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct MeDoomed {
+pub(crate) struct MeDeletionPreview {
     /// The first hundred by name.
     repositories: Vec<String>,
     repository_count: u64,
@@ -93,7 +93,7 @@ pub(crate) struct MeDoomed {
     last_administrator: bool,
 }
 
-impl From<DoomedAccount> for MeDoomed {
+impl From<DoomedAccount> for MeDeletionPreview {
     fn from(doomed: DoomedAccount) -> Self {
         Self {
             repositories: doomed.repositories,
@@ -125,12 +125,18 @@ pub(crate) struct ConversionWish {
     first_owner: String,
     /// The account's name, typed.
     confirm: String,
+    /// The password, when the account has one.
+    #[schema(value_type = Option<String>)]
+    password: Option<SecretString>,
 }
 
 /// The account that the request belongs to.
 #[utoipa::path(get, path = "/api/v1/me", tag = "account", responses((status = 200, body = Me), Errors))]
 pub(crate) async fn get(ApiCaller(caller): ApiCaller) -> Json<Me> {
-    Json(caller.account().into())
+    // Address and rights are the account's own business; a token for repositories alone learns the name.
+    let own = caller.demand(Scope::Account).is_ok();
+    let me = Me::from(caller.account());
+    Json(if own { me } else { Me { email: None, admin: false, ..me } })
 }
 
 /// Changes what people call the account.
@@ -156,8 +162,11 @@ pub(crate) async fn remove(
 }
 
 /// What would go with the account, and what is in the way. Nothing changes.
-#[utoipa::path(get, path = "/api/v1/me/deletion", tag = "account", responses((status = 200, body = MeDoomed), Errors))]
-pub(crate) async fn preview_removal(State(state): State<WebState>, ApiCaller(caller): ApiCaller) -> Result<Json<MeDoomed>, ApiError> {
+#[utoipa::path(get, path = "/api/v1/me/deletion", tag = "account", responses((status = 200, body = MeDeletionPreview), Errors))]
+pub(crate) async fn preview_removal(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+) -> Result<Json<MeDeletionPreview>, ApiError> {
     Ok(Json(state.app().preview_delete_account(&caller).await?.into()))
 }
 
@@ -185,6 +194,6 @@ pub(crate) async fn convert(
     ApiCaller(caller): ApiCaller,
     Json(wish): Json<ConversionWish>,
 ) -> Result<Json<Organization>, ApiError> {
-    let made = state.app().convert_to_organization(&caller, &wish.first_owner, &wish.confirm).await?;
+    let made = state.app().convert_to_organization(&caller, &wish.first_owner, &wish.confirm, wish.password.as_ref()).await?;
     Ok(Json((&made).into()))
 }

@@ -199,6 +199,8 @@ async fn convert_page(visit: &Visit) -> Result<AccountConvertPage, PageError> {
         refused: preview.refused.map(|refusal| (sentence(&refusal.detail), refusal.hint.as_deref().map(sentence))),
         first_owner: Field::default(),
         confirm: Field::default(),
+        password_error: None,
+        password: password(visit).await?,
         problem: None,
     })
 }
@@ -211,7 +213,7 @@ pub(super) async fn preview_convert(visit: Visit) -> Result<Response, PageError>
 /// `POST /settings/account/convert`: afterwards nobody is signed in here any more.
 pub(super) async fn convert(visit: Visit, Form(form): Form) -> Result<Response, PageError> {
     let (owner, typed) = (form.text("first_owner").trim(), form.text("confirm").trim());
-    match visit.app().convert_to_organization(&visit.caller, owner, typed).await {
+    match visit.app().convert_to_organization(&visit.caller, owner, typed, secret(&form, "password").as_ref()).await {
         Ok(_) => Ok(([(header::SET_COOKIE, ended_cookie(&visit.state))], go("/signin?done=converted")).into_response()),
         Err(Error::Refused(refusal)) => {
             let text = said(&refusal);
@@ -219,6 +221,7 @@ pub(super) async fn convert(visit: Visit, Form(form): Form) -> Result<Response, 
             match refusal.field.as_deref() {
                 Some("first_owner") => page.first_owner.error = Some(text),
                 Some("confirm") => page.confirm.error = Some(text),
+                Some("password") if page.password == Password::Set => page.password_error = Some(text),
                 // What stands in the way is said at the top already.
                 _ if page.refused.is_some() => {}
                 _ => page.problem = Some(text),

@@ -130,6 +130,10 @@ pub struct AccountConvertPage {
     pub first_owner: Field,
     /// The name as it was typed.
     pub confirm: Field,
+    /// What is wrong with the password.
+    pub password_error: Option<String>,
+    /// Whether the password is asked for.
+    pub password: Password,
     /// Why it was refused, when it is not about a field.
     pub problem: Option<String>,
 }

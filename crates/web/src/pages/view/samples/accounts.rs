@@ -261,6 +261,8 @@ fn convert_page() -> AccountConvertPage {
         refused: None,
         first_owner: Field::default(),
         confirm: Field::default(),
+        password_error: None,
+        password: Password::Set,
         problem: None,
     }
 }

@@ -5,442 +5,25 @@
 //! caller may not see is [`Error::NotFound`], the same as what does not exist; what they may see but not do is a refusal.
 //! Deliberately absent: a right of the installation's administrators over other people's repositories.
 
-use slipway_model::{
-    AccountId, AccountKind, AccountName, Permission, RepositoryId, RepositoryName, Scope, ScopeSet, SecretToken, SessionId, TokenId,
-    Visibility,
-};
+mod caller;
+mod rights;
+
+use slipway_model::{AccountId, AccountKind, AccountName, Permission, RepositoryId, RepositoryName, Scope, SecretToken, Visibility};
 use slipway_store::accounts::Account;
 use slipway_store::repositories::{Eyes, Repository};
 use slipway_store::teams::Membership;
 use slipway_store::tokens::Token;
 use slipway_store::{ReadTx, accounts, repositories, sessions, teams, tokens};
 
+pub(crate) use caller::Limits;
+pub use caller::{Actor, Caller, Initiator};
+use caller::{Renewal, Via};
+pub use rights::{
+    Administrator, AuditReader, NamespaceOwner, NamespaceView, OrganizationMember, OrganizationOwner, RepositoryAdmin, RepositoryOwner,
+    RepositoryRead, RepositoryView, RepositoryWrite, Standing,
+};
+
 use crate::{App, Error, Refusal, RefusalKind};
-
-/// Through what a caller came.
-#[derive(Clone, Debug)]
-enum Via {
-    Session { id: SessionId, renewal: Renewal },
-    Token { id: TokenId, scopes: ScopeSet, reach: Reach },
-}
-
-/// Whether a session shall get a new id with its next page.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Renewal {
-    Due,
-    NotDue,
-}
-
-/// For which repositories a token works.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Reach {
-    /// For all that its account has a right over.
-    All,
-    /// For those that it names.
-    Limited,
-}
-
-/// Who does something, as the audit log keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor {
-    /// The account, when it is one.
-    pub account: Option<AccountId>,
-    /// Its name.
-    pub name: String,
-    /// Through what: `session`, ``token `ci` ``, `command line`.
-    pub via: String,
-    /// From which address; empty when there is none.
-    pub address: String,
-}
-
-impl Actor {
-    /// Whoever uses the program's commands on the machine itself.
-    #[must_use]
-    pub fn command_line() -> Self {
-        Self { account: None, name: "administrator of the machine".into(), via: "command line".into(), address: String::new() }
-    }
-
-    /// Somebody who is about to sign in, or just did.
-    #[must_use]
-    pub fn signing_in(account: &Account, address: &str) -> Self {
-        Self { account: Some(account.id), name: account.name.to_string(), via: "sign-in".into(), address: address.to_owned() }
-    }
-
-    fn stranger() -> Self {
-        Self { account: None, name: "nobody".into(), via: "anonymous".into(), address: String::new() }
-    }
-}
-
-/// A signed-in person or a token's bearer.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    account: Account,
-    via: Via,
-    actor: Actor,
-}
-
-/// What began an OAuth flow; only the same may finish it.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Initiator(pub(crate) String);
-
-impl Caller {
-    /// The account: a user, a service account, or for an organization's token the organization.
-    #[must_use]
-    pub fn account(&self) -> &Account {
-        &self.account
-    }
-
-    /// The one who asks, for the audit log.
-    #[must_use]
-    pub fn actor(&self) -> &Actor {
-        &self.actor
-    }
-
-    /// The session, when it is a browser.
-    #[must_use]
-    pub fn session(&self) -> Option<SessionId> {
-        match self.via {
-            Via::Session { id, .. } => Some(id),
-            Via::Token { .. } => None,
-        }
-    }
-
-    /// The token, when it is a program.
-    #[must_use]
-    pub fn token(&self) -> Option<TokenId> {
-        match self.via {
-            Via::Session { .. } => None,
-            Via::Token { id, .. } => Some(id),
-        }
-    }
-
-    /// Whether the session shall get a new id with the next page, because the person's rights changed.
-    #[must_use]
-    pub fn session_renewal_due(&self) -> bool {
-        matches!(self.via, Via::Session { renewal: Renewal::Due, .. })
-    }
-
-    /// What an OAuth flow is bound to.
-    #[must_use]
-    pub fn initiator(&self) -> Initiator {
-        Initiator(match &self.via {
-            Via::Session { id, .. } => format!("session:{id}"),
-            Via::Token { id, .. } => format!("token:{id}"),
-        })
-    }
-
-    /// Refuses a token that was not given the scope; a session has every scope.
-    ///
-    /// # Errors
-    /// A refusal that names the scope.
-    pub fn demand(&self, scope: Scope) -> Result<(), Error> {
-        match &self.via {
-            Via::Token { scopes, .. } if !scopes.allows(scope) => {
-                let detail = format!("this token was not given the scope `{scope}`, it has `{scopes}`");
-                Err(Refusal::new(RefusalKind::Forbidden, "scope_missing", detail)
-                    .hint("make a token with that scope under Settings, Access tokens")
-                    .into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Refuses whoever is not a person: tokens of organizations, service accounts.
-    ///
-    /// # Errors
-    /// A refusal.
-    pub fn person(&self) -> Result<(), Error> {
-        if self.account.kind == AccountKind::User {
-            return Ok(());
-        }
-        let detail = format!("`{}` is no person, and this is left to people", self.account.name);
-        Err(Refusal::new(RefusalKind::Forbidden, "needs_a_person", detail).hint("sign in, or use a personal access token").into())
-    }
-
-    /// The right of a person over their own account: its settings, tokens, sessions.
-    ///
-    /// # Errors
-    /// A refusal for a missing scope, a limited token, and whoever is no person.
-    pub(crate) fn own_account(&self) -> Result<(), Error> {
-        self.demand(Scope::Account)?;
-        self.demand_unlimited()?;
-        self.person()
-    }
-
-    /// Refuses a token that works for some repositories only: what is asked for concerns all of a namespace.
-    pub(crate) fn demand_unlimited(&self) -> Result<(), Error> {
-        match self.limited_token() {
-            None => Ok(()),
-            Some(_) => {
-                Err(Refusal::new(RefusalKind::Forbidden, "token_limited", "this token works for the repositories that it names only")
-                    .hint("make a token without a list of repositories")
-                    .into())
-            }
-        }
-    }
-
-    /// What the credential may be used for: a session for everything.
-    fn scopes(&self) -> ScopeSet {
-        match &self.via {
-            Via::Session { .. } => ScopeSet::all(),
-            Via::Token { scopes, .. } => scopes.clone(),
-        }
-    }
-
-    fn limited_token(&self) -> Option<TokenId> {
-        match self.via {
-            Via::Token { id, reach: Reach::Limited, .. } => Some(id),
-            _ => None,
-        }
-    }
-
-    fn of_token(account: Account, token: Token, address: &str) -> Self {
-        let actor = Actor {
-            account: Some(account.id),
-            name: account.name.to_string(),
-            via: format!("token `{}`", token.name),
-            address: address.to_owned(),
-        };
-        let reach = if token.is_limited { Reach::Limited } else { Reach::All };
-        Self { account, actor, via: Via::Token { id: token.id, scopes: token.scopes, reach } }
-    }
-}
-
-/// What somebody is in a namespace.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
-    /// The user whose namespace it is, a member of `owners`, or the organization's own token.
-    Owner,
-    /// A member of a team.
-    Member,
-    /// Everybody else.
-    Outsider,
-}
-
-/// The right to look at a namespace: what of it, its eyes say.
-#[derive(Clone, Debug)]
-pub struct NamespaceView {
-    account: Account,
-    standing: Standing,
-    eyes: Eyes,
-}
-
-impl NamespaceView {
-    /// The namespace's account.
-    #[must_use]
-    pub fn account(&self) -> &Account {
-        &self.account
-    }
-
-    /// What the caller is in it.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    pub(crate) fn eyes(&self) -> Eyes {
-        self.eyes
-    }
-}
-
-impl From<NamespaceOwner> for NamespaceView {
-    fn from(owner: NamespaceOwner) -> Self {
-        Self { account: owner.account, standing: Standing::Owner, eyes: Eyes::owner() }
-    }
-}
-
-/// The right over a namespace: create repositories, link providers.
-#[derive(Clone, Debug)]
-pub struct NamespaceOwner {
-    account: Account,
-    actor: Actor,
-}
-
-impl NamespaceOwner {
-    /// The namespace's account.
-    #[must_use]
-    pub fn account(&self) -> &Account {
-        &self.account
-    }
-
-    /// Who holds the right.
-    #[must_use]
-    pub fn actor(&self) -> &Actor {
-        &self.actor
-    }
-}
-
-/// The right over an organization: its teams, members and tokens.
-#[derive(Clone, Debug)]
-pub struct OrganizationOwner {
-    account: Account,
-    actor: Actor,
-    scopes: ScopeSet,
-}
-
-impl OrganizationOwner {
-    /// The organization.
-    #[must_use]
-    pub fn account(&self) -> &Account {
-        &self.account
-    }
-
-    /// Who holds the right.
-    #[must_use]
-    pub fn actor(&self) -> &Actor {
-        &self.actor
-    }
-
-    /// Refuses the organization's own token where a person is needed.
-    pub(crate) fn person(&self) -> Result<(), Error> {
-        if self.actor.account != Some(self.account.id) {
-            return Ok(());
-        }
-        let detail = "this is left to an owner in person, an organization's token cannot do it";
-        Err(Refusal::new(RefusalKind::Forbidden, "needs_a_person", detail)
-            .hint("sign in, or use a personal access token of an owner")
-            .into())
-    }
-
-    /// Refuses scopes for a new token that the holder's own credential does not have.
-    pub(crate) fn demand_all(&self, scopes: &ScopeSet) -> Result<(), Error> {
-        demand_all(&self.scopes, scopes)
-    }
-
-    pub(crate) fn namespace(&self) -> NamespaceOwner {
-        NamespaceOwner { account: self.account.clone(), actor: self.actor.clone() }
-    }
-}
-
-fn demand_all(held: &ScopeSet, wanted: &ScopeSet) -> Result<(), Error> {
-    match wanted.iter().find(|scope| !held.allows(**scope)) {
-        None => Ok(()),
-        Some(scope) => {
-            let detail = format!("a token cannot make one with the scope `{scope}`, which it does not have itself; it has `{held}`");
-            Err(Refusal::new(RefusalKind::Forbidden, "scope_missing", detail).hint("sign in and make the token there").into())
-        }
-    }
-}
-
-impl From<OrganizationOwner> for OrganizationMember {
-    fn from(owner: OrganizationOwner) -> Self {
-        let viewer = owner.actor.account;
-        Self { account: owner.account, actor: owner.actor, viewer, standing: Standing::Owner, scopes: owner.scopes }
-    }
-}
-
-/// The right to see an organization from within: an owner all of it, a member their own teams.
-#[derive(Clone, Debug)]
-pub struct OrganizationMember {
-    account: Account,
-    actor: Actor,
-    viewer: Option<AccountId>,
-    standing: Standing,
-    scopes: ScopeSet,
-}
-
-impl OrganizationMember {
-    /// The organization.
-    #[must_use]
-    pub fn account(&self) -> &Account {
-        &self.account
-    }
-
-    /// Who holds the right.
-    #[must_use]
-    pub fn actor(&self) -> &Actor {
-        &self.actor
-    }
-
-    /// Owner or member.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    /// Whose teams are seen; nobody's in particular for an owner, who sees all.
-    pub(crate) fn only_of(&self) -> Option<AccountId> {
-        match self.standing {
-            Standing::Owner => None,
-            Standing::Member | Standing::Outsider => self.viewer,
-        }
-    }
-}
-
-/// The right over the installation.
-#[derive(Clone, Debug)]
-pub struct Administrator {
-    actor: Actor,
-    scopes: ScopeSet,
-}
-
-impl Administrator {
-    /// Who holds the right.
-    #[must_use]
-    pub fn actor(&self) -> &Actor {
-        &self.actor
-    }
-
-    /// Refuses scopes for a new token that the holder's own credential does not have.
-    pub(crate) fn demand_all(&self, scopes: &ScopeSet) -> Result<(), Error> {
-        demand_all(&self.scopes, scopes)
-    }
-
-    /// The right over somebody's namespace, for deleting the account: its links have to be undone first.
-    pub(crate) fn over(&self, account: Account) -> NamespaceOwner {
-        NamespaceOwner { account, actor: self.actor.clone() }
-    }
-}
-
-/// The right to read an audit log.
-#[derive(Clone, Copy, Debug)]
-pub struct AuditReader(pub(crate) slipway_store::audit::Log);
-
-macro_rules! repository_rights {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        pub struct $name { repository: Repository, actor: Actor }
-
-        impl $name {
-            /// The repository.
-            #[must_use]
-            pub fn repository(&self) -> &Repository { &self.repository }
-
-            /// Who holds the right.
-            #[must_use]
-            pub fn actor(&self) -> &Actor { &self.actor }
-        }
-    )*};
-}
-
-repository_rights! {
-    /// See the general page and tags, pull: everybody for a public repository.
-    RepositoryView;
-    /// Also see builds, deliveries and settings (values of variables left out).
-    RepositoryRead;
-    /// Also start, cancel and retry builds, push, delete tags.
-    RepositoryWrite;
-    /// Also change the build settings and see the values of variables.
-    RepositoryAdmin;
-    /// Also delete builds and the repository.
-    RepositoryOwner;
-}
-
-macro_rules! includes {
-    ($($larger:ident > $smaller:ident;)*) => {$(
-        impl From<$larger> for $smaller {
-            fn from(right: $larger) -> Self { Self { repository: right.repository, actor: right.actor } }
-        }
-    )*};
-}
-
-includes! {
-    RepositoryOwner > RepositoryAdmin;
-    RepositoryAdmin > RepositoryWrite;
-    RepositoryWrite > RepositoryRead;
-    RepositoryRead > RepositoryView;
-}
 
 impl App {
     /// The person behind a session cookie.
@@ -580,7 +163,7 @@ impl App {
         caller.demand(Scope::Account)?;
         caller.demand_unlimited()?;
         let (actor, viewer) = (caller.actor.clone(), Some(caller.account.id));
-        Ok(OrganizationMember { account, actor, viewer, standing, scopes: caller.scopes() })
+        Ok(OrganizationMember { account, actor, viewer, standing, limits: caller.limits(), holder: caller.account.kind })
     }
 
     /// The right over an organization.
@@ -590,7 +173,9 @@ impl App {
     pub async fn organization_owner(&self, caller: &Caller, name: &AccountName) -> Result<OrganizationOwner, Error> {
         let member = self.organization_member(caller, name).await?;
         match member.standing {
-            Standing::Owner => Ok(OrganizationOwner { account: member.account, actor: member.actor, scopes: member.scopes }),
+            Standing::Owner => {
+                Ok(OrganizationOwner { account: member.account, actor: member.actor, limits: member.limits, holder: member.holder })
+            }
             Standing::Member | Standing::Outsider => Err(missing(Permission::Owner, member.account.name.as_str())),
         }
     }
@@ -605,7 +190,7 @@ impl App {
         }
         caller.demand(Scope::Account)?;
         caller.demand_unlimited()?;
-        Ok(Administrator { actor: caller.actor.clone(), scopes: caller.scopes() })
+        Ok(Administrator { actor: caller.actor.clone(), limits: caller.limits() })
     }
 
     /// The right to read a namespace's audit log: its owners and the installation's administrators.
