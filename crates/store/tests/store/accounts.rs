@@ -15,6 +15,8 @@ on_both! {
     a_former_name_is_given_to_nobody_else;
     an_account_goes_back_to_its_former_name;
     a_deleted_account_frees_its_names;
+    names_are_counted;
+    organizations_are_counted_by_who_made_them;
     everything_of_an_account_goes_with_it;
     accounts_are_listed_by_name_and_kind;
     what_people_see_is_replaced;
@@ -67,6 +69,7 @@ async fn an_account_is_found_by_id_and_name(db: &Db) {
         email: Some(ODD),
         is_admin: true,
         password_hash: Some("$argon2id$x"),
+        created_by: None,
     };
     let id = accounts::insert(&mut tx, &new, NOW).await.expect("inserts");
     done(tx).await;
@@ -195,6 +198,36 @@ async fn a_deleted_account_frees_its_names(db: &Db) {
         let mut tx = look(db).await;
         assert!(repositories::get_by_name(&mut tx, &name(text), &"web".parse().expect("name")).await.expect("query").is_none());
     }
+}
+
+async fn names_are_counted(db: &Db) {
+    let ada = account(db, "ada-1").await;
+    account(db, "bob").await;
+    for (to, names) in [("eve", 2), ("zoe", 3), ("eve", 3), ("ada_l", 3)] {
+        rename(db, ada, to).await.expect("renames");
+        assert_eq!(accounts::count_names(&mut look(db).await, ada).await.expect("query"), names, "{to}");
+    }
+    assert_eq!(accounts::count_names(&mut look(db).await, AccountId::new()).await.expect("query"), 0);
+}
+
+async fn organizations_are_counted_by_who_made_them(db: &Db) {
+    let (ada, bob) = (account(db, "ada").await, account(db, "bob").await);
+    organization(db, "nobodys").await;
+    let mut made = Vec::new();
+    for text in ["acme", "zoo"] {
+        let text = name(text);
+        let new = NewAccount { kind: AccountKind::Organization, created_by: Some(ada), ..NewAccount::user(&text) };
+        let mut tx = begin(db).await;
+        made.push(accounts::insert(&mut tx, &new, NOW).await.expect("inserts"));
+        done(tx).await;
+    }
+    let mut tx = begin(db).await;
+    assert_eq!(accounts::count_created_by(&mut tx, ada).await.expect("query"), 2);
+    assert_eq!(accounts::count_created_by(&mut tx, bob).await.expect("query"), 0);
+    assert!(accounts::delete(&mut tx, made[0]).await.expect("deletes"));
+    assert_eq!(accounts::count_created_by(&mut tx, ada).await.expect("query"), 1, "only those that stand");
+    assert!(accounts::delete(&mut tx, ada).await.expect("deletes"));
+    assert!(accounts::get(&mut tx, made[1]).await.expect("query").is_some(), "what somebody made outlives them");
 }
 
 async fn everything_of_an_account_goes_with_it(db: &Db) {

@@ -13,6 +13,7 @@ on_both! {
     pages_of_entries;
     an_entry_goes_with_its_change;
     a_log_outlives_its_accounts;
+    what_is_personal_goes_to_the_installation;
     old_entries_are_removed;
 }
 
@@ -159,6 +160,43 @@ async fn a_log_outlives_its_accounts(db: &Db) {
     let again = account(db, "ada").await;
     assert_eq!(read(db, Log::Of(ada), &Filter::default()).await, [told.id]);
     assert_eq!(read(db, Log::Of(again), &Filter::default()).await, [], "a new account of the name has a log of its own");
+}
+
+async fn what_is_personal_goes_to_the_installation(db: &Db) {
+    let (ada, bob) = (AccountId::new(), AccountId::new());
+    let personal = [
+        "account.password",
+        "account.email",
+        "session.begin",
+        "second_factor.on",
+        "recovery_codes.new",
+        "identity.add",
+        "token.create",
+        "invitation.accept",
+    ];
+    let stays = ["repository.create", "link.connect", "build.start", "team.create", "tokens.other", "accounts"];
+    let mut entries = Vec::new();
+    for (n, action) in (0..).zip(personal.iter().chain(&stays)) {
+        entries.push(entry(Some(ada), action, after(n)));
+    }
+    let other = entry(Some(bob), "account.password", NOW);
+    write(db, &entries.iter().chain([&other]).collect::<Vec<_>>()).await;
+    let mut tx = begin(db).await;
+    for moved in [8, 0] {
+        assert_eq!(audit::detach_personal(&mut tx, ada).await.expect("writes"), moved);
+    }
+    done(tx).await;
+    let ids = |entries: &[Entry]| entries.iter().rev().map(|entry| entry.id).collect::<Vec<_>>();
+    assert_eq!(read(db, Log::Of(ada), &Filter::default()).await, ids(&entries[personal.len()..]));
+    assert_eq!(read(db, Log::Of(bob), &Filter::default()).await, [other.id]);
+    let all = audit::list(&mut look(db).await, Log::Everything, &Filter::default(), None, 100).await.expect("lists");
+    assert_eq!(all.len(), entries.len() + 1, "nothing is lost");
+    let mut moved: Vec<Entry> = all.into_iter().filter(|entry| entry.account.is_none()).collect();
+    moved.reverse();
+    for (found, before) in moved.iter().zip(&entries) {
+        assert_eq!(format!("{found:?}"), format!("{:?}", Entry { account: None, ..before.clone() }), "the rest of it stays");
+    }
+    assert_eq!(moved.len(), personal.len());
 }
 
 async fn old_entries_are_removed(db: &Db) {

@@ -295,7 +295,7 @@ async fn builds_are_listed_for_those_with_a_right(db: &Db) {
     }
     let (first, second) = (team(db, web.account, "first", &[ada]).await, team(db, web.account, "second", &[ada, bob]).await);
     let mut tx = begin(db).await;
-    repositories::update(&mut tx, open.repository, "", Visibility::Public).await.expect("writes");
+    repositories::update(&mut tx, open.repository, Some(""), Some(Visibility::Public)).await.expect("writes");
     for (team, repository) in [(first, web.repository), (second, web.repository), (first, api.repository)] {
         teams::set_permission(&mut tx, team, repository, Permission::Read).await.expect("sets");
     }

@@ -42,9 +42,19 @@ async fn a_repository_is_found_by_id_and_name(db: &Db) {
     assert!(repositories::get_by_name(&mut tx, &ada_name, &"web".parse().expect("name")).await.expect("query").is_none());
     assert!(repositories::get(&mut tx, RepositoryId::new()).await.expect("query").is_none());
     let long = "🦀".repeat(100_000);
-    repositories::update(&mut tx, id, &long, Visibility::Private).await.expect("writes");
+    repositories::update(&mut tx, id, Some(&long), Some(Visibility::Private)).await.expect("writes");
     let found = repositories::get(&mut tx, id).await.expect("query").expect("stands");
     assert_eq!((found.description == long, found.visibility), (true, Visibility::Private));
+    for (description, visibility, now) in [
+        (None, None, (long.as_str(), Visibility::Private)),
+        (Some(ODD), None, (ODD, Visibility::Private)),
+        (None, Some(Visibility::Public), (ODD, Visibility::Public)),
+        (Some(""), None, ("", Visibility::Public)),
+    ] {
+        repositories::update(&mut tx, id, description, visibility).await.expect("writes");
+        let found = repositories::get(&mut tx, id).await.expect("query").expect("stands");
+        assert!((found.description.as_str(), found.visibility) == now, "{visibility:?}: what is not said stays");
+    }
     assert!(!repositories::delete(&mut tx, RepositoryId::new()).await.expect("deletes"));
 }
 
@@ -220,7 +230,7 @@ async fn everything_of_a_repository_goes_with_it(db: &Db) {
 
 async fn publish(db: &Db, id: RepositoryId) {
     let mut tx = begin(db).await;
-    repositories::update(&mut tx, id, "", Visibility::Public).await.expect("writes");
+    repositories::update(&mut tx, id, Some(""), Some(Visibility::Public)).await.expect("writes");
     done(tx).await;
 }
 
@@ -311,8 +321,8 @@ async fn only_something_public_shows_a_namespace(db: &Db) {
     for nobody in [bob, AccountId::new()] {
         assert!(!repositories::has_public(&mut tx, nobody).await.expect("query"));
     }
-    repositories::update(&mut tx, other, "", Visibility::Public).await.expect("writes");
-    repositories::update(&mut tx, web, "", Visibility::Private).await.expect("writes");
+    repositories::update(&mut tx, other, Some(""), Some(Visibility::Public)).await.expect("writes");
+    repositories::update(&mut tx, web, Some(""), Some(Visibility::Private)).await.expect("writes");
     assert!(!repositories::has_public(&mut tx, ada).await.expect("query"));
     assert!(repositories::has_public(&mut tx, bob).await.expect("query"));
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipway_model::{AccountId, Permission, RepositoryId, TeamId, TeamName};
+use slipway_model::{AccountId, Permission, RepositoryId, TeamId, TeamName, TokenKind};
+use slipway_store::sessions::NewSession;
 use slipway_store::teams::{self, Membership};
-use slipway_store::{Db, ReadTx, StoreError, accounts, repositories};
+use slipway_store::{Db, ReadTx, StoreError, accounts, repositories, sessions};
 use tokio::sync::{Barrier, oneshot};
 
-use crate::fixture::{NOW, ODD, account, after, begin, done, look, organization, repository, team};
+use crate::fixture::{NOW, ODD, account, after, begin, done, look, organization, repository, secret, team};
 
 on_both! {
     a_team_comes_back_as_it_was_made;
@@ -23,6 +24,7 @@ on_both! {
     what_somebody_is_in_an_organization;
     organizations_are_listed_by_name;
     an_account_leaves_every_team;
+    sessions_of_a_team_are_renewed;
     sole_owners_are_told_of;
     two_owners_do_not_both_leave;
     two_owners_do_not_both_delete_their_accounts;
@@ -364,6 +366,24 @@ async fn an_account_leaves_every_team(db: &Db) {
     }
     assert_eq!(teams::count_members(&mut tx, crew).await.expect("query"), 1);
     assert_eq!(teams::count_members(&mut tx, keepers).await.expect("query"), 0);
+}
+
+async fn sessions_of_a_team_are_renewed(db: &Db) {
+    let (acme, _) = organization(db, "acme").await;
+    let (ada, bob, eve) = (account(db, "ada").await, account(db, "bob").await, account(db, "eve").await);
+    let crew = team(db, acme, "crew", &[ada, bob]).await;
+    team(db, acme, "other", &[bob, eve]).await;
+    let mut tx = begin(db).await;
+    let mut ids = Vec::new();
+    for who in [ada, bob, eve, ada] {
+        let token = secret(TokenKind::Session);
+        let new = NewSession { account: who, token: &token, address: "", user_agent: "", expires_at: after(60) };
+        ids.push(sessions::insert(&mut tx, &new, NOW).await.expect("inserts"));
+    }
+    sessions::mark_renew_of_team(&mut tx, crew).await.expect("writes");
+    for (id, renew) in ids.into_iter().zip([true, true, false, true]) {
+        assert_eq!(sessions::get(&mut tx, id, NOW).await.expect("query").expect("stands").renew, renew);
+    }
 }
 
 async fn sole_owners_are_told_of(db: &Db) {
