@@ -102,8 +102,8 @@ pub(super) fn read(fields: &Fields, now: Timestamp) -> Sent {
 pub(super) fn refused(mut form: TokenForm, refusal: &Refusal) -> TokenForm {
     let text = Some(sentence(&refusal.detail));
     match refusal.field.as_deref() {
-        Some("scopes") => form.scopes_error = text,
-        Some("repositories") => form.repositories.error = text,
+        Some(field) if field.starts_with("scope") => form.scopes_error = text,
+        Some(field) if field.starts_with("repositories") => form.repositories.error = text,
         Some("expires_at") => {
             form.expiry = Expiry::Date;
             form.until.error = text;
@@ -172,10 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_refusals_find_their_field() {
+    fn refusals_find_their_field() {
         let refusal = |field: &str| Refusal::new(slipway_app::RefusalKind::Invalid, "x", "no").field(field);
         assert!(refused(empty(), &refusal("scopes")).scopes_error.is_some());
-        assert!(refused(empty(), &refusal("repositories")).repositories.is_refused());
+        assert!(refused(empty(), &refusal("repositories[1]")).repositories.is_refused());
         assert!(refused(empty(), &refusal("expires_at")).until.is_refused());
         assert!(refused(empty(), &refusal("elsewhere")).name.is_refused());
     }
