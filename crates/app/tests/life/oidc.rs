@@ -67,7 +67,7 @@ impl Scene {
     async fn back(&self, purpose: OidcPurpose<'_>, person: &Person) -> Result<Back> {
         let (url, browser) = self.app().begin_oidc("corp", purpose, "/somewhere?x=1").await?;
         let callback = self.fake.approve(url.as_str(), &person.subject).await?;
-        Ok(back(&callback, browser)?)
+        back(&callback, browser)
     }
 
     async fn finish(&self, back: &Back, caller: Option<&Caller>) -> Result<OidcOutcome, Error> {
