@@ -77,6 +77,7 @@ async fn every_page_is_good_in_every_look() -> Result<()> {
     }
     refused_forms(&browser, &mut inspector).await?;
     menus(&browser, &mut inspector).await?;
+    questions(&browser, &mut inspector, &id(&bad)?).await?;
     endings(&stage, &browser, &mut inspector, [&id(&running)?, &id(&queued)?]).await?;
 
     let (found, seen) = inspector.end();
@@ -149,6 +150,21 @@ async fn menus(browser: &Browser, inspector: &mut Inspector<'_>) -> Result<()> {
         browser.until("the chosen theme", "document.documentElement.dataset.theme === arguments[0]", &[json!(theme)]).await?;
         inspector.page(&format!("theme-{theme}")).await?;
     }
+    Ok(())
+}
+
+/// What is deleted without a page of its own asks once more, in place.
+async fn questions(browser: &Browser, inspector: &mut Inspector<'_>, build: &str) -> Result<()> {
+    browser.open("/demo/hello/tags").await?;
+    browser.click("#tags summary").await?;
+    inspector.page("tag-delete").await?;
+    browser.open(&format!("/demo/hello/builds/{build}")).await?;
+    browser.click(".confirm > summary").await?;
+    inspector.page("build-delete").await?;
+    browser.press("Delete build").await?;
+    browser.see("main .notice", "The build is deleted").await?;
+    browser.see("#builds", "Take long").await?;
+    assert!(!browser.text("#builds").await?.contains("Break it"), "{}", browser.shown().await);
     Ok(())
 }
 

@@ -447,7 +447,9 @@ async fn rename_and_delete(browser: &Browser, inspector: &mut Inspector<'_>) -> 
     inspector.page("organization-delete-refused").await?;
     browser.fill("#confirm", "umbrella").await?;
     browser.click("button.destroy").await?;
-    browser.see("main .notice", "The organization is deleted").await?;
+    browser.see("h1", "umbrella is deleted").await?;
+    browser.see(".receipt", "Webhook").await?;
+    inspector.page("organization-deleted").await?;
     assert_eq!(browser.count(".switcher a[href='/umbrella']").await?, 0);
     refused(browser, "/umbrella", 404).await?;
     refused(browser, "/acme", 404).await.map(|_| ())

@@ -123,15 +123,17 @@ async fn page(visit: &Visit, reader: &AuditReader, of: LogOf, query: &Fields) ->
     let more = found.len() > PAGE as usize;
     found.truncate(PAGE as usize);
     let next = found.last().filter(|_| more).map(|last| last.id.to_string());
-    let area = if of == LogOf::Installation { Area::Administration } else { Area::Settings };
-    let page = AuditPage {
-        shell: visit.shell(area),
+    let mut page = AuditPage {
+        shell: visit.shell(Area::Settings),
         export: export(visit, &of, &filter),
         rows: found.into_iter().map(|entry| row(entry, &of)).collect(),
         of,
         filter: fields,
         next,
     };
+    if page.is_administration() {
+        page.shell.area = Area::Administration;
+    }
     Ok(if refused { show_refused(&page) } else { show(&page) })
 }
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use axum::response::Response;
 use serde::Deserialize;
-use slipway_app::{Doomed, Error, InvitationWish, Mailed, OrganizationChange, OrganizationMember, OrganizationOwner, Refusal};
+use slipway_app::{
+    Doomed, Error, InvitationWish, Mailed, OrganizationChange, OrganizationMember, OrganizationOwner, Receipt, ReceiptItem, Refusal,
+};
 use slipway_model::{AccountName, InvitationId, TeamName, TokenId};
 
-use super::error::{PageError, said};
+use super::error::{PageError, said, sentence};
 use super::fields::{At, Fields, Form, Query};
 use super::frame::{Visit, go, show, show_refused};
 use super::providers::provider_name;
@@ -19,9 +21,10 @@ use super::token_form::{self, Sent};
 use super::view::admin::{Life, NewInvitation};
 use super::view::form::Field;
 use super::view::organizations::{
-    DoomedView, MemberRow, MembersPage, NewOrganizationPage, OrganizationDeletePage, OrganizationInvitationsPage, OrganizationSettingsPage,
-    OrganizationTokensPage, TeamInvitationRow,
+    DoomedView, MemberRow, MembersPage, NewOrganizationPage, OrganizationDeletePage, OrganizationDeletedPage, OrganizationInvitationsPage,
+    OrganizationSettingsPage, OrganizationTokensPage, TeamInvitationRow,
 };
+use super::view::providers::ReceiptLine;
 use super::view::shell::Area;
 use super::view::tokens::{NewToken, TokenArea, TokenForm, TokenOwner};
 use crate::edge::routes::{Routes, get, post};
@@ -225,13 +228,29 @@ async fn delete(visit: Visit, At(org): At<AccountName>, Form(form): Form) -> Res
     let owner = owner(&visit, &org).await?;
     let typed = form.text("confirm").trim();
     match visit.app().delete_organization(&owner, typed).await {
-        Ok(_) => Ok(go("/?done=organization-deleted")),
+        Ok(receipts) if receipts.is_empty() => Ok(go("/?done=organization-deleted")),
+        Ok(receipts) => Ok(show(&deleted_page(&visit, &owner.account().name, receipts))),
         Err(Error::Refused(refusal)) => {
             let confirm = Field::refused(typed, said(&refusal));
             Ok(show_refused(&OrganizationDeletePage { confirm, ..delete_page(&visit, &owner).await? }))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What became of the links: nothing of them is kept, so there is no redirect.
+fn deleted_page(visit: &Visit, name: &AccountName, receipts: Vec<Receipt>) -> OrganizationDeletedPage {
+    let line = |item: ReceiptItem| ReceiptLine { what: sentence(&item.what), left: None, url: item.url };
+    let (mut removed, mut left) = (Vec::new(), Vec::new());
+    for receipt in receipts {
+        removed.extend(receipt.done.into_iter().map(line));
+        left.extend(receipt.left.into_iter().map(line));
+    }
+    // The frame was made when the organization still stood.
+    let mut shell = visit.shell(Area::Elsewhere);
+    shell.namespaces.retain(|one| one.name != name.as_str());
+    shell.namespace = visit.caller.account().name.to_string();
+    OrganizationDeletedPage { shell, name: name.to_string(), removed, left }
 }
 
 async fn tokens_page(

@@ -58,17 +58,23 @@ impl Change {
     }
 }
 
+/// A field's name with its value in words.
+type Pair = (String, String);
+
+fn fields(value: Option<&Value>) -> Vec<Pair> {
+    match value {
+        Some(Value::Object(map)) => map.iter().filter_map(|(name, value)| Some((name.clone(), readable(value)?))).collect(),
+        Some(other) => readable(other).map(|text| vec![(String::new(), text)]).unwrap_or_default(),
+        None => Vec::new(),
+    }
+}
+
 /// Two values field by field, those that stayed first: they say what the others belong to. Fields without a value on either side are
 /// left out.
 #[must_use]
 pub fn changes(old: Option<&Value>, new: Option<&Value>) -> Vec<Change> {
-    let fields = |value: Option<&Value>| match value {
-        Some(Value::Object(map)) => map.iter().filter_map(|(name, value)| Some((name.clone(), readable(value)?))).collect(),
-        Some(other) => readable(other).map(|text| vec![(String::new(), text)]).unwrap_or_default(),
-        None => Vec::new(),
-    };
-    let (old, new): (Vec<(String, String)>, Vec<(String, String)>) = (fields(old), fields(new));
-    let find = |list: &[(String, String)], name: &str| list.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone());
+    let (old, new) = (fields(old), fields(new));
+    let find = |list: &[Pair], name: &str| list.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone());
     let mut names: Vec<&String> = Vec::new();
     for (name, _) in old.iter().chain(&new) {
         if !names.contains(&name) {
@@ -214,10 +220,14 @@ pub struct AuditPage {
 }
 
 impl AuditPage {
-    /// Whether it is the installation's.
+    /// Whether an administrator looks: at the installation's log, or at that of an organization in which they are nobody.
     #[must_use]
-    pub fn is_installation(&self) -> bool {
-        self.of == LogOf::Installation
+    pub fn is_administration(&self) -> bool {
+        match &self.of {
+            LogOf::Person => false,
+            LogOf::Organization(name) => *name != self.shell.namespace,
+            LogOf::Installation => true,
+        }
     }
 
     /// The address of the next page.

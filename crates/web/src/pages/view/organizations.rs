@@ -5,6 +5,7 @@ use slipway_model::Timestamp;
 
 use super::admin::{Life, NewInvitation};
 use super::form::Field;
+use super::providers::ReceiptLine;
 use super::shell::Shell;
 use super::tokens::{Expiry, Reach, TokenArea, TokenOwner};
 use super::ui;
@@ -105,6 +106,20 @@ pub struct OrganizationDeletePage {
     pub doomed: DoomedView,
     /// The name as it was typed.
     pub confirm: Field,
+}
+
+/// After the deletion of an organization that was linked: what became of its links. Shown once.
+#[derive(Template)]
+#[template(path = "organization_deleted.html")]
+pub struct OrganizationDeletedPage {
+    /// Frame.
+    pub shell: Shell,
+    /// Its name.
+    pub name: String,
+    /// What was removed at the providers.
+    pub removed: Vec<ReceiptLine>,
+    /// What is left there.
+    pub left: Vec<ReceiptLine>,
 }
 
 /// `/o/{org}/settings/tokens`.

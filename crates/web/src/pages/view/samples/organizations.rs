@@ -9,9 +9,10 @@ use crate::pages::view::audit::{AuditFields, AuditPage, AuditRow, LogOf, changes
 use crate::pages::view::autobuild::AutobuildPage;
 use crate::pages::view::form::Field;
 use crate::pages::view::organizations::{
-    DoomedView, MemberRow, MembersPage, NewOrganizationPage, OrganizationDeletePage, OrganizationInvitationsPage, OrganizationSettingsPage,
-    OrganizationTokensPage, TeamInvitationRow,
+    DoomedView, MemberRow, MembersPage, NewOrganizationPage, OrganizationDeletePage, OrganizationDeletedPage, OrganizationInvitationsPage,
+    OrganizationSettingsPage, OrganizationTokensPage, TeamInvitationRow,
 };
+use crate::pages::view::providers::ReceiptLine;
 use crate::pages::view::repositories::{GeneralPage, Looks, May, RepositoryHead, RepositoryListPage, RepositoryRow, Tab, TagsPage};
 use crate::pages::view::settings::Mail;
 use crate::pages::view::shell::{Area, Layout, Place, Role, Shell};
@@ -118,6 +119,13 @@ fn settings() -> Vec<(&'static str, String)> {
         shell: owner(Area::Settings),
         name: "acme".into(),
     };
+    let line = |what: &str, url: Option<&str>| ReceiptLine { what: what.into(), left: None, url: url.map(str::to_owned) };
+    let deleted = OrganizationDeletedPage {
+        shell: shell(Area::Elsewhere),
+        name: "acme".into(),
+        removed: vec![line("Webhook 7 of acme/shop was removed.", None)],
+        left: vec![line(HOSTILE, Some("javascript:alert(1)")), line("Webhook 8 of acme/base: 403.", Some("https://github.com/acme/base"))],
+    };
     let invitation = TeamInvitationRow {
         id: "1".into(),
         team: "backend".into(),
@@ -166,6 +174,7 @@ fn settings() -> Vec<(&'static str, String)> {
         ("organization-settings", page(&settings)),
         ("organization-delete", page(&delete)),
         ("organization-delete-empty", page(&empty)),
+        ("organization-deleted", page(&deleted)),
         ("organization-invitations", page(&invitations)),
         ("organization-invitations-none", page(&none)),
         ("organization-tokens", page(&tokens)),
@@ -292,6 +301,7 @@ fn audit() -> Vec<(&'static str, String)> {
         ("audit", page(&log(LogOf::Person, shell(Area::Settings)))),
         ("audit-organization", page(&log(LogOf::Organization("acme".into()), owner(Area::Settings)))),
         ("audit-installation", page(&installation)),
+        ("audit-foreign", page(&log(LogOf::Organization("others".into()), shell(Area::Administration)))),
         ("audit-filtered", page(&AuditPage { filter, rows: vec![], next: None, ..log(LogOf::Person, shell(Area::Settings)) })),
         ("audit-empty", page(&AuditPage { rows: vec![], next: None, ..log(LogOf::Person, shell(Area::Settings)) })),
     ]
