@@ -1,12 +1,17 @@
 //! A user becomes an organization: what stays, what goes, and when it is refused.
 
 use anyhow::{Context as _, Result};
-use slipway_app::{Caller, RepositoryAdmin, RepositoryRead, RepositoryWrite, Standing, TokenWish};
+use slipway_app::store::accounts::Account;
+use slipway_app::{Caller, Error, RepositoryAdmin, RepositoryRead, RepositoryWrite, Standing, TokenWish};
 use slipway_model::{AccountKind, BuildState, Scope, TeamName};
 
 use crate::organizations::{is_missing, log, organization, owner, wish};
 use crate::sign_in::{PASSWORD, code, enter, name, refusal, secret};
 use crate::world::{World, client, commit};
+
+async fn convert(world: &World, caller: &Caller, first_owner: &str, confirm: &str) -> Result<Account, Error> {
+    world.app.convert_to_organization(caller, first_owner, confirm, Some(&secret(PASSWORD))).await
+}
 
 fn read(right: &RepositoryAdmin) -> RepositoryRead {
     RepositoryWrite::from(right.clone()).into()
@@ -41,9 +46,9 @@ async fn what_it_built_goes_on_and_the_sign_in_is_gone() -> Result<()> {
         assert!(warnings.contains(word), "`{word}` is missing:\n{warnings}");
     }
     assert!(!warnings.contains("administers"), "{warnings}");
-    assert_eq!(world.app.preview_conversion(&ada).await?.warnings.len(), 5, "only what concerns the account");
+    assert_eq!(world.app.preview_conversion(&ada).await?.warnings.len(), 6, "only what concerns the account");
 
-    let made = world.app.convert_to_organization(&demo, " ada ", "demo").await?;
+    let made = convert(&world, &demo, " ada ", "demo").await?;
     assert_eq!((made.id, made.kind, made.name.as_str()), (demo.account().id, AccountKind::Organization, "demo"));
     assert_eq!((made.is_admin, made.email), (false, None));
     // The way in is gone.
@@ -74,6 +79,9 @@ async fn what_it_built_goes_on_and_the_sign_in_is_gone() -> Result<()> {
     assert_eq!(builds.len(), 2);
     assert!(builds.iter().all(|build| build.state == BuildState::Queued), "{builds:?}");
     let told = log(&world, &ada, "demo").await?;
+    let personal: Vec<_> = told.iter().filter(|entry| ["session.begin", "token.create"].contains(&entry.action.as_str())).collect();
+    assert!(personal.is_empty(), "what was the person's own business: {personal:?}");
+    assert!(told.iter().any(|entry| entry.action == "repository.create"), "what was the namespace's stays");
     let entry = told.iter().find(|entry| entry.action == "account.convert").context("written")?;
     assert_eq!((entry.actor.as_str(), entry.object.as_str()), ("demo", "demo"));
     assert_eq!(entry.new.as_ref().context("what is now")?["first_owner"], "ada");
@@ -82,7 +90,7 @@ async fn what_it_built_goes_on_and_the_sign_in_is_gone() -> Result<()> {
 
 async fn refused(world: &World, caller: &Caller, first_owner: &str) -> Result<(&'static str, Option<String>, String)> {
     let confirm = caller.account().name.to_string();
-    let refused = refusal(world.app.convert_to_organization(caller, first_owner, &confirm).await)?;
+    let refused = refusal(convert(world, caller, first_owner, &confirm).await)?;
     Ok((refused.code, refused.field, refused.detail))
 }
 
@@ -93,8 +101,12 @@ async fn a_refused_conversion_changes_nothing() -> Result<()> {
     let (ada, bob) = (world.person("ada").await?, world.person("bob").await?);
     world.app.create_service_account(&world.app.administrator(&root)?, "robot").await?;
     for confirm in ["", "Ada", "bob", "ada bob"] {
-        let wrong = refusal(world.app.convert_to_organization(&ada, "bob", confirm).await)?;
+        let wrong = refusal(convert(&world, &ada, "bob", confirm).await)?;
         assert_eq!((wrong.code, wrong.field.as_deref()), ("confirm", Some("confirm")), "{confirm}");
+    }
+    for wrong in [None, Some(secret("wrong password"))] {
+        let refused = refusal(world.app.convert_to_organization(&ada, "bob", "ada", wrong.as_ref()).await)?;
+        assert_eq!((refused.code, refused.field.as_deref()), ("password_wrong", Some("password")));
     }
     // Only another user that there is.
     world.app.create_organization(&bob, "zoo", "").await?;
@@ -124,7 +136,7 @@ async fn a_refused_conversion_changes_nothing() -> Result<()> {
     // With another owner it can go.
     let zoo = owner(&world, &bob, "zoo").await?;
     world.app.add_team_member(&zoo, &TeamName::owners(), &ada.account().name).await?;
-    world.app.convert_to_organization(&bob, "ada", "bob").await?;
+    convert(&world, &bob, "ada", "bob").await?;
     is_missing(world.app.organization_member(&bob, &name("zoo")?).await)?;
     owner(&world, &ada, "zoo").await?;
     owner(&world, &ada, "bob").await?;
@@ -149,10 +161,10 @@ async fn only_a_person_with_the_whole_account_converts_it() -> Result<()> {
     let acme = organization(&world, &ada, "acme", &[]).await?;
     let made = world.app.create_organization_token(&acme, &wish("account")).await?;
     assert_eq!(refused(&world, &world.bearer(made.secret.expose()).await?, "bob").await?.0, "needs_a_person");
-    // A caller from before a conversion is no user any more.
-    world.app.convert_to_organization(&bob, "ada", "bob").await?;
+    // The session from before a conversion proves nothing any more.
+    convert(&world, &bob, "ada", "bob").await?;
     let again = refused(&world, &bob, "ada").await?;
-    assert_eq!(again.0, "not_a_user");
+    assert_eq!(again.0, "sign_in_again");
     assert_eq!(owner(&world, &ada, "bob").await?.account().kind, AccountKind::Organization);
     Ok(())
 }
@@ -163,8 +175,7 @@ async fn of_two_owners_who_convert_at_once_one_stays() -> Result<()> {
     let (ada, bob) = (world.person("ada").await?, world.person("bob").await?);
     world.person("eve").await?;
     organization(&world, &ada, "acme", &[&bob]).await?;
-    let outcomes =
-        tokio::join!(world.app.convert_to_organization(&ada, "eve", "ada"), world.app.convert_to_organization(&bob, "eve", "bob"));
+    let outcomes = tokio::join!(convert(&world, &ada, "eve", "ada"), convert(&world, &bob, "eve", "bob"));
     let outcomes = [outcomes.0, outcomes.1];
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
     assert_eq!(code(outcomes.into_iter().find(Result::is_err).context("one")?)?, "last_owner");
