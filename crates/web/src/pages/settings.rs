@@ -121,13 +121,14 @@ pub(super) async fn confirm_email(Anybody { state, shell, .. }: Anybody, Form(fo
 
 async fn delete_page(visit: &Visit) -> Result<AccountDeletePage, PageError> {
     let doomed = visit.app().preview_delete_account(&visit.caller).await?;
+    let name = &visit.caller.account().name;
     let shown = u64::try_from(doomed.repositories.len()).unwrap_or(u64::MAX);
     Ok(AccountDeletePage {
         shell: visit.shell(Area::Settings),
-        name: visit.caller.account().name.to_string(),
+        name: name.to_string(),
         more: doomed.repository_count.saturating_sub(shown),
         goes: goes(&doomed),
-        repositories: doomed.repositories,
+        repositories: doomed.repositories.iter().map(|repository| format!("{name}/{repository}")).collect(),
         sole_owner_of: doomed.sole_owner_of.iter().map(ToString::to_string).collect(),
         last_administrator: doomed.last_administrator,
         problem: None,
