@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, OpenApi as Document, RefOr, Response, ResponseBuilder};
-use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema};
+use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,7 +22,7 @@ pub(crate) struct Errors;
 
 impl IntoResponses for Errors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let content = || Content::new(Some(Problem::schema()));
+        let content = || Content::new(Some(Ref::from_schema_name("Problem")));
         let answer =
             |words: &str| RefOr::T(ResponseBuilder::new().description(words).content("application/problem+json", content()).build());
         BTreeMap::from([
@@ -37,6 +37,7 @@ impl IntoResponses for Errors {
     info(title = "Slipway", description = "Turns linked source code into tested container images.", version = "1", license(name = "Apache-2.0", identifier = "Apache-2.0")),
     security(("token" = [])),
     modifiers(&Token),
+    components(schemas(Problem)),
     tags(
         (name = "account", description = "The account that a request belongs to: how it signs in, its tokens, its organizations"),
         (name = "organizations", description = "Organizations: who is in them, their tokens and invitations"),
@@ -179,12 +180,14 @@ mod tests {
     fn every_address_has_words_and_says_its_errors() {
         let document: serde_json::Value = serde_json::from_str(&document()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert!(paths.len() >= 18, "{}", paths.len());
+        assert!(paths.len() >= 60, "{}", paths.len());
+        assert!(document["components"]["schemas"]["Problem"]["properties"]["code"].is_object());
         for (path, operations) in paths {
             assert!(path.starts_with("/api/v1/"), "{path}");
             for (method, operation) in operations.as_object().unwrap() {
                 assert!(operation["summary"].as_str().is_some_and(|words| !words.is_empty()), "{method} {path}");
-                assert!(operation["responses"]["4XX"]["content"]["application/problem+json"].is_object(), "{method} {path}");
+                let problem = &operation["responses"]["4XX"]["content"]["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(problem, "#/components/schemas/Problem", "{method} {path}");
                 for part in path.split('/').filter_map(|part| part.strip_prefix('{')) {
                     let name = part.trim_end_matches('}');
                     let described = operation["parameters"].as_array().into_iter().flatten().any(|parameter| parameter["name"] == name);

@@ -292,13 +292,15 @@ pub(crate) async fn identities(State(state): State<WebState>, ApiCaller(caller):
     Ok(Json(List::whole(found.into_iter().map(view).collect())))
 }
 
-/// Removes an identity. Refused for the last way in.
-#[utoipa::path(delete, path = "/api/v1/me/identities/{id}", tag = "account", params(IdentityAt), responses((status = 204), Errors))]
+/// Removes an identity. Refused for the last way in. An account without a password leaves the body out, and needs a sign-in of just now.
+#[utoipa::path(delete, path = "/api/v1/me/identities/{id}", tag = "account", params(IdentityAt), request_body = Option<PasswordProof>, responses((status = 204), Errors))]
 pub(crate) async fn remove_identity(
     State(state): State<WebState>,
     ApiCaller(caller): ApiCaller,
     Path(at): Path<IdentityAt>,
+    proof: Option<Json<PasswordProof>>,
 ) -> Result<StatusCode, ApiError> {
-    state.app().remove_identity(&caller, at.id).await?;
+    let password = proof.map(|Json(proof)| proof.password);
+    state.app().remove_identity(&caller, at.id, password.as_ref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,7 @@
 //! `/api/v1/namespaces/{ns}/audit` and `/api/v1/admin/audit`: who changed what, as a list and as JSON lines.
 //!
-//! Invariant: an export is read and sent page by page, however long it is; it ends early, visibly, when the reader's credential ends.
+//! Invariant: an export is read and sent page by page, however long it is; it ends early, visibly, when the reader's credential
+//! or right ends.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -10,8 +11,8 @@ use futures_util::stream;
 use http::header;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use slipway_app::{AuditEntry, AuditFilter, AuditReader, Caller};
-use slipway_model::{AuditId, Timestamp};
+use slipway_app::{AuditFilter, AuditReader, Caller};
+use slipway_model::{AccountName, AuditId, Timestamp};
 use utoipa::{IntoParams, ToSchema};
 
 use super::at::NamespaceAt;
@@ -88,7 +89,7 @@ pub(crate) struct AuditPage {
 
 /// One change.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Entry {
+pub(crate) struct AuditEntry {
     /// Identity; later entries have larger ones.
     #[schema(value_type = String)]
     id: AuditId,
@@ -113,8 +114,8 @@ pub(crate) struct Entry {
     new: Option<Value>,
 }
 
-impl From<AuditEntry> for Entry {
-    fn from(entry: AuditEntry) -> Self {
+impl From<slipway_app::AuditEntry> for AuditEntry {
+    fn from(entry: slipway_app::AuditEntry) -> Self {
         Self {
             id: entry.id,
             at: entry.at,
@@ -130,18 +131,19 @@ impl From<AuditEntry> for Entry {
     }
 }
 
-async fn page(state: &WebState, reader: &AuditReader, query: AuditQuery, page: AuditPage) -> Result<Json<List<Entry>>, ApiError> {
+async fn page(state: &WebState, reader: &AuditReader, query: AuditQuery, page: AuditPage) -> Result<Json<List<AuditEntry>>, ApiError> {
     let paging = Paging { limit: page.limit, cursor: page.cursor };
     let (limit, before) = (paging.limit()?, paging.after::<AuditId>()?);
     let rows = state.app().list_audit(reader, &query.read()?, before, limit + 1).await?;
-    Ok(Json(List::cut(rows, limit, |row| row.id.to_string(), Entry::from)))
+    Ok(Json(List::cut(rows, limit, |row| row.id.to_string(), AuditEntry::from)))
 }
 
 /// An export under way.
 struct Export {
     state: WebState,
     caller: Caller,
-    reader: AuditReader,
+    /// Of which namespace; none for the whole installation.
+    namespace: Option<AccountName>,
     filter: AuditFilter,
     before: Option<AuditId>,
 }
@@ -149,14 +151,19 @@ struct Export {
 impl Export {
     /// The next lines and where they end; `None` at the end.
     async fn lines(&self) -> Result<Option<(Bytes, AuditId)>, ApiError> {
-        if !self.state.app().still_stands(&self.caller).await? {
-            return Err(ApiError::new(Code::Unauthorized, "the credential ended during the export"));
-        }
-        let rows = self.state.app().list_audit(&self.reader, &self.filter, self.before, PAGE).await?;
+        let app = self.state.app();
+        // Asked anew for every page: somebody who is no owner or administrator any more reads no further.
+        let ended = || ApiError::new(Code::Unauthorized, "the credential ended during the export");
+        let caller = app.again(&self.caller).await?.ok_or_else(ended)?;
+        let reader = match &self.namespace {
+            Some(namespace) => app.audit_reader(&caller, namespace).await?,
+            None => app.installation_audit(&caller)?,
+        };
+        let rows = app.list_audit(&reader, &self.filter, self.before, PAGE).await?;
         let Some(last) = rows.last().map(|row| row.id) else { return Ok(None) };
         let mut text = Vec::new();
         for row in rows {
-            serde_json::to_writer(&mut text, &Entry::from(row)).map_err(|error| ApiError::internal(&error))?;
+            serde_json::to_writer(&mut text, &AuditEntry::from(row)).map_err(|error| ApiError::internal(&error))?;
             text.push(b'\n');
         }
         Ok(Some((text.into(), last)))
@@ -180,50 +187,50 @@ impl Export {
 }
 
 /// What was changed in a namespace, newest first; owners and administrators read it.
-#[utoipa::path(get, path = "/api/v1/namespaces/{ns}/audit", tag = "audit", params(NamespaceAt, AuditQuery, AuditPage), responses((status = 200, body = List<Entry>), Errors))]
+#[utoipa::path(get, path = "/api/v1/namespaces/{ns}/audit", tag = "audit", params(NamespaceAt, AuditQuery, AuditPage), responses((status = 200, body = List<AuditEntry>), Errors))]
 pub(crate) async fn list(
     State(state): State<WebState>,
     ApiCaller(caller): ApiCaller,
     Path(at): Path<NamespaceAt>,
     Query(query): Query<AuditQuery>,
     Query(part): Query<AuditPage>,
-) -> Result<Json<List<Entry>>, ApiError> {
+) -> Result<Json<List<AuditEntry>>, ApiError> {
     let reader = state.app().audit_reader(&caller, &at.ns).await?;
     page(&state, &reader, query, part).await
 }
 
 /// The same as JSON lines, all of it.
-#[utoipa::path(get, path = "/api/v1/namespaces/{ns}/audit/export", tag = "audit", params(NamespaceAt, AuditQuery), responses((status = 200, body = Entry, content_type = "application/x-ndjson"), Errors))]
+#[utoipa::path(get, path = "/api/v1/namespaces/{ns}/audit/export", tag = "audit", params(NamespaceAt, AuditQuery), responses((status = 200, body = AuditEntry, content_type = "application/x-ndjson"), Errors))]
 pub(crate) async fn export(
     State(state): State<WebState>,
     ApiCaller(caller): ApiCaller,
     Path(at): Path<NamespaceAt>,
     Query(query): Query<AuditQuery>,
 ) -> Result<Response, ApiError> {
-    let reader = state.app().audit_reader(&caller, &at.ns).await?;
+    state.app().audit_reader(&caller, &at.ns).await?;
     let name = format!("audit-{}.jsonl", at.ns);
-    Ok(Export { state, caller, reader, filter: query.read()?, before: None }.into_response(&name))
+    Ok(Export { state, caller, namespace: Some(at.ns), filter: query.read()?, before: None }.into_response(&name))
 }
 
 /// What was changed on the whole installation, newest first; administrators read it.
-#[utoipa::path(get, path = "/api/v1/admin/audit", tag = "administration", params(AuditQuery, AuditPage), responses((status = 200, body = List<Entry>), Errors))]
+#[utoipa::path(get, path = "/api/v1/admin/audit", tag = "administration", params(AuditQuery, AuditPage), responses((status = 200, body = List<AuditEntry>), Errors))]
 pub(crate) async fn list_all(
     State(state): State<WebState>,
     ApiCaller(caller): ApiCaller,
     Query(query): Query<AuditQuery>,
     Query(part): Query<AuditPage>,
-) -> Result<Json<List<Entry>>, ApiError> {
+) -> Result<Json<List<AuditEntry>>, ApiError> {
     let reader = state.app().installation_audit(&caller)?;
     page(&state, &reader, query, part).await
 }
 
 /// The same as JSON lines, all of it.
-#[utoipa::path(get, path = "/api/v1/admin/audit/export", tag = "administration", params(AuditQuery), responses((status = 200, body = Entry, content_type = "application/x-ndjson"), Errors))]
+#[utoipa::path(get, path = "/api/v1/admin/audit/export", tag = "administration", params(AuditQuery), responses((status = 200, body = AuditEntry, content_type = "application/x-ndjson"), Errors))]
 pub(crate) async fn export_all(
     State(state): State<WebState>,
     ApiCaller(caller): ApiCaller,
     Query(query): Query<AuditQuery>,
 ) -> Result<Response, ApiError> {
-    let reader = state.app().installation_audit(&caller)?;
-    Ok(Export { state, caller, reader, filter: query.read()?, before: None }.into_response("audit.jsonl"))
+    state.app().installation_audit(&caller)?;
+    Ok(Export { state, caller, namespace: None, filter: query.read()?, before: None }.into_response("audit.jsonl"))
 }

@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use http::StatusCode;
+use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use slipway_app::{NewToken, TokenView};
 use slipway_model::{Scope, ScopeSet, Timestamp, TokenId};
 use utoipa::ToSchema;
@@ -72,7 +74,21 @@ pub(crate) struct TokenWish {
     repositories: Option<Vec<String>>,
     /// When it ends; absent: never.
     #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Timestamp>,
+    expires_at: Option<Value>,
+}
+
+/// The last moment that a year of four digits has: later ones have other forms in every language.
+const LATEST: &str = "9999-12-31T23:59:59.999Z";
+
+/// A moment, or a refusal that names the field.
+fn end(value: &Value) -> Result<Timestamp, ApiError> {
+    let bad = || {
+        let text = format!("`expires_at` is no moment up to {LATEST}, expected one like `2030-05-01T00:00:00Z`");
+        ApiError::new(Code::Invalid, text).field("expires_at")
+    };
+    let latest = Timestamp::deserialize(StrDeserializer::<ValueError>::new(LATEST)).map_err(|_| bad())?;
+    let end = Timestamp::deserialize(value).map_err(|_| bad())?;
+    if end <= latest { Ok(end) } else { Err(bad()) }
 }
 
 impl TokenWish {
@@ -86,7 +102,8 @@ impl TokenWish {
                 ScopeSet::new(words.iter().map(parse).collect::<Result<Vec<Scope>, _>>()?)
             }
         };
-        Ok(slipway_app::TokenWish { name: self.name, scopes, repositories: self.repositories, expires_at: self.expires_at })
+        let expires_at = self.expires_at.as_ref().map(end).transpose()?;
+        Ok(slipway_app::TokenWish { name: self.name, scopes, repositories: self.repositories, expires_at })
     }
 }
 
