@@ -14,7 +14,7 @@ use slipway_model::{
 };
 use slipway_store::repositories::Repository;
 use slipway_store::tokens::Token;
-use slipway_store::{ReadTx, accounts, builds, repositories, tokens};
+use slipway_store::{ReadTx, StoreError, accounts, builds, repositories, teams, tokens};
 
 use crate::{App, Error};
 
@@ -133,13 +133,21 @@ fn anonymous_may(repository: &Repository, action: RegistryAction) -> bool {
     repository.visibility == Visibility::Public && action == RegistryAction::Pull
 }
 
-/// A build pushes to its own repository and pulls from its namespace and from what is public.
-fn build_may(own: RepositoryId, account: AccountId, repository: &Repository, action: RegistryAction) -> bool {
-    match action {
-        RegistryAction::Pull => repository.visibility == Visibility::Public || repository.account == account,
+/// A build pushes to its own repository, and pulls from there, from what is public, and from those of its namespace that everybody who
+/// may change its settings may read: `FROM` must not be a way around the teams.
+async fn build_may(
+    tx: &mut ReadTx,
+    own: RepositoryId,
+    account: AccountId,
+    repository: &Repository,
+    action: RegistryAction,
+) -> Result<bool, StoreError> {
+    Ok(match action {
+        RegistryAction::Pull if repository.visibility == Visibility::Public || repository.id == own => true,
+        RegistryAction::Pull => repository.account == account && teams::admins_read(tx, own, repository.id).await?,
         RegistryAction::Push => repository.id == own,
         RegistryAction::Delete => false,
-    }
+    })
 }
 
 impl App {
@@ -187,7 +195,7 @@ impl App {
         for action in asked.iter().copied() {
             let allowed = match &caller.0 {
                 Who::Anonymous => anonymous_may(&repository, action),
-                Who::Build { repository: own, account, .. } => build_may(*own, *account, &repository, action),
+                Who::Build { repository: own, account, .. } => build_may(&mut tx, *own, *account, &repository, action).await?,
                 Who::Account(token) => Self::token_may(&mut tx, token, &repository, action).await?,
             };
             if allowed {
@@ -225,7 +233,7 @@ impl App {
             },
             Credential::Build { id, .. } => match builds::get_any(tx, *id).await? {
                 Some(build) => match repositories::get(tx, build.repository).await? {
-                    Some(own) => build_may(own.id, own.account, repository, action),
+                    Some(own) => build_may(tx, own.id, own.account, repository, action).await?,
                     None => false,
                 },
                 None => false,

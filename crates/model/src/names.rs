@@ -92,7 +92,7 @@ fn check(text: &str) -> Result<(), InvalidName> {
 }
 
 /// What a name looks like at a glance: two names with one skeleton are easily taken for each other (`acme-1`, `acme_l`).
-/// Names of accounts are unique by it. The first five replacements stand in SQL too (`0003_people.sql`).
+/// Names of accounts are unique by it. The same stands in SQL (`0003_people.sql`).
 #[must_use]
 pub fn skeleton(name: &str) -> String {
     let mut text = name.replace('_', "-").replace('0', "o").replace('1', "l").replace("rn", "m").replace("vv", "w");

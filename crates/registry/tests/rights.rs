@@ -361,3 +361,31 @@ async fn tokens_with_limits_and_tokens_of_organizations() {
         assert_eq!(may(&client, path).await, (true, true), "{name} {path}: the former name leads on");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_reads_no_more_than_those_who_write_its_settings() {
+    let harness = Harness::start().await;
+    harness.user("eve").await;
+    let (acme, team) = harness.organization("acme", &["eve"]).await;
+    let app = harness.repository("acme/app", Visibility::Private).await;
+    let base = harness.repository("acme/base", Visibility::Private).await;
+    let (_, build) = harness.build(app).await;
+    let pulls = async || {
+        let client = harness.client(Some(&build), &["acme/app", "acme/base"]).await;
+        assert_eq!(client.status("GET", "/v2/acme/app/tags/list").await, 200, "its own always");
+        client.status("GET", "/v2/acme/base/tags/list").await == 200
+    };
+    let set = async |repository, permission| {
+        let mut tx = harness.app.db().write().await.expect("tx");
+        teams::set_permission(&mut tx, team, repository, permission).await.expect("writes");
+        tx.commit().await.expect("commits");
+    };
+    assert!(pulls().await, "only owners write the settings");
+    set(app, Permission::Write).await;
+    assert!(pulls().await, "who may start builds writes no settings");
+    set(app, Permission::Admin).await;
+    assert!(!pulls().await, "the team's admins may not read the base");
+    set(base, Permission::Read).await;
+    assert!(pulls().await);
+    assert_eq!(harness.account_id("acme").await, acme);
+}

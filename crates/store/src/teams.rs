@@ -365,18 +365,32 @@ pub async fn permission(
     let row = fetch_optional!(
         (Option<i64>,),
         tx,
-        "SELECT MAX(rank) FROM (
-             SELECT p.permission AS rank FROM team_repositories p JOIN team_members m ON m.team_id = p.team_id
-             WHERE p.repository_id = $1 AND m.account_id = $2
-             UNION ALL
-             SELECT 4 AS rank FROM teams t JOIN team_members m ON m.team_id = t.id
-             WHERE t.account_id = $3 AND t.is_owners AND m.account_id = $2
-         ) AS ranks",
+        "SELECT CASE
+             WHEN EXISTS (SELECT 1 FROM teams t JOIN team_members m ON m.team_id = t.id AND m.account_id = $2
+                          WHERE t.account_id = $3 AND t.is_owners) THEN CAST(4 AS BIGINT)
+             ELSE (SELECT MAX(p.permission) FROM team_repositories p JOIN team_members m ON m.team_id = p.team_id AND m.account_id = $2
+                   WHERE p.repository_id = $1)
+         END",
         repository.to_string(),
         account.to_string(),
         organization.to_string(),
     )?;
     Ok(row.and_then(|(rank,)| rank).and_then(Permission::from_rank))
+}
+
+/// Whether everybody who may change the build settings of `of` by a team may also read `other`: only then may builds of the one read the
+/// other, because whoever writes the settings reads what the builds read. Members of `owners` read everything anyway.
+pub async fn admins_read(tx: &mut ReadTx, of: RepositoryId, other: RepositoryId) -> Result<bool, StoreError> {
+    let row = fetch_optional!(
+        (i64,),
+        tx,
+        "SELECT COUNT(*) FROM team_repositories p
+         WHERE p.repository_id = $1 AND p.permission >= 3
+           AND NOT EXISTS (SELECT 1 FROM team_repositories q WHERE q.repository_id = $2 AND q.team_id = p.team_id)",
+        of.to_string(),
+        other.to_string(),
+    )?;
+    Ok(row.is_some_and(|(without,)| without == 0))
 }
 
 /// What somebody is in an organization.

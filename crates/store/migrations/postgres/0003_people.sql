@@ -9,16 +9,16 @@ CREATE TABLE names (
     since BIGINT NOT NULL
 );
 CREATE INDEX names_account ON names (account_id);
--- Names from before that look alike keep their accounts: the later ones stand with their id.
+-- Names from before that look alike keep their accounts: the later ones stand with their id. Six halvings make one `-` of 64.
 INSERT INTO names (name, skeleton, account_id, since)
 SELECT a.name,
        CASE WHEN EXISTS (
            SELECT 1 FROM accounts b
            WHERE b.id < a.id
-             AND replace(replace(replace(replace(replace(b.name, '_', '-'), '0', 'o'), '1', 'l'), 'rn', 'm'), 'vv', 'w')
-               = replace(replace(replace(replace(replace(a.name, '_', '-'), '0', 'o'), '1', 'l'), 'rn', 'm'), 'vv', 'w'))
+             AND replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(b.name, '_', '-'), '0', 'o'), '1', 'l'), 'rn', 'm'), 'vv', 'w'), '--', '-'), '--', '-'), '--', '-'), '--', '-'), '--', '-'), '--', '-')
+               = replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(a.name, '_', '-'), '0', 'o'), '1', 'l'), 'rn', 'm'), 'vv', 'w'), '--', '-'), '--', '-'), '--', '-'), '--', '-'), '--', '-'), '--', '-'))
        THEN a.id
-       ELSE replace(replace(replace(replace(replace(a.name, '_', '-'), '0', 'o'), '1', 'l'), 'rn', 'm'), 'vv', 'w') END,
+       ELSE replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(a.name, '_', '-'), '0', 'o'), '1', 'l'), 'rn', 'm'), 'vv', 'w'), '--', '-'), '--', '-'), '--', '-'), '--', '-'), '--', '-'), '--', '-') END,
        a.id, a.created_at
 FROM accounts a;
 
@@ -55,6 +55,8 @@ CREATE TABLE team_repositories (
     PRIMARY KEY (repository_id, team_id)
 );
 CREATE INDEX team_repositories_team ON team_repositories (team_id, repository_id);
+-- The permission of an account is asked at every request: all that it reads of a repository's teams stands together.
+CREATE INDEX team_repositories_most ON team_repositories (repository_id, permission, team_id);
 
 -- A token of an organization has the organization as its account; `created_by` is who made it.
 ALTER TABLE tokens ADD COLUMN created_by TEXT;

@@ -254,7 +254,7 @@ async fn people_are_brought_along(fixture: Fixture) {
     assert_eq!(repositories::get_by_name(&mut tx, &path.0, &path.1).await.expect("query").expect("stands").id, web);
     drop(tx);
     // What looks like one of them is given to nobody any more, in whatever order they came.
-    for alike in ["acme--l", "acme-l", "acme__1", "modem", "under__score"] {
+    for alike in ["acme--l", "acme-l", "acme__1", "modem", "under__score", "under-score"] {
         let name = alike.parse().expect("name");
         let taken = accounts::insert(&mut begin(db).await, &NewAccount::user(&name), NOW).await;
         assert!(matches!(taken, Err(StoreError::Conflict(_))), "{alike}: {taken:?}");

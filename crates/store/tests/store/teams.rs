@@ -26,6 +26,7 @@ on_both! {
     an_account_leaves_every_team;
     sessions_of_a_team_are_renewed;
     sole_owners_are_told_of;
+    admins_of_one_read_the_other_or_not;
     two_owners_do_not_both_leave;
     two_owners_do_not_both_delete_their_accounts;
     who_becomes_the_last_owner_meanwhile_is_seen_as_the_last;
@@ -508,4 +509,25 @@ async fn who_becomes_the_last_owner_meanwhile_is_seen_as_the_last(db: &Db) {
     assert!(early.is_err(), "it looked before it could know");
     assert_eq!(owned, ["acme".parse().expect("name")]);
     assert_eq!(teams::count_members(&mut look(db).await, owners).await.expect("query"), 1);
+}
+
+async fn admins_of_one_read_the_other_or_not(db: &Db) {
+    let (acme, _) = organization(db, "acme").await;
+    let (app, base) = (repository(db, "acme", "app").await, repository(db, "acme", "base").await);
+    let mut tx = begin(db).await;
+    let one = teams::insert(&mut tx, acme, &name("one"), "", NOW).await.expect("inserts");
+    let two = teams::insert(&mut tx, acme, &name("two"), "", NOW).await.expect("inserts");
+    assert!(teams::admins_read(&mut tx, app, base).await.expect("query"), "no team writes the settings");
+    for (team, of, permission, all_read) in [
+        (one, app, Permission::Write, true),
+        (one, app, Permission::Admin, false),
+        (one, base, Permission::Read, true),
+        (two, app, Permission::Admin, false),
+        (two, base, Permission::Admin, true),
+    ] {
+        teams::set_permission(&mut tx, team, of, permission).await.expect("sets");
+        assert_eq!(teams::admins_read(&mut tx, app, base).await.expect("query"), all_read, "{permission}");
+    }
+    assert!(teams::remove_permission(&mut tx, one, base).await.expect("removes"));
+    assert!(!teams::admins_read(&mut tx, app, base).await.expect("query"));
 }
