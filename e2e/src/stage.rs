@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use slipway_testkit::github::{FakeGitHub, OAuthApp, OrgRole, Visibility};
+use slipway_testkit::oidc::{FakeOidc, OidcClient};
 use slipway_testkit::wait;
 
 use crate::process::{Group, run};
@@ -70,6 +71,53 @@ impl Stage {
         stage.token = stage.make_token()?;
         stage.serve().await?;
         Ok(stage)
+    }
+
+    /// With an administrator, an OpenID Connect provider `corp`, mail into a folder, and accounts for everybody who wants one.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn open_house(oidc: &FakeOidc) -> Result<Self> {
+        let mut stage = Self::prepare().await?;
+        let OidcClient { client_id, client_secret } =
+            oidc.client_with("slipway", "a-secret/with+odd=characters", &format!("{}/oidc/corp/callback", stage.site));
+        let mails = stage.mails();
+        std::fs::create_dir(&mails)?;
+        let file = stage.folder.path().join("slipway.toml");
+        let more = format!(
+            "\n[mail]\nurl = \"file://{}\"\nfrom = \"Slipway <slipway@slipway.test>\"\n\n[[oidc]]\nid = \"corp\"\nname = \"Acme login\"\nissuer = \"{}\"\n\
+             client_id = \"{client_id}\"\nclient_secret = \"{client_secret}\"\n",
+            mails.display(),
+            oidc.issuer()
+        );
+        std::fs::write(&file, format!("sign_up = \"open\"\n{}{more}", std::fs::read_to_string(&file)?))?;
+        stage.add_user(PERSON, &["--admin"])?;
+        stage.token = stage.make_token()?;
+        stage.serve().await?;
+        Ok(stage)
+    }
+
+    fn mails(&self) -> PathBuf {
+        self.folder.path().join("mails")
+    }
+
+    /// Waits for a mail that names an address beginning like this, and gives the address.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub async fn mailed_address(&self, beginning: &str) -> Result<String> {
+        let prefix = format!("{}{beginning}", self.site);
+        wait::until(&format!("a mail with `{prefix}`"), PATIENCE, || async {
+            for entry in std::fs::read_dir(self.mails())? {
+                // Quoted-printable: a line that goes on ends in `=`, and `=` itself is written `=3D`.
+                let text = std::fs::read_to_string(entry?.path())?.replace("=\r\n", "").replace("=3D", "=");
+                if let Some((_, rest)) = text.split_once(&prefix) {
+                    return Ok(Some(format!("{prefix}{}", rest.split_whitespace().next().unwrap_or_default())));
+                }
+            }
+            Ok(None)
+        })
+        .await
     }
 
     /// With an administrator whose namespace is linked.

@@ -1,5 +1,6 @@
 //! Slipway in a real browser. Each test has a server, a provider and a browser of its own; the longest begins first, by its name.
 
+mod accounts;
 mod every_page;
 mod hostile;
 mod inspections;
