@@ -107,12 +107,6 @@ pub async fn count_of(tx: &mut ReadTx, account: AccountId) -> Result<u64, StoreE
     Ok(row.map_or(0, |(n,)| count(n)))
 }
 
-/// Holds an account's identities until the commit: what is counted after it stays true.
-pub async fn lock_of(tx: &mut WriteTx, account: AccountId) -> Result<(), StoreError> {
-    change!(tx, "UPDATE identities SET label = label WHERE account_id = $1", account.to_string())?;
-    Ok(())
-}
-
 /// Removes an account's identity and gives it back as it was.
 pub async fn delete(tx: &mut WriteTx, account: AccountId, id: IdentityId) -> Result<Option<Identity>, StoreError> {
     fetch_optional!(
@@ -127,7 +121,7 @@ pub async fn delete(tx: &mut WriteTx, account: AccountId, id: IdentityId) -> Res
     .transpose()
 }
 
-/// Removes every identity of an account that nobody signs in as any more; gives how many rows went.
+/// Removes every identity of an account, which nobody shall sign in as with them any more; gives how many rows went.
 pub async fn delete_all(tx: &mut WriteTx, account: AccountId) -> Result<u64, StoreError> {
     Ok(change!(tx, "DELETE FROM identities WHERE account_id = $1", account.to_string())?)
 }
@@ -189,6 +183,11 @@ pub async fn take_flow(tx: &mut WriteTx, state: &SecretHash, now: Timestamp) -> 
         })
     })
     .transpose()
+}
+
+/// Removes the flows that would add an identity to an account; gives how many rows went.
+pub async fn delete_flows_of(tx: &mut WriteTx, account: AccountId) -> Result<u64, StoreError> {
+    Ok(change!(tx, "DELETE FROM oidc_flows WHERE account_id = $1", account.to_string())?)
 }
 
 /// Removes flows that have expired; gives how many rows went.

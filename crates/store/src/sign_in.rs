@@ -18,13 +18,23 @@ pub struct PendingSignIn {
     pub tries: u64,
 }
 
-/// Adds a sign-in that waits for its second factor.
+/// So many sign-ins of an account wait at once; who knows the password could else make any number.
+const MOST_PENDING: i64 = 10;
+
+/// Adds a sign-in that waits for its second factor. Of those before it the newest stay, ten with this one.
 pub async fn insert_pending(
     tx: &mut WriteTx,
     account: AccountId,
     token: &SecretHash,
     expires_at: Timestamp,
 ) -> Result<PendingSignInId, StoreError> {
+    change!(
+        tx,
+        "DELETE FROM pending_sign_ins WHERE account_id = $1
+           AND id NOT IN (SELECT id FROM pending_sign_ins WHERE account_id = $1 ORDER BY expires_at DESC, id DESC LIMIT $2)",
+        account.to_string(),
+        MOST_PENDING - 1,
+    )?;
     let id = PendingSignInId::new();
     change!(
         tx,
@@ -48,6 +58,12 @@ pub async fn pending_stands(tx: &mut ReadTx, token: &SecretHash, tries: u64, now
         now.as_millis(),
     )?;
     Ok(row.is_some_and(|(n,)| n > 0))
+}
+
+/// Whose sign-in it is, whether or not it may still be tried: the account is locked before the try is counted.
+pub async fn get_pending_account(tx: &mut ReadTx, token: &SecretHash) -> Result<Option<AccountId>, StoreError> {
+    let row = fetch_optional!((String,), tx, "SELECT account_id FROM pending_sign_ins WHERE token_hash = $1", token.to_hex())?;
+    row.map(|(account,)| read("pending_sign_ins", &account)).transpose()
 }
 
 /// Counts a try and gives whose sign-in it is; `None` when it is unknown, has ended or was tried `tries` times.
@@ -105,6 +121,24 @@ pub async fn count_failure(tx: &mut WriteTx, key: &str, now: Timestamp, forget: 
         forget.as_millis(),
     )?;
     Ok(row.map(|(failures,)| count(failures)))
+}
+
+/// Counts one more of something that is allowed so often in a window of time; gives how many there are now, and since when. A window
+/// that began at `over` or before is over, and this is the first of another.
+pub async fn count_in_window(tx: &mut WriteTx, key: &str, now: Timestamp, over: Timestamp) -> Result<(u64, Timestamp), StoreError> {
+    let row = fetch_optional!(
+        (i64, i64),
+        tx,
+        "INSERT INTO sign_in_failures (key, failures, last_at, blocked_until) VALUES ($1, 1, $2, 0)
+         ON CONFLICT (key) DO UPDATE
+         SET failures = CASE WHEN sign_in_failures.last_at <= $3 THEN 1 ELSE sign_in_failures.failures + 1 END,
+             last_at = CASE WHEN sign_in_failures.last_at <= $3 THEN $2 ELSE sign_in_failures.last_at END
+         RETURNING failures, last_at",
+        key,
+        now.as_millis(),
+        over.as_millis(),
+    )?;
+    Ok(row.map_or((0, now), |(failures, since)| (count(failures), time(since))))
 }
 
 /// Blocks a key until a moment.

@@ -2,7 +2,7 @@
 
 use slipway_model::{AccountId, IdentityId, InvitationId, SecretToken, TokenKind};
 use slipway_store::identities::{self, Identity, OidcFlow};
-use slipway_store::{Db, StoreError};
+use slipway_store::{Db, StoreError, accounts};
 
 use crate::fixture::{NOW, ODD, account, after, begin, done, look};
 
@@ -68,7 +68,7 @@ async fn two_removals_at_once_see_each_other(db: &Db) {
     done(tx).await;
     let remove = |db: Db, id: IdentityId| async move {
         let mut tx = begin(&db).await;
-        identities::lock_of(&mut tx, ann).await.expect("locks");
+        assert!(accounts::lock(&mut tx, ann).await.expect("locks"));
         identities::delete(&mut tx, ann, id).await.expect("deletes").expect("stands");
         let left = identities::count_of(&mut tx, ann).await.expect("counts");
         if left > 0 {
@@ -86,6 +86,7 @@ async fn two_removals_at_once_see_each_other(db: &Db) {
 async fn a_flow_works_once_in_time(db: &Db) {
     let ann = account(db, "ann").await;
     let (state, browser) = (SecretToken::generate(TokenKind::State), SecretToken::generate(TokenKind::Browser));
+    let third = SecretToken::generate(TokenKind::State);
     let invitation = InvitationId::new();
     let flow = OidcFlow {
         provider: "corp".into(),
@@ -104,6 +105,21 @@ async fn a_flow_works_once_in_time(db: &Db) {
     assert_eq!((taken.provider.as_str(), taken.secrets_sealed.as_slice()), ("corp", &[0, 255, 1][..]));
     assert_eq!((taken.account, taken.invitation, taken.next.as_str()), (Some(ann), Some(invitation), "/acme/web?tab=tags"));
     assert!(identities::take_flow(&mut tx, &state.hash(), NOW).await.expect("query").is_none(), "used");
+    done(tx).await;
+
+    // Those of one account end together; others stay.
+    let bob = account(db, "bob").await;
+    let others = OidcFlow { account: Some(bob), ..flow.clone() };
+    let nobodys = OidcFlow { account: None, ..flow.clone() };
+    let mut tx = begin(db).await;
+    for (token, flow) in [(&state, &flow), (&browser, &others), (&third, &nobodys)] {
+        identities::insert_flow(&mut tx, &token.hash(), flow, after(60)).await.expect("inserts");
+    }
+    assert_eq!(identities::delete_flows_of(&mut tx, ann).await.expect("deletes"), 1);
+    assert!(identities::take_flow(&mut tx, &state.hash(), NOW).await.expect("query").is_none(), "ended");
+    for token in [&browser, &third] {
+        assert!(identities::take_flow(&mut tx, &token.hash(), NOW).await.expect("query").is_some(), "another's");
+    }
 
     identities::insert_flow(&mut tx, &state.hash(), &flow, after(60)).await.expect("inserts");
     assert_eq!(identities::delete_expired_flows(&mut tx, after(59)).await.expect("deletes"), 0);

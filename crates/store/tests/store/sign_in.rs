@@ -8,6 +8,8 @@ use crate::fixture::{NOW, ODD, account, after, begin, done, secret};
 on_both! {
     a_pending_sign_in_is_tried_so_often_and_in_time;
     tries_at_once_get_no_more_than_the_count;
+    the_newest_ten_of_an_account_wait;
+    a_window_counts_from_its_first;
     failures_block_and_are_forgotten;
     a_failure_that_was_none_is_taken_back;
     of_tries_at_once_one_meets_an_open_door;
@@ -37,6 +39,35 @@ async fn a_pending_sign_in_is_tried_so_often_and_in_time(db: &Db) {
     assert_eq!(sign_in::delete_pending_of(&mut tx, ada).await.expect("deletes"), 1);
     assert!(!sign_in::pending_stands(&mut tx, &second, 5, NOW).await.expect("query"));
     assert!(sign_in::pending_stands(&mut tx, &others, 5, NOW).await.expect("query"), "another's stays");
+}
+
+async fn the_newest_ten_of_an_account_wait(db: &Db) {
+    let (ada, bob) = (account(db, "ada").await, account(db, "bob").await);
+    let tokens: Vec<_> = (0..25).map(|_| secret(TokenKind::SignIn)).collect();
+    let others = secret(TokenKind::SignIn);
+    let mut tx = begin(db).await;
+    sign_in::insert_pending(&mut tx, bob, &others, after(1)).await.expect("inserts");
+    for (token, at) in tokens.iter().zip(600..) {
+        sign_in::insert_pending(&mut tx, ada, token, after(at)).await.expect("inserts");
+        assert_eq!(sign_in::get_pending_account(&mut tx, token).await.expect("query"), Some(ada), "the one just made stays");
+    }
+    for (at, token) in tokens.iter().enumerate() {
+        let stands = sign_in::pending_stands(&mut tx, token, 5, NOW).await.expect("query");
+        assert_eq!(stands, at >= 15, "{at}");
+    }
+    assert_eq!(sign_in::get_pending_account(&mut tx, &tokens[0]).await.expect("query"), None);
+    assert_eq!(sign_in::get_pending_account(&mut tx, &others).await.expect("query"), Some(bob), "another's stays");
+}
+
+async fn a_window_counts_from_its_first(db: &Db) {
+    let mut tx = begin(db).await;
+    for (second, expected) in [(0, (1, 0)), (10, (2, 0)), (59, (3, 0)), (60, (1, 60)), (61, (2, 60))] {
+        let over = after(second).minus(std::time::Duration::from_secs(60));
+        let (count, since) = sign_in::count_in_window(&mut tx, "mails:x", after(second), over).await.expect("counts");
+        assert_eq!((count, since), (expected.0, after(expected.1)), "{second}");
+    }
+    let fresh = sign_in::count_in_window(&mut tx, "mails:y", after(61), after(1)).await.expect("counts");
+    assert_eq!(fresh, (1, after(61)), "another key has a window of its own");
 }
 
 async fn tries_at_once_get_no_more_than_the_count(db: &Db) {
