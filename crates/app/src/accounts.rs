@@ -9,9 +9,10 @@ use secrecy::SecretString;
 use serde_json::json;
 use slipway_model::{AccountId, AccountKind, AccountName, SecretHash, SecretToken, Timestamp, TokenKind, constant_time_eq};
 use slipway_store::accounts::{self, Account, NewAccount};
-use slipway_store::{ReadTx, StoreError, WriteTx, second_factors, sessions, sign_in};
+use slipway_store::{ReadTx, StoreError, WriteTx, identities, second_factors, sessions};
 
 use crate::audit::{self, Change, Place};
+use crate::mail::MAX_ADDRESS as MAX_EMAIL;
 use crate::organizations::{check_display_name, demand_free, taken_meanwhile};
 use crate::throttle::{self, Slowed};
 use crate::{Actor, App, Caller, ClientInfo, Error, Refusal, RefusalKind, SignIn};
@@ -50,8 +51,11 @@ pub(crate) fn parse_name(name: &str) -> Result<AccountName, Error> {
 
 pub(crate) fn clean_email(email: Option<&str>) -> Result<Option<&str>, Error> {
     let Some(email) = email.map(str::trim).filter(|email| !email.is_empty()) else { return Ok(None) };
-    let plausible = email.len() <= 254
-        && email.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+    if email.len() > MAX_EMAIL {
+        let detail = format!("the e-mail address has {} bytes, expected at most {MAX_EMAIL}", email.len());
+        return Err(Error::invalid("email", "email", detail));
+    }
+    let plausible = email.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
         && !email.chars().any(|c| c.is_whitespace() || c.is_control());
     if plausible { Ok(Some(email)) } else { Err(Error::invalid("email", "email", "this is no e-mail address")) }
 }
@@ -147,8 +151,8 @@ impl App {
         Ok(account.id)
     }
 
-    /// Lets a user in again who has lost the password or the second factor, from the command line: a new password, no second factor,
-    /// every session ended. Tokens stay: they have their own revocation.
+    /// Lets a user in again who has lost the password or the second factor, or whose account somebody else got into, from the command
+    /// line: a new password, no second factor, no identity at a provider, every session ended. Tokens stay: they have their own revocation.
     ///
     /// # Errors
     /// A refusal when there is no such user.
@@ -160,12 +164,14 @@ impl App {
         let Some(account) = found else {
             return Err(Refusal::new(RefusalKind::Invalid, "no_such_user", format!("there is no user `{name}`")).into());
         };
+        Self::end_every_sign_in(&mut tx, account.id).await?;
         accounts::set_password_hash(&mut tx, account.id, &password).await?;
         let factor = second_factors::delete(&mut tx, account.id).await?;
+        let identities = identities::delete_all(&mut tx, account.id).await?;
         sessions::delete_all(&mut tx, account.id).await?;
-        sign_in::delete_pending_of(&mut tx, account.id).await?;
         throttle::clear(&mut tx, &Slowed::name(name.as_str())).await?;
-        let change = Change::new("account.recover", account.name.as_str()).now(json!({"second_factor_removed": factor}));
+        let change = Change::new("account.recover", account.name.as_str())
+            .now(json!({"second_factor_removed": factor, "identities_removed": identities}));
         audit::write(&mut tx, self.clock.now(), &Actor::command_line(), Place::Account(&account), change).await?;
         tx.commit().await?;
         Ok(account)
@@ -215,6 +221,7 @@ impl App {
         let proof = self.prove(caller, Some(current), "current").await?;
         let hash = self.hash_password(new, "new").await?;
         let mut tx = self.write().await?;
+        accounts::lock(&mut tx, account.id).await?;
         proof.demand_still(&mut tx, account.id).await?;
         accounts::set_password_hash(&mut tx, account.id, &hash).await?;
         let sign_in = self.restart_sessions(&mut tx, caller, client).await?;

@@ -55,6 +55,7 @@ impl App {
                 account.name, self.config.public_url
             ),
             until: Some(expires_at),
+            invitation: None,
         };
         self.post(&mut tx, &letter).await?;
         tx.commit().await?;
@@ -96,6 +97,7 @@ impl App {
                     self.address("/settings/security")
                 ),
                 until: None,
+                invitation: None,
             };
             self.post(&mut tx, &letter).await?;
         }

@@ -11,19 +11,23 @@ use slipway_model::{AccountId, AccountKind, AccountName, InvitationId, SecretTok
 use slipway_store::accounts::{self, Account, NewAccount};
 use slipway_store::invitations::{self, Invitation};
 use slipway_store::teams::{self, Membership, Team};
-use slipway_store::{ReadTx, WriteTx};
+use slipway_store::{ReadTx, WriteTx, sign_in};
 use url::Url;
 
 use crate::accounts::parse_name;
 use crate::audit::{self, Change, Place};
 use crate::mail::{self, Letter};
 use crate::organizations::{demand_free, taken_meanwhile};
+use crate::throttle::{self, Slowed};
 use crate::{Actor, Administrator, App, Caller, ClientInfo, Error, OrganizationOwner, Refusal, RefusalKind, SignIn};
 
 const SHORTEST: Duration = Duration::from_secs(3600);
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// At once, of one organization or of the installation.
 const STANDING: u64 = 500;
+/// So many invitations of one account are mailed within [`WINDOW`].
+const MAILS: u64 = 20;
+const WINDOW: Duration = Duration::from_secs(3600);
 
 /// Whether people may make accounts without an invitation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -139,39 +143,55 @@ pub(crate) async fn add_account(
 struct Standing {
     invitation: Invitation,
     joins: Option<(Account, Team)>,
+    /// Whether it may be answered by making an account now: what allowed it when it was made must allow it still.
+    makes: Makes,
 }
 
 impl Standing {
     /// Looks behind an invitation: its team must stand, and who made it must still be somebody who may.
-    async fn of(tx: &mut ReadTx, invitation: Option<Invitation>) -> Result<Self, Error> {
+    async fn of(tx: &mut ReadTx, invitation: Option<Invitation>, sign_up: SignUp) -> Result<Self, Error> {
         let invitation = invitation.ok_or(Error::NotFound)?;
         let by = invitation.created_by;
+        let by_administrator = accounts::get(tx, by).await?.is_some_and(|account| account.is_admin);
+        let allowed = invitation.makes_account && (by_administrator || sign_up == SignUp::Open);
+        let makes = if allowed { Makes::Account } else { Makes::Nothing };
         let (Some(organization), Some(team)) = (invitation.account, invitation.team) else {
-            let by = accounts::get(tx, by).await?;
-            let stands = by.is_some_and(|account| account.is_admin);
-            return if stands { Ok(Self { invitation, joins: None }) } else { Err(Error::NotFound) };
+            return if by_administrator { Ok(Self { invitation, joins: None, makes }) } else { Err(Error::NotFound) };
         };
-        let may = by == organization || teams::membership(tx, organization, by).await? == Some(Membership::Owner);
+        let may = teams::membership(tx, organization, by).await? == Some(Membership::Owner);
         let account = accounts::get(tx, organization).await?.filter(|account| may && account.kind == AccountKind::Organization);
         let joins = account.zip(teams::get(tx, team).await?);
         let joins = Some(joins.ok_or(Error::NotFound)?);
-        Ok(Self { invitation, joins })
+        Ok(Self { invitation, joins, makes })
     }
 
-    async fn by_token(tx: &mut ReadTx, token: &str, now: Timestamp) -> Result<Self, Error> {
+    async fn by_token(tx: &mut ReadTx, token: &str, now: Timestamp, sign_up: SignUp) -> Result<Self, Error> {
         let token = SecretToken::presented(TokenKind::Invitation, token).ok_or(Error::NotFound)?;
         let invitation = invitations::get_by_token(tx, &token.hash(), now).await?;
-        Self::of(tx, invitation).await
+        Self::of(tx, invitation, sign_up).await
     }
 
     fn view(&self) -> InvitationView {
         InvitationView {
             organization: self.joins.as_ref().map(|(organization, _)| organization.name.clone()),
             team: self.joins.as_ref().map(|(_, team)| team.name.clone()),
-            makes_account: self.invitation.makes_account,
+            makes_account: self.makes == Makes::Account,
             expires_at: self.invitation.expires_at,
         }
     }
+}
+
+/// Counts a mail to an address that somebody chose freely; those of revoked invitations count too.
+async fn count_mail(tx: &mut WriteTx, by: AccountId, now: Timestamp) -> Result<(), Error> {
+    let (mails, since) = sign_in::count_in_window(tx, &format!("invitations:{by}"), now, now.minus(WINDOW)).await?;
+    if mails <= MAILS {
+        return Ok(());
+    }
+    let detail = format!("{MAILS} invitations were mailed for this account within an hour, more are not");
+    Err(Refusal::new(RefusalKind::TooMany, "invitation_mails", detail)
+        .hint("invite without an e-mail address and hand the link over yourself, or wait")
+        .retry_after(since.plus(WINDOW).since(now))
+        .into())
 }
 
 fn makes_no_account() -> Error {
@@ -196,12 +216,13 @@ impl App {
     /// Invites somebody into a team. They need an account, unless everybody may make one or an administrator invites.
     ///
     /// # Errors
-    /// As [`App::invite`]; [`Error::NotFound`] for a team that there is not.
+    /// As [`App::invite`]; [`Error::NotFound`] for a team that there is not; `needs_a_person` for the organization's own token, which its
+    /// invitations would outlive.
     pub async fn invite_to_team(&self, owner: &OrganizationOwner, team: &TeamName, wish: &InvitationWish) -> Result<NewInvitation, Error> {
+        owner.person()?;
         let mut tx = self.write().await?;
         let team = teams::get_by_name(&mut tx, owner.account().id, team).await?.ok_or(Error::NotFound)?;
         if team.is_owners() {
-            owner.person()?;
             owner.limits().demand_everything()?;
         }
         let by_administrator = match owner.actor().account {
@@ -254,6 +275,7 @@ impl App {
         let url = self.address(&format!("/invitations/{}", token.expose()));
         let mailed = match email {
             Some(to) if self.sends_mail() => {
+                count_mail(tx, new.created_by, now).await?;
                 self.post(tx, &self.invitation_letter(to, &new, organization, &url)).await?;
                 Mailed::Yes
             }
@@ -275,6 +297,7 @@ impl App {
                 day(new.expires_at)
             ),
             until: Some(new.expires_at),
+            invitation: Some(new.id),
         }
     }
 
@@ -361,21 +384,21 @@ impl App {
     /// [`Error::NotFound`] for one that is unknown, used, revoked or expired.
     pub async fn invitation(&self, token: &str) -> Result<InvitationView, Error> {
         let mut tx = self.read().await?;
-        Ok(Standing::by_token(&mut tx, token, self.clock.now()).await?.view())
+        Ok(Standing::by_token(&mut tx, token, self.clock.now(), self.config.sign_up).await?.view())
     }
 
     /// The invitation behind a flow that is about to begin; it must be one that makes accounts.
     pub(crate) async fn account_invitation(&self, token: &str) -> Result<InvitationId, Error> {
         let mut tx = self.read().await?;
-        let standing = Standing::by_token(&mut tx, token, self.clock.now()).await?;
-        if standing.invitation.makes_account { Ok(standing.invitation.id) } else { Err(makes_no_account()) }
+        let standing = Standing::by_token(&mut tx, token, self.clock.now(), self.config.sign_up).await?;
+        if standing.makes == Makes::Account { Ok(standing.invitation.id) } else { Err(makes_no_account()) }
     }
 
     /// Whether an invitation may be answered by making an account now.
     pub(crate) async fn invitation_makes_account(&self, tx: &mut ReadTx, id: InvitationId) -> Result<bool, Error> {
         let invitation = invitations::get(tx, id, self.clock.now()).await?;
-        match Standing::of(tx, invitation).await {
-            Ok(standing) => Ok(standing.invitation.makes_account),
+        match Standing::of(tx, invitation, self.config.sign_up).await {
+            Ok(standing) => Ok(standing.makes == Makes::Account),
             Err(Error::NotFound) => Ok(false),
             Err(error) => Err(error),
         }
@@ -388,7 +411,7 @@ impl App {
     pub async fn accept_invitation(&self, token: &str, caller: &Caller) -> Result<InvitationView, Error> {
         caller.own_account()?;
         let mut tx = self.write().await?;
-        let standing = Standing::by_token(&mut tx, token, self.clock.now()).await?;
+        let standing = Standing::by_token(&mut tx, token, self.clock.now(), self.config.sign_up).await?;
         if standing.joins.is_none() {
             let detail = format!("this invitation makes an account, and you are `{}` already", caller.account().name);
             return Err(Refusal::new(RefusalKind::Conflict, "invitation_makes_account", detail)
@@ -416,8 +439,8 @@ impl App {
         let hash = self.hash_password(password, "password").await?;
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        let standing = Standing::by_token(&mut tx, token, now).await?;
-        if !standing.invitation.makes_account {
+        let standing = Standing::by_token(&mut tx, token, now, self.config.sign_up).await?;
+        if standing.makes == Makes::Nothing {
             return Err(makes_no_account());
         }
         let name = claimed_name(&mut tx, name).await?;
@@ -432,7 +455,10 @@ impl App {
     /// Uses an invitation up for an account that was made in the same change.
     pub(crate) async fn use_invitation(&self, tx: &mut WriteTx, id: InvitationId, account: &Account, actor: &Actor) -> Result<(), Error> {
         let invitation = invitations::get(tx, id, self.clock.now()).await?;
-        let standing = Standing::of(tx, invitation).await?;
+        let standing = Standing::of(tx, invitation, self.config.sign_up).await?;
+        if standing.makes == Makes::Nothing {
+            return Err(makes_no_account());
+        }
         self.use_up(tx, &standing, account, actor).await
     }
 
@@ -462,19 +488,26 @@ impl App {
     /// Makes an account without an invitation, where everybody may, and signs in.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where sign-up is closed; a refusal for a name or password that cannot be.
+    /// [`Error::NotFound`] where sign-up is closed; a refusal for a name or password that cannot be;
+    /// `too_many_attempts` for an address from which many accounts were made.
     pub async fn sign_up(&self, name: &str, password: &SecretString, client: &ClientInfo) -> Result<SignIn, Error> {
         if !self.sign_up_is_open() {
             return Err(Error::NotFound);
         }
+        let slowed = Slowed::sign_ups(&client.address);
+        let now = self.clock.now();
         // What is wrong with the name costs nothing to say; the hash costs.
         let mut tx = self.read().await?;
+        throttle::look(&mut tx, std::slice::from_ref(&slowed), now).await?;
         claimed_name(&mut tx, name).await?;
         drop(tx);
+        let mut tx = self.write().await?;
+        throttle::count(&mut tx, &slowed, now).await?;
+        tx.commit().await?;
         let hash = self.hash_password(password, "password").await?;
         let mut tx = self.write().await?;
         let name = claimed_name(&mut tx, name).await?;
-        let account = add_account(&mut tx, &name, Some(&hash), ("by", "sign-up".to_owned()), &client.address, self.clock.now()).await?;
+        let account = add_account(&mut tx, &name, Some(&hash), ("by", "sign-up".to_owned()), &client.address, now).await?;
         let sign_in = self.open_session(&mut tx, account, client).await?;
         tx.commit().await?;
         Ok(sign_in)

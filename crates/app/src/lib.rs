@@ -23,6 +23,7 @@ mod matching;
 mod oidc;
 mod organizations;
 mod passwords;
+mod peer;
 mod people;
 mod promote;
 mod queue;
@@ -63,6 +64,7 @@ pub use links::{LinkSwitch, LinkView, Linked, Receipt, ReceiptItem, UnlinkPrevie
 pub use mail::{MailConfig, MailTransport, Sender};
 pub use oidc::{CreateAccounts, OidcOutcome, OidcProvider, OidcProviderView, OidcPurpose};
 pub use organizations::{Doomed, Membership, OrganizationChange};
+pub use peer::client_address;
 pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, Progress, RegisteredBuilder};
 pub use receive::Intake;
 pub use registry_auth::{BUILD_USER, RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};

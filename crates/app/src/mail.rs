@@ -14,16 +14,16 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use slipway_model::{MailId, Timestamp};
+use slipway_model::{InvitationId, MailId, Timestamp};
 use slipway_store::mails::{self, Mail};
-use slipway_store::{StoreError, WriteTx};
+use slipway_store::{StoreError, WriteTx, invitations};
 use url::{Host, Url};
 
 use crate::{App, Error, Refusal, RefusalKind};
 
 const SEALED: &str = "mails.message";
 /// RFC 5321 §4.5.3.1.3: 256 with the angle brackets.
-const MAX_ADDRESS: usize = 254;
+pub(crate) const MAX_ADDRESS: usize = 254;
 const SMTP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longer than any try takes: a mail that was claimed by a process that died comes back then.
 const CLAIM: Duration = Duration::from_secs(300);
@@ -166,6 +166,9 @@ pub(crate) struct Letter {
     pub(crate) text: String,
     /// From when on it is not worth sending.
     pub(crate) until: Option<Timestamp>,
+    /// The invitation that it carries: once that is used or revoked, the letter is not worth sending.
+    #[serde(default)]
+    pub(crate) invitation: Option<InvitationId>,
 }
 
 /// Why a try did not work.
@@ -237,8 +240,15 @@ impl App {
         let Some(config) = &self.config.mail else { return Ok(0) };
         let mut tried = 0;
         while let Some(mail) = self.claim_mail().await? {
+            let letter = self.open_letter(&mail);
+            if let Ok(Letter { invitation: Some(invitation), .. }) = &letter
+                && self.withdrawn(*invitation).await?
+            {
+                self.drop_mail(&mail).await?;
+                continue;
+            }
             tried += 1;
-            let outcome = match self.open_letter(&mail) {
+            let outcome = match letter {
                 Ok(letter) if self.too_late(&mail, &letter) => {
                     Err(Failed::never(mail.error.as_deref().unwrap_or("it was not sent in time")))
                 }
@@ -261,6 +271,21 @@ impl App {
     fn open_letter(&self, mail: &Mail) -> Result<Letter, Error> {
         let text = self.keys.open(&[SEALED, &mail.id.to_string()], &mail.message_sealed)?;
         serde_json::from_slice(&text).map_err(|_| Error::Internal("a mail in the outbox cannot be read"))
+    }
+
+    /// Whether an invitation stands no more.
+    async fn withdrawn(&self, invitation: InvitationId) -> Result<bool, Error> {
+        let mut tx = self.read().await?;
+        Ok(invitations::get(&mut tx, invitation, self.clock.now()).await?.is_none())
+    }
+
+    async fn drop_mail(&self, mail: &Mail) -> Result<(), Error> {
+        let mut tx = self.write().await?;
+        mails::delete(&mut tx, mail.id).await?;
+        tx.commit().await?;
+        metrics::counter!("slipway_mails_total", "outcome" => "withdrawn").increment(1);
+        tracing::info!(mail = %mail.id, "the invitation of a mail stands no more, so the mail is not sent");
+        Ok(())
     }
 
     fn too_late(&self, mail: &Mail, letter: &Letter) -> bool {

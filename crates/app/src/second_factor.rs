@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use slipway_model::{AccountId, Timestamp};
-use slipway_store::{ReadTx, StoreError, WriteTx, second_factors};
+use slipway_store::{ReadTx, StoreError, WriteTx, accounts, second_factors};
 
 use crate::audit::{self, Change, Place};
 use crate::sign_in::wrong_code;
@@ -25,6 +25,8 @@ const RECOVERY_CODES: usize = 10;
 /// 80 bits: 16 characters in base 32.
 const RECOVERY_BYTES: usize = 10;
 const RECOVERY_CHARACTERS: usize = 16;
+/// As it may be typed, with blanks and dashes.
+const MAX_CODE: usize = 32;
 
 /// How the second factor stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +74,18 @@ pub(crate) enum CodeUse {
 
 /// Codes as people type them: blanks, dashes and capital letters do not matter.
 fn typed(code: &str) -> String {
-    code.chars().filter(|c| !c.is_whitespace() && *c != '-').take(64).collect::<String>().to_ascii_lowercase()
+    code.chars().filter(|c| !c.is_whitespace() && *c != '-').take(MAX_CODE).collect::<String>().to_ascii_lowercase()
+}
+
+/// Refuses what is longer than any code with all its blanks and dashes, before it counts as a try.
+pub(crate) fn demand_code_length(code: &str) -> Result<(), Error> {
+    match code.chars().count() {
+        0..=MAX_CODE => Ok(()),
+        length => {
+            let detail = format!("the code has {length} characters, expected at most {MAX_CODE}");
+            Err(Error::invalid("code_length", "code", detail))
+        }
+    }
 }
 
 /// Bound to the account, so that equal hashes would not even tell of equal codes.
@@ -193,8 +206,10 @@ impl App {
     ) -> Result<(Vec<String>, Option<SignIn>), Error> {
         caller.own_account()?;
         let (account, now) = (caller.account(), self.clock.now());
+        demand_code_length(code)?;
         let slowed = Slowed::codes(account.id);
         let mut tx = self.write().await?;
+        accounts::lock(&mut tx, account.id).await?;
         throttle::count(&mut tx, &slowed, now).await?;
         let factor = second_factors::get(&mut tx, account.id).await?.ok_or_else(not_on)?;
         if factor.confirmed_at.is_some() {
@@ -256,10 +271,12 @@ impl App {
 
     /// Proves the password and a code; gives the change in which the code was used, to go on with.
     async fn prove_fully(&self, caller: &Caller, password: &SecretString, code: &str) -> Result<WriteTx, Error> {
+        demand_code_length(code)?;
         let proof = self.prove(caller, Some(password), "password").await?;
         let (account, now) = (caller.account().id, self.clock.now());
         let slowed = Slowed::codes(account);
         let mut tx = self.write().await?;
+        accounts::lock(&mut tx, account).await?;
         proof.demand_still(&mut tx, account).await?;
         if !is_on(&mut tx, account).await? {
             return Err(not_on());
@@ -287,7 +304,7 @@ mod tests {
         assert_eq!(typed(&one), typed(&shouted));
         assert_eq!(typed(&one).len(), RECOVERY_CHARACTERS);
         assert_eq!(typed(" 123 456\n"), "123456");
-        assert_eq!(typed(&"9".repeat(10_000)).len(), 64);
+        assert_eq!(typed(&"9".repeat(10_000)).len(), MAX_CODE);
     }
 
     #[test]

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use slipway_model::{AccountKind, SecretToken, SessionId, TokenKind};
+use slipway_model::{AccountId, AccountKind, SecretToken, SessionId, TokenKind};
 use slipway_store::accounts::{self, Account};
 use slipway_store::sessions::{self, NewSession, Session};
-use slipway_store::{WriteTx, sign_in};
+use slipway_store::{WriteTx, identities, sign_in};
 
 use crate::audit::{self, Change, Place};
 use crate::{Actor, App, Caller, Error, Refusal, RefusalKind};
@@ -85,12 +85,21 @@ impl App {
         Ok((id, SignIn { account, token, life: LIFE }))
     }
 
+    /// Ends what could still become a session or another way in: sign-ins that wait for their code, identities that are being added.
+    /// Before the sessions, and with the account locked: what becomes a session meanwhile is ended with the sessions.
+    pub(crate) async fn end_every_sign_in(tx: &mut WriteTx, account: AccountId) -> Result<(), Error> {
+        accounts::lock(tx, account).await?;
+        sign_in::delete_pending_of(tx, account).await?;
+        identities::delete_flows_of(tx, account).await?;
+        Ok(())
+    }
+
     /// After a change of how one signs in: every session ends, sign-ins that wait too, and the browser that asked for it gets a new
     /// session. A token's bearer gets none.
     pub(crate) async fn restart_sessions(&self, tx: &mut WriteTx, caller: &Caller, client: &ClientInfo) -> Result<Option<SignIn>, Error> {
         let account = caller.account();
+        Self::end_every_sign_in(tx, account.id).await?;
         sessions::delete_all(tx, account.id).await?;
-        sign_in::delete_pending_of(tx, account.id).await?;
         if caller.session().is_none() {
             return Ok(None);
         }
@@ -168,11 +177,11 @@ impl App {
         caller.own_account()?;
         let account = caller.account().id;
         let mut tx = self.write().await?;
+        Self::end_every_sign_in(&mut tx, account).await?;
         let ended = match caller.session() {
             Some(own) => sessions::delete_others(&mut tx, account, own).await?,
             None => sessions::delete_all(&mut tx, account).await?,
         };
-        sign_in::delete_pending_of(&mut tx, account).await?;
         if ended > 0 {
             self.note_end(&mut tx, caller, &format!("{ended} others")).await?;
         }

@@ -11,7 +11,7 @@ use slipway_store::accounts::{self, Account};
 use slipway_store::sign_in::{self, PendingSignIn as Waiting};
 use slipway_store::{ReadTx, WriteTx, second_factors};
 
-use crate::second_factor::CodeUse;
+use crate::second_factor::{self, CodeUse};
 use crate::throttle::{self, Counted, Slowed};
 use crate::{App, ClientInfo, Error, Refusal, RefusalKind, SignIn};
 
@@ -101,13 +101,15 @@ impl App {
             tracing::info!(address = %client.address, "a sign-in failed");
             return Err(refused());
         }
+        let account = claimed.account.clone().ok_or_else(refused)?;
         let mut tx = self.write().await?;
+        // Held: a password or second factor that changes now either is seen here, or ends the session that begins here.
+        accounts::lock(&mut tx, account.id).await?;
         if !claimed.still_stands(&mut tx).await? {
             return Err(refused());
         }
         throttle::forgive(&mut tx, &counted.0).await?;
         throttle::clear(&mut tx, &by_name).await?;
-        let account = claimed.account.ok_or_else(refused)?;
         let signed_in = self.sign_in_proven(&mut tx, account, client).await?;
         tx.commit().await?;
         Ok(signed_in)
@@ -131,7 +133,7 @@ impl App {
     }
 
     /// Goes on with somebody whose first factor was right, a password or an identity at a provider: to the second where it is on, else
-    /// to a session.
+    /// to a session. The account is locked already.
     pub(crate) async fn sign_in_proven(&self, tx: &mut WriteTx, account: Account, client: &ClientInfo) -> Result<SignedIn, Error> {
         let on = second_factors::get(tx, account.id).await?.is_some_and(|factor| factor.confirmed_at.is_some());
         if !on {
@@ -154,11 +156,15 @@ impl App {
     /// Finishes what [`App::sign_in`] left open, with a code of the authenticator or a recovery code.
     ///
     /// # Errors
-    /// `second_factor` for a wrong or used code, `sign_in_expired` when the sign-in waits no more (the person begins again),
+    /// `second_factor` for a wrong or used code, `code_length` for what is no code, `sign_in_expired` when the sign-in waits no more (the person begins again),
     /// `too_many_attempts` for an account whose codes are being guessed.
     pub async fn finish_sign_in(&self, pending: &SecretToken, code: &str, client: &ClientInfo) -> Result<SignIn, Error> {
+        second_factor::demand_code_length(code)?;
         let now = self.clock.now();
         let mut tx = self.write().await?;
+        // The account before the sign-in, as whoever ends all of them does: neither waits for the other in a ring.
+        let account = sign_in::get_pending_account(&mut tx, &pending.hash()).await?.ok_or_else(no_such_sign_in)?;
+        accounts::lock(&mut tx, account).await?;
         let found = sign_in::try_pending(&mut tx, &pending.hash(), PENDING_TRIES, now).await?;
         let Waiting { id, account, tries } = found.ok_or_else(no_such_sign_in)?;
         let slowed = Slowed::codes(account);

@@ -69,6 +69,12 @@ impl Slowed {
         Self { key: format!("address:{place}"), delays: OF_ADDRESSES }
     }
 
+    /// Accounts that are made from an address, whether or not it succeeds. Apart from its sign-ins.
+    pub(crate) fn sign_ups(address: &str) -> Self {
+        let Self { key, delays } = Self::address(address);
+        Self { key: format!("sign-up:{key}"), delays }
+    }
+
     /// Codes of an account's second factor.
     pub(crate) fn codes(account: AccountId) -> Self {
         Self { key: format!("code:{account}"), delays: OF_CODES }
@@ -90,7 +96,7 @@ pub(crate) struct Counted {
 fn too_many(now: Timestamp, until: Timestamp) -> Error {
     let wait = until.since(now).max(Duration::from_secs(1));
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let detail = format!("too many attempts failed, the next one is possible in {seconds} s");
+    let detail = format!("there were too many attempts, the next one is possible in {seconds} s");
     Refusal::new(RefusalKind::TooMany, "too_many_attempts", detail).hint("wait so long, then try again").retry_after(wait).into()
 }
 

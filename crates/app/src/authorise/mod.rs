@@ -80,6 +80,19 @@ impl App {
         })
     }
 
+    /// The caller as they are by now: what their account may has perhaps changed since they came. `None` when the session or token has
+    /// ended. Long answers ask before each part, and then for the right anew.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn again(&self, caller: &Caller) -> Result<Option<Caller>, Error> {
+        if !self.still_stands(caller).await? {
+            return Ok(None);
+        }
+        let account = accounts::get(&mut self.read().await?, caller.account.id).await?;
+        Ok(account.map(|account| Caller { account, ..caller.clone() }))
+    }
+
     /// The account of that name, also of a former name.
     async fn find_account(&self, tx: &mut ReadTx, name: &AccountName) -> Result<Account, Error> {
         accounts::find(tx, name).await?.ok_or(Error::NotFound)

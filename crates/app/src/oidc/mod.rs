@@ -7,6 +7,7 @@ mod provider;
 
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde_json::json;
 use slipway_model::{AccountKind, AccountName, IdentityId, InvitationId, ProviderId, Scope, SecretToken, TokenKind};
 use slipway_store::accounts::{self, Account};
@@ -26,6 +27,8 @@ use provider::{FlowSecrets, Person, line};
 const FLOW_LIFE: Duration = Duration::from_secs(600);
 const FLOW: &str = "oidc_flows.flow";
 const PERSON: &str = "oidc_flows.person";
+/// Where to go is kept with the flow; whoever wants a longer address begins at the start page.
+const MAX_NEXT: usize = 500;
 /// More of them no account needs.
 const MAX_IDENTITIES: u64 = 20;
 
@@ -43,8 +46,8 @@ pub struct OidcProviderView {
 pub enum OidcPurpose<'a> {
     /// Sign in.
     SignIn,
-    /// Add the identity to the account that is signed in.
-    Add(&'a Caller),
+    /// Add the identity to the account that is signed in, proven by its password, or without one by a sign-in of just now.
+    Add(&'a Caller, Option<&'a SecretString>),
     /// Answer an invitation, by its token.
     Invitation(&'a str),
 }
@@ -118,13 +121,16 @@ impl App {
     /// Begins a flow: where the browser goes, and what it keeps in a cookie until it comes back. `next` is a path of ours.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a provider that is not configured or an invitation that is not valid; a refusal when the provider does not answer.
+    /// [`Error::NotFound`] for a provider that is not configured or an invitation that is not valid; a refusal when the provider does not
+    /// answer, and for who adds an identity without the proof (`password_wrong`, `sign_in_again`).
     pub async fn begin_oidc(&self, id: &str, purpose: OidcPurpose<'_>, next: &str) -> Result<(Url, SecretToken), Error> {
         let provider = self.oidc(id)?;
         let (account, invitation) = match purpose {
             OidcPurpose::SignIn => (None, None),
-            OidcPurpose::Add(caller) => {
+            OidcPurpose::Add(caller, password) => {
                 caller.own_account()?;
+                // Another way in outlives the session and every change of the password.
+                self.prove(caller, password, "password").await?;
                 (Some(caller.account().id), None)
             }
             OidcPurpose::Invitation(token) => (None, Some(self.account_invitation(token).await?)),
@@ -138,7 +144,7 @@ impl App {
             secrets_sealed: self.seal_flow(FLOW, &state, &secrets),
             account,
             invitation,
-            next: next.to_owned(),
+            next: if next.len() <= MAX_NEXT { next } else { "/" }.to_owned(),
         };
         let mut tx = self.write().await?;
         identities::insert_flow(&mut tx, &state.hash(), &flow, now.plus(FLOW_LIFE)).await?;
@@ -197,7 +203,10 @@ impl App {
             drop(tx);
             return self.offer_account(provider, person, flow.invitation, browser, flow.next).await;
         };
-        let account = accounts::get(&mut tx, identity.account).await?.ok_or(Error::NotFound)?;
+        // Held as in `sign_in`; who waited for it looks again whether the identity still leads here.
+        accounts::lock(&mut tx, identity.account).await?;
+        let stands = identities::get(&mut tx, &person.issuer, &person.subject).await?.is_some_and(|now| now.id == identity.id);
+        let account = accounts::get(&mut tx, identity.account).await?.filter(|_| stands).ok_or_else(bad_state)?;
         if account.kind != AccountKind::User {
             return Err(Refusal::new(RefusalKind::Forbidden, "needs_a_person", "nobody signs in as this account any more").into());
         }
@@ -303,6 +312,9 @@ impl App {
     async fn add_identity(&self, caller: &Caller, person: &Person) -> Result<(), Error> {
         let account = caller.account();
         let mut tx = self.write().await?;
+        // Whoever ended this session meanwhile meant its flows too.
+        accounts::lock(&mut tx, account.id).await?;
+        caller.limits().demand_standing(&mut tx, self.clock.now()).await?;
         if let Some(identity) = identities::get(&mut tx, &person.issuer, &person.subject).await? {
             // Adding what stands is no mistake worth a refusal.
             return if identity.account == account.id { Ok(()) } else { Err(taken()) };
@@ -325,16 +337,23 @@ impl App {
         Ok(identities::list(&mut tx, caller.account().id).await?)
     }
 
-    /// Removes an identity, unless it is the last way in.
+    /// Removes an identity, unless it is the last way in. The password is demanded of who has one.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it is not the caller's; a refusal for the last way in.
-    pub async fn remove_identity(&self, caller: &Caller, id: IdentityId) -> Result<(), Error> {
+    /// [`Error::NotFound`] when it is not the caller's; a refusal: `password_wrong`, `sign_in_again`, `last_way_in`.
+    pub async fn remove_identity(&self, caller: &Caller, id: IdentityId, password: Option<&SecretString>) -> Result<(), Error> {
         caller.own_account()?;
         let account = caller.account();
+        let mut tx = self.read().await?;
+        if !identities::list(&mut tx, account.id).await?.iter().any(|identity| identity.id == id) {
+            return Err(Error::NotFound);
+        }
+        drop(tx);
+        let proof = self.prove(caller, password, "password").await?;
         let mut tx = self.write().await?;
         // Of two removals at once the second one counts what the first one left.
-        identities::lock_of(&mut tx, account.id).await?;
+        accounts::lock(&mut tx, account.id).await?;
+        proof.demand_still(&mut tx, account.id).await?;
         let removed = identities::delete(&mut tx, account.id, id).await?.ok_or(Error::NotFound)?;
         let has_password = accounts::get_password_hash(&mut tx, account.id).await?.is_some();
         if !has_password && identities::count_of(&mut tx, account.id).await? == 0 {

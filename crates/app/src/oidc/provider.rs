@@ -25,6 +25,8 @@ use url::Url;
 use crate::{Error, Refusal, RefusalKind};
 
 const DISCOVERY_LIFE: Duration = Duration::from_secs(3600);
+/// How long a provider that could not be asked is not asked again: strangers begin sign-ins, and each would ask.
+const FAILURE_LIFE: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,11 +81,12 @@ pub(crate) struct FlowSecrets {
     nonce: String,
 }
 
-/// What providers say about themselves, kept for an hour.
+/// What providers say about themselves, kept for an hour; and why one could not be asked, kept for half a minute.
 #[derive(Debug, Default)]
 pub(crate) struct Discovered {
     http: OnceLock<reqwest::Client>,
     known: Mutex<HashMap<ProviderId, (Arc<CoreProviderMetadata>, Timestamp)>>,
+    failed: Mutex<HashMap<ProviderId, (Refusal, Timestamp)>>,
 }
 
 /// Why a request did not get its answer.
@@ -210,10 +213,23 @@ impl Discovered {
     }
 
     async fn metadata(&self, provider: &OidcProvider, now: Timestamp) -> Result<Arc<CoreProviderMetadata>, Error> {
-        match self.cached(&provider.id, now) {
-            Some(metadata) => Ok(metadata),
-            None => self.discover(provider, now).await,
+        if let Some(metadata) = self.cached(&provider.id, now) {
+            return Ok(metadata);
         }
+        if let Some(refusal) = self.just_failed(&provider.id, now) {
+            return Err(refusal.into());
+        }
+        let found = self.discover(provider, now).await;
+        if let Err(Error::Refused(refusal)) = &found {
+            let mut failed = self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            failed.insert(provider.id.clone(), (refusal.clone(), now));
+        }
+        found
+    }
+
+    fn just_failed(&self, provider: &ProviderId, now: Timestamp) -> Option<Refusal> {
+        let failed = self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failed.get(provider).filter(|(_, at)| now.since(*at) < FAILURE_LIFE).map(|(refusal, _)| refusal.clone())
     }
 
     /// Where the browser goes, and what the callback needs of this moment.

@@ -48,7 +48,11 @@ async fn recover_user(config: &Config, name: &str, password_file: &Path) -> Resu
     let app = open::app_for_admin(config).await?;
     let account = app.recover_user(name.as_str(), &password).await.map_err(open::application)?;
     app.db().close().await;
-    Ok(format!("user `{}` can sign in with the new password; the second factor is off, every session has ended\n", account.name))
+    let name = account.name;
+    Ok(format!(
+        "user `{name}` can sign in with the new password; the second factor is off, identities at other services are removed, \
+         every session has ended\n"
+    ))
 }
 
 async fn token(config: &Config, name: &str, scopes: &[String]) -> Result<String, Failure> {
