@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use secrecy::SecretString;
-use slipway_app::{Administrator, Caller, Error, InvitationWish, Mailed, NewInvitation, OrganizationOwner, SignUp};
-use slipway_model::{AccountName, TeamName};
-use slipway_store::accounts;
+use slipway_app::{
+    Administrator, Caller, ClientInfo, Error, InvitationWish, Mailed, NewInvitation, OrganizationOwner, Role, SignUp, TokenWish,
+};
+use slipway_model::{AccountName, ScopeSet, TeamName};
 use slipway_store::teams::{self, Membership};
+use slipway_store::{accounts, mails};
 use slipway_testkit::smtp::SmtpSink;
 
 use crate::mail::{over, refusal};
@@ -235,5 +237,89 @@ async fn sign_up_is_there_only_where_it_is_open() -> Result<()> {
     assert_eq!(refusal(world.app.sign_up("b0b", &password(), &client()).await).code, "name_taken");
     assert_eq!(refusal(world.app.sign_up("api", &password(), &client()).await).code, "name");
     assert_eq!(refusal(world.app.sign_up("eve", &"1234567".to_owned().into(), &client()).await).code, "password_length");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_invitation_makes_accounts_as_long_as_its_maker_may() -> Result<()> {
+    let world = World::new().await?;
+    let (_, owner, devs) = acme(&world).await?;
+    let right = root(&world).await?;
+    // Somebody who owns an organization and administers the installation.
+    let boss = world.administrator("boss").await?;
+    world.app.add_team_member(&owner, &TeamName::owners(), &boss.account().name).await?;
+    let by_boss = world.app.organization_owner(&boss, &"acme".parse()?).await?;
+    let made = world.app.invite_to_team(&by_boss, &devs, &wish()).await?;
+    assert!(world.app.invitation(&token(&made)).await?.makes_account);
+    world.app.set_administrator(&right, &boss.account().name, Role::User).await?;
+    assert!(!world.app.invitation(&token(&made)).await?.makes_account);
+    let refused = refusal(world.app.accept_invitation_with_account(&token(&made), "eve", &password(), &client()).await);
+    assert_eq!(refused.code, "invitation_needs_account");
+    assert!(account(&world, "eve").await?.is_none());
+    // Who has an account still joins: boss is an owner as before.
+    let eve = world.person("eve").await?;
+    world.app.accept_invitation(&token(&made), &eve).await?;
+    assert_eq!(membership(&world, "eve").await?, Some(Membership::Member));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_organizations_token_invites_nobody() -> Result<()> {
+    let world = World::new().await?;
+    let (_, owner, devs) = acme(&world).await?;
+    let wish_token = TokenWish { name: "ci".into(), scopes: ScopeSet::all(), repositories: None, expires_at: None };
+    let made = world.app.create_organization_token(&owner, &wish_token).await?;
+    let bearer = world.bearer(made.secret.expose()).await?;
+    let by_token = world.app.organization_owner(&bearer, &"acme".parse()?).await?;
+    assert_eq!(refusal(world.app.invite_to_team(&by_token, &devs, &wish()).await).code, "needs_a_person");
+    assert!(world.app.list_organization_invitations(&owner, None, 10).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_mails_so_many_an_hour_and_none_that_was_revoked() -> Result<()> {
+    let sink = SmtpSink::start().await?;
+    let world = World::with(over(&sink)).await?;
+    let right = root(&world).await?;
+    let mail = |n: u32| InvitationWish { email: Some(format!("somebody-{n}@example.com")), ..wish() };
+    for n in 0..20 {
+        let made = world.app.invite(&right, &mail(n)).await?;
+        if n > 0 {
+            world.app.revoke_invitation(&right, made.id).await?;
+        }
+    }
+    world.wait(600);
+    let refused = refusal(world.app.invite(&right, &mail(20)).await);
+    assert_eq!((refused.code, refused.retry_after), ("invitation_mails", Some(Duration::from_secs(3000))));
+    assert_eq!(world.app.list_invitations(&right, None, 100).await?.len(), 1, "a refused one leaves nothing");
+    // Without mail it goes on, and somebody else mails as before.
+    world.app.invite(&right, &wish()).await?;
+    let other = world.app.administrator(&world.administrator("boss").await?)?;
+    world.app.invite(&other, &mail(21)).await?;
+
+    assert_eq!(world.app.send_mails_once().await?, 2);
+    assert_eq!(mails::count_waiting(&mut world.app.db().read().await?).await?, 0);
+    let mut receivers = [sink.message(1).await?.to.clone(), sink.message(2).await?.to.clone()].concat();
+    receivers.sort();
+    assert_eq!((receivers, sink.attempts()), (vec!["somebody-0@example.com".to_owned(), "somebody-21@example.com".to_owned()], 2));
+    world.wait(3000);
+    world.app.invite(&right, &mail(22)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn accounts_from_one_address_are_slowed_down() -> Result<()> {
+    let world = World::with(|config| config.sign_up = SignUp::Open).await?;
+    for n in 0..20 {
+        world.app.sign_up(&format!("one-{n}"), &password(), &client()).await?;
+    }
+    world.app.sign_up("one-more", &password(), &client()).await?;
+    let refused = refusal(world.app.sign_up("two-more", &password(), &client()).await);
+    assert_eq!(refused.code, "too_many_attempts");
+    assert!(refused.retry_after.is_some() && account(&world, "two-more").await?.is_none());
+    let elsewhere = ClientInfo { address: "192.0.2.9".into(), user_agent: String::new() };
+    world.app.sign_up("elsewhere", &password(), &elsewhere).await?;
+    // It bars nobody from signing in.
+    world.person("one-0").await?;
     Ok(())
 }

@@ -17,6 +17,10 @@ use crate::world::{World, client};
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
+fn password() -> SecretString {
+    "correct horse".to_owned().into()
+}
+
 fn corp(fake: &FakeOidc, create_accounts: CreateAccounts) -> impl Fn(&mut Config) + use<> {
     let registered = fake.client("http://slipway.test:8080/oidc/corp/callback");
     let issuer = fake.issuer().to_owned();
@@ -82,7 +86,7 @@ impl Scene {
 
     /// Adds the person's identity to the account of this caller.
     async fn add(&self, caller: &Caller, person: &Person) -> Result<()> {
-        match self.through(OidcPurpose::Add(caller), person, Some(caller)).await? {
+        match self.through(OidcPurpose::Add(caller, Some(&password())), person, Some(caller)).await? {
             OidcOutcome::Added(next) if next == "/somewhere?x=1" => Ok(()),
             other => bail!("{other:?}"),
         }
@@ -270,9 +274,18 @@ async fn no_lie_is_believed() -> Result<()> {
     let refused = refusal(scene.app().begin_oidc("corp", OidcPurpose::SignIn, "/").await);
     assert_eq!(refused.code, "oidc_answer");
     scene.fake.lie(None);
+    // Half a minute long nobody makes us ask again, however often they begin.
+    let asked = scene.fake.asked(DISCOVERY);
+    for _ in 0..5 {
+        assert_eq!(refusal(scene.app().begin_oidc("corp", OidcPurpose::SignIn, "/").await).code, "oidc_answer");
+    }
+    scene.wait(29);
+    refusal(scene.app().begin_oidc("corp", OidcPurpose::SignIn, "/").await);
+    assert_eq!(scene.fake.asked(DISCOVERY), asked);
     scene.fake.set_outage(Some(503));
+    scene.wait(1);
     let refused = refusal(scene.app().begin_oidc("corp", OidcPurpose::SignIn, "/").await);
-    assert_eq!(refused.code, "oidc_unavailable");
+    assert_eq!((refused.code, scene.fake.asked(DISCOVERY)), ("oidc_unavailable", asked + 1));
     scene.fake.set_outage(None);
     assert!(matches!(scene.app().begin_oidc("nowhere", OidcPurpose::SignIn, "/").await, Err(Error::NotFound)));
     Ok(())
@@ -321,7 +334,7 @@ async fn a_state_works_once_in_time_in_its_browser() -> Result<()> {
     let bob = scene.world.person("bob").await?;
     let bobs = scene.fake.person("bob");
     for caller in [None, Some(&bob)] {
-        let back = scene.back(OidcPurpose::Add(&ann), &bobs).await?;
+        let back = scene.back(OidcPurpose::Add(&ann, Some(&password())), &bobs).await?;
         is_refused(scene.finish(&back, caller).await);
     }
     assert_eq!(scene.app().list_identities(&ann).await?.len(), 1);
@@ -343,12 +356,12 @@ async fn an_identity_belongs_to_one_account_and_the_last_way_in_stays() -> Resul
     let person = scene.fake.person("ann");
     scene.add(&ann, &person).await?;
     scene.add(&ann, &person).await?;
-    let back = scene.back(OidcPurpose::Add(&bob), &person).await?;
+    let back = scene.back(OidcPurpose::Add(&bob, Some(&password())), &person).await?;
     assert_eq!(refusal(scene.finish(&back, Some(&bob)).await).code, "identity_taken");
     let [identity] = scene.app().list_identities(&ann).await?.try_into().map_err(|all| anyhow::anyhow!("{all:?}"))?;
-    assert!(matches!(scene.app().remove_identity(&bob, identity.id).await, Err(Error::NotFound)), "it is Ann's");
+    assert!(matches!(scene.app().remove_identity(&bob, identity.id, Some(&password())).await, Err(Error::NotFound)), "it is Ann's");
     // Ann has a password too.
-    scene.app().remove_identity(&ann, identity.id).await?;
+    scene.app().remove_identity(&ann, identity.id, Some(&password())).await?;
     assert!(scene.app().list_identities(&ann).await?.is_empty());
     choice(scene.through(OidcPurpose::SignIn, &person, None).await?)?;
 
@@ -359,12 +372,12 @@ async fn an_identity_belongs_to_one_account_and_the_last_way_in_stays() -> Resul
     let sign_in = session(scene.app().finish_oidc_account("corp", token.expose(), "eve", &back.browser, &client()).await?)?;
     let eve = scene.app().caller_by_session(&sign_in.token, "127.0.0.1").await?.context("signed in")?;
     let only = scene.app().list_identities(&eve).await?.remove(0);
-    let refused = refusal(scene.app().remove_identity(&eve, only.id).await);
+    let refused = refusal(scene.app().remove_identity(&eve, only.id, None).await);
     assert_eq!(refused.code, "last_way_in");
     assert_eq!(scene.app().list_identities(&eve).await?.len(), 1);
     let second = scene.fake.person("eve-2");
     scene.add(&eve, &second).await?;
-    scene.app().remove_identity(&eve, only.id).await?;
+    scene.app().remove_identity(&eve, only.id, None).await?;
     assert_eq!(scene.app().list_identities(&eve).await?[0].subject, second.subject);
     Ok(())
 }
@@ -421,5 +434,101 @@ async fn an_invitation_is_answered_through_a_provider() -> Result<()> {
     let ann = scene.world.person("ann").await?;
     let signed_in = scene.app().sign_in("ann", &"correct horse".to_owned().into(), &client()).await?;
     assert!(matches!(signed_in, SignedIn::Session(session) if session.account.id == ann.account().id));
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_way_in_needs_the_password() -> Result<()> {
+    let scene = Scene::new(CreateAccounts::Yes).await?;
+    let (ann, person) = (scene.world.person("ann").await?, scene.fake.person("ann"));
+    let bearer = scene.world.token(&ann, "account").await?;
+    let wrong: SecretString = "wrong horse".to_owned().into();
+    for caller in [&ann, &bearer] {
+        for typed in [None, Some(&wrong)] {
+            let refused = refusal(scene.app().begin_oidc("corp", OidcPurpose::Add(caller, typed), "/").await);
+            assert_eq!((refused.code, refused.field.as_deref()), ("password_wrong", Some("password")));
+        }
+    }
+    scene.add(&ann, &person).await?;
+    let [identity] = scene.app().list_identities(&ann).await?.try_into().map_err(|all| anyhow::anyhow!("{all:?}"))?;
+    for caller in [&ann, &bearer] {
+        for typed in [None, Some(&wrong)] {
+            let refused = refusal(scene.app().remove_identity(caller, identity.id, typed).await);
+            assert_eq!((refused.code, refused.field.as_deref()), ("password_wrong", Some("password")));
+        }
+    }
+    assert_eq!(scene.app().list_identities(&ann).await?.len(), 1);
+
+    // What was begun before the password became another one ends with it, also in the browser that changed it.
+    let second = scene.fake.person("ann-2");
+    let back = scene.back(OidcPurpose::Add(&ann, Some(&password())), &second).await?;
+    let new: SecretString = "battery staple".to_owned().into();
+    let sign_in = scene.app().change_password(&ann, &password(), &new, &client()).await?.context("a new session")?;
+    let ann = scene.app().caller_by_session(&sign_in.token, "127.0.0.1").await?.context("signed in")?;
+    assert_eq!(refusal(scene.finish(&back, Some(&ann)).await).code, "oidc_state");
+    assert_eq!(scene.app().list_identities(&ann).await?.len(), 1);
+
+    // Whoever is let in again shares the account with nobody.
+    scene.app().recover_user("ann", &password()).await?;
+    assert_eq!(scene.traces(&person).await?, (1, false));
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_has_no_password_signs_in_again_for_another_way_in() -> Result<()> {
+    let scene = Scene::new(CreateAccounts::Yes).await?;
+    let eves = scene.fake.person("eve");
+    let back = scene.back(OidcPurpose::SignIn, &eves).await?;
+    let (token, _) = choice(scene.finish(&back, None).await?)?;
+    let sign_in = session(scene.app().finish_oidc_account("corp", token.expose(), "eve", &back.browser, &client()).await?)?;
+    let eve = scene.app().caller_by_session(&sign_in.token, "127.0.0.1").await?.context("signed in")?;
+    scene.add(&eve, &scene.fake.person("eve-2")).await?;
+    let bearer = scene.world.token(&eve, "account").await?;
+    let first = scene.app().list_identities(&eve).await?.remove(0);
+    let refused = refusal(scene.app().begin_oidc("corp", OidcPurpose::Add(&bearer, None), "/").await);
+    assert_eq!(refused.code, "sign_in_again", "a token is no sign-in");
+    assert_eq!(refusal(scene.app().remove_identity(&bearer, first.id, None).await).code, "sign_in_again");
+    scene.wait(15 * 60 + 1);
+    assert_eq!(refusal(scene.app().begin_oidc("corp", OidcPurpose::Add(&eve, None), "/").await).code, "sign_in_again");
+    assert_eq!(refusal(scene.app().remove_identity(&eve, first.id, None).await).code, "sign_in_again");
+    assert_eq!(scene.app().list_identities(&eve).await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_long_way_on_is_not_kept() -> Result<()> {
+    let scene = Scene::new(CreateAccounts::No).await?;
+    let (ann, person) = (scene.world.person("ann").await?, scene.fake.person("ann"));
+    scene.add(&ann, &person).await?;
+    for (length, kept) in [(500, true), (501, false)] {
+        let next = format!("/{}", "x".repeat(length - 1));
+        let (url, browser) = scene.app().begin_oidc("corp", OidcPurpose::SignIn, &next).await?;
+        let back = back(&scene.fake.approve(url.as_str(), &person.subject).await?, browser)?;
+        match scene.finish(&back, None).await? {
+            OidcOutcome::SignedIn(_, to) => assert_eq!(to, if kept { next.as_str() } else { "/" }),
+            other => bail!("{other:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Of an identity that is removed while somebody comes back with it no session comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_waits_for_a_change_of_identities() -> Result<()> {
+    let fake = FakeOidc::start().await?;
+    let world = World::on_postgres(corp(&fake, CreateAccounts::No)).await?;
+    let scene = Scene { world, fake };
+    scene.wait(0);
+    let (ann, person) = (scene.world.person("ann").await?, scene.fake.person("ann"));
+    scene.add(&ann, &person).await?;
+    let back = scene.back(OidcPurpose::SignIn, &person).await?;
+    let mut change = scene.app().db().write().await?;
+    accounts::lock(&mut change, ann.account().id).await?;
+    identities::delete_all(&mut change, ann.account().id).await?;
+    let mut sign_in = std::pin::pin!(scene.finish(&back, None));
+    crate::sign_in::still_waits(sign_in.as_mut()).await?;
+    change.commit().await?;
+    assert_eq!(refusal(sign_in.await).code, "oidc_state");
+    assert_eq!(scene.app().list_sessions(&ann).await?.len(), 1);
     Ok(())
 }

@@ -277,3 +277,29 @@ async fn what_changes_stands_in_the_audit_log_without_codes() -> Result<()> {
     assert!(!text.contains(&ada.secret) && ada.recovery.iter().all(|code| !text.contains(code)));
     Ok(())
 }
+
+#[tokio::test]
+async fn what_is_longer_than_any_code_is_no_try() -> Result<()> {
+    let world = World::new().await?;
+    let ada = world.person("ada").await?;
+    let long = "1".repeat(33);
+    world.app.begin_second_factor(&ada, &secret(PASSWORD)).await?;
+    let is_named = |refused: slipway_app::Refusal| {
+        assert_eq!((refused.code, refused.field.as_deref()), ("code_length", Some("code")));
+        assert!(refused.detail.contains("33") && refused.detail.contains("32"), "{}", refused.detail);
+    };
+    is_named(refusal(world.app.confirm_second_factor(&ada, &long, &client()).await)?);
+    let enrolled = enrolled(&world).await?;
+    let pending = pending(&world, PASSWORD).await?;
+    // More often than wrong codes are allowed.
+    for _ in 0..10 {
+        is_named(refusal(world.app.finish_sign_in(&pending.token, &long, &client()).await)?);
+    }
+    is_named(refusal(world.app.new_recovery_codes(&enrolled.caller, &secret(PASSWORD), &long).await)?);
+    is_named(refusal(world.app.end_second_factor(&enrolled.caller, &secret(PASSWORD), &long, &client()).await)?);
+    // A recovery code with a blank for every dash and around it still fits.
+    let spaced = format!("  {}  ", enrolled.recovery[0].replace('-', " - "));
+    assert_eq!(spaced.len(), 29);
+    world.app.finish_sign_in(&pending.token, &spaced, &client()).await?;
+    Ok(())
+}

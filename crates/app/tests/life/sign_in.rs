@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use secrecy::SecretString;
 use slipway_app::{App, Caller, ClientInfo, Config, Error, Keys, Refusal, Role, SignIn, SignedIn};
 use slipway_model::{AccountName, SecretToken, TokenKind};
+use slipway_store::sessions::NewSession;
+use slipway_store::{accounts, second_factors, sessions};
 
 use crate::world::{World, client};
 
@@ -333,5 +335,93 @@ async fn a_token_that_was_never_given_out_is_nobodys() -> Result<()> {
     let world = World::new().await?;
     world.person("ada").await?;
     assert!(!is_signed_in(&world.app, &SecretToken::generate(TokenKind::Session)).await?);
+    Ok(())
+}
+
+/// Gives something the time in which it would surely have ended, were it not waiting for a change under way.
+pub async fn still_waits<T: std::fmt::Debug>(what: impl Future<Output = T>) -> Result<()> {
+    match tokio::time::timeout(Duration::from_secs(2), what).await {
+        Ok(ended) => bail!("it waited for nothing: {ended:?}"),
+        Err(_) => Ok(()),
+    }
+}
+
+/// A password that was checked a moment before it changed opens no session that outlives the change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_waits_for_a_change_of_the_password() -> Result<()> {
+    let world = World::on_postgres(|_| {}).await?;
+    let ada = world.person("ada").await?;
+    let bob = world.app.add_user("bob", Role::User, &secret("battery staple")).await?;
+    let other = accounts::get_password_hash(&mut world.app.db().read().await?, bob).await?.context("a password")?;
+    let mut change = world.app.db().write().await?;
+    accounts::lock(&mut change, ada.account().id).await?;
+    accounts::set_password_hash(&mut change, ada.account().id, &other).await?;
+    sessions::delete_all(&mut change, ada.account().id).await?;
+    let (old, from) = (secret(PASSWORD), client());
+    let mut sign_in = std::pin::pin!(world.app.sign_in("ada", &old, &from));
+    still_waits(sign_in.as_mut()).await?;
+    change.commit().await?;
+    assert_eq!(code(sign_in.await)?, "sign_in");
+    assert!(world.app.list_sessions(&ada).await?.is_empty());
+    Ok(())
+}
+
+/// And one without a code outlives no second factor.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_waits_for_a_second_factor() -> Result<()> {
+    let world = World::on_postgres(|_| {}).await?;
+    let ada = world.person("ada").await?;
+    let (id, now) = (ada.account().id, world.clock.now());
+    let mut change = world.app.db().write().await?;
+    accounts::lock(&mut change, id).await?;
+    second_factors::begin(&mut change, id, b"sealed", now).await?;
+    second_factors::confirm(&mut change, id, b"sealed", 1, now).await?;
+    let (password, from) = (secret(PASSWORD), client());
+    let mut sign_in = std::pin::pin!(world.app.sign_in("ada", &password, &from));
+    still_waits(sign_in.as_mut()).await?;
+    change.commit().await?;
+    assert!(matches!(sign_in.await?, SignedIn::SecondFactor(_)));
+    assert_eq!(world.app.list_sessions(&ada).await?.len(), 1, "the one before alone");
+    Ok(())
+}
+
+/// Who ends every session waits for a sign-in that is about to become one, and ends it too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_sessions_waits_for_sign_ins_under_way() -> Result<()> {
+    let world = World::on_postgres(|_| {}).await?;
+    let ada = world.person("ada").await?;
+    let new = secret("battery staple");
+    let mut finishing = world.app.db().write().await?;
+    accounts::lock(&mut finishing, ada.account().id).await?;
+    let mut recovery = std::pin::pin!(world.app.recover_user("ada", &new));
+    still_waits(recovery.as_mut()).await?;
+    let mut others = std::pin::pin!(world.app.end_other_sessions(&ada));
+    still_waits(others.as_mut()).await?;
+    let late = SecretToken::generate(TokenKind::Session);
+    let session = NewSession {
+        account: ada.account().id,
+        token: &late.hash(),
+        address: "",
+        user_agent: "",
+        expires_at: world.clock.now().plus(Duration::from_secs(60)),
+    };
+    sessions::insert(&mut finishing, &session, world.clock.now()).await?;
+    finishing.commit().await?;
+    let (recovered, ended) = tokio::join!(recovery, others);
+    recovered?;
+    ended?;
+    assert!(!is_signed_in(&world.app, &late).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_that_is_too_long_is_named() -> Result<()> {
+    let world = World::new().await?;
+    let token = world.app.begin_setup().await?.context("nobody is here yet")?;
+    let long = format!("{}@example.com", "x".repeat(243));
+    let refused = refusal(world.app.finish_setup(token.expose(), "root", Some(&long), &secret(PASSWORD)).await)?;
+    assert_eq!((refused.code, refused.field.as_deref()), ("email", Some("email")));
+    assert!(refused.detail.contains("255 bytes") && refused.detail.contains("254"), "{}", refused.detail);
+    world.app.finish_setup(token.expose(), "root", Some(&long[1..]), &secret(PASSWORD)).await?;
     Ok(())
 }

@@ -37,7 +37,14 @@ pub struct World {
     pub provider: ProviderId,
     pub source_id: u64,
     deliveries: std::cell::Cell<u32>,
-    _folder: TempDir,
+    _database: Stored,
+}
+
+/// What a database stands on; it goes with the world.
+#[expect(dead_code, reason = "held, never looked at")]
+enum Stored {
+    Folder(TempDir),
+    Server(slipway_testkit::postgres::Database),
 }
 
 impl World {
@@ -47,14 +54,26 @@ impl World {
 
     /// One with another configuration.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let address = format!("sqlite://{}", folder.path().join("slipway.db").display());
+        Self::on(&address, Stored::Folder(folder), change).await
+    }
+
+    /// One whose changes run side by side, which those on SQLite never do.
+    pub async fn on_postgres(change: impl FnOnce(&mut Config)) -> Result<Self> {
+        let server = slipway_testkit::postgres::fresh_database().await?;
+        let address = server.url();
+        Self::on(&address, Stored::Server(server), change).await
+    }
+
+    async fn on(address: &str, database: Stored, change: impl FnOnce(&mut Config)) -> Result<Self> {
         let github = FakeGitHub::start().await?;
         github.user("octo");
         let source_id = github.repository("octo/hello", Shown::Private).await?;
         github.commit("octo/hello", "main", &[("Dockerfile", "FROM scratch\n")], "first").await?;
         let public_url: Url = "http://slipway.test:8080".parse()?;
         let oauth = github.oauth_app("Slipway", "http://slipway.test:8080/oauth/github/callback")?;
-        let folder = tempfile::tempdir()?;
-        let db = Db::open(&format!("sqlite://{}", folder.path().join("slipway.db").display())).await?;
+        let db = Db::open(address).await?;
         db.migrate().await?;
         let provider: ProviderId = "github".parse().map_err(|e: String| anyhow!(e))?;
         let forge = slipway_forge::open(Provider {
@@ -69,7 +88,7 @@ impl World {
         change(&mut config);
         let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
         let app = App::new(db, clock.clone(), Keys::derive(&[1; 32]), [forge], config);
-        Ok(Self { app, clock, github, provider, source_id, deliveries: std::cell::Cell::new(0), _folder: folder })
+        Ok(Self { app, clock, github, provider, source_id, deliveries: std::cell::Cell::new(0), _database: database })
     }
 
     /// A signed-in user; made when there is none of the name.
