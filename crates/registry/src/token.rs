@@ -125,15 +125,31 @@ fn basic(headers: &HeaderMap) -> Result<Option<Credentials>, Failure> {
     read().map(Some).ok_or_else(wrong_credentials)
 }
 
-/// Where a login comes from, for the list of tokens.
+/// Where a login comes from, for the list of tokens and the count of failures.
 fn peer(request: &Request) -> String {
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    address.map_or_else(|| "registry".to_owned(), |ConnectInfo(address)| address.ip().to_string())
+    let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>() else { return "registry".to_owned() };
+    let forwarded = request.headers().get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
+    slipway_app::client_address(address.ip(), forwarded).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_comes_from_whom_the_local_proxy_names() {
+        let from = |peer: &str| {
+            let peer: SocketAddr = peer.parse().unwrap();
+            let request = axum::http::Request::builder()
+                .header("x-forwarded-for", "192.0.2.66")
+                .header("x-forwarded-for", "6.6.6.6, 203.0.113.9")
+                .extension(ConnectInfo(peer));
+            super::peer(&request.body(Body::empty()).unwrap())
+        };
+        assert_eq!(from("127.0.0.1:5"), "203.0.113.9");
+        assert_eq!(from("198.51.100.1:5"), "198.51.100.1");
+        assert_eq!(super::peer(&Request::new(Body::empty())), "registry");
+    }
 
     #[test]
     fn scopes() {

@@ -66,6 +66,20 @@ async fn api_caller(parts: &mut Parts, state: &WebState) -> Result<Option<Caller
     Ok(Some(caller))
 }
 
+/// Counts the address of a request that costs much and that strangers may send, as the API counts its own.
+#[derive(Debug, Clone, Copy)]
+pub struct CountedAddress;
+
+impl FromRequestParts<WebState> for CountedAddress {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Response> {
+        let address = address(parts).await;
+        state.api_rate().count(&Counted::address(address.0)).map_err(crate::pages::error_page)?;
+        Ok(Self)
+    }
+}
+
 async fn address(parts: &mut Parts) -> ClientAddress {
     let Ok(address) = <ClientAddress as FromRequestParts<()>>::from_request_parts(parts, &()).await;
     address

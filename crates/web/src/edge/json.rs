@@ -1,7 +1,7 @@
 //! Reading requests: JSON bodies, queries and path parts, each with an error that says what was expected.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
@@ -29,6 +29,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             let code = if error.is_data() { Code::Invalid } else { Code::BadRequest };
             ApiError::new(code, format!("the body cannot be read: {}", cut(&error.to_string())))
         })
+    }
+}
+
+/// For routes whose body may be left out; then no content type is sent either.
+impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, ApiError> {
+        if request.headers().contains_key(header::CONTENT_TYPE) {
+            return <Self as FromRequest<S>>::from_request(request, state).await.map(Some);
+        }
+        let sent = body(request, state).await?;
+        if sent.is_empty() {
+            return Ok(None);
+        }
+        Err(ApiError::new(Code::UnsupportedMediaType, "the body has no type, expected `application/json`"))
     }
 }
 

@@ -15,10 +15,8 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
-        // Only a proxy on this machine is believed, and only the entry that it added itself: the last.
-        let named = parts.headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
-        let named = named.and_then(|list| list.rsplit(',').next()).and_then(|last| last.trim().parse().ok());
-        Ok(Self(if peer.is_loopback() { named.unwrap_or(peer) } else { peer }))
+        let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
+        Ok(Self(slipway_app::client_address(peer, forwarded)))
     }
 }
 

@@ -14,7 +14,8 @@ use crate::state::WebState;
 #[derive(Clone, Debug)]
 pub(super) struct Anybody {
     pub(super) state: WebState,
-    pub(super) caller: Option<Caller>,
+    /// Of whoever is signed in.
+    pub(super) visit: Option<Visit>,
     pub(super) shell: Shell,
 }
 
@@ -26,9 +27,16 @@ impl FromRequestParts<WebState> for Anybody {
         if session.map_err(IntoResponse::into_response)?.is_some() {
             let visit = Visit::from_request_parts(parts, state).await?;
             let shell = visit.shell(Area::Elsewhere);
-            return Ok(Self { state: visit.state, caller: Some(visit.caller), shell });
+            return Ok(Self { state: state.clone(), visit: Some(visit), shell });
         }
         let Ok(outside) = Outside::from_request_parts(parts, state).await;
-        Ok(Self { state: outside.state, caller: None, shell: outside.shell })
+        Ok(Self { state: outside.state, visit: None, shell: outside.shell })
+    }
+}
+
+impl Anybody {
+    /// Who is signed in.
+    pub(super) fn caller(&self) -> Option<&Caller> {
+        self.visit.as_ref().map(|visit| &visit.caller)
     }
 }

@@ -5,7 +5,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header};
 use secrecy::SecretString;
-use slipway_app::{App, Error, SignIn, SignedIn};
+use slipway_app::{App, Caller, Error, SignIn, SignedIn};
 
 use super::error::{PageError, notice, said, sentence, show_refusal};
 use super::fields::{Fields, Form, Query};
@@ -14,7 +14,9 @@ use super::view::entry::{ProviderButton, SetupPage, SignInCodePage, SignInPage, 
 use super::view::form::Field;
 use super::view::shell::{Notice, Shell};
 use crate::error::ApiError;
-use crate::session::{Client, Session, ended_cookie, ended_pending_cookie, pending_cookie, pending_sign_in, safe_next, session_cookie};
+use crate::session::{
+    Client, CountedAddress, Session, ended_cookie, ended_pending_cookie, pending_cookie, pending_sign_in, safe_next, session_cookie,
+};
 use crate::state::WebState;
 
 const USED: &str = "This address was used already or is not valid.";
@@ -24,8 +26,14 @@ pub(super) fn providers(app: &App) -> Vec<ProviderButton> {
     app.oidc_providers().into_iter().map(|provider| ProviderButton { id: provider.id, name: provider.name }).collect()
 }
 
-/// Leads on with the cookie of a session that was just begun; a sign-in that waited for it is over.
-pub(super) fn enter(state: &WebState, sign_in: &SignIn, next: &str) -> Response {
+/// Leads on with the cookie of a session that was just begun; a sign-in that waited for it is over, and so is the browser's session
+/// before, whoever's it was: nobody holds its cookie any more, or somebody who should not.
+pub(super) async fn enter(state: &WebState, former: Option<&Caller>, sign_in: &SignIn, next: &str) -> Response {
+    if let Some(former) = former
+        && let Err(error) = state.app().sign_out(former).await
+    {
+        tracing::error!(%error, "the session before a sign-in could not be ended; it stands in the list of sessions");
+    }
     let mut response = go(next);
     response.headers_mut().append(header::SET_COOKIE, session_cookie(state, sign_in));
     response.headers_mut().append(header::SET_COOKIE, ended_pending_cookie(state));
@@ -38,6 +46,11 @@ pub(super) fn ask_code(state: &WebState, pending: &slipway_app::PendingSignIn, n
     let mut response = go(&format!("/signin/code?{query}"));
     response.headers_mut().append(header::SET_COOKIE, pending_cookie(state, pending));
     response
+}
+
+/// Whose session it is.
+fn caller(session: Option<&Session>) -> Option<&Caller> {
+    session.map(|Session(caller)| caller)
 }
 
 /// The new password of a form.
@@ -53,12 +66,17 @@ pub(super) async fn setup(outside: Outside, Query(query): Query) -> Result<Respo
 }
 
 /// `POST /setup`: makes the first administrator and signs them in.
-pub(super) async fn finish_setup(outside: Outside, Client(client): Client, Form(form): Form) -> Result<Response, PageError> {
+pub(super) async fn finish_setup(
+    outside: Outside,
+    session: Option<Session>,
+    Client(client): Client,
+    Form(form): Form,
+) -> Result<Response, PageError> {
     let app = outside.state.app();
     let refusal = match app.finish_setup(form.text("token"), form.text("name"), None, &password(&form)).await {
         Ok(account) => {
             let sign_in = app.begin_session(account, &client).await?;
-            return Ok(enter(&outside.state, &sign_in, "/"));
+            return Ok(enter(&outside.state, caller(session.as_ref()), &sign_in, "/").await);
         }
         Err(Error::Refused(refusal)) => refusal,
         Err(error) => return Err(error.into()),
@@ -95,11 +113,16 @@ pub(super) async fn sign_in(outside: Outside, session: Option<Session>, Query(qu
 }
 
 /// `POST /signin`.
-pub(super) async fn begin_session(outside: Outside, Client(client): Client, Form(form): Form) -> Result<Response, PageError> {
+pub(super) async fn begin_session(
+    outside: Outside,
+    session: Option<Session>,
+    Client(client): Client,
+    Form(form): Form,
+) -> Result<Response, PageError> {
     let next = safe_next(form.filled("next"));
     let app = outside.state.app();
     match app.sign_in(form.text("name").trim(), &password(&form), &client).await {
-        Ok(SignedIn::Session(sign_in)) => Ok(enter(&outside.state, &sign_in, next)),
+        Ok(SignedIn::Session(sign_in)) => Ok(enter(&outside.state, caller(session.as_ref()), &sign_in, next).await),
         Ok(SignedIn::SecondFactor(pending)) => Ok(ask_code(&outside.state, &pending, next)),
         Err(Error::Refused(refusal)) => {
             let name = form.text("name").chars().take(64).collect();
@@ -133,6 +156,7 @@ fn begin_again(state: &WebState) -> Response {
 /// `POST /signin/code`: a code of the app, or a recovery code.
 pub(super) async fn finish_sign_in(
     outside: Outside,
+    session: Option<Session>,
     Client(client): Client,
     headers: HeaderMap,
     Form(form): Form,
@@ -140,7 +164,7 @@ pub(super) async fn finish_sign_in(
     let next = safe_next(form.filled("next"));
     let Some(pending) = pending_sign_in(&outside.state, &headers) else { return Ok(begin_again(&outside.state)) };
     match outside.state.app().finish_sign_in(&pending, form.text("code").trim(), &client).await {
-        Ok(sign_in) => Ok(enter(&outside.state, &sign_in, next)),
+        Ok(sign_in) => Ok(enter(&outside.state, caller(session.as_ref()), &sign_in, next).await),
         Err(Error::Refused(refusal)) if refusal.code == "sign_in_expired" => Ok(begin_again(&outside.state)),
         Err(Error::Refused(refusal)) => {
             let page = SignInCodePage { shell: outside.shell, error: Some(said(&refusal)), next: next.to_owned() };
@@ -167,11 +191,17 @@ pub(super) async fn sign_up(outside: Outside, session: Option<Session>, Query(qu
 }
 
 /// `POST /signup`.
-pub(super) async fn make_account(outside: Outside, Client(client): Client, Form(form): Form) -> Result<Response, PageError> {
+pub(super) async fn make_account(
+    outside: Outside,
+    _counted: CountedAddress,
+    session: Option<Session>,
+    Client(client): Client,
+    Form(form): Form,
+) -> Result<Response, PageError> {
     let next = safe_next(form.filled("next"));
     let app = outside.state.app();
     match app.sign_up(form.text("name").trim(), &password(&form), &client).await {
-        Ok(sign_in) => Ok(enter(&outside.state, &sign_in, next)),
+        Ok(sign_in) => Ok(enter(&outside.state, caller(session.as_ref()), &sign_in, next).await),
         Err(Error::Refused(refusal)) => {
             let text = said(&refusal);
             let mut page = SignUpPage { name: Field::new(form.text("name")), ..sign_up_page(app, outside.shell, next) };

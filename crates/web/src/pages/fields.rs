@@ -17,6 +17,14 @@ const MAX_FIELDS: usize = 2000;
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// The fields of a form. One with more of them than any of ours is no form of ours, and half of it would mean something else.
+    fn of_form(bytes: &[u8]) -> Result<Self, ApiError> {
+        if form_urlencoded::parse(bytes).nth(MAX_FIELDS).is_some() {
+            return Err(ApiError::new(Code::Invalid, format!("the form has too many fields, expected at most {MAX_FIELDS}")));
+        }
+        Ok(Self::parse(bytes))
+    }
+
     fn parse(bytes: &[u8]) -> Self {
         Self(form_urlencoded::parse(bytes).take(MAX_FIELDS).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
@@ -105,7 +113,7 @@ impl<S: Send + Sync> FromRequest<S> for Form {
         let body = Bytes::from_request(request, state)
             .await
             .map_err(|_| ApiError::new(Code::TooLarge, "the form is larger than this page accepts, or did not come to its end"))?;
-        Ok(Self(Fields::parse(&body)))
+        Ok(Self(Fields::of_form(&body)?))
     }
 }
 
@@ -133,6 +141,13 @@ mod tests {
         assert_eq!(fields.text("rules.3.source"), "x");
         assert_eq!(fields.filled("rules.3.tags"), None);
         assert!(fields.ticked("rules.3.tags") && !fields.ticked("rules.4.tags"));
+    }
+
+    #[test]
+    fn a_form_is_taken_whole_or_not() {
+        let form = |fields: usize| vec!["a=1"; fields].join("&");
+        assert_eq!(Fields::of_form(form(MAX_FIELDS).as_bytes()).unwrap().0.len(), MAX_FIELDS);
+        assert_eq!(Fields::of_form(form(MAX_FIELDS + 1).as_bytes()).unwrap_err().code, Code::Invalid);
     }
 
     #[test]

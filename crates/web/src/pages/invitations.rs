@@ -69,7 +69,7 @@ pub(super) async fn accept(visit: Visit, At(token): At<String>) -> Result<Respon
 
 /// `POST /invitations/{token}`: with an account that is made now.
 pub(super) async fn make_account(
-    Anybody { state, shell, caller }: Anybody,
+    Anybody { state, shell, visit }: Anybody,
     At(token): At<String>,
     Client(client): Client,
     Form(form): Form,
@@ -81,12 +81,15 @@ pub(super) async fn make_account(
         Err(error) => return Err(error.into()),
     };
     // Somebody signed in meanwhile, in another tab: they choose again what they see then.
-    if caller.is_some() {
+    if visit.is_some() {
         return Ok(show(&page(&state, shell, &token, invitation)));
     }
     let organization = invitation.organization.as_ref().map(ToString::to_string);
     match app.accept_invitation_with_account(&token, form.text("name").trim(), &password(&form), &client).await {
-        Ok(sign_in) => Ok(enter(&state, &sign_in, &organization.map_or_else(|| "/".to_owned(), |name| format!("/{name}?done=joined")))),
+        Ok(sign_in) => {
+            let next = organization.map_or_else(|| "/".to_owned(), |name| format!("/{name}?done=joined"));
+            Ok(enter(&state, None, &sign_in, &next).await)
+        }
         Err(Error::Refused(refusal)) => {
             let text = said(&refusal);
             let mut page = InvitationPage { name: Field::new(form.text("name")), ..page(&state, shell, &token, invitation) };

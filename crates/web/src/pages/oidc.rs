@@ -5,18 +5,20 @@
 
 use axum::response::Response;
 use http::{HeaderMap, header};
-use slipway_app::{Error, OidcOutcome, OidcPurpose};
+use slipway_app::{Caller, Error, OidcOutcome, OidcPurpose};
 
 use super::anybody::Anybody;
 use super::entry::{ask_code, enter, providers};
 use super::error::{PageError, said, show_refusal};
 use super::fields::{At, Form, Query};
 use super::frame::{Outside, go, show};
+use super::security;
+use super::settings::secret;
 use super::view::entry::{ChooseNamePage, LeavePage, UnknownIdentityPage};
 use super::view::form::Field;
 use super::view::shell::Shell;
 use crate::error::{ApiError, Code};
-use crate::session::{Client, ended_oidc_cookie, oidc_browser, oidc_cookie, safe_next};
+use crate::session::{Client, CountedAddress, Session, ended_oidc_cookie, oidc_browser, oidc_cookie, safe_next};
 use crate::state::WebState;
 
 const SECURITY: &str = "/settings/security";
@@ -27,15 +29,26 @@ fn name_of(state: &WebState, id: &str) -> String {
 }
 
 /// `POST /oidc/{id}/begin`: to sign in, to add an identity (`add`), or to answer an invitation (`invitation`).
-pub(super) async fn begin(Anybody { state, shell, caller }: Anybody, At(id): At<String>, Form(form): Form) -> Result<Response, PageError> {
-    let purpose = match (&caller, form.filled("add"), form.filled("invitation")) {
-        (Some(caller), Some(_), _) => OidcPurpose::Add(caller),
+pub(super) async fn begin(
+    _counted: CountedAddress,
+    Anybody { state, shell, visit }: Anybody,
+    At(id): At<String>,
+    Form(form): Form,
+) -> Result<Response, PageError> {
+    let password = secret(&form, "password");
+    let (purpose, next) = match (&visit, form.filled("add"), form.filled("invitation")) {
+        (Some(visit), Some(_), _) => (OidcPurpose::Add(&visit.caller, password.as_ref()), SECURITY),
         (None, Some(_), _) => return Ok(go("/signin?next=%2Fsettings%2Fsecurity")),
-        (_, None, Some(token)) => OidcPurpose::Invitation(token),
-        (_, None, None) => OidcPurpose::SignIn,
+        (_, None, Some(token)) => (OidcPurpose::Invitation(token), safe_next(form.filled("next"))),
+        (_, None, None) => (OidcPurpose::SignIn, safe_next(form.filled("next"))),
     };
-    let next = if matches!(purpose, OidcPurpose::Add(_)) { SECURITY } else { safe_next(form.filled("next")) };
-    let (url, browser) = state.app().begin_oidc(&id, purpose, next).await?;
+    let (url, browser) = match (state.app().begin_oidc(&id, purpose, next).await, &visit) {
+        (Ok(begun), _) => begun,
+        (Err(Error::Refused(refusal)), Some(visit)) if matches!(purpose, OidcPurpose::Add(..)) => {
+            return security::refused_addition(visit, refusal).await;
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
     let mut response = show(&LeavePage { shell, provider: name_of(&state, &id), url: url.into() });
     response.headers_mut().append(header::SET_COOKIE, oidc_cookie(&state, &browser));
     Ok(response)
@@ -49,7 +62,7 @@ fn not_begun_here() -> PageError {
 
 /// `GET /oidc/{id}/callback`: where the provider sends the browser.
 pub(super) async fn callback(
-    Anybody { state, shell, caller }: Anybody,
+    Anybody { state, shell, visit }: Anybody,
     At(id): At<String>,
     headers: HeaderMap,
     Client(client): Client,
@@ -60,13 +73,14 @@ pub(super) async fn callback(
         Some(code) => Ok(code),
         None => Err(query.filled("error").unwrap_or("no code")),
     };
-    let outcome = state.app().finish_oidc(&id, query.text("state"), answer, &browser, caller.as_ref(), &client).await?;
-    Ok(lead_on(&state, shell, &id, outcome))
+    let caller = visit.as_ref().map(|visit| &visit.caller);
+    let outcome = state.app().finish_oidc(&id, query.text("state"), answer, &browser, caller, &client).await?;
+    Ok(lead_on(&state, shell, caller, &id, outcome).await)
 }
 
-fn lead_on(state: &WebState, shell: Shell, id: &str, outcome: OidcOutcome) -> Response {
+async fn lead_on(state: &WebState, shell: Shell, former: Option<&Caller>, id: &str, outcome: OidcOutcome) -> Response {
     let mut response = match outcome {
-        OidcOutcome::SignedIn(sign_in, next) => enter(state, &sign_in, safe_next(Some(&next))),
+        OidcOutcome::SignedIn(sign_in, next) => enter(state, former, &sign_in, safe_next(Some(&next))).await,
         OidcOutcome::SecondFactor(pending, next) => ask_code(state, &pending, safe_next(Some(&next))),
         OidcOutcome::Added(_) => go(&format!("{SECURITY}?done=identity-added")),
         OidcOutcome::Unknown { provider, .. } => show(&UnknownIdentityPage { shell, provider }),
@@ -83,6 +97,7 @@ fn lead_on(state: &WebState, shell: Shell, id: &str, outcome: OidcOutcome) -> Re
 /// `POST /oidc/{id}/name`: makes the account.
 pub(super) async fn choose_name(
     Outside { state, shell }: Outside,
+    session: Option<Session>,
     At(id): At<String>,
     headers: HeaderMap,
     Client(client): Client,
@@ -91,7 +106,10 @@ pub(super) async fn choose_name(
     let browser = oidc_browser(&state, &headers).ok_or_else(not_begun_here)?;
     let (token, typed) = (form.text("token"), form.text("name").trim());
     match state.app().finish_oidc_account(&id, token, typed, &browser, &client).await {
-        Ok(outcome) => Ok(lead_on(&state, shell, &id, outcome)),
+        Ok(outcome) => {
+            let former = session.as_ref().map(|Session(caller)| caller);
+            Ok(lead_on(&state, shell, former, &id, outcome).await)
+        }
         Err(Error::Refused(refusal)) if refusal.field.as_deref() == Some("name") => {
             let page = ChooseNamePage {
                 shell,

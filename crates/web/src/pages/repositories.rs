@@ -30,12 +30,12 @@ pub(super) async fn home(visit: Visit, query: Query) -> Result<Response, PageErr
 
 /// `/{ns}`: for its owner all, for a member what the teams give, for everybody else what is public.
 pub(super) async fn list(who: Anybody, At(ns): At<AccountName>, query: Query) -> Result<Response, PageError> {
-    let view = match who.state.app().namespace_view(who.caller.as_ref(), &ns).await {
+    let view = match who.state.app().namespace_view(who.caller(), &ns).await {
         Ok(view) => view,
         Err(error) => return or_sign_in(&who, error.into()),
     };
-    let shell = Shell { area: Area::Repositories, layout: Layout::Framed, ..who.shell };
-    page(who.state.app(), who.caller.as_ref(), &view, shell, query.0).await
+    let shell = Shell { area: Area::Repositories, layout: Layout::Framed, ..who.shell.clone() };
+    page(who.state.app(), who.caller(), &view, shell, query.0).await
 }
 
 async fn page(app: &App, caller: Option<&Caller>, view: &NamespaceView, shell: Shell, query: Fields) -> Result<Response, PageError> {

@@ -91,12 +91,12 @@ async fn open_as(app: &App, caller: Option<&Caller>, shell: Shell, at: &Reposito
 /// A page that strangers may see when the repository is public.
 async fn open_to_anybody(who: &Anybody, at: &RepositoryAt, tab: Tab) -> Result<Opened, PageError> {
     let shell = Shell { area: Area::Repositories, layout: Layout::Framed, ..who.shell.clone() };
-    open_as(who.state.app(), who.caller.as_ref(), shell, at, tab).await
+    open_as(who.state.app(), who.caller(), shell, at, tab).await
 }
 
 /// Leads a stranger to sign in where there is nothing to see without; that is the same whether it is there or not.
 pub(super) fn or_sign_in(who: &Anybody, error: PageError) -> Result<Response, PageError> {
-    match who.caller {
+    match who.visit {
         None if error.0.code == Code::NotFound => Ok(go(&who.shell.sign_in())),
         _ => Err(error),
     }

@@ -58,6 +58,7 @@ async fn security_page(visit: &Visit) -> Result<SecurityPage, PageError> {
             label: identity.label,
             created_at: identity.created_at,
             used_at: identity.last_used_at,
+            error: None,
         })
         .collect();
     Ok(SecurityPage {
@@ -74,6 +75,7 @@ async fn security_page(visit: &Visit) -> Result<SecurityPage, PageError> {
         sessions,
         identities,
         identity_problem: None,
+        addition_error: None,
         providers: providers(app),
     })
 }
@@ -181,12 +183,28 @@ pub(super) async fn end_other_sessions(visit: Visit) -> Result<Response, PageErr
     Ok(go(&format!("{HOME}?done=sessions-ended")))
 }
 
+/// The page again, with why no identity can be added.
+pub(super) async fn refused_addition(visit: &Visit, refusal: Refusal) -> Result<Response, PageError> {
+    let mut page = security_page(visit).await?;
+    if refusal.field.as_deref() == Some("password") && page.has_password() {
+        page.addition_error = Some(said(&refusal));
+    } else {
+        page.identity_problem = Some(said(&refusal));
+    }
+    Ok(show_refusal(&page, refusal))
+}
+
 /// `POST …/identities/{id}/remove`.
-pub(super) async fn remove_identity(visit: Visit, At(id): At<IdentityId>) -> Result<Response, PageError> {
-    match visit.app().remove_identity(&visit.caller, id).await {
+pub(super) async fn remove_identity(visit: Visit, At(id): At<IdentityId>, Form(form): Form) -> Result<Response, PageError> {
+    match visit.app().remove_identity(&visit.caller, id, secret(&form, "password").as_ref()).await {
         Ok(()) => Ok(go(&format!("{HOME}?done=identity-removed"))),
         Err(Error::Refused(refusal)) => {
-            let page = SecurityPage { identity_problem: Some(said(&refusal)), ..security_page(&visit).await? };
+            let mut page = security_page(&visit).await?;
+            let asked = id.to_string();
+            match page.identities.iter_mut().find(|row| row.id == asked) {
+                Some(row) if refusal.field.as_deref() == Some("password") => row.error = Some(said(&refusal)),
+                _ => page.identity_problem = Some(said(&refusal)),
+            }
             Ok(show_refusal(&page, refusal))
         }
         Err(error) => Err(error.into()),

@@ -86,6 +86,8 @@ pub struct IdentityRow {
     pub created_at: Timestamp,
     /// Last used.
     pub used_at: Option<Timestamp>,
+    /// What is wrong with the password that was typed to remove it.
+    pub error: Option<String>,
 }
 
 /// `/settings/security`.
@@ -110,8 +112,10 @@ pub struct SecurityPage {
     pub sessions: Vec<SessionRow>,
     /// Identities.
     pub identities: Vec<IdentityRow>,
-    /// Why an identity was not removed.
+    /// Why an identity was not added or removed, when it is not about a password.
     pub identity_problem: Option<String>,
+    /// What is wrong with the password that was typed to add one.
+    pub addition_error: Option<String>,
     /// Providers at which an identity can be added.
     pub providers: Vec<ProviderButton>,
 }

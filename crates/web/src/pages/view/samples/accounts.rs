@@ -354,8 +354,10 @@ fn security_page() -> SecurityPage {
             label: "ada@acme.example".into(),
             created_at: ago(700_000),
             used_at: Some(ago(4000)),
+            error: None,
         }],
         identity_problem: None,
+        addition_error: None,
         providers: providers(),
     }
 }
@@ -367,7 +369,10 @@ fn security() -> Vec<(&'static str, String)> {
         code: Some("The code is not right.".into()),
     };
     let on = |codes_left| SecurityPage { factor: Factor::On { codes_left }, ..security_page() };
-    let refused = SecurityPage { password_errors: errors.clone(), factor_errors: errors.clone(), codes_errors: errors, ..on(0) };
+    let mut refused = SecurityPage { password_errors: errors.clone(), factor_errors: errors.clone(), ..on(0) };
+    refused.addition_error.clone_from(&errors.current);
+    refused.identities[0].error.clone_from(&errors.current);
+    refused.codes_errors = errors;
     let without = SecurityPage { password: Password::None, identity_problem: Some(HOSTILE.into()), ..security_page() };
     let alone = SecurityPage { identities: vec![], providers: vec![], ..on(8) };
     let alone = SecurityPage { sessions: alone.sessions.iter().take(1).cloned().collect(), ..alone };
