@@ -236,8 +236,9 @@ fn gives(held: &str, wanted: &str) -> bool {
 pub fn has_scope(credential: Credential, wanted: Option<&str>) -> bool {
     let Some(wanted) = wanted else { return true };
     match credential {
-        Credential::Scope(held) => gives(held, wanted),
-        Credential::Limited | Credential::LimitedElsewhere => wanted != "account",
+        // `all`: no single one is enough.
+        Credential::Scope(held) => wanted != "all" && gives(held, wanted),
+        Credential::Limited | Credential::LimitedElsewhere => !["account", "all"].contains(&wanted),
         Credential::Session | Credential::AllScopes | Credential::Organization => true,
         Credential::Nothing | Credential::Registry | Credential::Builder => false,
     }
