@@ -16,8 +16,8 @@ use slipway_store::{StoreError, WriteTx};
 use url::Url;
 
 use crate::audit::{self, Change, Place};
-use crate::invitations::{add_account, claimed_name};
 use crate::sign_in::SignedIn;
+use crate::sign_up::{add_account, claimed_name};
 use crate::{Actor, App, Caller, ClientInfo, Error, Refusal, RefusalKind, SignIn};
 
 pub(crate) use provider::Discovered;
