@@ -32,19 +32,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-/// For routes whose body may be left out; then no content type is sent either.
+/// For routes whose body may be left out, whatever type it is said to have.
 impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Option<Self>, ApiError> {
-        if request.headers().contains_key(header::CONTENT_TYPE) {
-            return <Self as FromRequest<S>>::from_request(request, state).await.map(Some);
-        }
-        let sent = body(request, state).await?;
+        let (parts, sent) = request.into_parts();
+        let sent = body(Request::from_parts(parts.clone(), sent), state).await?;
         if sent.is_empty() {
             return Ok(None);
         }
-        Err(ApiError::new(Code::UnsupportedMediaType, "the body has no type, expected `application/json`"))
+        let request = Request::from_parts(parts, axum::body::Body::from(sent));
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
     }
 }
 

@@ -6,7 +6,9 @@ use axum::body::Body;
 use http::{Method, header};
 use serde_json::{Value, json};
 use slipway_app::Role;
-use slipway_model::{Scope, ScopeSet};
+use slipway_app::store::accounts;
+use slipway_app::store::identities::Identity;
+use slipway_model::{IdentityId, Scope, ScopeSet};
 
 use super::{Answer, JSON, SITE, Site};
 
@@ -454,4 +456,169 @@ async fn the_list_of_routes_is_the_router() {
         }
     }
     assert_eq!(makers, ["edge/routes.rs"]);
+}
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+/// The session that an answer gives, as the browser sends it back.
+#[track_caller]
+fn session_of(answer: &Answer) -> String {
+    let cookies = answer.headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap());
+    let set = cookies.into_iter().find(|cookie| cookie.starts_with("slipway_session=sls_"));
+    set.unwrap_or_else(|| panic!("{} without a session", answer.status)).split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_sign_in_ends_the_session_that_the_browser_had() {
+    let site = Site::new(SITE).await;
+    let (mine, elsewhere) = (site.cookie().await, site.cookie().await);
+    let form = "name=octo&password=correct+horse";
+    let wrong = site.send(Method::POST, "/signin", &[("cookie", &mine), ("origin", SITE), FORM], "name=octo&password=wrong+horse").await;
+    assert_eq!(wrong.status, 422);
+    assert_eq!(site.get("/api/v1/me", &[("cookie", &mine)]).await.status, 200, "nothing happened");
+    let answer = site.send(Method::POST, "/signin", &[("cookie", &mine), ("origin", SITE), FORM], form).await;
+    assert_eq!(answer.status, 303);
+    let new = session_of(&answer);
+    assert_eq!(site.get("/api/v1/me", &[("cookie", &mine)]).await.status, 401);
+    for cookie in [&new, &elsewhere] {
+        assert_eq!(site.get("/api/v1/me", &[("cookie", cookie)]).await.status, 200);
+    }
+    // Of another person, too.
+    site.app.add_user("rita", Role::User, &"correct horse".to_owned().into()).await.unwrap();
+    let form = "name=rita&password=correct+horse";
+    let answer = site.send(Method::POST, "/signin", &[("cookie", &new), ("origin", SITE), FORM], form).await;
+    assert_eq!(site.get("/api/v1/me", &[("cookie", &new)]).await.status, 401);
+    assert_eq!(site.get("/api/v1/me", &[("cookie", &session_of(&answer))]).await.json()["name"], "rita");
+}
+
+#[tokio::test]
+async fn what_strangers_may_send_and_costs_much_is_counted_by_address() {
+    // A quarter of eight at once.
+    for path in ["/oidc/corp/begin", "/signup"] {
+        let site = Site::limited(SITE, NonZeroU32::new(8).unwrap()).await;
+        let cookie = site.cookie().await;
+        for _ in 0..2 {
+            assert_eq!(site.send(Method::POST, path, &[("origin", SITE), FORM], "name=x").await.status, 404, "{path}");
+        }
+        // Signed in or not.
+        let refused = site.send(Method::POST, path, &[("origin", SITE), ("cookie", &cookie), FORM], "name=x").await;
+        assert_eq!(refused.status, 429, "{path}");
+        assert!(refused.headers.contains_key(header::RETRY_AFTER), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_long_or_no_moment_is_named() {
+    let site = Site::new(SITE).await;
+    let octo = Person::octo(&site).await;
+    for end in [json!("tomorrow"), json!(7), json!("10000-01-01T00:00:00Z"), json!("+010000-01-01T00:00:00Z"), json!({}), json!("")] {
+        let wish = json!({ "name": "ci", "scopes": ["repo:read"], "expires_at": end });
+        let refused = octo.send(Method::POST, "/tokens", &wish).await;
+        refused.problem(422, "invalid");
+        assert_eq!(refused.json()["field"], "expires_at", "{end}");
+    }
+    octo.post("/tokens", json!({ "name": "ci", "scopes": ["repo:read"], "expires_at": "9999-12-30T21:59:59Z" })).await;
+    octo.post("/tokens", json!({ "name": "for ever", "scopes": ["repo:read"], "expires_at": null })).await;
+
+    let proof = json!({ "password": "correct horse", "code": "1".repeat(33) });
+    let refused = octo.send(Method::DELETE, "/me/second-factor", &proof).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["field"]), (422, &json!("code")));
+    let email = json!({ "email": format!("{}@example.com", "x".repeat(243)), "password": "correct horse" });
+    let refused = octo.send(Method::PUT, "/me/email", &email).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["field"]), (422, &json!("email")));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("254"));
+
+    // A form with more fields than any of ours changes nothing.
+    let cookie = site.cookie().await;
+    let form = format!("display_name=Octo+Two{}", "&x=1".repeat(2000));
+    let refused = site.send(Method::POST, "/settings/account", &[("cookie", &cookie), ("origin", SITE), FORM], form).await;
+    assert_eq!(refused.status, 422);
+    assert_eq!(octo.get("/me").await["display_name"], "octo");
+}
+
+#[tokio::test]
+async fn an_export_ends_with_the_right_to_read_it() {
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    let site = Site::new(SITE).await;
+    let boss = Person::new(&site, "boss", Role::Administrator).await;
+    Person::new(&site, "root", Role::Administrator).await;
+    for _ in 0..450 {
+        site.token_of("octo", &ScopeSet::all()).await;
+    }
+    for (path, whole) in
+        [("/api/v1/admin/audit/export", true), ("/api/v1/namespaces/octo/audit/export", true), ("/api/v1/admin/audit/export", false)]
+    {
+        let request = http::Request::builder().uri(path).header("authorization", &boss.bearer).body(Body::empty()).unwrap();
+        let mut answer = site.router.clone().oneshot(request).await.unwrap().into_body();
+        let first = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first.iter().filter(|byte| **byte == b'\n').count(), 200, "{path}");
+        if whole {
+            assert!(answer.collect().await.unwrap().to_bytes().len() > first.len(), "{path}");
+            continue;
+        }
+        let mut tx = site.app.db().write().await.unwrap();
+        let account = accounts::get_by_name(&mut tx, &"boss".parse().unwrap()).await.unwrap().unwrap();
+        accounts::set_admin(&mut tx, account.id, false).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(answer.frame().await.unwrap().is_err(), "the transfer breaks off");
+    }
+}
+
+#[tokio::test]
+async fn removing_an_identity_asks_for_the_password() {
+    let site = Site::new(SITE).await;
+    let octo = Person::octo(&site).await;
+    let mut tx = site.app.db().write().await.unwrap();
+    let account = accounts::get_by_name(&mut tx, &"octo".parse().unwrap()).await.unwrap().unwrap();
+    let now = site.app.clock().now();
+    let identities: Vec<Identity> = ["one", "two"]
+        .into_iter()
+        .map(|subject| Identity {
+            id: IdentityId::new(),
+            account: account.id,
+            issuer: "https://id.example.com".into(),
+            subject: subject.into(),
+            label: subject.into(),
+            created_at: now,
+            last_used_at: None,
+        })
+        .collect();
+    for identity in &identities {
+        slipway_app::store::identities::insert(&mut tx, identity).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+
+    let path = format!("/me/identities/{}", identities[0].id);
+    for body in [Value::Null, json!({ "password": "wrong horse" })] {
+        let refused = octo.send(Method::DELETE, &path, &body).await;
+        refused.problem(422, "password_wrong");
+        assert_eq!(refused.json()["field"], "password");
+    }
+    let untyped = site
+        .send(
+            Method::DELETE,
+            &format!("/api/v1{path}"),
+            &[("authorization", &octo.bearer)],
+            json!({ "password": "correct horse" }).to_string(),
+        )
+        .await;
+    untyped.problem(415, "unsupported_media_type");
+    Person::done(&octo.send(Method::DELETE, &path, &json!({ "password": "correct horse" })).await, 204);
+
+    let cookie = site.cookie().await;
+    let page = site.get("/settings/security", &[("cookie", &cookie)]).await;
+    let field = format!("id=\"remove-{}\" name=\"password\" type=\"password\"", identities[1].id);
+    let text = String::from_utf8(page.body).unwrap();
+    assert!(text.contains(&field) && text.contains("autocomplete=\"current-password\""), "{text}");
+    let path = format!("/settings/security/identities/{}/remove", identities[1].id);
+    let headers = [("cookie", cookie.as_str()), ("origin", SITE), FORM];
+    let refused = site.send(Method::POST, &path, &headers, "password=wrong+horse").await;
+    assert_eq!(refused.status, 422);
+    let text = String::from_utf8(refused.body).unwrap();
+    assert!(text.contains(&format!("id=\"remove-{}-error\"", identities[1].id)), "{text}");
+    assert_eq!(octo.get("/me/identities").await["items"].as_array().unwrap().len(), 1);
+    assert_eq!(site.send(Method::POST, &path, &headers, "password=correct+horse").await.status, 303);
+    assert!(octo.get("/me/identities").await["items"].as_array().unwrap().is_empty());
 }
