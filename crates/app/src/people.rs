@@ -120,7 +120,7 @@ impl App {
         }
         if before.kind != AccountKind::User {
             let detail = format!("`{name}` is no user, and only users administer the installation");
-            return Err(Error::invalid("not_a_user", "is_admin", detail));
+            return Err(Error::invalid("not_a_user", "admin", detail));
         }
         if !wanted && accounts::count_administrators(&mut tx).await? <= 1 {
             return Err(last_administrator(name));

@@ -3,6 +3,7 @@
 
 mod conversion;
 mod deletion;
+mod handing_on;
 mod invitations;
 mod links;
 mod mail;
