@@ -68,7 +68,10 @@ pub(crate) fn last_owner(who: &AccountName, organizations: &[AccountName]) -> Er
 pub(crate) async fn demand_free(tx: &mut ReadTx, name: &AccountName) -> Result<(), Error> {
     match accounts::name_in_the_way(tx, name).await? {
         None => Ok(()),
-        Some(held) if held == *name => Err(name_taken(format!("there is an account `{name}` already, or there was one that was renamed"))),
+        Some(held) if held == *name => Err(name_taken(match accounts::get_by_name(tx, name).await? {
+            Some(_) => format!("there is an account `{name}` already"),
+            None => format!("`{name}` is a former name of an account and leads there"),
+        })),
         Some(held) => Err(name_taken(format!("`{name}` is easily taken for `{held}`, which is an account already"))),
     }
 }

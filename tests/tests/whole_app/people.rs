@@ -286,7 +286,7 @@ async fn a_renamed_organization_is_found_under_both_names() -> Result<()> {
     assert_eq!(browser.open("/acme-works/app").await?.status, 200);
     // The former name is nobody else's, and neither is one that looks like it.
     for (name, words) in
-        [("acme", "already"), ("acme-w0rks", "easily taken for"), ("Acme", "`A`"), ("api", "reserved"), ("a", "1 characters")]
+        [("acme", "former name"), ("acme-w0rks", "easily taken for"), ("Acme", "`A`"), ("api", "reserved"), ("a", "1 characters")]
     {
         let refused: Value = app.api.try_api(Method::POST, "/organizations", Some(&json!({ "name": name }))).await?.json_of_refusal()?;
         assert!(text(&refused, "detail").contains(words) && refused["field"] == "name", "{name}: {refused}");
