@@ -7,6 +7,7 @@ mod build;
 mod command_line;
 mod crash;
 mod deliveries;
+mod forged;
 mod link;
 mod main_job;
 mod matrix;
