@@ -47,7 +47,11 @@ async fn no_write_of_another_site_passes_at_any_route() -> Result<()> {
                 let answer = slipway_tests::Answer::of(request.send().await?).await?;
                 asked += 1;
                 if !matches!(answer.status, 403 | 415) {
-                    passed.push(format!("{method} {route} {how} as {kind}: {} {}", answer.status, answer.text.chars().take(120).collect::<String>()));
+                    passed.push(format!(
+                        "{method} {route} {how} as {kind}: {} {}",
+                        answer.status,
+                        answer.text.chars().take(120).collect::<String>()
+                    ));
                 }
                 assert!(!answer.headers.contains_key("access-control-allow-origin"), "{method} {route}");
             }
