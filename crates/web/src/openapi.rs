@@ -70,6 +70,7 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(me::get, me::change, me::remove))
         .routes(routes!(me::preview_removal))
+        .routes(routes!(me::sign_up))
         .routes(routes!(me::organizations))
         .routes(routes!(me::preview_conversion, me::convert))
         .routes(routes!(account::change_password))

@@ -349,3 +349,24 @@ async fn ids_of_one_are_unknown_below_another() -> Result<()> {
     assert!(app.api.items("/tokens").await?.iter().any(|one| text(one, "id") == mine));
     app.finish().await
 }
+
+#[tokio::test]
+async fn an_account_of_ones_own_is_made_where_sign_up_is_open() -> Result<()> {
+    let mut app = TestApp::prepare(Setup::default()).await?;
+    let config = app.folder().join("slipway.toml");
+    let text_before = std::fs::read_to_string(&config)?;
+    std::fs::write(&config, format!("sign_up = \"open\"\n{text_before}"))?;
+    app.add_user(PERSON, PASSWORD, &["--admin"])?;
+    app.run().await?;
+    let wish = |name: &str, password: &str| json!({ "name": name, "password": password });
+    let made = app.stranger().try_api(Method::POST, "/accounts", Some(&wish("eve", PASSWORD))).await?;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let browser = app.stranger().with_cookie(&made.cookie().context("who makes an account is signed in")?);
+    let me = browser.get("/me").await?;
+    assert_eq!((&me["name"], &me["admin"]), (&json!("eve"), &json!(false)));
+    let taken = app.stranger().try_api(Method::POST, "/accounts", Some(&wish("eve", PASSWORD))).await?.problem(409)?;
+    assert_eq!((&taken["code"], &taken["field"]), (&json!("name_taken"), &json!("name")));
+    let short = app.stranger().try_api(Method::POST, "/accounts", Some(&wish("ada", "short"))).await?.problem(422)?;
+    assert_eq!(short["field"], "password");
+    app.finish().await
+}

@@ -1,6 +1,9 @@
-//! `/api/v1/me`: the account that a request belongs to, its organizations, its end, and its conversion into an organization.
+//! `/api/v1/me`: the account that a request belongs to, its organizations, its end, and its conversion into an organization;
+//! and `/api/v1/accounts`: how it begins where sign-up is open.
 
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::{StatusCode, header};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use slipway_app::DoomedAccount;
@@ -13,7 +16,7 @@ use crate::edge::json::Json;
 use crate::edge::list::List;
 use crate::error::ApiError;
 use crate::openapi::Errors;
-use crate::session::ApiCaller;
+use crate::session::{ApiCaller, Client, session_cookie};
 use crate::state::WebState;
 
 /// The account that a request belongs to.
@@ -196,4 +199,28 @@ pub(crate) async fn convert(
 ) -> Result<Json<Organization>, ApiError> {
     let made = state.app().convert_to_organization(&caller, &wish.first_owner, &wish.confirm, wish.password.as_ref()).await?;
     Ok(Json((&made).into()))
+}
+
+/// The wish for an account of one's own.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccountWish {
+    /// The name, which is also the namespace.
+    name: String,
+    /// 8 to 1024 bytes.
+    #[schema(value_type = String)]
+    password: SecretString,
+}
+
+/// Makes an account where sign-up is open, and signs it in by cookie. Where it is closed there is no such address.
+#[utoipa::path(post, path = "/api/v1/accounts", tag = "account", security(), request_body = AccountWish, responses((status = 201, body = Me), Errors))]
+pub(crate) async fn sign_up(
+    State(state): State<WebState>,
+    _caller: Option<ApiCaller>,
+    Client(client): Client,
+    Json(wish): Json<AccountWish>,
+) -> Result<Response, ApiError> {
+    let sign_in = state.app().sign_up(&wish.name, &wish.password, &client).await?;
+    let cookie = session_cookie(&state, &sign_in);
+    Ok((StatusCode::CREATED, [(header::SET_COOKIE, cookie)], Json(Me::from(&sign_in.account))).into_response())
 }
