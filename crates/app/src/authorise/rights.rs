@@ -50,25 +50,32 @@ impl From<NamespaceOwner> for NamespaceView {
     }
 }
 
+/// What every right over an account says of itself.
+macro_rules! over_an_account {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// The account that the right is over.
+            #[must_use]
+            pub fn account(&self) -> &Account {
+                &self.account
+            }
+
+            /// Who holds the right.
+            #[must_use]
+            pub fn actor(&self) -> &Actor {
+                &self.actor
+            }
+        }
+    )*};
+}
+
+over_an_account!(NamespaceOwner, OrganizationOwner, OrganizationMember);
+
 /// The right over a namespace: create repositories, link providers.
 #[derive(Clone, Debug)]
 pub struct NamespaceOwner {
     pub(super) account: Account,
     pub(super) actor: Actor,
-}
-
-impl NamespaceOwner {
-    /// The namespace's account.
-    #[must_use]
-    pub fn account(&self) -> &Account {
-        &self.account
-    }
-
-    /// Who holds the right.
-    #[must_use]
-    pub fn actor(&self) -> &Actor {
-        &self.actor
-    }
 }
 
 /// The right over an organization: its teams, members and tokens.
@@ -81,18 +88,6 @@ pub struct OrganizationOwner {
 }
 
 impl OrganizationOwner {
-    /// The organization.
-    #[must_use]
-    pub fn account(&self) -> &Account {
-        &self.account
-    }
-
-    /// Who holds the right.
-    #[must_use]
-    pub fn actor(&self) -> &Actor {
-        &self.actor
-    }
-
     /// Refuses whoever is no person where one is needed: the organization's own token, a service account.
     pub(crate) fn person(&self) -> Result<(), Error> {
         if self.holder == AccountKind::User {
@@ -133,18 +128,6 @@ pub struct OrganizationMember {
 }
 
 impl OrganizationMember {
-    /// The organization.
-    #[must_use]
-    pub fn account(&self) -> &Account {
-        &self.account
-    }
-
-    /// Who holds the right.
-    #[must_use]
-    pub fn actor(&self) -> &Actor {
-        &self.actor
-    }
-
     /// Owner or member.
     #[must_use]
     pub fn standing(&self) -> Standing {
