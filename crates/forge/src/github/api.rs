@@ -8,7 +8,6 @@ use slipway_model::{CommitId, NamespaceAccess, RefKind, RefName};
 use url::Url;
 
 use super::oauth::split_scopes;
-use super::wire::MAX_PAGES;
 use super::{FullName, GitHub, is_name};
 use crate::error::ForgeError;
 use crate::http_client::Reply;
