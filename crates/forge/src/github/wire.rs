@@ -54,8 +54,8 @@ impl GitHub {
         body: &serde_json::Value,
         sent: &SecretString,
     ) -> Result<Reply, ForgeError> {
-        let request =
-            Outgoing::new(method, url, api_headers(basic(&self.provider.client_id, &self.provider.client_secret)?)).with_body("application/json", body.to_string());
+        let request = Outgoing::new(method, url, api_headers(basic(&self.provider.client_id, &self.provider.client_secret)?))
+            .with_body("application/json", body.to_string());
         let reply = self.http.send(request).await?;
         check(reply, &[sent.expose_secret(), self.provider.client_secret.expose_secret()])
     }
