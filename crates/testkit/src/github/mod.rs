@@ -6,7 +6,7 @@
 mod access;
 mod api;
 mod browser;
-mod git;
+pub(crate) mod git;
 mod knobs;
 mod oauth;
 mod pages;
