@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use slipway_forge::SourceRef;
+use slipway_forge::{Fresh, SourceRef};
 use slipway_model::{
     AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern, SourceType,
     Timestamp,
@@ -377,7 +377,10 @@ impl App {
         };
         let rules = check_rules(inputs)?;
         let (_, token) = self.usable_link(right.repository().account, &provider).await?;
-        let refs = forge.refs(&token, source.trim()).await.map_err(Error::forge(&provider))?;
+        let refs = match forge.heads(&token, source.trim(), None).await.map_err(Error::forge(&provider))? {
+            Fresh::Changed { value, .. } => value.refs,
+            Fresh::Unchanged => Vec::new(),
+        };
         Ok(preview(&rules, &refs))
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use slipway_forge::{AuthorizeRequest, Forge, ForgeError, Page, Removal, SourceNamespace, SourceRepository};
-use slipway_model::{AccountName, LinkId, LinkState, ProviderId, Scope, SecretToken, Timestamp, TokenKind};
+use slipway_model::{AccessLevel, AccountName, LinkId, LinkState, LinkedAs, ProviderId, Scope, SecretToken, Timestamp, TokenKind};
 use slipway_store::accounts::{self, OauthFlow};
 use slipway_store::hooks::{self, Hook};
 use slipway_store::links::{self, Link};
@@ -151,7 +151,7 @@ impl App {
             redirect_uri: &redirect_uri,
             state: state.expose(),
             challenge: &challenge,
-            scopes: forge.scopes(),
+            scopes: forge.offers()[0].scopes,
         }))
     }
 
@@ -195,7 +195,9 @@ impl App {
         let grant = forge.exchange_code(code, &self.callback(provider), &verifier).await.map_err(Error::forge(provider))?;
         let person = forge.person(&grant.access_token).await.map_err(Error::forge(provider))?;
         let now = self.clock.now();
-        let id = LinkId::new();
+        let mut tx = self.read().await?;
+        let id = links::identity(&mut tx, flow.account, provider, &person.id).await?.unwrap_or_else(LinkId::new);
+        drop(tx);
         let row = id.to_string();
         let seal = |column: &str, secret: &SecretString| self.keys.seal(&[column, &row], secret.expose_secret().as_bytes());
         let link = Link {
@@ -204,13 +206,21 @@ impl App {
             provider: provider.clone(),
             remote_user_id: person.id,
             login: person.login,
+            display_name: person.name,
+            access: AccessLevel::Full,
+            linked_as: LinkedAs::Person,
             scopes: if grant.scopes.is_empty() { person.scopes } else { grant.scopes },
             access_token_sealed: seal(ACCESS_TOKEN, &grant.access_token),
             refresh_token_sealed: grant.refresh_token.as_ref().map(|token| seal(REFRESH_TOKEN, token)),
             token_expires_at: grant.expires_in.map(|life| now.plus(life)),
             state: LinkState::Ok,
             since: now,
+            token_version: 1,
             evidence: None,
+            evidence_status: None,
+            failures: 0,
+            probe_marker: None,
+            unlinking: false,
             checked_at: Some(now),
             created_at: now,
         };
@@ -242,7 +252,7 @@ impl App {
             since: link.map(|link| link.since),
             evidence: link.and_then(|link| link.evidence.clone()),
             scopes: link.map(|link| link.scopes.clone()).unwrap_or_default(),
-            scopes_asked: forge.scopes().iter().map(|scope| (*scope).to_owned()).collect(),
+            scopes_asked: forge.offers()[0].scopes.iter().map(|scope| (*scope).to_owned()).collect(),
             grant_url: link.map(|_| forge.app_settings_url().to_string()),
             checked_at: link.and_then(|link| link.checked_at),
             affects: repositories::list_names_by_provider(tx, account, provider).await?,
@@ -372,9 +382,12 @@ impl App {
         query: &str,
         cursor: Option<&str>,
     ) -> Result<Page<SourceRepository>, Error> {
+        let query = query.trim().to_lowercase();
         let forge = self.forge(provider)?;
         let (_, token) = self.usable_link(owner.account().id, provider).await?;
-        forge.source_repositories(&token, namespace, query, cursor).await.map_err(Error::forge(provider))
+        let mut page = forge.source_repositories(&token, namespace, cursor).await.map_err(Error::forge(provider))?;
+        page.items.retain(|repository| repository.full_name.to_lowercase().contains(&query));
+        Ok(page)
     }
 
     /// What an unlink would remove and stop.

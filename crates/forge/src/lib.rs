@@ -20,8 +20,9 @@ use slipway_model::ProviderKind;
 pub use error::ForgeError;
 pub use forge::Forge;
 pub use types::{
-    AuthorizeRequest, CloneAccess, Grant, HookSpec, NamespaceKind, Page, Person, Provider, RemoteHook, Removal, SourceNamespace, SourceRef,
-    SourceRepository,
+    AppCredentials, AuthorizeRequest, CloneAccess, Coverage, DeliveryOutcome, Fresh, Grant, Heads, HookSpec, NamespaceKind, Offer, Page,
+    Person, Picture, Provider, RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRef, SourceRepository,
+    SshAccess,
 };
 pub use webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
 
@@ -32,5 +33,8 @@ pub use webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified
 pub fn open(provider: Provider) -> Result<Arc<dyn Forge>, ForgeError> {
     match provider.kind {
         ProviderKind::GitHub => Ok(Arc::new(github::GitHub::open(provider)?)),
+        ProviderKind::Bitbucket | ProviderKind::Gitea => {
+            Err(ForgeError::Misconfigured { detail: format!("providers of kind `{}` are not in this version", provider.kind) })
+        }
     }
 }

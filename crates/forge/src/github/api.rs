@@ -4,16 +4,15 @@
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use slipway_model::{CommitId, RefKind, RefName};
+use slipway_model::{CommitId, NamespaceAccess, RefKind, RefName};
 use url::Url;
 
 use super::oauth::split_scopes;
-use super::wire::MAX_PAGES;
 use super::{FullName, GitHub, is_name};
 use crate::error::ForgeError;
 use crate::http_client::Reply;
 use crate::text;
-use crate::types::{NamespaceKind, Page, Person, SourceNamespace, SourceRef, SourceRepository};
+use crate::types::{Coverage, Fresh, Heads, NamespaceKind, Page, Person, SourceNamespace, SourceRef, SourceRepository};
 
 /// A tag may point to a tag; nobody has reason to go deeper than this.
 const MAX_PEELS: usize = 5;
@@ -40,6 +39,7 @@ struct Repository {
     private: bool,
     #[serde(default)]
     archived: bool,
+    pushed_at: Option<String>,
 }
 
 /// An entry of `/branches` or `/tags`.
@@ -95,16 +95,17 @@ impl Position {
 }
 
 impl GitHub {
-    pub(super) async fn read_person(&self, token: &SecretString) -> Result<Person, ForgeError> {
+    pub(super) async fn read_person(&self, token: &SecretString, _known: Option<&str>) -> Result<Fresh<Person>, ForgeError> {
         let reply = self.get(token, self.api_address(["user"])).await?;
         let user: User = reply.json()?;
-        Ok(Person {
+        let person = Person {
             id: user.id.to_string(),
             login: text::line(&user.login, 100),
             name: user.name.map(|name| text::line(&name, 200)).filter(|name| !name.is_empty()),
             avatar_url: user.avatar_url.and_then(|text| Url::parse(&text).ok()).filter(|url| matches!(url.scheme(), "https" | "http")),
             scopes: split_scopes(reply.header("x-oauth-scopes").unwrap_or_default()),
-        })
+        };
+        Ok(Fresh::Changed { value: person, marker: None })
     }
 
     pub(super) async fn list_namespaces(&self, token: &SecretString) -> Result<Vec<SourceNamespace>, ForgeError> {
@@ -113,20 +114,25 @@ impl GitHub {
         if organizations.truncated {
             tracing::warn!(provider = %self.provider.id, "a person has more organizations than are listed");
         }
-        let namespace =
-            |kind| move |account: Account| SourceNamespace { id: account.id.to_string(), name: text::line(&account.login, 100), kind };
+        let namespace = |kind| {
+            move |account: Account| SourceNamespace {
+                id: account.id.to_string(),
+                name: text::line(&account.login, 100),
+                kind,
+                access: NamespaceAccess::Granted,
+                grant_url: None,
+                note: None,
+            }
+        };
         let mut namespaces = vec![namespace(NamespaceKind::User)(user)];
         namespaces.extend(organizations.items.into_iter().map(namespace(NamespaceKind::Organization)));
         Ok(namespaces)
     }
 
-    /// GitHub's own search lags behind and has a small budget, so we look through the namespace's list ourselves:
-    /// at most [`MAX_PAGES`] pages at once, and on from there with the cursor.
-    pub(super) async fn search_repositories(
+    pub(super) async fn list_repositories(
         &self,
         token: &SecretString,
         namespace: &str,
-        query: &str,
         cursor: Option<&str>,
     ) -> Result<Page<SourceRepository>, ForgeError> {
         if !is_name(namespace) {
@@ -137,24 +143,12 @@ impl GitHub {
                 .ok_or_else(|| ForgeError::Unexpected { status: 400, detail: "the cursor is not one of ours".to_owned() })?,
             None => Position { owner: self.kind_of(token, namespace).await?, page: 1 },
         };
-        let query = query.trim().to_lowercase();
-        for _ in 0..MAX_PAGES {
-            let reply = self.get(token, self.repositories_address(namespace, position)).await?;
-            let page: Vec<Repository> = reply.json()?;
-            let found: Vec<SourceRepository> = page
-                .into_iter()
-                .map(|repository| self.source_repository_of(&reply, repository))
-                .collect::<Result<Vec<_>, _>>()?
-                .into_iter()
-                .filter(|repository| matches_search(repository, namespace, &query))
-                .collect();
-            let more = reply.next_page()?.is_some();
-            position.page += 1;
-            if !found.is_empty() || !more {
-                return Ok(Page { items: found, next: more.then(|| position.cursor()) });
-            }
-        }
-        Ok(Page { items: Vec::new(), next: Some(position.cursor()) })
+        let reply = self.get(token, self.repositories_address(namespace, position)).await?;
+        let page: Vec<Repository> = reply.json()?;
+        let items = page.into_iter().map(|repository| self.source_repository_of(&reply, repository)).collect::<Result<Vec<_>, _>>()?;
+        let more = reply.next_page()?.is_some();
+        position.page += 1;
+        Ok(Page { items, next: more.then(|| position.cursor()) })
     }
 
     async fn kind_of(&self, token: &SecretString, namespace: &str) -> Result<NamespaceKind, ForgeError> {
@@ -196,24 +190,26 @@ impl GitHub {
             default_branch: text::line(&repository.default_branch, 1024),
             private: repository.private,
             archived: repository.archived,
+            pushed: repository.pushed_at.map(|at| text::line(&at, 60)),
             full_name: repository.full_name,
         })
     }
 
-    pub(super) async fn list_refs(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<SourceRef>, ForgeError> {
+    pub(super) async fn list_heads(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Heads, ForgeError> {
         let mut refs = Vec::new();
+        let mut coverage = Coverage::Whole;
         // Both lists give the commit of a tag, not the tag's own object.
         for (list, prefix) in [("branches", "refs/heads/"), ("tags", "refs/tags/")] {
             let listing = self.list::<NamedCommit>(token, self.api_address(["repos", full_name.owner, full_name.name, list])).await?;
             if listing.truncated {
-                tracing::warn!(provider = %self.provider.id, owner = full_name.owner, name = full_name.name, list, "the source has more refs than are listed");
+                coverage = Coverage::Part;
             }
             refs.extend(listing.items.into_iter().filter_map(|item| {
                 let name = format!("{prefix}{}", item.name).parse::<RefName>().ok()?;
                 Some(SourceRef { name, commit: item.commit.sha })
             }));
         }
-        Ok(refs)
+        Ok(Heads { refs, coverage })
     }
 
     pub(super) async fn resolve_ref(
@@ -252,13 +248,6 @@ impl GitHub {
         }
         Ok(None)
     }
-}
-
-fn matches_search(repository: &SourceRepository, namespace: &str, query: &str) -> bool {
-    repository
-        .full_name
-        .split_once('/')
-        .is_some_and(|(owner, name)| owner.eq_ignore_ascii_case(namespace) && name.to_lowercase().contains(query))
 }
 
 #[cfg(test)]

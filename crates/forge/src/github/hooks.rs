@@ -14,6 +14,9 @@ use crate::error::ForgeError;
 use crate::text;
 use crate::types::{HookSpec, RemoteHook, Removal};
 
+/// The reconciler sees renames and the like, so pushes are all that is needed.
+pub(super) const EVENTS: &[&str] = &["push"];
+
 #[derive(Deserialize)]
 struct Hook {
     id: u64,
@@ -35,6 +38,8 @@ impl From<Hook> for RemoteHook {
             url: text::line(&hook.config.url.unwrap_or_default(), 2048),
             active: hook.active,
             events: hook.events.iter().take(200).map(|event| text::line(event, 100)).collect(),
+            signs: None,
+            last_delivery: None,
         }
     }
 }
@@ -49,7 +54,7 @@ impl GitHub {
         Ok(listing.items.into_iter().map(RemoteHook::from).collect())
     }
 
-    pub(super) async fn ensure_hook(
+    pub(super) async fn make_hook(
         &self,
         token: &SecretString,
         full_name: FullName<'_>,
@@ -104,7 +109,7 @@ impl GitHub {
 fn settings(hook: &HookSpec<'_>) -> Value {
     json!({
         "active": true,
-        "events": ["push"],
+        "events": EVENTS,
         "config": {
             "url": hook.url.as_str(),
             "content_type": "json",

@@ -12,21 +12,36 @@ mod wire;
 use async_trait::async_trait;
 use http::HeaderMap;
 use secrecy::SecretString;
-use slipway_model::{CommitId, RefName};
+use slipway_model::{AccessLevel, CommitId, RefName};
 use url::Url;
 
 use crate::error::ForgeError;
 use crate::forge::Forge;
 use crate::http_client::{HttpClient, check_base, join};
 use crate::types::{
-    AuthorizeRequest, CloneAccess, Grant, HookSpec, Page, Person, Provider, RemoteHook, Removal, SourceNamespace, SourceRef,
-    SourceRepository,
+    AuthorizeRequest, CloneAccess, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery, RemoteHook,
+    RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
 };
 use crate::webhook::{Payload, Refusal, Unreadable, Verified};
 
-/// What a full link asks for. `repo` covers private sources and their webhooks (GitHub has no narrower scope that does);
-/// `read:org` lists the organizations.
-const SCOPES: &[&str] = &["repo", "read:org"];
+/// `repo` covers private sources, their webhooks and deploy keys: GitHub has no narrower scope that does. `read:org` lists the organizations.
+const OFFERS: &[Offer] = &[
+    Offer {
+        level: AccessLevel::Full,
+        scopes: &["repo", "read:org"],
+        words: "private and public sources; webhooks, deploy keys and commit statuses are made for you",
+    },
+    Offer {
+        level: AccessLevel::Public,
+        scopes: &["public_repo", "admin:repo_hook", "read:org"],
+        words: "public sources only; webhooks are made for you",
+    },
+    Offer {
+        level: AccessLevel::ReadOnly,
+        scopes: &["read:org"],
+        words: "reads public sources and writes nothing: you add the webhook yourself (GitHub has no scope that only reads private sources)",
+    },
+];
 
 /// The client of one GitHub.
 #[derive(Debug)]
@@ -68,6 +83,10 @@ impl<'a> FullName<'a> {
     }
 }
 
+fn not_yet() -> ForgeError {
+    ForgeError::Unsupported { detail: "this is not built yet".to_owned(), url: None }
+}
+
 /// Whether the text can be the name of an account or repository.
 fn is_name(text: &str) -> bool {
     (1..=100).contains(&text.len())
@@ -86,8 +105,16 @@ impl Forge for GitHub {
         &self.provider
     }
 
-    fn scopes(&self) -> &'static [&'static str] {
-        SCOPES
+    fn offers(&self) -> &'static [Offer] {
+        OFFERS
+    }
+
+    fn scope_words(&self, scope: &str) -> Option<&'static str> {
+        oauth::scope_words(scope)
+    }
+
+    fn missing_scopes(&self, offer: &Offer, granted: &[String]) -> Vec<String> {
+        oauth::missing_scopes(offer, granted)
     }
 
     fn authorize_url(&self, request: &AuthorizeRequest<'_>) -> Url {
@@ -102,8 +129,12 @@ impl Forge for GitHub {
         self.grant_for_refresh_token(refresh_token).await
     }
 
-    async fn person(&self, token: &SecretString) -> Result<Person, ForgeError> {
-        self.read_person(token).await
+    async fn probe(&self, token: &SecretString, known: Option<&str>) -> Result<Fresh<Person>, ForgeError> {
+        self.read_person(token, known).await
+    }
+
+    async fn picture(&self, _url: &Url) -> Result<Picture, ForgeError> {
+        Err(not_yet())
     }
 
     async fn source_namespaces(&self, token: &SecretString) -> Result<Vec<SourceNamespace>, ForgeError> {
@@ -114,10 +145,9 @@ impl Forge for GitHub {
         &self,
         token: &SecretString,
         namespace: &str,
-        query: &str,
         cursor: Option<&str>,
     ) -> Result<Page<SourceRepository>, ForgeError> {
-        self.search_repositories(token, namespace, query, cursor).await
+        self.list_repositories(token, namespace, cursor).await
     }
 
     async fn source_repository(&self, token: &SecretString, full_name: &str) -> Result<Option<SourceRepository>, ForgeError> {
@@ -125,31 +155,79 @@ impl Forge for GitHub {
         self.read_repository(token, &["repos", full_name.owner, full_name.name]).await
     }
 
-    async fn source_repository_by_id(&self, token: &SecretString, id: &str) -> Result<Option<SourceRepository>, ForgeError> {
-        if !is_id(id) {
+    async fn source_repository_by_id(&self, token: &SecretString, key: SourceKey<'_>) -> Result<Option<SourceRepository>, ForgeError> {
+        if !is_id(key.id) {
             return Ok(None);
         }
-        self.read_repository(token, &["repositories", id]).await
+        self.read_repository(token, &["repositories", key.id]).await
     }
 
-    async fn refs(&self, token: &SecretString, full_name: &str) -> Result<Vec<SourceRef>, ForgeError> {
-        self.list_refs(token, FullName::parse(full_name)?).await
+    async fn repository_token(&self, token: &SecretString, _key: SourceKey<'_>) -> Result<SecretString, ForgeError> {
+        Ok(token.clone())
+    }
+
+    async fn heads(&self, token: &SecretString, full_name: &str, _known: Option<&str>) -> Result<Fresh<Heads>, ForgeError> {
+        Ok(Fresh::Changed { value: self.list_heads(token, FullName::parse(full_name)?).await?, marker: None })
     }
 
     async fn resolve(&self, token: &SecretString, full_name: &str, name: &RefName) -> Result<Option<CommitId>, ForgeError> {
         self.resolve_ref(token, FullName::parse(full_name)?, name).await
     }
 
+    fn hook_events(&self) -> &'static [&'static str] {
+        hooks::EVENTS
+    }
+
     async fn hooks(&self, token: &SecretString, full_name: &str) -> Result<Vec<RemoteHook>, ForgeError> {
         self.list_hooks(token, FullName::parse(full_name)?).await
     }
 
-    async fn create_hook(&self, token: &SecretString, full_name: &str, hook: &HookSpec<'_>) -> Result<RemoteHook, ForgeError> {
-        self.ensure_hook(token, FullName::parse(full_name)?, hook).await
+    async fn ensure_hook(&self, token: &SecretString, full_name: &str, hook: &HookSpec<'_>) -> Result<RemoteHook, ForgeError> {
+        self.make_hook(token, FullName::parse(full_name)?, hook).await
     }
 
     async fn delete_hook(&self, token: &SecretString, full_name: &str, id: &str) -> Result<Removal, ForgeError> {
         self.remove_hook(token, FullName::parse(full_name)?, id).await
+    }
+
+    async fn hook_deliveries(
+        &self,
+        _token: &SecretString,
+        _full_name: &str,
+        _hook: &str,
+        _cursor: Option<&str>,
+    ) -> Result<Page<RemoteDelivery>, ForgeError> {
+        Err(not_yet())
+    }
+
+    async fn redeliver(&self, _token: &SecretString, _full_name: &str, _hook: &str, _delivery: &str) -> Result<(), ForgeError> {
+        Err(not_yet())
+    }
+
+    fn hook_settings_url(&self, full_name: &str) -> Url {
+        self.web_address(full_name.split('/').chain(["settings", "hooks"]))
+    }
+
+    async fn ensure_deploy_key(
+        &self,
+        _token: &SecretString,
+        _full_name: &str,
+        _title: &str,
+        _public_key: &str,
+    ) -> Result<RemoteKey, ForgeError> {
+        Err(not_yet())
+    }
+
+    async fn deploy_keys(&self, _token: &SecretString, _full_name: &str) -> Result<Vec<RemoteKey>, ForgeError> {
+        Err(not_yet())
+    }
+
+    async fn delete_deploy_key(&self, _token: &SecretString, _full_name: &str, _id: &str) -> Result<Removal, ForgeError> {
+        Err(not_yet())
+    }
+
+    fn deploy_keys_url(&self, full_name: &str) -> Url {
+        self.web_address(full_name.split('/').chain(["settings", "keys"]))
     }
 
     async fn revoke_grant(&self, token: &SecretString) -> Result<Removal, ForgeError> {

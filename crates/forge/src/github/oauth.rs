@@ -15,7 +15,7 @@ use super::GitHub;
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply};
 use crate::text;
-use crate::types::{AuthorizeRequest, Grant, Removal};
+use crate::types::{AuthorizeRequest, Grant, Offer, Removal};
 
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
@@ -124,6 +124,31 @@ fn read_answer(reply: &Reply) -> Option<TokenAnswer> {
         }
     }
     Some(answer)
+}
+
+pub(super) fn scope_words(scope: &str) -> Option<&'static str> {
+    Some(match scope {
+        "repo" => "read sources, also private ones; make the webhook and the read-only deploy key; set commit statuses",
+        "public_repo" => "read public sources and set their commit statuses",
+        "admin:repo_hook" => "make, check and remove the webhook that tells of pushes",
+        "read:org" => "list your organizations and whether they let Slipway in",
+        _ => return None,
+    })
+}
+
+/// Which scopes are covered by a larger one (GitHub docs, "Scopes for OAuth apps").
+fn covers(granted: &str, asked: &str) -> bool {
+    granted == asked
+        || match asked {
+            "public_repo" | "repo:status" => granted == "repo",
+            "admin:repo_hook" => granted == "repo",
+            "read:org" => matches!(granted, "write:org" | "admin:org" | "user"),
+            _ => false,
+        }
+}
+
+pub(super) fn missing_scopes(offer: &Offer, granted: &[String]) -> Vec<String> {
+    offer.scopes.iter().filter(|asked| !granted.iter().any(|granted| covers(granted, asked))).map(|asked| (*asked).to_owned()).collect()
 }
 
 /// A token must fit into a header.

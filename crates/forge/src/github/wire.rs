@@ -157,7 +157,7 @@ pub(super) fn check(reply: Reply, secrets: &[&str]) -> Result<Reply, ForgeError>
         401 => ForgeError::Unauthorized { detail },
         // An organization's refusal may come with the last request of the hour; waiting would not help.
         403 => match restriction(&reply, &problem.message) {
-            Some(organization) => ForgeError::Restricted { organization },
+            Some(organization) => ForgeError::Restricted { organization, grant_url: None },
             None if is_rate_limit(&reply, &problem.message) => ForgeError::RateLimited { retry_after: pause(&reply) },
             None => ForgeError::Forbidden { detail },
         },
