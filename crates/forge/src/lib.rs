@@ -4,6 +4,8 @@
 //! built from the configured [`Provider`], never taken from an answer, and no credential leaves for another origin.
 //! Deliberately elsewhere: the rows of links and hooks, the decision what a push starts, and git itself.
 
+mod credentials;
+mod delivery;
 mod error;
 mod forge;
 mod http_client;

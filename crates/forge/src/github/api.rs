@@ -7,8 +7,8 @@ use serde::Deserialize;
 use slipway_model::{CommitId, NamespaceAccess, RefKind, RefName};
 use url::Url;
 
-use super::oauth::split_scopes;
 use super::{FullName, GitHub, is_name};
+use crate::credentials::split_scopes;
 use crate::error::ForgeError;
 use crate::http_client::Reply;
 use crate::text;

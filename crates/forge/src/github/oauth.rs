@@ -12,12 +12,11 @@ use serde::Deserialize;
 use url::Url;
 
 use super::GitHub;
+use crate::credentials::{is_token, split_scopes};
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply};
 use crate::text;
 use crate::types::{AuthorizeRequest, Grant, Offer, Removal};
-
-const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// What the token endpoint answers, as JSON or as a form.
 #[derive(Deserialize, Default)]
@@ -149,14 +148,4 @@ fn covers(granted: &str, asked: &str) -> bool {
 
 pub(super) fn missing_scopes(offer: &Offer, granted: &[String]) -> Vec<String> {
     offer.scopes.iter().filter(|asked| !granted.iter().any(|granted| covers(granted, asked))).map(|asked| (*asked).to_owned()).collect()
-}
-
-/// A token must fit into a header.
-fn is_token(text: &str) -> bool {
-    (1..=MAX_TOKEN_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
-/// Scopes come with commas from the token endpoint and with commas and blanks in headers.
-pub(super) fn split_scopes(text: &str) -> Vec<String> {
-    text.split([',', ' ']).filter(|scope| !scope.is_empty()).take(100).map(|scope| text::line(scope, 100)).collect()
 }

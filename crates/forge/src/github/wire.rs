@@ -2,18 +2,15 @@
 //!
 //! Invariant: the token is only ever in a header marked sensitive; a status that is not expected is an error, with GitHub's own words.
 
-use std::time::Duration;
-
-use base64::Engine;
 use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use slipway_model::Clock;
 use url::Url;
 
 use super::GitHub;
+use crate::credentials::{basic, bearer};
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply, join};
 use crate::text;
@@ -21,10 +18,6 @@ use crate::text;
 const API_VERSION: &str = "2022-11-28";
 /// Pages of 100 that are read for one list.
 pub(super) const MAX_PAGES: usize = 10;
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// What GitHub asks for when it says nothing else.
-const USUAL_PAUSE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A list, and whether there would have been more.
 pub(super) struct Listing<T> {
@@ -62,7 +55,7 @@ impl GitHub {
         sent: &SecretString,
     ) -> Result<Reply, ForgeError> {
         let request =
-            Outgoing::new(method, url, api_headers(self.application_credentials()?)).with_body("application/json", body.to_string());
+            Outgoing::new(method, url, api_headers(basic(&self.provider.client_id, &self.provider.client_secret)?)).with_body("application/json", body.to_string());
         let reply = self.http.send(request).await?;
         check(reply, &[sent.expose_secret(), self.provider.client_secret.expose_secret()])
     }
@@ -85,22 +78,6 @@ impl GitHub {
         }
         Ok(Listing { items, truncated: true })
     }
-
-    fn application_credentials(&self) -> Result<HeaderValue, ForgeError> {
-        let pair = format!("{}:{}", self.provider.client_id, self.provider.client_secret.expose_secret());
-        sensitive(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
-    }
-}
-
-fn bearer(token: &SecretString) -> Result<HeaderValue, ForgeError> {
-    sensitive(&format!("Bearer {}", token.expose_secret()))
-}
-
-fn sensitive(text: &str) -> Result<HeaderValue, ForgeError> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| ForgeError::Unauthorized { detail: "the stored token has characters that no token has".to_owned() })?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn api_headers(authorization: HeaderValue) -> HeaderMap {
@@ -158,11 +135,11 @@ pub(super) fn check(reply: Reply, secrets: &[&str]) -> Result<Reply, ForgeError>
         // An organization's refusal may come with the last request of the hour; waiting would not help.
         403 => match restriction(&reply, &problem.message) {
             Some(organization) => ForgeError::Restricted { organization, grant_url: None },
-            None if is_rate_limit(&reply, &problem.message) => ForgeError::RateLimited { retry_after: pause(&reply) },
+            None if is_rate_limit(&reply, &problem.message) => ForgeError::RateLimited { retry_after: reply.pause() },
             None => ForgeError::Forbidden { detail },
         },
         404 => ForgeError::NotFound,
-        429 => ForgeError::RateLimited { retry_after: pause(&reply) },
+        429 => ForgeError::RateLimited { retry_after: reply.pause() },
         451 => ForgeError::Forbidden { detail },
         _ => reply.unexpected(detail),
     })
@@ -172,17 +149,6 @@ fn is_rate_limit(reply: &Reply, message: &str) -> bool {
     reply.headers.contains_key(RETRY_AFTER)
         || reply.header("x-ratelimit-remaining") == Some("0")
         || message.to_ascii_lowercase().contains("rate limit")
-}
-
-/// How long GitHub wants us to be quiet.
-fn pause(reply: &Reply) -> Duration {
-    let seconds = |name| reply.header(name).and_then(|text| text.trim().parse::<u64>().ok());
-    let pause = match (seconds("retry-after"), seconds("x-ratelimit-reset")) {
-        (Some(seconds), _) => Duration::from_secs(seconds),
-        (None, Some(reset)) => Duration::from_secs(reset.saturating_sub(u64::try_from(Clock::System.now().as_seconds()).unwrap_or(0))),
-        (None, None) => USUAL_PAUSE,
-    };
-    pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
 /// Whether an organization keeps us out, and which. Of an OAuth app restriction nothing but the English words tells.
