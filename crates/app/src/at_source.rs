@@ -1,26 +1,25 @@
-//! Acting at a provider for one source.
+//! What acting at a provider for a source shares beside [`App::with_source`]: names of today, and which trouble is which.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use slipway_forge::{Forge, ForgeError, SourceKey};
+use slipway_forge::{Forge, ForgeError};
 use slipway_model::{AccessLevel, AccountId, LinkState, ProviderId};
 use slipway_store::{deploy_keys, hooks, links};
 
-use crate::{App, Error, Refusal, RefusalKind};
+use crate::links::access::{SourceAt, SourceTrouble};
+use crate::{App, Error};
 
-/// Why nothing could be done at the provider.
+/// Why something could not be done at a source.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Away {
-    /// No link can be used.
-    #[error("{0}")]
-    Unlinked(String),
     /// The repository is gone, or no link shows it.
     #[error("the source repository is gone, or hidden from the link")]
     Hidden,
-    /// The provider said no.
+    /// No link could.
     #[error(transparent)]
-    Forge(#[from] ForgeError),
+    Trouble(#[from] SourceTrouble),
     /// Something of ours.
     #[error(transparent)]
     Ours(#[from] Error),
@@ -33,61 +32,49 @@ impl From<slipway_store::StoreError> for Away {
 }
 
 impl Away {
-    /// For a person who asked.
-    pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
-        let unavailable = |detail: String| Refusal::new(RefusalKind::Conflict, "source_unavailable", detail).hint("see Source providers").into();
+    /// What the provider said, when it was asked.
+    pub(crate) fn forge_error(&self) -> Option<&ForgeError> {
         match self {
-            Self::Ours(error) => error,
-            Self::Forge(ForgeError::Unsupported { detail, url }) => {
-                let refusal = Refusal::new(RefusalKind::Conflict, "unsupported", detail);
-                match url {
-                    Some(url) => refusal.hint(format!("do it at {url}")).into(),
-                    None => refusal.into(),
-                }
-            }
-            Self::Forge(error) => Error::forge(provider)(error),
-            other => unavailable(other.to_string()),
+            Self::Trouble(trouble) => trouble.forge_error(),
+            _ => None,
         }
     }
 
-    /// How long to wait when the same may go well later without anybody's help; `usual` unless the provider names a time.
+    /// Whether the repository is there, but no link may change its settings. It was seen by its id just before, so "not found" speaks of
+    /// its settings.
+    pub(crate) fn lacks_rights(&self) -> bool {
+        matches!(self.forge_error(), Some(ForgeError::Forbidden { .. } | ForgeError::NotFound | ForgeError::MissingScope { .. }))
+    }
+
+    /// How long to wait when the same may go well later without anybody's help; `usual` unless the provider names a longer time.
     pub(crate) fn passes(&self, usual: Duration) -> Option<Duration> {
         match self {
-            Self::Forge(ForgeError::RateLimited { retry_after }) => Some((*retry_after).max(usual)),
-            Self::Forge(error) if error.is_temporary() => Some(usual),
+            Self::Hidden => None,
+            Self::Trouble(trouble) => match trouble.forge_error() {
+                Some(ForgeError::RateLimited { retry_after }) => Some((*retry_after).max(usual)),
+                _ => trouble.is_passing().then_some(usual),
+            },
             Self::Ours(_) => Some(usual),
-            _ => None,
         }
     }
 }
 
 impl App {
-    pub(crate) async fn with_source<T>(
-        &self,
-        account: AccountId,
-        provider: &ProviderId,
-        _key: SourceKey<'_>,
-        call: impl AsyncFn(&dyn Forge, &SecretString) -> Result<T, ForgeError>,
-    ) -> Result<T, Away> {
-        let mut tx = self.read().await?;
-        let link = links::get(&mut tx, account, provider).await?;
-        drop(tx);
-        let usable = link.filter(|link| link.state != LinkState::Disabled);
-        let (Some(link), Some(forge)) = (usable, self.forges.get(provider)) else {
-            return Err(Away::Unlinked("the provider is not linked or its link is disabled".into()));
-        };
-        let token = self.link_token(&link)?;
-        Ok(call(forge.as_ref(), &token).await?)
-    }
-
     /// The name of a source repository today, by its id; a new one is kept for hooks and deploy keys.
-    pub(crate) async fn source_name_today(&self, account: AccountId, provider: &ProviderId, key: SourceKey<'_>) -> Result<String, Away> {
-        let found = self.with_source(account, provider, key, async |forge, token| forge.source_repository_by_id(token, key).await).await?;
-        let name = found.ok_or(Away::Hidden)?.full_name;
+    pub(crate) async fn source_name_today(&self, source: SourceAt<'_>) -> Result<String, Away> {
+        let key = source.key;
+        let look = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)
+        };
+        let name = match self.with_source(source, look).await {
+            Ok(found) => found.value.full_name,
+            Err(trouble) if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) => return Err(Away::Hidden),
+            Err(trouble) => return Err(trouble.into()),
+        };
         if name != key.full_name {
             let mut tx = self.write().await?;
-            hooks::rename_source(&mut tx, provider, key.id, &name).await?;
-            deploy_keys::rename_source(&mut tx, provider, key.id, &name).await?;
+            hooks::rename_source(&mut tx, source.provider, key.id, &name).await?;
+            deploy_keys::rename_source(&mut tx, source.provider, key.id, &name).await?;
             tx.commit().await?;
         }
         Ok(name)
@@ -96,9 +83,8 @@ impl App {
     /// Whether every link of the account to the provider that can be used only reads.
     pub(crate) async fn only_reads(&self, account: AccountId, provider: &ProviderId) -> Result<bool, Error> {
         let mut tx = self.read().await?;
-        let links = links::list(&mut tx, account).await?;
-        let mut usable =
-            links.iter().filter(|link| link.provider == *provider && !link.unlinking && link.state != LinkState::Disabled).peekable();
+        let links = links::list_by_provider(&mut tx, account, provider).await?;
+        let mut usable = links.iter().filter(|link| link.state != LinkState::Disabled).peekable();
         Ok(usable.peek().is_some() && usable.all(|link| link.access == AccessLevel::ReadOnly))
     }
 }

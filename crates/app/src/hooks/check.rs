@@ -3,14 +3,16 @@
 //! Invariant: what a person did at the provider is undone at most once a week without a person's word here; then the problem is shown,
 //! with a button. Until a hook is right again the reconciler finds the pushes that it does not tell of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use slipway_forge::{RemoteHook, SourceKey};
+use secrecy::SecretString;
+use slipway_forge::{Forge, RemoteHook};
 use slipway_model::Timestamp;
 use slipway_store::hooks::{self, Hook, HookState, Look};
 
 use super::people::LastDelivery;
-use super::{STEP, jittered, key};
+use super::{STEP, jittered, source_of};
 use crate::at_source::Away;
 use crate::{App, Error};
 
@@ -111,10 +113,10 @@ impl App {
     /// Looks at a standing hook, which the caller has claimed, and repairs it where that is ours to do.
     pub(super) async fn check_hook(&self, hook: &Hook) -> Result<(), Error> {
         let name = hook.source_name.as_str();
-        let listed = self.with_source(hook.account, &hook.provider, key(hook), async |forge, token| forge.hooks(token, name).await).await;
-        let remotes = match listed {
-            Ok(remotes) => remotes,
-            Err(away) => return self.look_failed(hook, &away).await,
+        let list = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.hooks(&token, name).await };
+        let remotes = match self.with_source(source_of(hook), list).await {
+            Ok(listed) => listed.value,
+            Err(trouble) => return self.look_failed(hook, &trouble.into()).await,
         };
         let mut tx = self.read().await?;
         let heard = hooks::last_delivery(&mut tx, hook.id).await?.map(|(at, _)| at);
@@ -185,11 +187,9 @@ impl App {
         self.hook_stands(hook, &remote).await?;
         if let Some(old) = hook.remote_id.as_deref().filter(|old| *old != remote.id && hook.state == HookState::Standing) {
             let name = hook.source_name.as_str();
-            let key = SourceKey { id: &hook.source_id, full_name: name };
-            let removed =
-                self.with_source(hook.account, &hook.provider, key, async |forge, token| forge.delete_hook(token, name, old).await).await;
-            if let Err(away) = removed {
-                tracing::warn!(hook = %hook.id, source = name, %away, "the webhook before this one could not be removed");
+            let remove = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.delete_hook(&token, name, old).await };
+            if let Err(trouble) = self.with_source(source_of(hook), remove).await {
+                tracing::warn!(hook = %hook.id, source = name, %trouble, "the webhook before this one could not be removed");
             }
         }
         Ok(Ok(()))

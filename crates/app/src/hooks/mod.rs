@@ -7,11 +7,12 @@
 mod check;
 mod people;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
 use secrecy::SecretString;
-use slipway_forge::{ForgeError, HookSpec, RemoteHook, SourceKey};
+use slipway_forge::{Forge, HookSpec, RemoteHook, SourceKey};
 use slipway_model::{AccountId, AutobuildId, HookId, ProviderId, SecretToken, Timestamp, TokenKind};
 use slipway_store::WriteTx;
 use slipway_store::hooks::{self, Hook, HookState, MadeBy};
@@ -21,6 +22,7 @@ use url::Url;
 pub use people::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
 
 use crate::at_source::Away;
+use crate::links::access::SourceAt;
 use crate::{App, Error};
 
 const SECRET: &str = "hooks.secret";
@@ -43,8 +45,13 @@ pub(crate) fn back_off(tries: u64) -> Duration {
     Duration::from_secs(5 << tries.min(9))
 }
 
-fn key(hook: &Hook) -> SourceKey<'_> {
-    SourceKey { id: &hook.source_id, full_name: &hook.source_name }
+fn source_of(hook: &Hook) -> SourceAt<'_> {
+    SourceAt {
+        account: hook.account,
+        provider: &hook.provider,
+        key: SourceKey { id: &hook.source_id, full_name: &hook.source_name },
+        autobuild: hook.autobuild,
+    }
 }
 
 impl App {
@@ -168,13 +175,12 @@ impl App {
     /// Has the provider put up, adopt or renew the hook.
     async fn ensure_hook(&self, hook: &Hook) -> Result<RemoteHook, Away> {
         let (url, secret) = (self.hook_address(&hook.provider, hook.id), self.hook_secret(hook)?);
-        let name = self.source_name_today(hook.account, &hook.provider, key(hook)).await?;
+        let name = self.source_name_today(source_of(hook)).await?;
         let (url, secret, name) = (&url, &secret, name.as_str());
-        let key = SourceKey { id: &hook.source_id, full_name: name };
-        self.with_source(hook.account, &hook.provider, key, async |forge, token| {
-            forge.ensure_hook(token, name, &HookSpec { url, secret }).await
-        })
-        .await
+        let ensure = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            forge.ensure_hook(&token, name, &HookSpec { url, secret }).await
+        };
+        Ok(self.with_source(source_of(hook), ensure).await?.value)
     }
 
     async fn hook_stands(&self, hook: &Hook, remote: &RemoteHook) -> Result<(), Error> {
@@ -207,21 +213,20 @@ impl App {
 
     /// Removes the hook at the provider. One that was made in the moment before a crash has no id here: it is known by its address.
     async fn remove_hook(&self, hook: &Hook) -> Result<(), Away> {
-        let name = self.source_name_today(hook.account, &hook.provider, key(hook)).await?;
-        let name = name.as_str();
-        let address = self.hook_address(&hook.provider, hook.id);
-        let key = SourceKey { id: &hook.source_id, full_name: name };
-        self.with_source(hook.account, &hook.provider, key, async |forge, token| {
-            let remote = match &hook.remote_id {
-                Some(remote) => Some(remote.clone()),
-                None => forge.hooks(token, name).await?.into_iter().find(|remote| remote.url == address.as_str()).map(|remote| remote.id),
+        let name = self.source_name_today(source_of(hook)).await?;
+        let (name, address) = (name.as_str(), self.hook_address(&hook.provider, hook.id));
+        let (known, address) = (hook.remote_id.as_deref(), address.as_str());
+        let remove = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            let remote = match known {
+                Some(remote) => Some(remote.to_owned()),
+                None => forge.hooks(&token, name).await?.into_iter().find(|remote| remote.url == address).map(|remote| remote.id),
             };
             match remote {
-                Some(remote) => forge.delete_hook(token, name, &remote).await.map(drop),
+                Some(remote) => forge.delete_hook(&token, name, &remote).await.map(drop),
                 None => Ok(()),
             }
-        })
-        .await
+        };
+        Ok(self.with_source(source_of(hook), remove).await?.value)
     }
 
     async fn hook_failed(&self, hook: &Hook, error: &str) -> Result<(), Error> {
@@ -233,13 +238,5 @@ impl App {
             hooks::set_failed(&mut tx, hook.id, error, self.clock.now().plus(back_off(hook.tries))).await?;
         }
         Ok(tx.commit().await?)
-    }
-}
-
-impl Away {
-    /// Whether the repository is there, but the link may not change its settings.
-    pub(super) fn lacks_rights(&self) -> bool {
-        // The repository was seen by its id just before, so "not found" speaks of its settings.
-        matches!(self, Self::Forge(ForgeError::Forbidden { .. } | ForgeError::NotFound | ForgeError::MissingScope { .. }))
     }
 }

@@ -3,17 +3,18 @@
 //! Invariant: a secret is shown only to administrators of the repository, only of a hook that a person has to put up, and every showing
 //! is in the audit log.
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use slipway_forge::{DeliveryOutcome, ForgeError};
+use slipway_forge::{DeliveryOutcome, Forge, ForgeError};
 use slipway_model::{DeliveryId, DeliveryStatus, SecretToken, Timestamp, TokenKind};
 use slipway_store::ReadTx;
 use slipway_store::hooks::{self, Hook, HookState, MadeBy};
 use slipway_store::repositories::{self, Repository};
 
-use super::{PREVIOUS_SECRET, STEP, key};
-use crate::at_source::Away;
+use super::{PREVIOUS_SECRET, STEP, source_of};
 use crate::audit::{self, Change, Place};
 use crate::{Actor, App, Error, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead, RepositoryWrite};
 
@@ -278,15 +279,13 @@ impl App {
             return Ok(none("the webhook was not put up by Slipway, so its log is only at the provider".into()));
         };
         let name = hook.source_name.as_str();
-        let page = self
-            .with_source(hook.account, &hook.provider, key(&hook), async |forge, token| {
-                forge.hook_deliveries(token, name, remote, cursor).await
-            })
-            .await;
-        let page = match page {
-            Ok(page) => page,
-            Err(Away::Forge(ForgeError::Unsupported { detail, .. })) => return Ok(none(detail)),
-            Err(away) => return Err(away.into_error(&hook.provider)),
+        let list = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.hook_deliveries(&token, name, remote, cursor).await };
+        let page = match self.with_source(source_of(&hook), list).await {
+            Ok(page) => page.value,
+            Err(trouble) => match trouble.forge_error() {
+                Some(ForgeError::Unsupported { detail, .. }) => return Ok(none(detail.clone())),
+                _ => return Err(trouble.into()),
+            },
         };
         let mut tx = self.read().await?;
         let mut items = Vec::new();
@@ -309,9 +308,17 @@ impl App {
         let change = Change::new("webhook.redeliver", format!("{} {shown}", right.repository().name));
         self.note(right.actor(), right.repository(), change).await?;
         let name = hook.source_name.as_str();
-        self.with_source(hook.account, &hook.provider, key(&hook), async |forge, token| forge.redeliver(token, name, remote, id).await)
-            .await
-            .map_err(|away| away.into_error(&hook.provider))
+        let ask = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.redeliver(&token, name, remote, id).await };
+        match self.with_source(source_of(&hook), ask).await {
+            Ok(_) => Ok(()),
+            Err(trouble) => match trouble.forge_error() {
+                Some(ForgeError::Unsupported { detail, url }) => {
+                    let place = url.as_ref().map_or_else(|| "at the provider".to_owned(), |url| format!("at {url}"));
+                    Err(Refusal::new(RefusalKind::Conflict, "unsupported", detail.clone()).hint(format!("do it {place}")).into())
+                }
+                _ => Err(trouble.into()),
+            },
+        }
     }
 }
 
