@@ -41,6 +41,7 @@ impl App {
             self.receive_loop(&stop),
             self.hooks_loop(&stop),
             self.hook_checks_loop(&stop),
+            self.deploy_keys_loop(&stop),
             self.leases_loop(&stop),
             self.mail_loop(&stop),
             self.sweep_loop(&stop)
@@ -71,6 +72,15 @@ impl App {
             match self.check_hooks_once().await {
                 Ok(_) => pause(stop, None, CHECKS_POLL).await,
                 Err(error) => self.complain("webhook checks", &error, stop).await,
+            }
+        }
+    }
+
+    async fn deploy_keys_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.settle_deploy_keys_once().await {
+                Ok(_) => pause(stop, Some(&self.wake.keys), HOOKS_POLL).await,
+                Err(error) => self.complain("deploy keys", &error, stop).await,
             }
         }
     }

@@ -12,6 +12,7 @@ mod autobuilds;
 mod builds;
 mod conversion;
 mod deletion;
+mod deploy_keys;
 mod driver;
 mod emails;
 mod error;
@@ -59,6 +60,7 @@ pub use autobuilds::{AutobuildInput, AutobuildSettings, PreviewRef, RuleInput, V
 pub use builds::{BuildDetail, DeliveryDetail, StartBuild};
 pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
+pub use deploy_keys::DeployKeyStatus;
 pub use error::{Error, Refusal, RefusalKind};
 pub use hooks::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
 pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation};
@@ -128,6 +130,8 @@ pub(crate) struct Wake {
     pub(crate) deliveries: Notify,
     /// A hook's wish changed.
     pub(crate) hooks: Notify,
+    /// A deploy key's wish changed.
+    pub(crate) keys: Notify,
     /// A link is to be looked at, or what it sees.
     pub(crate) links: Notify,
     /// A mail waits.
@@ -161,6 +165,7 @@ impl App {
         let wake = Wake {
             deliveries: Notify::new(),
             hooks: Notify::new(),
+            keys: Notify::new(),
             links: Notify::new(),
             mail: Notify::new(),
             queue: Notify::new(),

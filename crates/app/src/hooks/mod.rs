@@ -123,7 +123,8 @@ impl App {
         Ok(id)
     }
 
-    /// After linking or enabling: every repository built through the provider wants a hook, and those that stand are looked at.
+    /// After linking or enabling: every repository built through the provider wants a hook and, where it is private, a deploy key; those that
+    /// stand are looked at. The caller wakes the loops.
     pub(crate) async fn want_missing_hooks(&self, tx: &mut WriteTx, account: AccountId, provider: &ProviderId) -> Result<(), Error> {
         let now = self.clock.now();
         for autobuild in repositories::list_autobuilds_by_provider(tx, account, provider).await? {
@@ -131,7 +132,8 @@ impl App {
                 self.want_hook(tx, account, &autobuild, now).await?;
             }
         }
-        Ok(hooks::hurry(tx, account, provider, now).await?)
+        hooks::hurry(tx, account, provider, now).await?;
+        self.want_missing_deploy_keys(tx, account, provider).await
     }
 
     /// Makes and removes hooks whose time has come; gives how many were looked at.

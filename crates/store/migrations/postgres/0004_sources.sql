@@ -144,6 +144,8 @@ CREATE TABLE deploy_keys (
     next_try_at BIGINT NOT NULL,
     tries BIGINT NOT NULL,
     checked_at BIGINT,
+    -- When it was last put up again without a person's word.
+    renewed_at BIGINT,
     created_at BIGINT NOT NULL
 );
 CREATE INDEX deploy_keys_source ON deploy_keys (account_id, provider, source_id);
