@@ -36,6 +36,7 @@ mod second_factor;
 mod sessions;
 mod sign_in;
 mod sign_up;
+mod sources;
 mod teams;
 mod throttle;
 mod tokens;
@@ -65,7 +66,10 @@ pub use error::{Error, Refusal, RefusalKind};
 pub use hooks::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
 pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation};
 pub use keys::{Keys, Sealed};
-pub use links::{LinkSwitch, LinkView, Linked, Receipt, ReceiptItem, UnlinkPreview};
+pub use links::{
+    ConnectWish, Evidence, LinkSwitch, LinkView, Linked, OfferView, Offers, OrganizationView, Receipt, ReceiptItem, ScopeView,
+    SourceNamespaces, SourcePage, SourceSearch, UnlinkPreview, UnlinkSource, UsedBy,
+};
 pub use mail::{MailConfig, MailTransport, Sender};
 pub use oidc::{CreateAccounts, OidcOutcome, OidcProvider, OidcProviderView, OidcPurpose};
 pub use organizations::{Doomed, Membership, OrganizationChange};
@@ -97,6 +101,10 @@ pub struct Config {
     pub log_limit_bytes: u64,
     /// How long deliveries are kept.
     pub delivery_retention: Duration,
+    /// How often a link is looked at, give or take a fifth.
+    pub link_check_interval: Duration,
+    /// How often what a used link sees is read anew, give or take a fifth.
+    pub source_sweep_interval: Duration,
     /// How mail leaves, if it does.
     pub mail: Option<MailConfig>,
     /// Where people may sign in beside here.
@@ -116,6 +124,8 @@ impl Config {
             attempts: 3,
             log_limit_bytes: 64 * 1024 * 1024,
             delivery_retention: Duration::from_secs(90 * 24 * 3600),
+            link_check_interval: Duration::from_secs(5 * 60),
+            source_sweep_interval: Duration::from_secs(15 * 60),
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
@@ -132,8 +142,12 @@ pub(crate) struct Wake {
     pub(crate) hooks: Notify,
     /// A deploy key's wish changed.
     pub(crate) keys: Notify,
-    /// A link is to be looked at, or what it sees.
+    /// A link is to be looked at.
     pub(crate) links: Notify,
+    /// What a link sees is to be read.
+    pub(crate) sources: Notify,
+    /// The heads of a source are to be compared.
+    pub(crate) reconcile: Notify,
     /// A mail waits.
     pub(crate) mail: Notify,
     /// A build entered the queue.
@@ -167,6 +181,8 @@ impl App {
             hooks: Notify::new(),
             keys: Notify::new(),
             links: Notify::new(),
+            sources: Notify::new(),
+            reconcile: Notify::new(),
             mail: Notify::new(),
             queue: Notify::new(),
             builds,

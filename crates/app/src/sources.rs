@@ -121,8 +121,7 @@ impl App {
                 moment(now)
             );
             let difference = Difference { action: "source.gone", old: json!(before.source_name), now: json!(text) };
-            let seen =
-                Source { problem: Some(GONE.to_owned()), problem_text: Some(text), problem_since: Some(now), ..before.clone() };
+            let seen = Source { problem: Some(GONE.to_owned()), problem_text: Some(text), problem_since: Some(now), ..before.clone() };
             sources::set_seen(tx, account, provider, &seen).await?;
             self.audit_source(tx, &before, vec![difference]).await?;
         }

@@ -212,7 +212,6 @@ impl App {
         // So that the page that follows shows the organizations; when the provider is slow, the loop brings them.
         self.read_namespaces_soon(&link).await;
         self.wake_links();
-        self.wake.hooks.notify_one();
         let view = self.get_link(&owner, provider, Some(link.id)).await?;
         Ok(Linked { namespace: owner.account().name.clone(), link: view, notes })
     }
@@ -303,7 +302,11 @@ fn notes(forge: &dyn Forge, link: &Link, others: &[Link], kind: AccountKind) -> 
         notes.push(format!("`{}` was linked already: the link was renewed and everything that stood was kept", link.login));
     } else if !before.is_empty() {
         let stays = if before.len() == 1 { "stays linked" } else { "stay linked" };
-        notes.push(format!("{} {stays}: `{}` is another account at the provider, so this is a further link", before.join(", "), link.login));
+        notes.push(format!(
+            "{} {stays}: `{}` is another account at the provider, so this is a further link",
+            before.join(", "),
+            link.login
+        ));
     }
     let missing = missing(forge, link.access, &link.scopes);
     if !missing.is_empty() {

@@ -66,10 +66,9 @@ fn status_of(error: &ForgeError) -> Option<u16> {
         ForgeError::NotFound => Some(404),
         ForgeError::RateLimited { .. } => Some(429),
         ForgeError::Unexpected { status, .. } => Some(*status),
-        ForgeError::Unsupported { .. }
-        | ForgeError::Unreachable { .. }
-        | ForgeError::Refused { .. }
-        | ForgeError::Misconfigured { .. } => None,
+        ForgeError::Unsupported { .. } | ForgeError::Unreachable { .. } | ForgeError::Refused { .. } | ForgeError::Misconfigured { .. } => {
+            None
+        }
     }
 }
 
@@ -198,14 +197,7 @@ impl App {
     }
 
     /// What a good answer means.
-    async fn conclude(
-        &self,
-        tx: &mut WriteTx,
-        forge: &dyn Forge,
-        link: &Link,
-        seen: &Seen,
-        now: Timestamp,
-    ) -> Result<Concluded, Error> {
+    async fn conclude(&self, tx: &mut WriteTx, forge: &dyn Forge, link: &Link, seen: &Seen, now: Timestamp) -> Result<Concluded, Error> {
         let again_in = jittered(self.config.link_check_interval);
         let concluded = |state, evidence, status| Concluded { state, evidence, status, failures: 0, again_in };
         if let Some(person) = seen.person.as_ref().filter(|person| person.id != link.remote_user_id) {
@@ -263,7 +255,8 @@ impl App {
 
     /// Fetches the person's picture when it is due; one that cannot be had is no trouble.
     async fn fetch_picture(&self, link: &Link) -> Result<(), Error> {
-        let (Some(forge), Some(url)) = (self.forges.get(&link.provider), link.avatar_url.as_deref().and_then(|url| url.parse().ok())) else {
+        let (Some(forge), Some(url)) = (self.forges.get(&link.provider), link.avatar_url.as_deref().and_then(|url| url.parse().ok()))
+        else {
             return Ok(());
         };
         let now = self.clock.now();
@@ -294,13 +287,8 @@ impl App {
 /// What a refusal means.
 fn refused(error: &ForgeError, link: &Link, asked: Asked, interval: Duration) -> Concluded {
     let again_in = jittered(interval);
-    let concluded = |state, failures, again_in| Concluded {
-        state,
-        evidence: Some(error.to_string()),
-        status: status_of(error),
-        failures,
-        again_in,
-    };
+    let concluded =
+        |state, failures, again_in| Concluded { state, evidence: Some(error.to_string()), status: status_of(error), failures, again_in };
     match error {
         ForgeError::Unauthorized { .. } => concluded(LinkState::Revoked, 0, again_in * DEAD_LINKS),
         ForgeError::Suspended { .. } => concluded(LinkState::Suspended, 0, again_in),

@@ -85,13 +85,13 @@ impl App {
             links::check_by(&mut tx, link.id, now).await?;
             source_namespaces::sweep_now(&mut tx, link.id, now).await?;
             sources::reconcile_all_by(&mut tx, account, provider, now).await?;
+            self.want_missing_hooks(&mut tx, account, provider).await?;
         }
         let change =
             Change::new(action, provider.as_str()).old(json!({"login": link.login, "state": link.state})).now(json!({"state": state}));
         audit::write(&mut tx, now, owner.actor(), Place::Account(owner.account()), change).await?;
         tx.commit().await?;
         self.wake_links();
-        self.wake.hooks.notify_one();
         self.get_link(owner, provider, Some(link.id)).await
     }
 
@@ -105,10 +105,11 @@ impl App {
         links::get_picture(&mut tx, link.id).await?.ok_or(Error::NotFound)
     }
 
-    /// Tells the loops that a link, or what it sees, is to be looked at.
+    /// Tells the loops that a link, what it sees and what hangs on it are to be looked at.
     pub(crate) fn wake_links(&self) {
-        self.wake.links.notify_one();
-        self.wake.sources.notify_one();
+        for wake in [&self.wake.links, &self.wake.sources, &self.wake.hooks, &self.wake.keys, &self.wake.reconcile] {
+            wake.notify_one();
+        }
     }
 }
 

@@ -215,8 +215,7 @@ impl App {
         let (mut seen, mut cursor, mut current) = (BTreeSet::new(), None::<String>, link.clone());
         for _ in 0..PAGES {
             let (name, at) = (namespace.name.as_str(), cursor.as_deref());
-            let read =
-                |forge: Arc<dyn Forge>, token: SecretString| async move { forge.source_repositories(&token, name, at).await };
+            let read = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.source_repositories(&token, name, at).await };
             let page = match self.try_link(forge, &current, &read).await {
                 Ok(page) => page,
                 Err(Tried::Forge(error)) => return Ok(Swept::Failed(error)),

@@ -67,7 +67,10 @@ fn broken(link: &Link, namespace: &str, affected: &[String], page: &str) -> (Str
     let repositories = if affected.is_empty() {
         "No repository is built through it.\n".to_owned()
     } else {
-        format!("Built through it, and not built until it works again:\n\n{}\n", affected.iter().map(|one| format!("  {one}\n")).collect::<String>())
+        format!(
+            "Built through it, and not built until it works again:\n\n{}\n",
+            affected.iter().map(|one| format!("  {one}\n")).collect::<String>()
+        )
     };
     let text = format!(
         "Hello,\n\nthe link of `{}` to `{}` for {namespace} is {} since {}.\n\nWhat the provider said: {evidence}{status}\n\n{repositories}\n\
@@ -116,10 +119,13 @@ mod tests {
 
     #[test]
     fn a_mail_names_the_link_the_reason_the_repositories_and_the_page() {
-        let link = Link { evidence: Some("Bad credentials".into()), evidence_status: Some(401), ..super::super::sample(LinkState::Revoked) };
+        let link =
+            Link { evidence: Some("Bad credentials".into()), evidence_status: Some(401), ..super::super::sample(LinkState::Revoked) };
         let (subject, text) = broken(&link, "acme", &["acme/api (from octo/api)".to_owned()], "http://slipway.test/o/acme");
         assert!(subject.contains("acme") && subject.contains("revoked"), "{subject}");
-        for part in ["`octo`", "2023-11-14 22:13 UTC", "Bad credentials (status 401)", "acme/api (from octo/api)", "http://slipway.test/o/acme"] {
+        for part in
+            ["`octo`", "2023-11-14 22:13 UTC", "Bad credentials (status 401)", "acme/api (from octo/api)", "http://slipway.test/o/acme"]
+        {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

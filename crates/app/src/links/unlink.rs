@@ -17,9 +17,9 @@ use slipway_store::links::{self, Link};
 use slipway_store::receipts;
 use slipway_store::{ReadTx, accounts, deploy_keys, hooks, sources};
 
+use super::LinkView;
 use super::access::{SourceAt, Tried};
 use super::receipt::{Body, Receipt, ReceiptItem};
-use super::LinkView;
 use crate::audit::{self, Change, Place};
 use crate::{Actor, App, Error, NamespaceOwner};
 
@@ -96,6 +96,7 @@ struct PlannedHook {
     source_id: String,
     source: String,
     remote_id: Option<String>,
+    by_person: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -305,12 +306,12 @@ impl App {
         match step {
             Step::Hook => {
                 let Some(hook) = work.body.plan.hooks.last().cloned() else { return Ok(false) };
-                self.remove_hook(work, link, forge, &hook).await?;
+                self.unlink_hook(work, link, forge, &hook).await?;
                 work.body.plan.hooks.pop();
             }
             Step::Key => {
                 let Some(key) = work.body.plan.keys.last().cloned() else { return Ok(false) };
-                self.remove_key(work, link, forge, &key).await?;
+                self.unlink_key(work, link, forge, &key).await?;
                 work.body.plan.keys.pop();
             }
             Step::Grant => {
@@ -324,7 +325,13 @@ impl App {
         Ok(true)
     }
 
-    async fn remove_hook(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, hook: &PlannedHook) -> Result<(), Error> {
+    async fn unlink_hook(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, hook: &PlannedHook) -> Result<(), Error> {
+        if hook.by_person {
+            // We never had the right to it. Its address stays ours, so a later link takes deliveries from it again.
+            let what = format!("webhook of `{}`: a person put it up, so a person removes it", hook.source);
+            work.body.left.push(ReceiptItem::new(what).at(forge.hook_settings_url(&hook.source)));
+            return Ok(());
+        }
         let Some(remote) = hook.remote_id.as_deref() else {
             let mut tx = self.write().await?;
             hooks::delete(&mut tx, hook.id).await?;
@@ -336,12 +343,12 @@ impl App {
             let (token, name) = at_source(&forge, &token, key).await?;
             forge.delete_hook(&token, &name, remote).await
         };
-        let mut tx = match self.try_link(forge, link, &call).await {
+        match self.try_link(forge, link, &call).await {
             Ok(removal) => {
                 work.body.done.push(removed(&what, removal));
                 let mut tx = self.write().await?;
                 hooks::delete(&mut tx, hook.id).await?;
-                tx
+                Ok(tx.commit().await?)
             }
             Err(tried) => {
                 let error = refusal(tried)?;
@@ -350,14 +357,12 @@ impl App {
                 // Its address stays ours: linking again finds the hook there and adopts it.
                 let mut tx = self.write().await?;
                 hooks::set_wanted(&mut tx, hook.id, self.clock.now()).await?;
-                tx
+                Ok(tx.commit().await?)
             }
-        };
-        hooks::delete_unserved(&mut tx, hook.id).await?;
-        Ok(tx.commit().await?)
+        }
     }
 
-    async fn remove_key(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, key: &PlannedKey) -> Result<(), Error> {
+    async fn unlink_key(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, key: &PlannedKey) -> Result<(), Error> {
         if let Some(remote) = key.remote_id.as_deref() {
             let what = format!("deploy key {remote} of `{}`", key.source);
             let source = SourceKey { id: &key.source_id, full_name: &key.source };
@@ -479,7 +484,8 @@ async fn sees(tx: &mut ReadTx, others: &[Link], source_id: &str) -> Result<Optio
 /// Everything that hangs on the link: what it serves, and what no other link could remove.
 async fn plan(tx: &mut ReadTx, link: &Link, others: &[Link]) -> Result<Plan, Error> {
     let all = sources::list(tx, link.account, &link.provider, None).await?;
-    let others_serve = |id: &str| all.iter().any(|source| source.source_id == id && others.iter().any(|other| source.link == Some(other.id)));
+    let others_serve =
+        |id: &str| all.iter().any(|source| source.source_id == id && others.iter().any(|other| source.link == Some(other.id)));
     let planned: Vec<PlannedSource> = all
         .iter()
         .filter(|source| !others.iter().any(|other| source.link == Some(other.id)))
@@ -497,7 +503,13 @@ async fn plan(tx: &mut ReadTx, link: &Link, others: &[Link]) -> Result<Plan, Err
         sources: planned,
         hooks: hooks
             .filter(|hook| !others_serve(&hook.source_id))
-            .map(|hook| PlannedHook { id: hook.id, source_id: hook.source_id, source: hook.source_name, remote_id: hook.remote_id })
+            .map(|hook| PlannedHook {
+                id: hook.id,
+                by_person: hook.made_by == hooks::MadeBy::Person,
+                source_id: hook.source_id,
+                source: hook.source_name,
+                remote_id: hook.remote_id,
+            })
             .collect(),
         keys: keys
             .filter(|key| !others_serve(&key.source_id))

@@ -235,13 +235,7 @@ fn not_linked(forge: &dyn Forge, known: &Known) -> LinkView {
     }
 }
 
-async fn view(
-    tx: &mut ReadTx,
-    forge: &dyn Forge,
-    link: &Link,
-    namespaces: Vec<Namespace>,
-    known: &Known,
-) -> Result<LinkView, Error> {
+async fn view(tx: &mut ReadTx, forge: &dyn Forge, link: &Link, namespaces: Vec<Namespace>, known: &Known) -> Result<LinkView, Error> {
     let mut used = Vec::new();
     for source in known.sources.iter().filter(|source| source.link == Some(link.id)) {
         let note = sources::served(tx, source.autobuild).await?.and_then(|served| served.note);
