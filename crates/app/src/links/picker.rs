@@ -28,6 +28,9 @@ const UNUSED: u32 = 96;
 /// A provider that never ends its pages is not believed.
 const PAGES: usize = 2000;
 const SHOWN: u32 = 100;
+/// Whoever opens the picker just after linking waits at most two seconds for the first reading.
+const FIRST_LOOKS: u32 = 20;
+const FIRST_LOOK: Duration = Duration::from_millis(100);
 
 /// The namespaces of the picker, and how fresh what is known of them is.
 #[derive(Clone, Debug, Serialize)]
@@ -112,6 +115,26 @@ impl App {
         provider: &ProviderId,
         search: SourceSearch<'_>,
     ) -> Result<SourcePage, Error> {
+        self.forge(provider)?;
+        for _ in 0..FIRST_LOOKS {
+            let (page, reading) = self.search_copy(owner, provider, search).await?;
+            if !reading {
+                return Ok(page);
+            }
+            // It was linked a moment ago, and the loop reads it for the first time: what is there is shown when that takes long.
+            self.wake.sources.notify_one();
+            tokio::time::sleep(FIRST_LOOK).await;
+        }
+        Ok(self.search_copy(owner, provider, search).await?.0)
+    }
+
+    /// A page of our copy, and whether more of it may come in a moment because it is read for the first time.
+    async fn search_copy(
+        &self,
+        owner: &NamespaceOwner,
+        provider: &ProviderId,
+        search: SourceSearch<'_>,
+    ) -> Result<(SourcePage, bool), Error> {
         let forge = self.forge(provider)?;
         let limit = if search.limit == 0 { SHOWN } else { search.limit.min(SHOWN) };
         let within = Within { account: owner.account().id, provider, link: search.link, namespace: search.namespace };
@@ -128,10 +151,9 @@ impl App {
                 considered.push((link, seen));
             }
         }
-        let mut page = freshness(&considered);
-        page.next = next;
-        page.items = rows.into_iter().map(|row| shown(forge.as_ref(), row)).collect();
-        Ok(page)
+        let reading = next.is_none() && considered.iter().any(|(link, seen)| may_be_read(link) && seen.iter().any(never_read));
+        let items = rows.into_iter().map(|row| shown(forge.as_ref(), row)).collect();
+        Ok((SourcePage { items, next, ..freshness(&considered) }, reading))
     }
 
     /// Reads anew what the links of an account to a provider see: memberships at once, repositories in the background.
@@ -306,6 +328,14 @@ fn merge(all: &mut Vec<Namespace>, found: Namespace) {
         Some(_) => {}
         None => all.push(found),
     }
+}
+
+fn may_be_read(link: &Link) -> bool {
+    !matches!(link.state, LinkState::Disabled | LinkState::Revoked | LinkState::Suspended)
+}
+
+fn never_read(namespace: &Namespace) -> bool {
+    namespace.swept_at.is_none() && namespace.sweep_error.is_none()
 }
 
 fn lets_in(access: NamespaceAccess) -> bool {

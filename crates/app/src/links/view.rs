@@ -93,6 +93,8 @@ pub struct ScopeView {
 /// An organization, workspace or group at the provider, or the person itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OrganizationView {
+    /// The provider's id of it, which never changes.
+    pub id: String,
     /// Its name.
     pub name: String,
     /// `user` or `organization`.
@@ -275,6 +277,7 @@ async fn view(tx: &mut ReadTx, forge: &dyn Forge, link: &Link, namespaces: Vec<N
 
 pub(super) fn organization(namespace: Namespace) -> OrganizationView {
     OrganizationView {
+        id: namespace.remote_id,
         name: namespace.name,
         kind: namespace.kind,
         access: namespace.access,
