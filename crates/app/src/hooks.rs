@@ -90,7 +90,7 @@ impl App {
         let outcome = match hook.state {
             HookState::Wanted => {
                 let url = self.hook_address(&hook.provider, hook.id);
-                forge.create_hook(&token, &hook.source_name, &HookSpec { url: &url, secret: &secret }).await.map(|remote| Some(remote.id))
+                forge.ensure_hook(&token, &hook.source_name, &HookSpec { url: &url, secret: &secret }).await.map(|remote| Some(remote.id))
             }
             HookState::Unwanted => match &hook.remote_id {
                 Some(remote) => forge.delete_hook(&token, &hook.source_name, remote).await.map(|_| None),

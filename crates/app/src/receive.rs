@@ -150,7 +150,7 @@ impl App {
                 let verdict = self.remark("", VerdictOutcome::Ignored, "the provider says that the webhook stands");
                 self.decide(delivery, origin, DeliveryStatus::Ignored, None, &[verdict]).await
             }
-            Ok(Payload::Other { what }) => {
+            Ok(Payload::Repository { what, .. } | Payload::Other { what }) => {
                 let verdict = self.remark("", VerdictOutcome::Ignored, &format!("{what}: not an event that starts builds"));
                 self.decide(delivery, origin, DeliveryStatus::Ignored, None, &[verdict]).await
             }

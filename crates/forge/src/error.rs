@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 /// A request to a provider that did not bring what was asked for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ForgeError {
@@ -33,6 +35,30 @@ pub enum ForgeError {
     Restricted {
         /// Its name, when the provider tells it.
         organization: Option<String>,
+        /// Where a person grants it, when the provider tells (SAML: an address that works for an hour).
+        grant_url: Option<Url>,
+    },
+    /// The person, the installation or our application is suspended at the provider.
+    #[error("the provider suspended it: {detail}")]
+    Suspended {
+        /// The provider's words.
+        detail: String,
+    },
+    /// The token is valid but lacks a scope that this call needs.
+    #[error("the grant lacks {}: {detail}", scopes_in_words(scopes))]
+    MissingScope {
+        /// Any one of these would do.
+        scopes: Vec<String>,
+        /// The provider's words.
+        detail: String,
+    },
+    /// This kind of provider has no such call; a person can do it by hand.
+    #[error("{detail}")]
+    Unsupported {
+        /// What is missing, in words.
+        detail: String,
+        /// Where a person can do it.
+        url: Option<Url>,
     },
     /// No answer.
     #[error("the provider cannot be reached: {detail}")]
@@ -62,6 +88,14 @@ pub enum ForgeError {
         /// What is wrong.
         detail: String,
     },
+}
+
+fn scopes_in_words(scopes: &[String]) -> String {
+    match scopes {
+        [] => "a scope".to_owned(),
+        [one] => format!("the scope `{one}`"),
+        several => format!("one of the scopes `{}`", several.join("`, `")),
+    }
 }
 
 impl ForgeError {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use slipway_model::{CommitId, ProviderId, ProviderKind, RefName};
+use slipway_model::{AccessLevel, CommitId, NamespaceAccess, ProviderId, ProviderKind, RefName, Timestamp};
 use url::Url;
 
 /// A configured provider instance with the credentials of our application there.
@@ -24,6 +24,84 @@ pub struct Provider {
     pub client_id: String,
     /// The secret of our application.
     pub client_secret: SecretString,
+    /// Set when our application is a GitHub App.
+    pub app: Option<AppCredentials>,
+    /// How git reaches it over SSH; without it there are no deploy keys.
+    pub ssh: Option<SshAccess>,
+}
+
+/// What makes our application a GitHub App.
+#[derive(Clone, Debug)]
+pub struct AppCredentials {
+    /// Its number.
+    pub app_id: String,
+    /// RSA, PEM.
+    pub private_key: SecretString,
+}
+
+/// How git reaches a provider over SSH.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SshAccess {
+    /// `git`, nearly everywhere.
+    pub user: String,
+    /// Its name or address.
+    pub host: String,
+    /// 22, nearly everywhere.
+    pub port: u16,
+    /// Its public keys, `ssh-ed25519 AAAA...`: pinned, never learned.
+    pub host_keys: Vec<String>,
+}
+
+/// What a person can choose to grant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// How much it is.
+    pub level: AccessLevel,
+    /// What is asked for; empty where the provider takes no scopes.
+    pub scopes: &'static [&'static str],
+    /// What can be done with it and what not, in a sentence.
+    pub words: &'static str,
+}
+
+/// Names a repository in a call: by what never changes and by what it was called last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SourceKey<'a> {
+    /// The id that never changes.
+    pub id: &'a str,
+    /// The last known `owner/name`.
+    pub full_name: &'a str,
+}
+
+/// An answer to a question that was asked before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fresh<T> {
+    /// As it was when the marker was given.
+    Unchanged,
+    /// This is how it is.
+    Changed {
+        /// The answer.
+        value: T,
+        /// To be handed back the next time, where the provider gives such.
+        marker: Option<String>,
+    },
+}
+
+/// Where all branches and tags stand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Heads {
+    /// Branches and tags; annotated tags are peeled.
+    pub refs: Vec<SourceRef>,
+    /// What the list is good for.
+    pub coverage: Coverage,
+}
+
+/// Whether a list is known to hold everything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Coverage {
+    /// What is not in it does not exist.
+    Whole,
+    /// It was too long to be read to its end.
+    Part,
 }
 
 /// What a person is sent to the provider with, to link an account.
@@ -85,6 +163,12 @@ pub struct SourceNamespace {
     pub name: String,
     /// Person or organization.
     pub kind: NamespaceKind,
+    /// Whether it lets us in.
+    pub access: NamespaceAccess,
+    /// The page at the provider where that is granted, requested or revoked.
+    pub grant_url: Option<Url>,
+    /// What the access was concluded from, when it is not plain.
+    pub note: Option<String>,
 }
 
 /// A repository of source code at a provider.
@@ -102,6 +186,8 @@ pub struct SourceRepository {
     pub archived: bool,
     /// Where people see it; built from the provider's configured address.
     pub web_url: Url,
+    /// Changes whenever something is pushed (the time of the last push, as the provider writes it); `None` where the provider tells none.
+    pub pushed: Option<String>,
 }
 
 /// A branch or tag and the commit that it leads to; annotated tags are peeled.
@@ -142,6 +228,54 @@ pub struct RemoteHook {
     pub active: bool,
     /// What it sends.
     pub events: Vec<String>,
+    /// Whether it signs; `None` where the provider does not tell.
+    pub signs: Option<bool>,
+    /// Its last delivery, where the provider tells of it.
+    pub last_delivery: Option<DeliveryOutcome>,
+}
+
+/// What the provider says became of a delivery.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeliveryOutcome {
+    /// When, where it is told.
+    pub at: Option<Timestamp>,
+    /// The status that we answered, as the provider saw it; `None` when it got no answer.
+    pub status: Option<u16>,
+    /// In the provider's words.
+    pub words: String,
+}
+
+/// An entry of the provider's own log of deliveries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemoteDelivery {
+    /// The provider's id of the entry: what [`crate::Forge::redeliver`] takes.
+    pub id: String,
+    /// The id that the request carried: [`crate::Verified::delivery_id`].
+    pub delivery_id: String,
+    /// The provider's word for what happened.
+    pub event: String,
+    /// How it went.
+    pub outcome: DeliveryOutcome,
+}
+
+/// A deploy key as it stands at the provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemoteKey {
+    /// The provider's id of it.
+    pub id: String,
+    /// How people see it.
+    pub title: String,
+    /// `ssh-ed25519 AAAA...`, without a comment.
+    pub public_key: String,
+}
+
+/// A small picture of a person.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Picture {
+    /// `image/png`, `image/jpeg`, `image/gif` or `image/webp`, by its first bytes and not by what was said.
+    pub media_type: &'static str,
+    /// At most 256 KiB.
+    pub content: bytes::Bytes,
 }
 
 /// How a removal at the provider went. That it was gone already is no error: the wish is fulfilled.

@@ -48,6 +48,14 @@ pub enum Payload {
         /// The provider's id of the source repository, when the hook belongs to one.
         repository_id: Option<String>,
     },
+    /// The repository itself changed: its name, owner, visibility, default branch, or it was deleted. What exactly is never taken from the
+    /// delivery: the caller reads it anew by the id.
+    Repository {
+        /// The provider's id of the source repository.
+        repository_id: String,
+        /// Words for the verdict.
+        what: String,
+    },
     /// Something that starts nothing.
     Other {
         /// Words for the verdict.

@@ -25,7 +25,7 @@ pub use ids::{
 };
 pub use names::{AccountName, InvalidName, RESERVED_NAMES, RepositoryName, RepositoryPath, TeamName, skeleton};
 pub use permission::{AccountKind, Permission, Scope, ScopeSet, Visibility};
-pub use provider::{LinkState, ProviderId, ProviderKind};
+pub use provider::{AccessLevel, LinkState, LinkedAs, NamespaceAccess, ProviderId, ProviderKind};
 pub use rule::{Autotest, BuildRule, EnvironmentVariable, RuleError, RuleMatch, RulePath, SERVICE_VARIABLES, SourcePattern, SourceType};
 pub use secret::{SecretHash, SecretToken, TokenKind, constant_time_eq};
 pub use tag::{ImageTag, InvalidTag, TagTemplate, TagTemplates};

@@ -12,6 +12,46 @@ words! {
     ProviderKind {
         /// github.com and GitHub Enterprise Server.
         GitHub = "github",
+        /// Bitbucket Cloud.
+        Bitbucket = "bitbucket",
+        /// Gitea and Forgejo.
+        Gitea = "gitea",
+    }
+}
+
+words! {
+    /// How much a link asks for.
+    AccessLevel {
+        /// Private and public sources; webhooks and deploy keys are made for the person.
+        Full = "full",
+        /// Public sources only; webhooks are made for the person.
+        Public = "public",
+        /// Reading only: the person adds the webhook.
+        ReadOnly = "read_only",
+    }
+}
+
+words! {
+    /// Whether a namespace at the provider lets us in.
+    NamespaceAccess {
+        /// It does.
+        Granted = "granted",
+        /// Its owners have to approve us first, or the session has to be renewed there.
+        Restricted = "restricted",
+        /// Its owners said no.
+        Denied = "denied",
+        /// The provider did not tell.
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// Whom a link belongs to at the provider.
+    LinkedAs {
+        /// A person, who may leave.
+        Person = "person",
+        /// A user that was made for machines.
+        ServiceUser = "service_user",
     }
 }
 

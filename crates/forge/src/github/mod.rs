@@ -1,11 +1,21 @@
-//! GitHub: github.com and GitHub Enterprise Server, by an OAuth app.
+//! GitHub: github.com and GitHub Enterprise Server, by an OAuth app or a GitHub App.
 //!
 //! Invariant: a repository's full name goes into a path only after `FullName::parse`; ids only after a check for digits.
-//! One file per concern: `oauth` grants, `api` reads, `hooks` manages webhooks, `webhook` verifies and reads deliveries.
+//! One file per concern: `oauth` grants and `scopes`; `people`, `namespaces` and `repositories`; `refs`; `hooks` and their `deliveries`;
+//! deploy `keys`; the `app` and its `installations`; `webhook` verifies and reads deliveries; `wire` asks, `refusals` judges answers.
 
-mod api;
+mod app;
+mod deliveries;
 mod hooks;
+mod installations;
+mod keys;
+mod namespaces;
 mod oauth;
+mod people;
+mod refs;
+mod refusals;
+mod repositories;
+mod scopes;
 mod webhook;
 mod wire;
 
@@ -15,35 +25,38 @@ use secrecy::SecretString;
 use slipway_model::{CommitId, RefName};
 use url::Url;
 
+use self::app::{App, TokenUse};
+use crate::egress::Egress;
 use crate::error::ForgeError;
 use crate::forge::Forge;
 use crate::http_client::{HttpClient, check_base, join};
 use crate::types::{
-    AuthorizeRequest, CloneAccess, Grant, HookSpec, Page, Person, Provider, RemoteHook, Removal, SourceNamespace, SourceRef,
-    SourceRepository,
+    AuthorizeRequest, CloneAccess, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery, RemoteHook,
+    RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
 };
 use crate::webhook::{Payload, Refusal, Unreadable, Verified};
 
-/// What a full link asks for. `repo` covers private sources and their webhooks (GitHub has no narrower scope that does);
-/// `read:org` lists the organizations.
-const SCOPES: &[&str] = &["repo", "read:org"];
+pub use app::check_private_key;
 
 /// The client of one GitHub.
 #[derive(Debug)]
 pub struct GitHub {
     provider: Provider,
     http: HttpClient,
+    egress: Egress,
+    app: Option<App>,
 }
 
 impl GitHub {
-    /// The client of a configured GitHub.
+    /// The client of a configured GitHub; pictures are fetched with `egress`.
     ///
     /// # Errors
-    /// [`ForgeError::Misconfigured`] when an address cannot be used.
-    pub fn open(provider: Provider) -> Result<Self, ForgeError> {
+    /// [`ForgeError::Misconfigured`] when an address or the App's key cannot be used.
+    pub fn open(provider: Provider, egress: Egress) -> Result<Self, ForgeError> {
         check_base("`web_url`", &provider.web_url)?;
         check_base("`api_url`", &provider.api_url)?;
-        Ok(Self { provider, http: HttpClient::new()? })
+        let app = provider.app.as_ref().map(|credentials| App::open(credentials, &provider.client_id)).transpose()?;
+        Ok(Self { provider, http: HttpClient::new()?, egress, app })
     }
 
     fn web_address<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
@@ -86,8 +99,16 @@ impl Forge for GitHub {
         &self.provider
     }
 
-    fn scopes(&self) -> &'static [&'static str] {
-        SCOPES
+    fn offers(&self) -> &'static [Offer] {
+        if self.app.is_some() { scopes::APP_OFFERS } else { scopes::OFFERS }
+    }
+
+    fn scope_words(&self, scope: &str) -> Option<&'static str> {
+        scopes::words(scope)
+    }
+
+    fn missing_scopes(&self, offer: &Offer, granted: &[String]) -> Vec<String> {
+        scopes::missing(offer, granted)
     }
 
     fn authorize_url(&self, request: &AuthorizeRequest<'_>) -> Url {
@@ -102,8 +123,12 @@ impl Forge for GitHub {
         self.grant_for_refresh_token(refresh_token).await
     }
 
-    async fn person(&self, token: &SecretString) -> Result<Person, ForgeError> {
-        self.read_person(token).await
+    async fn probe(&self, token: &SecretString, known: Option<&str>) -> Result<Fresh<Person>, ForgeError> {
+        self.read_person(token, known).await
+    }
+
+    async fn picture(&self, url: &Url) -> Result<Picture, ForgeError> {
+        Ok(self.egress.picture(url, &self.provider.web_url).await?)
     }
 
     async fn source_namespaces(&self, token: &SecretString) -> Result<Vec<SourceNamespace>, ForgeError> {
@@ -114,42 +139,96 @@ impl Forge for GitHub {
         &self,
         token: &SecretString,
         namespace: &str,
-        query: &str,
         cursor: Option<&str>,
     ) -> Result<Page<SourceRepository>, ForgeError> {
-        self.search_repositories(token, namespace, query, cursor).await
+        self.list_repositories(token, namespace, cursor).await
     }
 
     async fn source_repository(&self, token: &SecretString, full_name: &str) -> Result<Option<SourceRepository>, ForgeError> {
         let Ok(full_name) = FullName::parse(full_name) else { return Ok(None) };
-        self.read_repository(token, &["repos", full_name.owner, full_name.name]).await
+        self.repository_by_name(token, full_name).await
     }
 
-    async fn source_repository_by_id(&self, token: &SecretString, id: &str) -> Result<Option<SourceRepository>, ForgeError> {
-        if !is_id(id) {
-            return Ok(None);
+    async fn source_repository_by_id(&self, token: &SecretString, key: SourceKey<'_>) -> Result<Option<SourceRepository>, ForgeError> {
+        self.repository_by_id(token, key.id).await
+    }
+
+    async fn repository_token(&self, token: &SecretString, key: SourceKey<'_>) -> Result<SecretString, ForgeError> {
+        match &self.app {
+            Some(app) => self.installation_token(app, token, key, TokenUse::Manage).await,
+            None => Ok(token.clone()),
         }
-        self.read_repository(token, &["repositories", id]).await
     }
 
-    async fn refs(&self, token: &SecretString, full_name: &str) -> Result<Vec<SourceRef>, ForgeError> {
-        self.list_refs(token, FullName::parse(full_name)?).await
+    async fn clone_token(&self, token: &SecretString, key: SourceKey<'_>) -> Result<SecretString, ForgeError> {
+        match &self.app {
+            Some(app) => self.installation_token(app, token, key, TokenUse::Clone).await,
+            None => Ok(token.clone()),
+        }
+    }
+
+    async fn heads(&self, token: &SecretString, full_name: &str, known: Option<&str>) -> Result<Fresh<Heads>, ForgeError> {
+        self.list_heads(token, FullName::parse(full_name)?, known).await
     }
 
     async fn resolve(&self, token: &SecretString, full_name: &str, name: &RefName) -> Result<Option<CommitId>, ForgeError> {
         self.resolve_ref(token, FullName::parse(full_name)?, name).await
     }
 
+    fn hook_events(&self) -> &'static [&'static str] {
+        hooks::EVENTS
+    }
+
     async fn hooks(&self, token: &SecretString, full_name: &str) -> Result<Vec<RemoteHook>, ForgeError> {
         self.list_hooks(token, FullName::parse(full_name)?).await
     }
 
-    async fn create_hook(&self, token: &SecretString, full_name: &str, hook: &HookSpec<'_>) -> Result<RemoteHook, ForgeError> {
-        self.ensure_hook(token, FullName::parse(full_name)?, hook).await
+    async fn ensure_hook(&self, token: &SecretString, full_name: &str, hook: &HookSpec<'_>) -> Result<RemoteHook, ForgeError> {
+        self.make_hook(token, FullName::parse(full_name)?, hook).await
     }
 
     async fn delete_hook(&self, token: &SecretString, full_name: &str, id: &str) -> Result<Removal, ForgeError> {
         self.remove_hook(token, FullName::parse(full_name)?, id).await
+    }
+
+    async fn hook_deliveries(
+        &self,
+        token: &SecretString,
+        full_name: &str,
+        hook: &str,
+        cursor: Option<&str>,
+    ) -> Result<Page<RemoteDelivery>, ForgeError> {
+        self.list_deliveries(token, FullName::parse(full_name)?, hook, cursor).await
+    }
+
+    async fn redeliver(&self, token: &SecretString, full_name: &str, hook: &str, delivery: &str) -> Result<(), ForgeError> {
+        self.send_again(token, FullName::parse(full_name)?, hook, delivery).await
+    }
+
+    fn hook_settings_url(&self, full_name: &str) -> Url {
+        self.web_address(full_name.split('/').chain(["settings", "hooks"]))
+    }
+
+    async fn ensure_deploy_key(
+        &self,
+        token: &SecretString,
+        full_name: &str,
+        title: &str,
+        public_key: &str,
+    ) -> Result<RemoteKey, ForgeError> {
+        self.make_key(token, FullName::parse(full_name)?, title, public_key).await
+    }
+
+    async fn deploy_keys(&self, token: &SecretString, full_name: &str) -> Result<Vec<RemoteKey>, ForgeError> {
+        self.list_keys(token, FullName::parse(full_name)?).await
+    }
+
+    async fn delete_deploy_key(&self, token: &SecretString, full_name: &str, id: &str) -> Result<Removal, ForgeError> {
+        self.remove_key(token, FullName::parse(full_name)?, id).await
+    }
+
+    fn deploy_keys_url(&self, full_name: &str) -> Url {
+        self.web_address(full_name.split('/').chain(["settings", "keys"]))
     }
 
     async fn revoke_grant(&self, token: &SecretString) -> Result<Removal, ForgeError> {
@@ -178,6 +257,6 @@ impl Forge for GitHub {
     }
 
     fn app_settings_url(&self) -> Url {
-        self.web_address(["settings", "connections", "applications", &self.provider.client_id])
+        self.connection_page()
     }
 }

@@ -61,6 +61,8 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
             api_url: provider.api_url.clone(),
             client_id: provider.client_id.clone(),
             client_secret: provider.client_secret.clone(),
+            app: None,
+            ssh: None,
         });
         forges.push(opened.map_err(|error| {
             Failure::usage(format!("the provider `{}` cannot be used: {error}", provider.id), "`slipway check-config` shows its addresses")
