@@ -155,7 +155,17 @@ fn only_one_whole_sha256_of_a_real_secret_verifies() {
         verify(&headers(&[("x-event-key", "repo:push"), ("x-request-uuid", "d"), ("x-hub-signature", signature)]), b"{}", &secrets(known))
     };
     assert!(check(&good, &["s3cret"]).is_ok());
-    for bad in ["", "sha256=", "sha256", digest, "sha256=zz", &good[..good.len() - 2], &format!("{good}00"), &format!("sha512={digest}"), &format!("md5={digest}")] {
+    for bad in [
+        "",
+        "sha256=",
+        "sha256",
+        digest,
+        "sha256=zz",
+        &good[..good.len() - 2],
+        &format!("{good}00"),
+        &format!("sha512={digest}"),
+        &format!("md5={digest}"),
+    ] {
         assert_eq!(check(bad, &["s3cret"]), Err(Refusal::BadSignature), "{bad}");
     }
     assert_eq!(check(&format!("sha1={}", &digest[..40]), &["s3cret"]), Err(Refusal::WeakSignature));
@@ -335,8 +345,22 @@ fn any_json() -> impl Strategy<Value = Value> {
         "branch|tag|\\PC{0,20}".prop_map(Value::from),
     ];
     let field = prop::sample::select(vec![
-        "push", "changes", "old", "new", "type", "name", "target", "hash", "message", "author", "raw", "user", "display_name", "actor",
-        "repository", "uuid",
+        "push",
+        "changes",
+        "old",
+        "new",
+        "type",
+        "name",
+        "target",
+        "hash",
+        "message",
+        "author",
+        "raw",
+        "user",
+        "display_name",
+        "actor",
+        "repository",
+        "uuid",
     ]);
     leaf.prop_recursive(4, 40, 8, move |inner| {
         prop_oneof![

@@ -92,7 +92,7 @@ pub(super) fn read(event: &str, headers: &HeaderMap, body: &[u8]) -> Result<Payl
             let ping: Ping = object(&json, "GitHub")?;
             Ok(Payload::Ping { repository_id: ping.repository.map(|repository| repository.id.to_string()) })
         }
-        "repository" | "public" => read_repository(event, parse(&json)?),
+        "repository" | "public" => read_repository(event, object(&json, "GitHub")?),
         _ => {
             let other: Other = object(&json, "GitHub")?;
             Ok(Payload::Other { what: describe(event, other.action.as_deref()) })
