@@ -46,7 +46,7 @@ pub fn open(provider: Provider) -> Result<Arc<dyn Forge>, ForgeError> {
 pub fn open_with(provider: Provider, egress: Egress) -> Result<Arc<dyn Forge>, ForgeError> {
     match provider.kind {
         ProviderKind::GitHub => Ok(Arc::new(github::GitHub::open(provider, egress)?)),
-        ProviderKind::Bitbucket => Ok(Arc::new(bitbucket::Bitbucket::open(provider)?)),
+        ProviderKind::Bitbucket => Ok(Arc::new(bitbucket::Bitbucket::open(provider, egress)?)),
         ProviderKind::Gitea => {
             Err(ForgeError::Misconfigured { detail: format!("providers of kind `{}` are not in this version", provider.kind) })
         }
