@@ -13,6 +13,7 @@ mod text;
 mod types;
 mod webhook;
 
+pub mod gitea;
 pub mod github;
 
 use std::sync::Arc;
@@ -35,7 +36,8 @@ pub use webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified
 pub fn open(provider: Provider) -> Result<Arc<dyn Forge>, ForgeError> {
     match provider.kind {
         ProviderKind::GitHub => Ok(Arc::new(github::GitHub::open(provider)?)),
-        ProviderKind::Bitbucket | ProviderKind::Gitea => {
+        ProviderKind::Gitea => Ok(Arc::new(gitea::Gitea::open(provider)?)),
+        ProviderKind::Bitbucket => {
             Err(ForgeError::Misconfigured { detail: format!("providers of kind `{}` are not in this version", provider.kind) })
         }
     }
