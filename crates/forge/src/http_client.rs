@@ -100,6 +100,19 @@ impl Reply {
     }
 }
 
+/// What every client of ours has in common: it follows no redirect by itself.
+pub(crate) fn client_builder(timeout: Duration) -> reqwest::ClientBuilder {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Fails only when another thread was faster, and then there is one.
+        rustls::crypto::ring::default_provider().install_default().ok();
+    }
+    reqwest::Client::builder()
+        .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(timeout)
+}
+
 /// The connection pool of one provider.
 #[derive(Debug)]
 pub(crate) struct HttpClient {
@@ -108,17 +121,7 @@ pub(crate) struct HttpClient {
 
 impl HttpClient {
     pub(crate) fn new() -> Result<Self, ForgeError> {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Fails only when another thread was faster, and then there is one.
-            rustls::crypto::ring::default_provider().install_default().ok();
-        }
-        let inner = reqwest::Client::builder()
-            .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(|error| ForgeError::Misconfigured { detail: describe(&error) })?;
+        let inner = client_builder(TIMEOUT).build().map_err(|error| ForgeError::Misconfigured { detail: describe(&error) })?;
         Ok(Self { inner })
     }
 
@@ -233,7 +236,7 @@ fn next_link(header: &str) -> Option<&str> {
 }
 
 /// The words of a network error with their causes, without the address: a query may hold secrets.
-fn describe(error: &reqwest::Error) -> String {
+pub(crate) fn describe(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} seconds", TIMEOUT.as_secs());
     }

@@ -3,11 +3,13 @@
 //! Invariant: nothing here is part of the product's binary, and nothing here uses the product's own types, so that a
 //! wrong word in the product cannot be wrong on both sides.
 
+pub mod bitbucket;
 pub mod gitea;
 pub mod github;
 pub mod oidc;
 pub mod openapi;
 pub mod postgres;
+mod provider;
 pub mod smtp;
 pub mod wait;
 

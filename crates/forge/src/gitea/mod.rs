@@ -18,6 +18,7 @@ use secrecy::SecretString;
 use slipway_model::{AccessLevel, CommitId, RefName};
 use url::Url;
 
+use crate::egress::Egress;
 use crate::error::ForgeError;
 use crate::forge::Forge;
 use crate::http_client::{HttpClient, check_base, join};
@@ -54,6 +55,7 @@ const OFFERS: &[Offer] = &[
 pub struct Gitea {
     provider: Provider,
     http: HttpClient,
+    egress: Egress,
 }
 
 impl Gitea {
@@ -61,10 +63,10 @@ impl Gitea {
     ///
     /// # Errors
     /// [`ForgeError::Misconfigured`] when an address cannot be used.
-    pub fn open(provider: Provider) -> Result<Self, ForgeError> {
+    pub fn open(provider: Provider, egress: Egress) -> Result<Self, ForgeError> {
         check_base("`web_url`", &provider.web_url)?;
         check_base("`api_url`", &provider.api_url)?;
-        Ok(Self { provider, http: HttpClient::new()? })
+        Ok(Self { provider, http: HttpClient::new()?, egress })
     }
 
     fn web_address<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
@@ -144,8 +146,8 @@ impl Forge for Gitea {
         Ok(Fresh::Changed { value: self.read_person(token).await?, marker: None })
     }
 
-    async fn picture(&self, _url: &Url) -> Result<Picture, ForgeError> {
-        Err(ForgeError::Unsupported { detail: "pictures are not fetched yet".to_owned(), url: None })
+    async fn picture(&self, url: &Url) -> Result<Picture, ForgeError> {
+        Ok(self.egress.picture(url, &self.provider.web_url).await?)
     }
 
     async fn source_namespaces(&self, token: &SecretString) -> Result<Vec<SourceNamespace>, ForgeError> {

@@ -67,6 +67,19 @@ struct Ping {
 }
 
 #[derive(Deserialize)]
+struct AboutRepository {
+    action: Option<String>,
+    repository: Repository,
+    #[serde(default)]
+    changes: Changes,
+}
+
+#[derive(Deserialize, Default)]
+struct Changes {
+    default_branch: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
 struct Other {
     action: Option<String>,
 }
@@ -79,11 +92,29 @@ pub(super) fn read(event: &str, headers: &HeaderMap, body: &[u8]) -> Result<Payl
             let ping: Ping = object(&json, "GitHub")?;
             Ok(Payload::Ping { repository_id: ping.repository.map(|repository| repository.id.to_string()) })
         }
+        "repository" | "public" => read_repository(event, object(&json, "GitHub")?),
         _ => {
             let other: Other = object(&json, "GitHub")?;
             Ok(Payload::Other { what: describe(event, other.action.as_deref()) })
         }
     }
+}
+
+/// Something about the repository itself. What it is now is read from GitHub, never from here: a late delivery tells of the past.
+fn read_repository(event: &str, about: AboutRepository) -> Result<Payload, Unreadable> {
+    let what = match (event, about.action.as_deref()) {
+        ("public", _) | (_, Some("publicized")) => "was made public",
+        (_, Some("privatized")) => "was made private",
+        (_, Some("renamed")) => "was renamed",
+        (_, Some("transferred")) => "was moved to another owner",
+        (_, Some("deleted")) => "was deleted",
+        (_, Some("archived")) => "was archived",
+        (_, Some("unarchived")) => "takes pushes again",
+        (_, Some("edited")) if about.changes.default_branch.is_some() => "has another default branch",
+        (_, Some("edited")) => "has other settings",
+        (_, action) => return Ok(Payload::Other { what: describe(event, action) }),
+    };
+    Ok(Payload::Repository { repository_id: about.repository.id.to_string(), what: format!("the repository {what}") })
 }
 
 fn read_push(push: Push) -> Result<Payload, Unreadable> {

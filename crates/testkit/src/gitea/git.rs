@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 
 use super::{ADMINISTRATOR, Gitea, user_password};
-use crate::github::git::{self, NewCommit};
+use crate::provider::git::{self, NewCommit};
 use crate::github::File;
 
 impl Gitea {

@@ -8,7 +8,7 @@ use super::reply::{ApiError, ApiResult, Reply};
 use super::views::encoded;
 use super::{Call, Target};
 use crate::github::access::Need;
-use crate::github::git::{self, CommitInfo, Signature};
+use crate::provider::git::{self, CommitInfo, Signature};
 use crate::github::state::State;
 
 fn empty() -> ApiError {

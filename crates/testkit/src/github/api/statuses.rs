@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::reply::{ApiError, ApiResult, Reply};
 use super::{Call, Target, refs};
 use crate::github::access::Need;
-use crate::github::git;
+use crate::provider::git;
 use crate::github::types::CommitStatus;
 
 /// GitHub REST, "Create a commit status": at most so many for one commit and context.
