@@ -5,18 +5,19 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use slipway_forge::{Forge, ForgeError, Fresh, SourceRef, SourceRepository};
+use slipway_forge::{Forge, ForgeError, Fresh, SourceKey, SourceRef, SourceRepository};
 use slipway_model::{
     AccountId, AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern,
     SourceType, Timestamp,
 };
-use slipway_store::hooks::{self, HookState};
+use slipway_store::hooks;
 use slipway_store::links::Link;
 use slipway_store::repositories::{self, Autobuild};
 use slipway_store::sources;
 
 use crate::audit::{self, Change, Place};
-use crate::{App, Error, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
+use crate::hooks::STEP;
+use crate::{App, DeployKeyStatus, Error, HookStatus, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
 
 const ENVIRONMENT: &str = "autobuilds.environment";
 const MAX_RULES: usize = 50;
@@ -85,17 +86,6 @@ pub struct AutobuildInput {
     pub env: Option<Vec<VariableInput>>,
 }
 
-/// How the webhook stands.
-#[derive(Clone, Debug, Serialize)]
-pub struct HookStatus {
-    /// Whether it stands at the provider.
-    pub standing: bool,
-    /// Its id at the provider.
-    pub remote_id: Option<String>,
-    /// What the last try said.
-    pub error: Option<String>,
-}
-
 /// The settings of a repository.
 #[derive(Clone, Debug)]
 pub struct AutobuildSettings {
@@ -115,6 +105,8 @@ pub struct AutobuildSettings {
     pub environment: Vec<EnvironmentVariable>,
     /// How the webhook stands; `None` while there is none.
     pub hook: Option<HookStatus>,
+    /// How the source's deploy key stands; `None` for a source that has none.
+    pub deploy_key: Option<DeployKeyStatus>,
     /// When they were last changed.
     pub updated_at: Timestamp,
 }
@@ -241,7 +233,11 @@ impl App {
         let mut tx = self.read().await?;
         let Some(autobuild) = repositories::get_autobuild(&mut tx, right.repository().id).await? else { return Ok(None) };
         let rules = repositories::list_rules(&mut tx, autobuild.id).await?;
-        let hook = hooks::get_by_autobuild(&mut tx, autobuild.id).await?;
+        let hook = match hooks::get_by_autobuild(&mut tx, autobuild.id).await? {
+            Some(hook) => Some(self.hook_status(&mut tx, &hook).await?),
+            None => None,
+        };
+        let deploy_key = self.deploy_key_status(&mut tx, right.repository().account, &autobuild).await?;
         Ok(Some(AutobuildSettings {
             id: autobuild.id,
             environment: self.open_environment(&autobuild)?,
@@ -250,7 +246,8 @@ impl App {
             default_branch: autobuild.default_branch,
             autotest: autobuild.autotest,
             rules,
-            hook: hook.map(|hook| HookStatus { standing: hook.state == HookState::Standing, remote_id: hook.remote_id, error: hook.error }),
+            hook,
+            deploy_key,
             updated_at: autobuild.updated_at,
         }))
     }
@@ -310,7 +307,13 @@ impl App {
             hooks::set_unwanted(&mut tx, old.id, now).await?;
         }
         if hook.is_none() {
-            self.want_hook(&mut tx, repository.account, &autobuild, now).await?;
+            // Not due for the loop: it is made at once, below.
+            self.want_hook(&mut tx, repository.account, &autobuild, now.plus(STEP)).await?;
+        }
+        let source_key = SourceKey { id: &source.id, full_name: &source.full_name };
+        self.want_deploy_key(&mut tx, repository.account, &provider, source_key, now.plus(STEP)).await?;
+        if let Some(before) = &before {
+            self.release_deploy_key(&mut tx, repository.account, &before.provider, &before.source_id).await?;
         }
         let mut change = Change::new("autobuild.change", repository.name.as_str()).now(facts(&autobuild, &rules, &variables));
         if let Some(before) = &before {
@@ -319,7 +322,9 @@ impl App {
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
         self.settle_hook_of(id).await?;
+        self.settle_deploy_keys_of(repository.account, &provider, &source.id).await?;
         self.wake.hooks.notify_one();
+        self.wake.keys.notify_one();
         self.get_autobuild(&RepositoryRead::from(crate::RepositoryWrite::from(right.clone()))).await?.ok_or(Error::NotFound)
     }
 
@@ -358,10 +363,11 @@ impl App {
         let autobuild = repositories::get_autobuild(&mut tx, right.repository().id).await?.ok_or(Error::NotFound)?;
         let hook = hooks::get_by_autobuild(&mut tx, autobuild.id).await?;
         if let Some(hook) = &hook {
-            hooks::set_unwanted(&mut tx, hook.id, now).await?;
+            hooks::set_unwanted(&mut tx, hook.id, now.plus(STEP)).await?;
         }
         repositories::delete_autobuild(&mut tx, autobuild.id).await?;
         let repository = right.repository();
+        self.release_deploy_key(&mut tx, repository.account, &autobuild.provider, &autobuild.source_id).await?;
         let change = Change::new("autobuild.remove", repository.name.as_str())
             .old(json!({"provider": autobuild.provider, "source": autobuild.source_name}));
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
@@ -374,6 +380,7 @@ impl App {
                 self.settle_hook(&unwanted).await?;
             }
         }
+        self.wake.keys.notify_one();
         Ok(())
     }
 

@@ -5,12 +5,14 @@
 //! Deliberately elsewhere: SQL (`store`), HTTP (`web`, `registry`), providers' APIs (`forge`), running builds (`builder`).
 
 mod accounts;
+mod at_source;
 mod audit;
 mod authorise;
 mod autobuilds;
 mod builds;
 mod conversion;
 mod deletion;
+mod deploy_keys;
 mod driver;
 mod emails;
 mod error;
@@ -54,11 +56,13 @@ pub use authorise::{
     Actor, Administrator, AuditReader, Caller, Initiator, NamespaceOwner, NamespaceView, OrganizationMember, OrganizationOwner,
     RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
 };
-pub use autobuilds::{AutobuildInput, AutobuildSettings, HookStatus, PreviewRef, RuleInput, VariableInput};
+pub use autobuilds::{AutobuildInput, AutobuildSettings, PreviewRef, RuleInput, VariableInput};
 pub use builds::{BuildDetail, DeliveryDetail, StartBuild};
 pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
+pub use deploy_keys::DeployKeyStatus;
 pub use error::{Error, Refusal, RefusalKind};
+pub use hooks::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
 pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation};
 pub use keys::{Keys, Sealed};
 pub use links::{LinkSwitch, LinkView, Linked, Receipt, ReceiptItem, UnlinkPreview};
@@ -126,6 +130,8 @@ pub(crate) struct Wake {
     pub(crate) deliveries: Notify,
     /// A hook's wish changed.
     pub(crate) hooks: Notify,
+    /// A deploy key's wish changed.
+    pub(crate) keys: Notify,
     /// A link is to be looked at, or what it sees.
     pub(crate) links: Notify,
     /// A mail waits.
@@ -159,6 +165,7 @@ impl App {
         let wake = Wake {
             deliveries: Notify::new(),
             hooks: Notify::new(),
+            keys: Notify::new(),
             links: Notify::new(),
             mail: Notify::new(),
             queue: Notify::new(),

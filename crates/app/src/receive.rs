@@ -62,7 +62,7 @@ impl App {
         let found = hooks::get_receiving(&mut tx, id, provider).await?;
         drop(tx);
         let Some((hook, repository)) = found else { return Ok(Intake::UnknownHook) };
-        let verified = match forge.verify(headers, body, &[self.hook_secret(&hook)?]) {
+        let verified = match forge.verify(headers, body, &self.hook_secrets(&hook, self.clock.now())?) {
             Ok(verified) => verified,
             Err(refusal) => return Ok(Intake::Refused(refusal)),
         };

@@ -136,6 +136,9 @@ ALTER TABLE hooks ADD COLUMN checked_at BIGINT;
 ALTER TABLE hooks ADD COLUMN next_check_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE hooks ADD COLUMN problem TEXT;
 ALTER TABLE hooks ADD COLUMN repaired_at BIGINT;
+ALTER TABLE hooks ADD COLUMN repaired_why TEXT;
+-- What the provider said of its last delivery, as JSON.
+ALTER TABLE hooks ADD COLUMN last_there TEXT;
 CREATE INDEX hooks_check ON hooks (next_check_at) WHERE state = 'standing';
 
 -- Requests at a hook's address that were not the provider's: only that they came, the last 20 of each hook.
@@ -164,6 +167,8 @@ CREATE TABLE deploy_keys (
     next_try_at BIGINT NOT NULL,
     tries BIGINT NOT NULL,
     checked_at BIGINT,
+    -- When it was last put up again without a person's word.
+    renewed_at BIGINT,
     created_at BIGINT NOT NULL
 );
 CREATE INDEX deploy_keys_source ON deploy_keys (account_id, provider, source_id);
