@@ -1,15 +1,19 @@
 //! Autobuild settings: source, rules, variables; and the preview of what they would do.
 
+use std::sync::Arc;
+
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use slipway_forge::{Fresh, SourceRef};
+use slipway_forge::{Forge, ForgeError, Fresh, SourceRef, SourceRepository};
 use slipway_model::{
-    AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern, SourceType,
-    Timestamp,
+    AccountId, AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern,
+    SourceType, Timestamp,
 };
 use slipway_store::hooks::{self, HookState};
+use slipway_store::links::Link;
 use slipway_store::repositories::{self, Autobuild};
+use slipway_store::sources;
 
 use crate::audit::{self, Change, Place};
 use crate::{App, Error, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
@@ -259,18 +263,13 @@ impl App {
     pub async fn put_autobuild(&self, right: &RepositoryAdmin, input: &AutobuildInput) -> Result<AutobuildSettings, Error> {
         let repository = right.repository();
         let provider: ProviderId = input.provider.parse().map_err(|detail: String| Error::invalid("provider", "provider", detail))?;
-        let Some(forge) = self.forges.get(&provider) else {
+        if !self.forges.contains_key(&provider) {
             return Err(Error::invalid("provider", "provider", format!("there is no provider `{provider}`")));
-        };
+        }
         let autotest: Autotest =
             input.autotest.as_deref().unwrap_or("off").parse().map_err(|detail: String| Error::invalid("autotest", "autotest", detail))?;
         let mut rules = check_rules(&input.rules)?;
-        let (_, token) = self.usable_link(repository.account, &provider).await?;
-        let found = forge.source_repository(&token, input.source.trim()).await.map_err(Error::forge(&provider))?;
-        let Some(source) = found else {
-            let shown: String = input.source.chars().take(120).collect();
-            return Err(Error::invalid("source", "source", format!("`{provider}` shows no repository `{shown}` to the linked account")));
-        };
+        let (source, link) = self.find_source(repository.account, &provider, input.source.trim()).await?;
         if rules.is_empty() {
             let branch: SourcePattern = source.default_branch.parse().map_err(|error| rule_error(0, &error))?;
             rules.push(BuildRule::default_for(branch));
@@ -301,6 +300,10 @@ impl App {
             updated_at: now,
         };
         repositories::upsert_autobuild(&mut tx, &autobuild).await?;
+        if before.as_ref().is_none_or(|before| before.provider != provider || before.source_id != source.id) {
+            sources::set_source(&mut tx, id, link.id).await?;
+        }
+        sources::set_look(&mut tx, id, source.private, source.archived).await?;
         repositories::replace_rules(&mut tx, id, &rules).await?;
         let mut hook = hooks::get_by_autobuild(&mut tx, id).await?;
         if let Some(old) = hook.take_if(|hook| hook.provider != provider || hook.source_id != source.id) {
@@ -318,6 +321,20 @@ impl App {
         self.settle_hook_of(id).await?;
         self.wake.hooks.notify_one();
         self.get_autobuild(&RepositoryRead::from(crate::RepositoryWrite::from(right.clone()))).await?.ok_or(Error::NotFound)
+    }
+
+    /// The source repository of that name, and the link that sees it.
+    async fn find_source(&self, account: AccountId, provider: &ProviderId, name: &str) -> Result<(SourceRepository, Link), Error> {
+        let look = |forge: Arc<dyn Forge>, token| async move { forge.source_repository(&token, name).await?.ok_or(ForgeError::NotFound) };
+        match self.with_link(account, provider, None, look).await {
+            Ok(found) => Ok((found.value, found.link)),
+            Err(trouble) if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) => {
+                let shown: String = name.chars().take(120).collect();
+                let detail = format!("`{provider}` shows no repository `{shown}` to the linked account");
+                Err(Error::invalid("source", "source", detail))
+            }
+            Err(trouble) => Err(trouble.into()),
+        }
     }
 
     /// Tries at once what the loop would try later, so that the person sees the outcome.
@@ -372,12 +389,12 @@ impl App {
         inputs: &[RuleInput],
     ) -> Result<Vec<PreviewRef>, Error> {
         let provider: ProviderId = provider.parse().map_err(|detail: String| Error::invalid("provider", "provider", detail))?;
-        let Some(forge) = self.forges.get(&provider) else {
+        if !self.forges.contains_key(&provider) {
             return Err(Error::invalid("provider", "provider", format!("there is no provider `{provider}`")));
-        };
+        }
         let rules = check_rules(inputs)?;
-        let (_, token) = self.usable_link(right.repository().account, &provider).await?;
-        let refs = match forge.heads(&token, source.trim(), None).await.map_err(Error::forge(&provider))? {
+        let look = |forge: Arc<dyn Forge>, token| async move { forge.heads(&token, source.trim(), None).await };
+        let refs = match self.with_link(right.repository().account, &provider, None, look).await?.value {
             Fresh::Changed { value, .. } => value.refs,
             Fresh::Unchanged => Vec::new(),
         };

@@ -1,12 +1,18 @@
 //! Builds as people see and steer them: list, look, start, cancel, retry; and deliveries as people see them.
 
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use slipway_forge::{Forge, ForgeError};
 use slipway_model::{AccountId, BuildId, BuildState, CommitId, DeliveryId, FailureCode, FailureReason, RefName, RepositoryPath, Step};
 use slipway_store::builds::{self, Build, Ending, NewBuild};
 use slipway_store::deliveries::{self, Delivery, NewRefEvent, Raw, Verdict};
 use slipway_store::progress::{self, LogChunk, PhaseTimes};
+use slipway_store::repositories::Autobuild;
 use slipway_store::{ReadTx, builders, repositories};
 
 use crate::audit::{self, Change, Place};
+use crate::links::access::SourceAt;
 use crate::{App, Error, NamespaceView, Refusal, RefusalKind, RepositoryRead, RepositoryWrite};
 
 /// What to build by hand.
@@ -175,18 +181,7 @@ impl App {
                 Refusal::new(RefusalKind::Invalid, "no_rule", format!("no build rule matches `{}`", start.source_ref)).field("ref");
             return Err(refusal.hint("add a rule for it under Autobuild").into());
         }
-        let forge = self.forge(&autobuild.provider)?;
-        let (_, token) = self.usable_link(repository.account, &autobuild.provider).await?;
-        let commit = match &start.commit {
-            Some(commit) => commit.clone(),
-            None => forge
-                .resolve(&token, &autobuild.source_name, &start.source_ref)
-                .await
-                .map_err(Error::forge(&autobuild.provider))?
-                .ok_or_else(|| {
-                    Error::invalid("no_such_ref", "ref", format!("`{}` has no `{}`", autobuild.source_name, start.source_ref))
-                })?,
-        };
+        let commit = self.commit_to_build(repository.account, &autobuild, start).await?;
         let now = self.clock.now();
         let mut tx = self.write().await?;
         let event = NewRefEvent {
@@ -232,6 +227,21 @@ impl App {
         self.wake.queue.notify_waiters();
         made.iter().for_each(|build| self.build_changed(build.id));
         Ok(made)
+    }
+
+    /// The commit that a person's build is about. The source is looked at even when the commit is given: a link that is broken says so now,
+    /// and not only when a builder comes.
+    async fn commit_to_build(&self, account: AccountId, autobuild: &Autobuild, start: &StartBuild) -> Result<CommitId, Error> {
+        let key = SourceAt::of(account, autobuild);
+        let look = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            let source = forge.source_repository_by_id(&token, key.key).await?.ok_or(ForgeError::NotFound)?;
+            match &start.commit {
+                Some(commit) => Ok(Some(commit.clone())),
+                None => forge.resolve(&token, &source.full_name, &start.source_ref).await,
+            }
+        };
+        let commit = self.with_source(key, look).await?.value;
+        commit.ok_or_else(|| Error::invalid("no_such_ref", "ref", format!("`{}` has no `{}`", autobuild.source_name, start.source_ref)))
     }
 
     /// Makes a new build of the same rule, ref and commit. It keeps the place of the first one in the ref's history:

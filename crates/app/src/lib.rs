@@ -126,6 +126,8 @@ pub(crate) struct Wake {
     pub(crate) deliveries: Notify,
     /// A hook's wish changed.
     pub(crate) hooks: Notify,
+    /// A link is to be looked at, or what it sees.
+    pub(crate) links: Notify,
     /// A mail waits.
     pub(crate) mail: Notify,
     /// A build entered the queue.
@@ -138,7 +140,7 @@ pub(crate) struct Wake {
 pub struct App {
     db: Db,
     clock: Clock,
-    keys: Keys,
+    keys: Arc<Keys>,
     forges: BTreeMap<ProviderId, Arc<dyn Forge>>,
     config: Config,
     wake: Wake,
@@ -154,8 +156,24 @@ impl App {
     pub fn new(db: Db, clock: Clock, keys: Keys, forges: impl IntoIterator<Item = Arc<dyn Forge>>, config: Config) -> Self {
         let forges = forges.into_iter().map(|forge| (forge.provider().id.clone(), forge)).collect();
         let (builds, _) = broadcast::channel(1024);
-        let wake = Wake { deliveries: Notify::new(), hooks: Notify::new(), mail: Notify::new(), queue: Notify::new(), builds };
-        Self { db, clock, keys, forges, config, wake, hashing: passwords::Hashing::new(), discovered: oidc::Discovered::default() }
+        let wake = Wake {
+            deliveries: Notify::new(),
+            hooks: Notify::new(),
+            links: Notify::new(),
+            mail: Notify::new(),
+            queue: Notify::new(),
+            builds,
+        };
+        Self {
+            db,
+            clock,
+            keys: Arc::new(keys),
+            forges,
+            config,
+            wake,
+            hashing: passwords::Hashing::new(),
+            discovered: oidc::Discovered::default(),
+        }
     }
 
     /// The clock of this process.

@@ -497,6 +497,20 @@ pub async fn requeue(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Ti
     Ok(changed > 0)
 }
 
+/// Gives back a build that was claimed but not handed to its builder: the claim does not count as an attempt.
+pub async fn put_back(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Timestamp) -> Result<bool, StoreError> {
+    let changed = change!(
+        tx,
+        "UPDATE builds SET state = 'queued', lease_builder = NULL, lease_until = NULL, registry_token_hash = NULL, phase = NULL, note = $1,
+                available_at = $2, attempt = attempt - 1, started_at = CASE WHEN attempt > 1 THEN started_at ELSE NULL END
+         WHERE id = $3 AND state = 'running'",
+        note,
+        available_at.as_millis(),
+        id.to_string(),
+    )?;
+    Ok(changed > 0)
+}
+
 /// Running builds whose lease has ended. They are locked for the transaction: whatever it decides, no heartbeat comes in between.
 pub async fn list_expired(tx: &mut WriteTx, now: Timestamp, limit: u32) -> Result<Vec<Build>, StoreError> {
     let sql = if tx.is_postgres() {

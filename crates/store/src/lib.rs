@@ -28,6 +28,7 @@ pub mod repositories;
 pub mod second_factors;
 pub mod sessions;
 pub mod sign_in;
+pub mod sources;
 pub mod teams;
 pub mod tokens;
 

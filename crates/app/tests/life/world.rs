@@ -83,6 +83,8 @@ impl World {
             api_url: github.api_url().parse()?,
             client_id: oauth.client_id,
             client_secret: oauth.client_secret.into(),
+            app: None,
+            ssh: None,
         })?;
         let mut config = Config::new(public_url);
         change(&mut config);

@@ -20,7 +20,17 @@ ALTER TABLE links ADD COLUMN probe_marker TEXT;
 ALTER TABLE links ADD COLUMN next_check_at BIGINT NOT NULL DEFAULT 0;
 -- Being unlinked: it serves nothing any more, and a loop finishes the removal.
 ALTER TABLE links ADD COLUMN unlinking BOOLEAN NOT NULL DEFAULT FALSE;
+-- When the person was linked, or linked anew: what was found out before is about another grant.
+ALTER TABLE links ADD COLUMN linked_at BIGINT NOT NULL DEFAULT 0;
+UPDATE links SET linked_at = created_at;
+-- Where the person's picture lies, and when it is to be fetched (again).
+ALTER TABLE links ADD COLUMN avatar_url TEXT;
+ALTER TABLE links ADD COLUMN picture_due_at BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX links_due ON links (next_check_at);
+
+-- What was chosen when the link was begun.
+ALTER TABLE oauth_flows ADD COLUMN access TEXT NOT NULL DEFAULT 'full';
+ALTER TABLE oauth_flows ADD COLUMN linked_as TEXT NOT NULL DEFAULT 'person';
 
 -- The picture of the linked person, fetched by us so that no browser asks the provider.
 CREATE TABLE link_pictures (
@@ -148,6 +158,8 @@ CREATE TABLE receipts (
     provider TEXT NOT NULL,
     login TEXT NOT NULL,
     body TEXT NOT NULL,
+    -- Until when whoever unlinks has it for itself.
+    held_until BIGINT NOT NULL,
     begun_at BIGINT NOT NULL,
     finished_at BIGINT
 );

@@ -32,19 +32,28 @@ CREATE TABLE links_next (
     next_check_at BIGINT NOT NULL,
     -- Being unlinked: it serves nothing any more, and a loop finishes the removal.
     unlinking BOOLEAN NOT NULL,
+    -- When the person was linked, or linked anew: what was found out before is about another grant.
+    linked_at BIGINT NOT NULL,
+    -- Where the person's picture lies, and when it is to be fetched (again).
+    avatar_url TEXT,
+    picture_due_at BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     UNIQUE (account_id, provider, remote_user_id)
 );
 INSERT INTO links_next (id, account_id, provider, remote_user_id, login, display_name, access, linked_as, scopes, access_token_sealed,
     refresh_token_sealed, token_expires_at, token_version, refresh_by, refresh_until, state, since, evidence, evidence_status, failures,
-    told_since, probe_marker, checked_at, next_check_at, unlinking, created_at)
+    told_since, probe_marker, checked_at, next_check_at, unlinking, linked_at, avatar_url, picture_due_at, created_at)
 SELECT id, account_id, provider, remote_user_id, login, NULL, 'full', 'person', scopes, access_token_sealed,
     refresh_token_sealed, token_expires_at, 1, NULL, NULL, state, since, evidence, NULL, 0,
-    NULL, NULL, checked_at, 0, FALSE, created_at
+    NULL, NULL, checked_at, 0, FALSE, created_at, NULL, 0, created_at
 FROM links;
 DROP TABLE links;
 ALTER TABLE links_next RENAME TO links;
 CREATE INDEX links_due ON links (next_check_at);
+
+-- What was chosen when the link was begun.
+ALTER TABLE oauth_flows ADD COLUMN access TEXT NOT NULL DEFAULT 'full';
+ALTER TABLE oauth_flows ADD COLUMN linked_as TEXT NOT NULL DEFAULT 'person';
 
 -- The picture of the linked person, fetched by us so that no browser asks the provider.
 CREATE TABLE link_pictures (
@@ -172,6 +181,8 @@ CREATE TABLE receipts (
     provider TEXT NOT NULL,
     login TEXT NOT NULL,
     body TEXT NOT NULL,
+    -- Until when whoever unlinks has it for itself.
+    held_until BIGINT NOT NULL,
     begun_at BIGINT NOT NULL,
     finished_at BIGINT
 );

@@ -1,5 +1,9 @@
 //! Links to providers: connect, see, disable, enable, unlink with a receipt.
 
+pub(crate) mod access;
+mod refresh;
+pub(crate) mod words;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -142,6 +146,8 @@ impl App {
             provider: provider.clone(),
             initiator: caller.initiator().0,
             verifier_sealed: self.keys.seal(&[VERIFIER, &state.hash().to_hex()], verifier.expose_secret().as_bytes()),
+            access: AccessLevel::Full,
+            linked_as: LinkedAs::Person,
         };
         let mut tx = self.write().await?;
         accounts::insert_flow(&mut tx, &state.hash(), &flow, now, now.plus(FLOW_LIFE)).await?;
@@ -220,8 +226,12 @@ impl App {
             evidence_status: None,
             failures: 0,
             probe_marker: None,
+            told_since: None,
             unlinking: false,
+            avatar_url: person.avatar_url.map(String::from),
             checked_at: Some(now),
+            next_check_at: now,
+            linked_at: now,
             created_at: now,
         };
         let mut tx = self.write().await?;
@@ -468,6 +478,39 @@ impl App {
                 .left
                 .push(ReceiptItem { what: format!("the grant at the provider: {error}"), url: Some(forge.app_settings_url().to_string()) }),
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn sample(state: LinkState) -> Link {
+    let at = Timestamp::from_millis(1_700_000_000_000);
+    Link {
+        id: LinkId::new(),
+        account: slipway_model::AccountId::new(),
+        provider: "github".parse().unwrap(),
+        remote_user_id: "1".into(),
+        login: "octo".into(),
+        display_name: None,
+        access: AccessLevel::Full,
+        linked_as: LinkedAs::Person,
+        scopes: Vec::new(),
+        access_token_sealed: Vec::new(),
+        refresh_token_sealed: None,
+        token_expires_at: None,
+        token_version: 1,
+        state,
+        since: at,
+        evidence: None,
+        evidence_status: None,
+        failures: 0,
+        probe_marker: None,
+        told_since: None,
+        checked_at: None,
+        next_check_at: at,
+        unlinking: false,
+        avatar_url: None,
+        linked_at: at,
+        created_at: at,
     }
 }
 
