@@ -12,6 +12,7 @@ pub mod audit;
 pub mod builders;
 pub mod builds;
 pub mod deliveries;
+pub mod deploy_keys;
 pub mod emails;
 pub mod hooks;
 pub mod identities;

@@ -140,6 +140,7 @@ ALTER TABLE hooks ADD COLUMN checked_at BIGINT;
 ALTER TABLE hooks ADD COLUMN next_check_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE hooks ADD COLUMN problem TEXT;
 ALTER TABLE hooks ADD COLUMN repaired_at BIGINT;
+ALTER TABLE hooks ADD COLUMN repaired_why TEXT;
 CREATE INDEX hooks_check ON hooks (next_check_at) WHERE state = 'standing';
 
 -- Requests at a hook's address that were not the provider's: only that they came, the last 20 of each hook.
