@@ -48,7 +48,7 @@ pub(crate) struct Situation<'a> {
     pub(crate) delivery: DeliveryId,
     pub(crate) origin: &'a Origin,
     /// Why nothing may be built, whatever the rules say.
-    pub(crate) disabled: Option<&'a str>,
+    pub(crate) disabled: Option<&'static str>,
 }
 
 /// What came out for a change.
@@ -63,10 +63,11 @@ pub(crate) enum Decision {
     },
 }
 
-/// What the provider said, and for which log.
+/// What the provider said.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    pub(crate) seq: u64,
+    /// The newest number in the ref's log when it was asked: once the log went on, the answer is worth nothing. `None`: good for any log.
+    pub(crate) seq: Option<u64>,
     pub(crate) truth: Truth,
 }
 
@@ -163,10 +164,10 @@ impl App {
         let log = refs::log(tx, autobuild, &change.name, LOG).await?;
         let seq = log.last().map_or(0, |entry| entry.seq);
         let stands = refs::head(tx, autobuild, &change.name).await?.map(|head| head.commit);
-        let known = stands.is_some()
-            || log.iter().any(|entry| entry.place.is_none())
-            || reconciling::checked_at(tx, autobuild).await?.is_some();
-        let truth = answer.filter(|answer| answer.seq == seq).map_or(Truth::NotAsked, |answer| answer.truth.clone());
+        let known =
+            stands.is_some() || log.iter().any(|entry| entry.place.is_none()) || reconciling::checked_at(tx, autobuild).await?.is_some();
+        let truth =
+            answer.filter(|answer| answer.seq.is_none_or(|asked| asked == seq)).map_or(Truth::NotAsked, |answer| answer.truth.clone());
         let history = History { log, head: known.then_some(stands) };
         Ok((history.judge(&change.before, &change.after, &truth, self.clock.now()), seq))
     }

@@ -119,24 +119,13 @@ pub async fn settle(tx: &mut WriteTx, id: AutobuildId, claimed: Timestamp, next:
 
 /// The refs were read at `at`; `marker` makes the next look cheap, when everything that this one showed was taken over.
 pub async fn set_checked(tx: &mut WriteTx, id: AutobuildId, marker: Option<&str>, at: Timestamp) -> Result<(), StoreError> {
-    change!(
-        tx,
-        "UPDATE autobuilds SET heads_marker = $1, heads_checked_at = $2 WHERE id = $3",
-        marker,
-        at.as_millis(),
-        id.to_string(),
-    )?;
+    change!(tx, "UPDATE autobuilds SET heads_marker = $1, heads_checked_at = $2 WHERE id = $3", marker, at.as_millis(), id.to_string(),)?;
     Ok(())
 }
 
 /// The next look at a source shall not be later than `at`.
 pub async fn hurry(tx: &mut WriteTx, id: AutobuildId, at: Timestamp) -> Result<(), StoreError> {
-    change!(
-        tx,
-        "UPDATE autobuilds SET next_reconcile_at = $1 WHERE id = $2 AND next_reconcile_at > $1",
-        at.as_millis(),
-        id.to_string(),
-    )?;
+    change!(tx, "UPDATE autobuilds SET next_reconcile_at = $1 WHERE id = $2 AND next_reconcile_at > $1", at.as_millis(), id.to_string(),)?;
     Ok(())
 }
 
@@ -168,6 +157,21 @@ pub async fn list_later(
         i64::from(limit),
     )?;
     rows.into_iter().map(|(id,)| read("autobuilds", &id)).collect()
+}
+
+/// The source has this name and this default branch today.
+pub async fn set_seen(tx: &mut WriteTx, watched: &Watched, source_name: &str, default_branch: &str) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE autobuilds SET source_name = $1, default_branch = $2
+         WHERE id = $3 AND provider = $4 AND source_id = $5 AND (source_name <> $1 OR default_branch <> $2)",
+        source_name,
+        default_branch,
+        watched.autobuild.to_string(),
+        watched.provider.as_str(),
+        watched.source_id.as_str(),
+    )?;
+    Ok(())
 }
 
 /// What is wrong with a source, for programs and in words; `None` when it is right again. Since when moves only with the code.

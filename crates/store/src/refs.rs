@@ -247,9 +247,7 @@ pub async fn list_heads(tx: &mut ReadTx, autobuild: AutobuildId) -> Result<Vec<(
         autobuild.to_string(),
     )?;
     rows.into_iter()
-        .map(|(name, commit, at)| {
-            Ok((read("ref_heads", &name)?, Head { commit: read("ref_heads", &commit)?, seen_at: time(at) }))
-        })
+        .map(|(name, commit, at)| Ok((read("ref_heads", &name)?, Head { commit: read("ref_heads", &commit)?, seen_at: time(at) })))
         .collect()
 }
 
@@ -271,12 +269,7 @@ pub async fn set_head(
             commit.as_str(),
             now.as_millis(),
         )?,
-        None => change!(
-            tx,
-            "DELETE FROM ref_heads WHERE autobuild_id = $1 AND ref = $2",
-            autobuild.to_string(),
-            name.as_str(),
-        )?,
+        None => change!(tx, "DELETE FROM ref_heads WHERE autobuild_id = $1 AND ref = $2", autobuild.to_string(), name.as_str(),)?,
     };
     Ok(())
 }
@@ -289,11 +282,6 @@ pub async fn forget(tx: &mut WriteTx, autobuild: AutobuildId) -> Result<(), Stor
     change!(
         tx,
         "UPDATE ref_events SET place = seq WHERE autobuild_id = $1 AND place IS NULL AND origin IN ('delivery', 'reconcile')",
-        autobuild.to_string()
-    )?;
-    change!(
-        tx,
-        "UPDATE autobuilds SET heads_checked_at = NULL, heads_marker = NULL, pushed = NULL, next_reconcile_at = 0 WHERE id = $1",
         autobuild.to_string()
     )?;
     Ok(())
