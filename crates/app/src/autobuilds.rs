@@ -10,13 +10,14 @@ use slipway_model::{
     AccountId, AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern,
     SourceType, Timestamp,
 };
-use slipway_store::hooks::{self, HookState};
+use slipway_store::hooks;
 use slipway_store::links::Link;
 use slipway_store::repositories::{self, Autobuild};
 use slipway_store::sources;
 
 use crate::audit::{self, Change, Place};
-use crate::{App, Error, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
+use crate::hooks::STEP;
+use crate::{App, Error, HookStatus, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
 
 const ENVIRONMENT: &str = "autobuilds.environment";
 const MAX_RULES: usize = 50;
@@ -83,17 +84,6 @@ pub struct AutobuildInput {
     /// Absent: the stored ones stay.
     #[serde(default)]
     pub env: Option<Vec<VariableInput>>,
-}
-
-/// How the webhook stands.
-#[derive(Clone, Debug, Serialize)]
-pub struct HookStatus {
-    /// Whether it stands at the provider.
-    pub standing: bool,
-    /// Its id at the provider.
-    pub remote_id: Option<String>,
-    /// What the last try said.
-    pub error: Option<String>,
 }
 
 /// The settings of a repository.
@@ -241,7 +231,10 @@ impl App {
         let mut tx = self.read().await?;
         let Some(autobuild) = repositories::get_autobuild(&mut tx, right.repository().id).await? else { return Ok(None) };
         let rules = repositories::list_rules(&mut tx, autobuild.id).await?;
-        let hook = hooks::get_by_autobuild(&mut tx, autobuild.id).await?;
+        let hook = match hooks::get_by_autobuild(&mut tx, autobuild.id).await? {
+            Some(hook) => Some(self.hook_status(&mut tx, &hook).await?),
+            None => None,
+        };
         Ok(Some(AutobuildSettings {
             id: autobuild.id,
             environment: self.open_environment(&autobuild)?,
@@ -250,7 +243,7 @@ impl App {
             default_branch: autobuild.default_branch,
             autotest: autobuild.autotest,
             rules,
-            hook: hook.map(|hook| HookStatus { standing: hook.state == HookState::Standing, remote_id: hook.remote_id, error: hook.error }),
+            hook,
             updated_at: autobuild.updated_at,
         }))
     }
@@ -310,7 +303,8 @@ impl App {
             hooks::set_unwanted(&mut tx, old.id, now).await?;
         }
         if hook.is_none() {
-            self.want_hook(&mut tx, repository.account, &autobuild, now).await?;
+            // Not due for the loop: it is made at once, below.
+            self.want_hook(&mut tx, repository.account, &autobuild, now.plus(STEP)).await?;
         }
         let mut change = Change::new("autobuild.change", repository.name.as_str()).now(facts(&autobuild, &rules, &variables));
         if let Some(before) = &before {
@@ -358,7 +352,7 @@ impl App {
         let autobuild = repositories::get_autobuild(&mut tx, right.repository().id).await?.ok_or(Error::NotFound)?;
         let hook = hooks::get_by_autobuild(&mut tx, autobuild.id).await?;
         if let Some(hook) = &hook {
-            hooks::set_unwanted(&mut tx, hook.id, now).await?;
+            hooks::set_unwanted(&mut tx, hook.id, now.plus(STEP)).await?;
         }
         repositories::delete_autobuild(&mut tx, autobuild.id).await?;
         let repository = right.repository();

@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use slipway_store::{accounts, audit, deliveries, emails, identities, invitations, sessions, sign_in};
+use slipway_store::{accounts, audit, deliveries, emails, hooks, identities, invitations, sessions, sign_in};
 
 use crate::{App, Error};
 
 const RECEIVE_POLL: Duration = Duration::from_secs(2);
 const HOOKS_POLL: Duration = Duration::from_secs(5);
+const CHECKS_POLL: Duration = Duration::from_secs(20);
 const LEASES_POLL: Duration = Duration::from_secs(1);
 const MAIL_POLL: Duration = Duration::from_secs(20);
 const RECONCILE_POLL: Duration = Duration::from_secs(2);
@@ -42,6 +43,7 @@ impl App {
         tokio::join!(
             self.receive_loop(&stop),
             self.hooks_loop(&stop),
+            self.hook_checks_loop(&stop),
             self.leases_loop(&stop),
             self.mail_loop(&stop),
             self.reconcile_loop(&stop),
@@ -65,6 +67,15 @@ impl App {
             match self.settle_hooks_once().await {
                 Ok(_) => pause(stop, Some(&self.wake.hooks), HOOKS_POLL).await,
                 Err(error) => self.complain("webhooks", &error, stop).await,
+            }
+        }
+    }
+
+    async fn hook_checks_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.check_hooks_once().await {
+                Ok(_) => pause(stop, None, CHECKS_POLL).await,
+                Err(error) => self.complain("webhook checks", &error, stop).await,
             }
         }
     }
@@ -132,6 +143,7 @@ impl App {
         invitations::delete_expired(&mut tx, now).await?;
         sign_in::delete_old(&mut tx, now, now.minus(crate::throttle::FORGOTTEN)).await?;
         audit::delete_before(&mut tx, now.minus(AUDIT_RETENTION)).await?;
+        hooks::forget_previous_secrets(&mut tx, now).await?;
         deliveries::delete_old(&mut tx, now.minus(self.config.delivery_retention), 1000).await?;
         Ok(tx.commit().await?)
     }

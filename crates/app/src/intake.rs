@@ -117,7 +117,7 @@ impl App {
             let refusal = forge.verify(headers, body, std::slice::from_ref(&self.nobodys_secret)).err();
             return Ok(Intake::UnknownHook(refusal.unwrap_or(SignatureRefusal::BadSignature)));
         };
-        let secrets = self.secrets_of(&hook)?;
+        let secrets = self.hook_secrets(&hook, self.clock.now())?;
         let verified = match forge.verify(headers, body, &secrets) {
             Ok(verified) => verified,
             Err(refusal) => {

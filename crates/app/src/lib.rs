@@ -5,6 +5,7 @@
 //! Deliberately elsewhere: SQL (`store`), HTTP (`web`, `registry`), providers' APIs (`forge`), running builds (`builder`).
 
 mod accounts;
+mod at_source;
 mod audit;
 mod authorise;
 mod autobuilds;
@@ -61,11 +62,12 @@ pub use authorise::{
     Actor, Administrator, AuditReader, Caller, Initiator, NamespaceOwner, NamespaceView, OrganizationMember, OrganizationOwner,
     RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
 };
-pub use autobuilds::{AutobuildInput, AutobuildSettings, HookStatus, PreviewRef, RuleInput, VariableInput};
+pub use autobuilds::{AutobuildInput, AutobuildSettings, PreviewRef, RuleInput, VariableInput};
 pub use builds::{BuildDetail, StartBuild};
 pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
 pub use error::{Error, Refusal, RefusalKind};
+pub use hooks::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
 pub use inbox::{DeliveryBody, DeliveryDetail, DeliveryEntry, DeliveryEvent};
 pub use intake::Intake;
 pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation};

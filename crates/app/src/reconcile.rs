@@ -36,15 +36,6 @@ const CONFIRM: usize = 20;
 /// As much of a ref's log as is looked at.
 const LOG: u32 = 100;
 
-/// What a look gave.
-#[derive(Debug)]
-pub(crate) struct Looked {
-    /// Changes that no delivery had told.
-    pub(crate) found: usize,
-    /// Whether something has to wait for the next look.
-    pub(crate) left: Left,
-}
-
 /// Whether everything that a look showed was taken over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Left {
@@ -153,7 +144,7 @@ impl App {
     }
 
     /// Looks at a source and takes over what it shows. `calls` counts what the provider was asked.
-    pub(crate) async fn look(&self, watched: &Watched, calls: &AtomicU32) -> Result<Looked, Missed> {
+    pub(crate) async fn look(&self, watched: &Watched, calls: &AtomicU32) -> Result<Left, Missed> {
         let look = Look { watched, began: self.clock.now(), calls };
         let mut tx = self.read().await?;
         let pushed = refs::last_push_at(&mut tx, watched.autobuild).await?;
@@ -174,7 +165,7 @@ impl App {
                     let mut tx = self.write().await?;
                     reconciling::set_checked(&mut tx, watched.autobuild, watched.marker.as_deref(), look.began).await?;
                     tx.commit().await?;
-                    Ok(Looked { found: 0, left: Left::Nothing })
+                    Ok(Left::Nothing)
                 }
                 Seen::Changed { source, heads, marker } => {
                     self.see_source(watched, &source).await?;
@@ -184,7 +175,7 @@ impl App {
         }
     }
 
-    async fn take_over(&self, look: &Look<'_>, source: &SourceRepository, heads: &Heads, marker: Option<&str>) -> Result<Looked, Missed> {
+    async fn take_over(&self, look: &Look<'_>, source: &SourceRepository, heads: &Heads, marker: Option<&str>) -> Result<Left, Missed> {
         let watched = look.watched;
         let mut tx = self.read().await?;
         let known: BTreeMap<RefName, Head> = refs::list_heads(&mut tx, watched.autobuild).await?.into_iter().collect();
@@ -197,11 +188,8 @@ impl App {
             self.learn(watched, step).await?;
         }
         let (ready, mut left) = self.ready(look, source, differences).await?;
-        let mut found = 0;
         for step in ready.chunks(STEP) {
-            let taken = self.take_step(look, step).await?;
-            found += taken;
-            if taken < step.len() {
+            if self.take_step(look, step).await? < step.len() {
                 left = Left::Something;
             }
         }
@@ -209,7 +197,7 @@ impl App {
         let marker = marker.filter(|_| left == Left::Nothing);
         reconciling::set_checked(&mut tx, watched.autobuild, marker, look.began).await?;
         tx.commit().await?;
-        Ok(Looked { found, left })
+        Ok(left)
     }
 
     /// A list without any ref, of a source that had some, is believed only when the default branch is gone too.

@@ -117,8 +117,8 @@ impl App {
         let looked = self.look(watched, &calls).await;
         self.budgets.spend(watched, calls.load(Ordering::Relaxed), now);
         let after = match looked {
-            Ok(looked) if looked.left == Left::Something => jittered(SOON.max(self.config.reconcile_interval.min(HOUR / 60))),
-            Ok(_) => self.next_look(watched).await?,
+            Ok(Left::Something) => jittered(SOON.max(self.config.reconcile_interval.min(HOUR / 60))),
+            Ok(Left::Nothing) => self.next_look(watched).await?,
             Err(Missed::Ours(Error::Store(error @ StoreError::Unavailable(_)))) => return Err(error.into()),
             Err(missed) => self.after_trouble(watched, &missed),
         };

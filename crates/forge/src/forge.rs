@@ -89,6 +89,12 @@ pub trait Forge: Send + Sync + 'static {
     /// lives for an hour at most. The caller has seen before that the person may use the repository.
     async fn repository_token(&self, token: &SecretString, key: SourceKey<'_>) -> Result<SecretString, ForgeError>;
 
+    /// The token that git fetches one repository with, for whoever runs git: as [`Forge::repository_token`], but where the provider can
+    /// limit it so, it reads this one repository and does nothing else.
+    async fn clone_token(&self, token: &SecretString, key: SourceKey<'_>) -> Result<SecretString, ForgeError> {
+        self.repository_token(token, key).await
+    }
+
     /// Where all branches and tags stand, at most 10,000 of each. Refs with names that git would refuse are left out.
     async fn heads(&self, token: &SecretString, full_name: &str, known: Option<&str>) -> Result<Fresh<Heads>, ForgeError>;
 

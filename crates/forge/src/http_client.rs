@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, LINK, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use slipway_model::Clock;
 use url::Url;
 
 use crate::error::ForgeError;
@@ -19,6 +20,10 @@ const MAX_BODY: usize = 8 * 1024 * 1024;
 const MAX_REDIRECTS: usize = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// What is usual when a provider wants us to wait and does not say how long.
+const USUAL_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// One request. Its headers may hold credentials, so it has no `Debug`.
 pub(crate) struct Outgoing {
@@ -74,9 +79,33 @@ impl Reply {
         serde_json::from_slice(&self.body).map_err(|error| self.unexpected(text::json_problem(&error)))
     }
 
+    /// How long the provider wants us to be quiet.
+    pub(crate) fn pause(&self) -> Duration {
+        let seconds = |name| self.header(name).and_then(|text| text.trim().parse::<u64>().ok());
+        let pause = match (seconds("retry-after"), seconds("x-ratelimit-reset")) {
+            (Some(seconds), _) => Duration::from_secs(seconds),
+            (None, Some(reset)) => Duration::from_secs(reset.saturating_sub(u64::try_from(Clock::System.now().as_seconds()).unwrap_or(0))),
+            (None, None) => USUAL_PAUSE,
+        };
+        pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    }
+
     pub(crate) fn unexpected(&self, detail: String) -> ForgeError {
         ForgeError::Unexpected { status: self.status.as_u16(), detail }
     }
+}
+
+/// What every client of ours has in common: it follows no redirect by itself.
+pub(crate) fn client_builder(timeout: Duration) -> reqwest::ClientBuilder {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Fails only when another thread was faster, and then there is one.
+        rustls::crypto::ring::default_provider().install_default().ok();
+    }
+    reqwest::Client::builder()
+        .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(timeout)
 }
 
 /// The connection pool of one provider.
@@ -87,17 +116,7 @@ pub(crate) struct HttpClient {
 
 impl HttpClient {
     pub(crate) fn new() -> Result<Self, ForgeError> {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Fails only when another thread was faster, and then there is one.
-            rustls::crypto::ring::default_provider().install_default().ok();
-        }
-        let inner = reqwest::Client::builder()
-            .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(|error| ForgeError::Misconfigured { detail: describe(&error) })?;
+        let inner = client_builder(TIMEOUT).build().map_err(|error| ForgeError::Misconfigured { detail: describe(&error) })?;
         Ok(Self { inner })
     }
 
@@ -212,7 +231,7 @@ fn next_link(header: &str) -> Option<&str> {
 }
 
 /// The words of a network error with their causes, without the address: a query may hold secrets.
-fn describe(error: &reqwest::Error) -> String {
+pub(crate) fn describe(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} seconds", TIMEOUT.as_secs());
     }

@@ -4,6 +4,9 @@
 //! built from the configured [`Provider`], never taken from an answer, and no credential leaves for another origin.
 //! Deliberately elsewhere: the rows of links and hooks, the decision what a push starts, and git itself.
 
+mod credentials;
+mod delivery;
+pub mod egress;
 mod error;
 mod forge;
 mod http_client;
@@ -11,12 +14,14 @@ mod text;
 mod types;
 mod webhook;
 
+pub mod bitbucket;
 pub mod github;
 
 use std::sync::Arc;
 
 use slipway_model::ProviderKind;
 
+pub use egress::{Egress, EgressPolicy};
 pub use error::ForgeError;
 pub use forge::Forge;
 pub use types::{
@@ -26,14 +31,23 @@ pub use types::{
 };
 pub use webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
 
-/// Opens the client of a configured provider; its kind picks the implementation.
+/// Opens the client of a configured provider; its kind picks the implementation. Pictures come from the provider and the public internet.
 ///
 /// # Errors
 /// [`ForgeError::Misconfigured`] when an address of the provider cannot be used.
 pub fn open(provider: Provider) -> Result<Arc<dyn Forge>, ForgeError> {
+    open_with(provider, Egress::default())
+}
+
+/// As [`open`], with what the administrator allows of the network that is not public.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(provider: Provider, egress: Egress) -> Result<Arc<dyn Forge>, ForgeError> {
     match provider.kind {
-        ProviderKind::GitHub => Ok(Arc::new(github::GitHub::open(provider)?)),
-        ProviderKind::Bitbucket | ProviderKind::Gitea => {
+        ProviderKind::GitHub => Ok(Arc::new(github::GitHub::open(provider, egress)?)),
+        ProviderKind::Bitbucket => Ok(Arc::new(bitbucket::Bitbucket::open(provider)?)),
+        ProviderKind::Gitea => {
             Err(ForgeError::Misconfigured { detail: format!("providers of kind `{}` are not in this version", provider.kind) })
         }
     }

@@ -2,6 +2,10 @@
 //!
 //! Invariant: what leaves here has no control characters (but line ends in [`message`]) and a bounded length.
 
+use serde::Deserialize;
+use serde::de::value::StrDeserializer;
+use slipway_model::Timestamp;
+
 const REMOTE_CHARACTERS: usize = 300;
 
 /// One line of at most `characters`; control characters become blanks.
@@ -21,6 +25,11 @@ pub(crate) fn remote(text: &str, secrets: &[&str]) -> String {
         clean = clean.replace(secret, "[redacted]");
     }
     line(&clean, REMOTE_CHARACTERS)
+}
+
+/// A time as RFC 3339 writes it; `None` for what is none.
+pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
+    Timestamp::deserialize(StrDeserializer::<serde::de::value::Error>::new(text)).ok()
 }
 
 /// Where the JSON stopped making sense. The parser's own words may quote the document, which may hold a token.

@@ -109,17 +109,19 @@ pub async fn insert(tx: &mut WriteTx, new: &NewDelivery<'_>, now: Timestamp) -> 
         return Ok((id, None));
     }
     let first = fetch_optional!(
-        (String,),
+        (String, String, String, Option<i64>),
         tx,
-        "SELECT id FROM deliveries WHERE hook_id = $1 AND (delivery_id = $2 OR body_sha256 = $3) AND duplicate_of IS NULL ORDER BY id LIMIT 1",
+        "SELECT id, delivery_id, status, processed_at FROM deliveries
+         WHERE hook_id = $1 AND (delivery_id = $2 OR body_sha256 = $3) AND duplicate_of IS NULL ORDER BY id LIMIT 1",
         new.hook.to_string(),
         new.delivery_id,
         new.body_sha256,
     )?;
-    let first: DeliveryId = match first {
-        Some((first,)) => read("deliveries", &first)?,
-        None => return Err(StoreError::Conflict("the first delivery of a duplicate is gone".into())),
+    let Some((first, first_delivery_id, status, processed_at)) = first else {
+        return Err(StoreError::Conflict("the first delivery of a duplicate is gone".into()));
     };
+    let first: DeliveryId = read("deliveries", &first)?;
+    let was_rejected = status == DeliveryStatus::Rejected.as_str() && processed_at.is_some();
     change!(
         tx,
         "INSERT INTO deliveries (id, hook_id, repository_id, delivery_id, event, headers, body, body_sha256, status, duplicate_of, received_at, processed_at)
@@ -135,14 +137,20 @@ pub async fn insert(tx: &mut WriteTx, new: &NewDelivery<'_>, now: Timestamp) -> 
         first.to_string(),
         now.as_millis(),
     )?;
+    if was_rejected && first_delivery_id == new.delivery_id {
+        reopen(tx, first).await?;
+    }
+    Ok((id, Some(first)))
+}
+
+/// Lets a delivery be decided as if it had just come.
+pub async fn reopen(tx: &mut WriteTx, id: DeliveryId) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE deliveries SET status = 'accepted', detail = NULL, processed_at = NULL
-         WHERE id = $1 AND delivery_id = $2 AND status = 'rejected' AND processed_at IS NOT NULL",
-        first.to_string(),
-        new.delivery_id,
+        "UPDATE deliveries SET status = 'accepted', detail = NULL, processed_at = NULL WHERE id = $1 AND duplicate_of IS NULL",
+        id.to_string(),
     )?;
-    Ok((id, Some(first)))
+    Ok(())
 }
 
 /// The entry of a run of the reconciler that found something, beside the deliveries: it is decided already and has no body.

@@ -115,6 +115,8 @@ pub struct Hook {
     pub repaired_at: Option<Timestamp>,
     /// What was wrong then.
     pub repaired_why: Option<String>,
+    /// What the provider said of its last delivery, as JSON.
+    pub last_there: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -141,6 +143,7 @@ struct Row {
     problem: Option<String>,
     repaired_at: Option<i64>,
     repaired_why: Option<String>,
+    last_there: Option<String>,
     created_at: i64,
 }
 
@@ -166,6 +169,7 @@ impl Row {
             problem: self.problem,
             repaired_at: self.repaired_at.map(time),
             repaired_why: self.repaired_why,
+            last_there: self.last_there,
             created_at: time(self.created_at),
         })
     }
@@ -402,14 +406,30 @@ pub async fn claim_check(tx: &mut WriteTx, hook: &Hook, until: Timestamp) -> Res
     Ok(changed > 0)
 }
 
-/// What a look found. A hook whose wish changed meanwhile is left as it is.
-pub async fn set_checked(tx: &mut WriteTx, id: HookId, problem: Option<&str>, now: Timestamp, next: Timestamp) -> Result<(), StoreError> {
+/// What a look found.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// The hook's id at the provider, which may be another one than before.
+    pub remote_id: Option<&'a str>,
+    /// What is wrong; `None` when all is right.
+    pub problem: Option<&'a str>,
+    /// What the provider says of its last delivery, as JSON.
+    pub last_there: Option<&'a str>,
+    /// When the next look is due.
+    pub next: Timestamp,
+}
+
+/// Keeps what a look found. A hook whose wish changed meanwhile is left as it is.
+pub async fn set_checked(tx: &mut WriteTx, id: HookId, look: &Look<'_>, now: Timestamp) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE hooks SET problem = $1, checked_at = $2, next_check_at = $3 WHERE id = $4 AND state = 'standing'",
-        problem,
+        "UPDATE hooks SET problem = $1, last_there = $2, remote_id = COALESCE($3, remote_id), checked_at = $4, next_check_at = $5
+         WHERE id = $6 AND state = 'standing'",
+        look.problem,
+        look.last_there,
+        look.remote_id,
         now.as_millis(),
-        next.as_millis(),
+        look.next.as_millis(),
         id.to_string(),
     )?;
     Ok(())

@@ -9,13 +9,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{FullName, GitHub, is_id};
+use super::wire::{Call, FEW_PAGES};
+use super::{FullName, GitHub, deliveries, is_id};
 use crate::error::ForgeError;
 use crate::text;
-use crate::types::{HookSpec, RemoteHook, Removal};
+use crate::types::{DeliveryOutcome, HookSpec, RemoteHook, Removal};
 
-/// The reconciler sees renames and the like, so pushes are all that is needed.
-pub(super) const EVENTS: &[&str] = &["push"];
+/// Pushes start builds; `repository` tells of renames, transfers and visibility before the next check of the source would.
+pub(super) const EVENTS: &[&str] = &["push", "repository"];
 
 #[derive(Deserialize)]
 struct Hook {
@@ -24,11 +25,33 @@ struct Hook {
     events: Vec<String>,
     #[serde(default)]
     config: Config,
+    last_response: Option<LastResponse>,
 }
 
 #[derive(Deserialize, Default)]
 struct Config {
     url: Option<String>,
+    /// Asterisks, when there is one.
+    secret: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct LastResponse {
+    code: Option<i64>,
+    status: Option<String>,
+    message: Option<String>,
+}
+
+impl LastResponse {
+    /// `None` for a hook that never sent anything.
+    fn outcome(self) -> Option<DeliveryOutcome> {
+        let status = self.status.filter(|status| status != "unused");
+        if status.is_none() && self.code.is_none() {
+            return None;
+        }
+        let words: Vec<String> = status.into_iter().chain(self.message).filter(|words| !words.is_empty()).collect();
+        Some(DeliveryOutcome { at: None, status: self.code.and_then(deliveries::status), words: text::line(&words.join(": "), 200) })
+    }
 }
 
 impl From<Hook> for RemoteHook {
@@ -38,8 +61,8 @@ impl From<Hook> for RemoteHook {
             url: text::line(&hook.config.url.unwrap_or_default(), 2048),
             active: hook.active,
             events: hook.events.iter().take(200).map(|event| text::line(event, 100)).collect(),
-            signs: None,
-            last_delivery: None,
+            signs: Some(hook.config.secret.is_some_and(|secret| !secret.is_empty())),
+            last_delivery: hook.last_response.and_then(LastResponse::outcome),
         }
     }
 }
@@ -50,7 +73,7 @@ impl GitHub {
     }
 
     pub(super) async fn list_hooks(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<RemoteHook>, ForgeError> {
-        let listing = self.list::<Hook>(token, self.hooks_address(full_name, None)).await?;
+        let listing = self.list::<Hook>(token, Call::manage(Method::GET, self.hooks_address(full_name, None)), FEW_PAGES).await?;
         Ok(listing.items.into_iter().map(RemoteHook::from).collect())
     }
 
@@ -65,7 +88,7 @@ impl GitHub {
         }
         let mut body = settings(hook);
         body["name"] = json!("web");
-        match self.call(token, Method::POST, self.hooks_address(full_name, None), Some(&body)).await {
+        match self.call(token, Call::manage(Method::POST, self.hooks_address(full_name, None)).body(&body)).await {
             Ok(reply) => reply.json::<Hook>().map(RemoteHook::from),
             // Somebody made the same hook since we looked, or GitHub made it and its answer was lost.
             Err(error @ ForgeError::Unexpected { status: 422, .. }) => self.adopt_hook(token, full_name, hook).await?.ok_or(error),
@@ -81,8 +104,14 @@ impl GitHub {
         hook: &HookSpec<'_>,
     ) -> Result<Option<RemoteHook>, ForgeError> {
         let hooks = self.list_hooks(token, full_name).await?;
-        let Some(found) = hooks.into_iter().find(|found| Url::parse(&found.url).is_ok_and(|url| url == *hook.url)) else { return Ok(None) };
-        match self.call(token, Method::PATCH, self.hooks_address(full_name, Some(&found.id)), Some(&settings(hook))).await {
+        let mut ours = hooks.into_iter().filter(|found| Url::parse(&found.url).is_ok_and(|url| url == *hook.url));
+        let Some(found) = ours.next() else { return Ok(None) };
+        // The others first: GitHub refuses to make two hooks alike.
+        for twin in ours {
+            self.remove_hook(token, full_name, &twin.id).await?;
+        }
+        let address = self.hooks_address(full_name, Some(&found.id));
+        match self.call(token, Call::manage(Method::PATCH, address).body(&settings(hook))).await {
             Ok(reply) => reply.json::<Hook>().map(|hook| Some(hook.into())),
             Err(ForgeError::NotFound) => Ok(None),
             Err(error) => Err(error),
@@ -93,7 +122,7 @@ impl GitHub {
         if !is_id(id) {
             return Ok(Removal::AlreadyGone);
         }
-        match self.call(token, Method::DELETE, self.hooks_address(full_name, Some(id)), None).await {
+        match self.call(token, Call::manage(Method::DELETE, self.hooks_address(full_name, Some(id)))).await {
             Ok(_) => Ok(Removal::Removed),
             // 404 is also what a person without rights gets. Only who may list the hooks can know that one is gone.
             Err(ForgeError::NotFound) => {

@@ -1,20 +1,32 @@
-//! GitHub: github.com and GitHub Enterprise Server, by an OAuth app.
+//! GitHub: github.com and GitHub Enterprise Server, by an OAuth app or a GitHub App.
 //!
 //! Invariant: a repository's full name goes into a path only after `FullName::parse`; ids only after a check for digits.
-//! One file per concern: `oauth` grants, `api` reads, `hooks` manages webhooks, `webhook` verifies and reads deliveries.
+//! One file per concern: `oauth` grants and `scopes`; `people`, `namespaces` and `repositories`; `refs`; `hooks` and their `deliveries`;
+//! deploy `keys`; the `app` and its `installations`; `webhook` verifies and reads deliveries; `wire` asks, `refusals` judges answers.
 
-mod api;
+mod app;
+mod deliveries;
 mod hooks;
+mod installations;
+mod keys;
+mod namespaces;
 mod oauth;
+mod people;
+mod refs;
+mod refusals;
+mod repositories;
+mod scopes;
 mod webhook;
 mod wire;
 
 use async_trait::async_trait;
 use http::HeaderMap;
 use secrecy::SecretString;
-use slipway_model::{AccessLevel, CommitId, RefName};
+use slipway_model::{CommitId, RefName};
 use url::Url;
 
+use self::app::{App, TokenUse};
+use crate::egress::Egress;
 use crate::error::ForgeError;
 use crate::forge::Forge;
 use crate::http_client::{HttpClient, check_base, join};
@@ -24,41 +36,27 @@ use crate::types::{
 };
 use crate::webhook::{Payload, Refusal, Unreadable, Verified};
 
-/// `repo` covers private sources, their webhooks and deploy keys: GitHub has no narrower scope that does. `read:org` lists the organizations.
-const OFFERS: &[Offer] = &[
-    Offer {
-        level: AccessLevel::Full,
-        scopes: &["repo", "read:org"],
-        words: "private and public sources; webhooks, deploy keys and commit statuses are made for you",
-    },
-    Offer {
-        level: AccessLevel::Public,
-        scopes: &["public_repo", "admin:repo_hook", "read:org"],
-        words: "public sources only; webhooks are made for you",
-    },
-    Offer {
-        level: AccessLevel::ReadOnly,
-        scopes: &["read:org"],
-        words: "reads public sources and writes nothing: you add the webhook yourself (GitHub has no scope that only reads private sources)",
-    },
-];
+pub use app::check_private_key;
 
 /// The client of one GitHub.
 #[derive(Debug)]
 pub struct GitHub {
     provider: Provider,
     http: HttpClient,
+    egress: Egress,
+    app: Option<App>,
 }
 
 impl GitHub {
-    /// The client of a configured GitHub.
+    /// The client of a configured GitHub; pictures are fetched with `egress`.
     ///
     /// # Errors
-    /// [`ForgeError::Misconfigured`] when an address cannot be used.
-    pub fn open(provider: Provider) -> Result<Self, ForgeError> {
+    /// [`ForgeError::Misconfigured`] when an address or the App's key cannot be used.
+    pub fn open(provider: Provider, egress: Egress) -> Result<Self, ForgeError> {
         check_base("`web_url`", &provider.web_url)?;
         check_base("`api_url`", &provider.api_url)?;
-        Ok(Self { provider, http: HttpClient::new()? })
+        let app = provider.app.as_ref().map(|credentials| App::open(credentials, &provider.client_id)).transpose()?;
+        Ok(Self { provider, http: HttpClient::new()?, egress, app })
     }
 
     fn web_address<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
@@ -83,10 +81,6 @@ impl<'a> FullName<'a> {
     }
 }
 
-fn not_yet() -> ForgeError {
-    ForgeError::Unsupported { detail: "this is not built yet".to_owned(), url: None }
-}
-
 /// Whether the text can be the name of an account or repository.
 fn is_name(text: &str) -> bool {
     (1..=100).contains(&text.len())
@@ -106,15 +100,15 @@ impl Forge for GitHub {
     }
 
     fn offers(&self) -> &'static [Offer] {
-        OFFERS
+        if self.app.is_some() { scopes::APP_OFFERS } else { scopes::OFFERS }
     }
 
     fn scope_words(&self, scope: &str) -> Option<&'static str> {
-        oauth::scope_words(scope)
+        scopes::words(scope)
     }
 
     fn missing_scopes(&self, offer: &Offer, granted: &[String]) -> Vec<String> {
-        oauth::missing_scopes(offer, granted)
+        scopes::missing(offer, granted)
     }
 
     fn authorize_url(&self, request: &AuthorizeRequest<'_>) -> Url {
@@ -133,8 +127,8 @@ impl Forge for GitHub {
         self.read_person(token, known).await
     }
 
-    async fn picture(&self, _url: &Url) -> Result<Picture, ForgeError> {
-        Err(not_yet())
+    async fn picture(&self, url: &Url) -> Result<Picture, ForgeError> {
+        Ok(self.egress.picture(url, &self.provider.web_url).await?)
     }
 
     async fn source_namespaces(&self, token: &SecretString) -> Result<Vec<SourceNamespace>, ForgeError> {
@@ -152,22 +146,29 @@ impl Forge for GitHub {
 
     async fn source_repository(&self, token: &SecretString, full_name: &str) -> Result<Option<SourceRepository>, ForgeError> {
         let Ok(full_name) = FullName::parse(full_name) else { return Ok(None) };
-        self.read_repository(token, &["repos", full_name.owner, full_name.name]).await
+        self.repository_by_name(token, full_name).await
     }
 
     async fn source_repository_by_id(&self, token: &SecretString, key: SourceKey<'_>) -> Result<Option<SourceRepository>, ForgeError> {
-        if !is_id(key.id) {
-            return Ok(None);
+        self.repository_by_id(token, key.id).await
+    }
+
+    async fn repository_token(&self, token: &SecretString, key: SourceKey<'_>) -> Result<SecretString, ForgeError> {
+        match &self.app {
+            Some(app) => self.installation_token(app, token, key, TokenUse::Manage).await,
+            None => Ok(token.clone()),
         }
-        self.read_repository(token, &["repositories", key.id]).await
     }
 
-    async fn repository_token(&self, token: &SecretString, _key: SourceKey<'_>) -> Result<SecretString, ForgeError> {
-        Ok(token.clone())
+    async fn clone_token(&self, token: &SecretString, key: SourceKey<'_>) -> Result<SecretString, ForgeError> {
+        match &self.app {
+            Some(app) => self.installation_token(app, token, key, TokenUse::Clone).await,
+            None => Ok(token.clone()),
+        }
     }
 
-    async fn heads(&self, token: &SecretString, full_name: &str, _known: Option<&str>) -> Result<Fresh<Heads>, ForgeError> {
-        Ok(Fresh::Changed { value: self.list_heads(token, FullName::parse(full_name)?).await?, marker: None })
+    async fn heads(&self, token: &SecretString, full_name: &str, known: Option<&str>) -> Result<Fresh<Heads>, ForgeError> {
+        self.list_heads(token, FullName::parse(full_name)?, known).await
     }
 
     async fn resolve(&self, token: &SecretString, full_name: &str, name: &RefName) -> Result<Option<CommitId>, ForgeError> {
@@ -192,16 +193,16 @@ impl Forge for GitHub {
 
     async fn hook_deliveries(
         &self,
-        _token: &SecretString,
-        _full_name: &str,
-        _hook: &str,
-        _cursor: Option<&str>,
+        token: &SecretString,
+        full_name: &str,
+        hook: &str,
+        cursor: Option<&str>,
     ) -> Result<Page<RemoteDelivery>, ForgeError> {
-        Err(not_yet())
+        self.list_deliveries(token, FullName::parse(full_name)?, hook, cursor).await
     }
 
-    async fn redeliver(&self, _token: &SecretString, _full_name: &str, _hook: &str, _delivery: &str) -> Result<(), ForgeError> {
-        Err(not_yet())
+    async fn redeliver(&self, token: &SecretString, full_name: &str, hook: &str, delivery: &str) -> Result<(), ForgeError> {
+        self.send_again(token, FullName::parse(full_name)?, hook, delivery).await
     }
 
     fn hook_settings_url(&self, full_name: &str) -> Url {
@@ -210,20 +211,20 @@ impl Forge for GitHub {
 
     async fn ensure_deploy_key(
         &self,
-        _token: &SecretString,
-        _full_name: &str,
-        _title: &str,
-        _public_key: &str,
+        token: &SecretString,
+        full_name: &str,
+        title: &str,
+        public_key: &str,
     ) -> Result<RemoteKey, ForgeError> {
-        Err(not_yet())
+        self.make_key(token, FullName::parse(full_name)?, title, public_key).await
     }
 
-    async fn deploy_keys(&self, _token: &SecretString, _full_name: &str) -> Result<Vec<RemoteKey>, ForgeError> {
-        Err(not_yet())
+    async fn deploy_keys(&self, token: &SecretString, full_name: &str) -> Result<Vec<RemoteKey>, ForgeError> {
+        self.list_keys(token, FullName::parse(full_name)?).await
     }
 
-    async fn delete_deploy_key(&self, _token: &SecretString, _full_name: &str, _id: &str) -> Result<Removal, ForgeError> {
-        Err(not_yet())
+    async fn delete_deploy_key(&self, token: &SecretString, full_name: &str, id: &str) -> Result<Removal, ForgeError> {
+        self.remove_key(token, FullName::parse(full_name)?, id).await
     }
 
     fn deploy_keys_url(&self, full_name: &str) -> Url {
@@ -256,6 +257,6 @@ impl Forge for GitHub {
     }
 
     fn app_settings_url(&self) -> Url {
-        self.web_address(["settings", "connections", "applications", &self.provider.client_id])
+        self.connection_page()
     }
 }

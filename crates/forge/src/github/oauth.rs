@@ -11,11 +11,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::GitHub;
+use super::refusals::Absence;
+use super::{GitHub, scopes};
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply};
 use crate::text;
-use crate::types::{AuthorizeRequest, Grant, Offer, Removal};
+use crate::types::{AuthorizeRequest, Grant, Removal};
 
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
@@ -37,10 +38,13 @@ impl GitHub {
         url.query_pairs_mut()
             .append_pair("client_id", &self.provider.client_id)
             .append_pair("redirect_uri", request.redirect_uri.as_str())
-            .append_pair("scope", &request.scopes.join(" "))
             .append_pair("state", request.state)
             .append_pair("code_challenge", request.challenge)
             .append_pair("code_challenge_method", "S256");
+        // Left out, GitHub would take the scopes of last time; a GitHub App has none to ask for.
+        if self.app.is_none() {
+            url.query_pairs_mut().append_pair("scope", &request.scopes.join(" "));
+        }
         url
     }
 
@@ -64,7 +68,7 @@ impl GitHub {
         let reply = self.http.send(request).await?;
         let mut secrets: Vec<&str> = parameters.iter().map(|(_, value)| *value).filter(|value| *value != "refresh_token").collect();
         secrets.push(self.provider.client_secret.expose_secret());
-        read_grant(reply, &secrets)
+        self.read_grant(reply, &secrets)
     }
 
     pub(super) async fn withdraw_grant(&self, token: &SecretString) -> Result<Removal, ForgeError> {
@@ -77,31 +81,30 @@ impl GitHub {
             Err(error) => Err(error),
         }
     }
-}
 
-fn read_grant(reply: Reply, secrets: &[&str]) -> Result<Grant, ForgeError> {
-    let answer = read_answer(&reply);
-    if let Some(answer) = &answer
-        && let Some(code) = &answer.error
-    {
-        let detail = text::remote(answer.error_description.as_deref().unwrap_or("no words came with it"), secrets);
-        return Err(ForgeError::Refused { code: text::remote(code, secrets), detail });
+    fn read_grant(&self, reply: Reply, secrets: &[&str]) -> Result<Grant, ForgeError> {
+        let answer = read_answer(&reply);
+        if let Some(answer) = &answer
+            && let Some(code) = &answer.error
+        {
+            let detail = text::remote(answer.error_description.as_deref().unwrap_or("no words came with it"), secrets);
+            return Err(ForgeError::Refused { code: text::remote(code, secrets), detail });
+        }
+        let reply = self.judge(reply, Absence::Plain, secrets)?;
+        let Some(answer) = answer else {
+            return Err(reply.unexpected("the token endpoint answered neither JSON nor a form".to_owned()));
+        };
+        let token = |text: Option<String>| text.filter(|text| is_token(text)).map(SecretString::from);
+        let Some(access_token) = token(answer.access_token) else {
+            return Err(reply.unexpected("the token endpoint answered without a usable `access_token`".to_owned()));
+        };
+        Ok(Grant {
+            access_token,
+            refresh_token: token(answer.refresh_token),
+            expires_in: answer.expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs),
+            scopes: scopes::split(&answer.scope.unwrap_or_default()),
+        })
     }
-    let reply = super::wire::check(reply, secrets)?;
-    let Some(answer) = answer else {
-        return Err(reply.unexpected("the token endpoint answered neither JSON nor a form".to_owned()));
-    };
-    let token = |text: Option<String>| text.filter(|text| is_token(text)).map(SecretString::from);
-    let Some(access_token) = token(answer.access_token) else {
-        return Err(reply.unexpected("the token endpoint answered without a usable `access_token`".to_owned()));
-    };
-    let scopes = answer.scope.unwrap_or_default();
-    Ok(Grant {
-        access_token,
-        refresh_token: token(answer.refresh_token),
-        expires_in: answer.expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs),
-        scopes: split_scopes(&scopes),
-    })
 }
 
 /// JSON as we asked for, or the form that GitHub sends to those who did not ask.
@@ -126,37 +129,7 @@ fn read_answer(reply: &Reply) -> Option<TokenAnswer> {
     Some(answer)
 }
 
-pub(super) fn scope_words(scope: &str) -> Option<&'static str> {
-    Some(match scope {
-        "repo" => "read sources, also private ones; make the webhook and the read-only deploy key; set commit statuses",
-        "public_repo" => "read public sources and set their commit statuses",
-        "admin:repo_hook" => "make, check and remove the webhook that tells of pushes",
-        "read:org" => "list your organizations and whether they let Slipway in",
-        _ => return None,
-    })
-}
-
-/// Which scopes are covered by a larger one (GitHub docs, "Scopes for OAuth apps").
-fn covers(granted: &str, asked: &str) -> bool {
-    granted == asked
-        || match asked {
-            "public_repo" | "repo:status" => granted == "repo",
-            "admin:repo_hook" => granted == "repo",
-            "read:org" => matches!(granted, "write:org" | "admin:org" | "user"),
-            _ => false,
-        }
-}
-
-pub(super) fn missing_scopes(offer: &Offer, granted: &[String]) -> Vec<String> {
-    offer.scopes.iter().filter(|asked| !granted.iter().any(|granted| covers(granted, asked))).map(|asked| (*asked).to_owned()).collect()
-}
-
 /// A token must fit into a header.
 fn is_token(text: &str) -> bool {
     (1..=MAX_TOKEN_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
-/// Scopes come with commas from the token endpoint and with commas and blanks in headers.
-pub(super) fn split_scopes(text: &str) -> Vec<String> {
-    text.split([',', ' ']).filter(|scope| !scope.is_empty()).take(100).map(|scope| text::line(scope, 100)).collect()
 }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use super::*;
 
@@ -62,9 +64,10 @@ fn every_recorded_delivery_is_read_as_what_it_is() {
     for line in index.lines().filter(|line| line.starts_with("github\t")) {
         let columns: Vec<&str> = line.split('\t').collect();
         let [_, event, file, traits] = columns[..] else { panic!("{line}") };
+        let event = event.trim_end_matches('?');
         let body = std::fs::read(fixtures().join("github/webhooks").join(file)).unwrap();
         let raw: Value = serde_json::from_slice(&body).unwrap();
-        let payload = read(event.trim_end_matches('?'), &json_headers(), &body).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let payload = read(event, &json_headers(), &body).unwrap_or_else(|error| panic!("{file}: {error}"));
         match (event, payload) {
             ("push", Payload::Push { repository_id, events, unusable }) => {
                 assert_eq!(repository_id, raw["repository"]["id"].to_string(), "{file}");
@@ -78,7 +81,11 @@ fn every_recorded_delivery_is_read_as_what_it_is() {
             ("ping", Payload::Ping { repository_id }) => {
                 assert_eq!(repository_id, raw["repository"]["id"].as_u64().map(|id| id.to_string()), "{file}");
             }
-            ("push" | "ping", other) => panic!("{file}: {other:?}"),
+            ("repository" | "public", Payload::Repository { repository_id, what }) => {
+                assert_eq!(repository_id, raw["repository"]["id"].to_string(), "{file}");
+                assert!(what.starts_with("the repository "), "{file}: {what}");
+            }
+            ("push" | "ping" | "public", other) => panic!("{file}: {other:?}"),
             (_, Payload::Other { what }) => assert!(what.starts_with("event `"), "{file}: {what}"),
             (_, other) => panic!("{file}: {other:?}"),
         }
@@ -275,9 +282,33 @@ fn other_events_come_with_words() {
         read_json("pull_request", &json!({ "action": "opened" })),
         Ok(Payload::Other { what: "event `pull_request` with action `opened`".into() })
     );
-    assert_eq!(read_json("public", &json!({})), Ok(Payload::Other { what: "event `public`".into() }));
+    assert_eq!(read_json("watch", &json!({})), Ok(Payload::Other { what: "event `watch`".into() }));
     assert!(matches!(read_json("create", &json!({ "ref": "v1" })), Ok(Payload::Other { what }) if what.contains("push")));
     assert!(read_json("issues", &json!({ "action": 1 })).is_err());
+}
+
+#[test]
+fn what_happens_to_the_repository_itself_is_told_with_its_id() {
+    for (event, body, expected) in [
+        ("repository", json!({ "action": "renamed" }), "was renamed"),
+        ("repository", json!({ "action": "transferred" }), "was moved to another owner"),
+        ("repository", json!({ "action": "deleted" }), "was deleted"),
+        ("repository", json!({ "action": "privatized" }), "was made private"),
+        ("repository", json!({ "action": "publicized" }), "was made public"),
+        ("repository", json!({ "action": "archived" }), "was archived"),
+        ("repository", json!({ "action": "unarchived" }), "takes pushes again"),
+        ("repository", json!({ "action": "edited", "changes": { "default_branch": { "from": "master" } } }), "has another default branch"),
+        ("repository", json!({ "action": "edited", "changes": { "description": { "from": null } } }), "has other settings"),
+        ("public", json!({}), "was made public"),
+    ] {
+        let mut body = body;
+        assert!(read_json(event, &body).unwrap_err().reason.contains("repository"), "{event}: a body without its repository");
+        body["repository"] = json!({ "id": 7, "full_name": "o/r" });
+        let expected = Payload::Repository { repository_id: "7".into(), what: format!("the repository {expected}") };
+        assert_eq!(read_json(event, &body), Ok(expected));
+    }
+    let made = read_json("repository", &json!({ "action": "created", "repository": { "id": 7 } }));
+    assert_eq!(made, Ok(Payload::Other { what: "event `repository` with action `created`".into() }));
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

@@ -1,35 +1,66 @@
-//! Requests to GitHub's API and what its statuses mean.
+//! Requests to GitHub's API.
 //!
-//! Invariant: the token is only ever in a header marked sensitive; a status that is not expected is an error, with GitHub's own words.
-
-use std::time::Duration;
+//! Invariant: the token is only ever in a header marked sensitive; a status that is not expected is an error (`refusals` says which).
 
 use base64::Engine;
-use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::header::{ACCEPT, AUTHORIZATION, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use slipway_model::Clock;
+use serde_json::Value;
 use url::Url;
 
 use super::GitHub;
+use super::refusals::Absence;
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply, join};
-use crate::text;
 
 const API_VERSION: &str = "2022-11-28";
 /// Pages of 100 that are read for one list.
-pub(super) const MAX_PAGES: usize = 10;
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// What GitHub asks for when it says nothing else.
-const USUAL_PAUSE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+pub(super) const FEW_PAGES: usize = 10;
+/// An ETag of GitHub's has about seventy characters; a marker is stored.
+const MAX_ETAG: usize = 200;
 
 /// A list, and whether there would have been more.
 pub(super) struct Listing<T> {
     pub(super) items: Vec<T>,
     pub(super) truncated: bool,
+    /// The ETag, when one page was all.
+    pub(super) etag: Option<String>,
+    /// What `X-GitHub-SSO` said with the pages: lists that leave out organizations.
+    pub(super) sso: Vec<String>,
+}
+
+/// A request of the API.
+pub(super) struct Call<'a> {
+    method: Method,
+    url: Url,
+    body: Option<&'a Value>,
+    known: Option<&'a str>,
+    absence: Absence,
+}
+
+impl<'a> Call<'a> {
+    /// A read, of what anybody may lack: 404 says nothing about scopes.
+    pub(super) fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, body: None, known: None, absence: Absence::Plain }
+    }
+
+    /// Managing something of a repository: 404 may mean that a scope is missing.
+    pub(super) fn manage(method: Method, url: Url) -> Self {
+        Self { method, url, body: None, known: None, absence: Absence::MaybeScope }
+    }
+
+    pub(super) fn body(mut self, body: &'a Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// Answered with 304 when it still has this ETag.
+    pub(super) fn unless(mut self, etag: Option<&'a str>) -> Self {
+        self.known = etag;
+        self
+    }
 }
 
 impl GitHub {
@@ -37,20 +68,27 @@ impl GitHub {
         join(&self.provider.api_url, parts)
     }
 
-    /// Sends a request with the person's token; any status but 2xx is an error.
-    pub(super) async fn call(
-        &self,
-        token: &SecretString,
-        method: Method,
-        url: Url,
-        body: Option<&serde_json::Value>,
-    ) -> Result<Reply, ForgeError> {
-        let mut request = Outgoing::new(method, url, api_headers(bearer(token)?));
-        if let Some(body) = body {
+    /// Sends a request with a token; any status but 2xx (and 304, when asked for) is an error.
+    pub(super) async fn call(&self, token: &SecretString, call: Call<'_>) -> Result<Reply, ForgeError> {
+        let mut headers = api_headers(bearer(token)?);
+        if let Some(etag) = call.known
+            && let Ok(etag) = HeaderValue::from_str(etag)
+        {
+            headers.insert(IF_NONE_MATCH, etag);
+        }
+        let mut request = Outgoing::new(call.method, call.url, headers);
+        if let Some(body) = call.body {
             request = request.with_body("application/json", body.to_string());
         }
         let reply = self.http.send(request).await?;
-        check(reply, &[token.expose_secret(), self.provider.client_secret.expose_secret()])
+        if reply.status == StatusCode::NOT_MODIFIED && call.known.is_some() {
+            return Ok(reply);
+        }
+        let reply = self.judge(reply, call.absence, &[token.expose_secret(), self.provider.client_secret.expose_secret()]);
+        match (reply, &self.app) {
+            (Err(error), Some(app)) => Err(app.after(token, error)),
+            (reply, _) => reply,
+        }
     }
 
     /// Sends a request with our application's own credentials.
@@ -58,38 +96,67 @@ impl GitHub {
         &self,
         method: Method,
         url: Url,
-        body: &serde_json::Value,
+        body: &Value,
         sent: &SecretString,
     ) -> Result<Reply, ForgeError> {
         let request =
             Outgoing::new(method, url, api_headers(self.application_credentials()?)).with_body("application/json", body.to_string());
         let reply = self.http.send(request).await?;
-        check(reply, &[sent.expose_secret(), self.provider.client_secret.expose_secret()])
+        self.judge(reply, Absence::Plain, &[sent.expose_secret(), self.provider.client_secret.expose_secret()])
     }
 
     pub(super) async fn get(&self, token: &SecretString, url: Url) -> Result<Reply, ForgeError> {
-        self.call(token, Method::GET, url, None).await
+        self.call(token, Call::get(url)).await
     }
 
-    /// Reads a list to its end, at most [`MAX_PAGES`] pages. A page that fails fails the list.
-    pub(super) async fn list<T: DeserializeOwned>(&self, token: &SecretString, mut url: Url) -> Result<Listing<T>, ForgeError> {
-        url.query_pairs_mut().append_pair("per_page", "100");
-        let mut items = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let reply = self.get(token, url).await?;
-            items.extend(reply.json::<Vec<T>>()?);
+    /// Reads a list to its end, at most this many pages. A page that fails fails the list.
+    pub(super) async fn list<T: DeserializeOwned + Send>(
+        &self,
+        token: &SecretString,
+        call: Call<'_>,
+        pages: usize,
+    ) -> Result<Listing<T>, ForgeError> {
+        self.list_of(token, call, pages, Reply::json::<Vec<T>>).await
+    }
+
+    /// As [`Self::list`], where the pages are objects with a list in them.
+    pub(super) async fn list_of<T: Send>(
+        &self,
+        token: &SecretString,
+        mut call: Call<'_>,
+        pages: usize,
+        read: fn(&Reply) -> Result<Vec<T>, ForgeError>,
+    ) -> Result<Listing<T>, ForgeError> {
+        call.url.query_pairs_mut().append_pair("per_page", "100");
+        let (mut url, absence) = (call.url, call.absence);
+        let mut listing = Listing { items: Vec::new(), truncated: false, etag: None, sso: Vec::new() };
+        for page in 0..pages {
+            let reply = self.call(token, Call { method: Method::GET, url, body: None, known: None, absence }).await?;
+            listing.items.extend(read(&reply)?);
+            listing.sso.extend(reply.header("x-github-sso").map(str::to_owned));
             match reply.next_page()? {
                 Some(next) => url = next,
-                None => return Ok(Listing { items, truncated: false }),
+                None => {
+                    listing.etag = etag_of(&reply).filter(|_| page == 0);
+                    return Ok(listing);
+                }
             }
         }
-        Ok(Listing { items, truncated: true })
+        listing.truncated = true;
+        Ok(listing)
     }
 
     fn application_credentials(&self) -> Result<HeaderValue, ForgeError> {
         let pair = format!("{}:{}", self.provider.client_id, self.provider.client_secret.expose_secret());
         sensitive(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
     }
+}
+
+/// The ETag of an answer, when it is fit to be stored in a marker.
+pub(super) fn etag_of(reply: &Reply) -> Option<String> {
+    let etag = reply.headers.get(ETAG)?.to_str().ok()?;
+    let fits = (1..=MAX_ETAG).contains(&etag.len()) && etag.bytes().all(|b| b.is_ascii_graphic());
+    fits.then(|| etag.to_owned())
 }
 
 fn bearer(token: &SecretString) -> Result<HeaderValue, ForgeError> {
@@ -109,92 +176,4 @@ fn api_headers(authorization: HeaderValue) -> HeaderMap {
         (ACCEPT, HeaderValue::from_static("application/vnd.github+json")),
         (HeaderName::from_static("x-github-api-version"), HeaderValue::from_static(API_VERSION)),
     ])
-}
-
-/// The body of an error, as far as it is there.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Problem {
-    message: String,
-    errors: Vec<serde_json::Value>,
-    block: Option<Block>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Block {
-    reason: String,
-}
-
-impl Problem {
-    fn words(&self) -> String {
-        let mut words = self.message.clone();
-        for error in self.errors.iter().take(5) {
-            let word = error.as_str().or_else(|| error.get("message").and_then(serde_json::Value::as_str));
-            if let Some(word) = word {
-                words.push_str("; ");
-                words.push_str(word);
-            }
-        }
-        if let Some(block) = &self.block {
-            words.push_str(&format!(" (reason `{}`)", block.reason));
-        }
-        words
-    }
-}
-
-/// Makes an error of every status but 2xx.
-pub(super) fn check(reply: Reply, secrets: &[&str]) -> Result<Reply, ForgeError> {
-    if reply.status.is_success() {
-        return Ok(reply);
-    }
-    let problem: Problem = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let detail = match problem.words() {
-        words if words.is_empty() => "no words came with it".to_owned(),
-        words => text::remote(&words, secrets),
-    };
-    Err(match reply.status.as_u16() {
-        401 => ForgeError::Unauthorized { detail },
-        // An organization's refusal may come with the last request of the hour; waiting would not help.
-        403 => match restriction(&reply, &problem.message) {
-            Some(organization) => ForgeError::Restricted { organization, grant_url: None },
-            None if is_rate_limit(&reply, &problem.message) => ForgeError::RateLimited { retry_after: pause(&reply) },
-            None => ForgeError::Forbidden { detail },
-        },
-        404 => ForgeError::NotFound,
-        429 => ForgeError::RateLimited { retry_after: pause(&reply) },
-        451 => ForgeError::Forbidden { detail },
-        _ => reply.unexpected(detail),
-    })
-}
-
-fn is_rate_limit(reply: &Reply, message: &str) -> bool {
-    reply.headers.contains_key(RETRY_AFTER)
-        || reply.header("x-ratelimit-remaining") == Some("0")
-        || message.to_ascii_lowercase().contains("rate limit")
-}
-
-/// How long GitHub wants us to be quiet.
-fn pause(reply: &Reply) -> Duration {
-    let seconds = |name| reply.header(name).and_then(|text| text.trim().parse::<u64>().ok());
-    let pause = match (seconds("retry-after"), seconds("x-ratelimit-reset")) {
-        (Some(seconds), _) => Duration::from_secs(seconds),
-        (None, Some(reset)) => Duration::from_secs(reset.saturating_sub(u64::try_from(Clock::System.now().as_seconds()).unwrap_or(0))),
-        (None, None) => USUAL_PAUSE,
-    };
-    pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
-}
-
-/// Whether an organization keeps us out, and which. Of an OAuth app restriction nothing but the English words tells.
-fn restriction(reply: &Reply, message: &str) -> Option<Option<String>> {
-    if let Some(sso) = reply.header("x-github-sso") {
-        let name = sso.split_once("/orgs/").and_then(|(_, rest)| rest.split('/').next());
-        return Some(name.filter(|name| super::is_name(name)).map(str::to_owned));
-    }
-    let keeps_out = ["OAuth App access restrictions", "organization SAML enforcement", "has an IP allow list enabled"];
-    if !keeps_out.iter().any(|words| message.contains(words)) {
-        return None;
-    }
-    let name = message.split_once("` organization").and_then(|(before, _)| before.rsplit('`').next());
-    Some(name.filter(|name| super::is_name(name)).map(str::to_owned))
 }

@@ -118,6 +118,8 @@ ALTER TABLE hooks ADD COLUMN next_check_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE hooks ADD COLUMN problem TEXT;
 ALTER TABLE hooks ADD COLUMN repaired_at BIGINT;
 ALTER TABLE hooks ADD COLUMN repaired_why TEXT;
+-- What the provider said of its last delivery, as JSON.
+ALTER TABLE hooks ADD COLUMN last_there TEXT;
 CREATE INDEX hooks_check ON hooks (next_check_at) WHERE state = 'standing';
 
 -- Requests at a hook's address that were not the provider's: only that they came, the last 20 of each hook.

@@ -1,9 +1,10 @@
-//! The fake GitHub held against GitHub's own description, and used as its callers will use it.
+//! The fake GitHub held against GitHub's own description and the real Gitea, used as its callers will use it.
 //! Invariant: only HTTP, git and the public functions; a test reads as a script of what people do.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod access;
+mod gitea;
 mod hooks;
 mod oauth;
 mod postgres;

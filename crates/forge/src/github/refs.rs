@@ -1,0 +1,157 @@
+//! Branches and tags: where all of them stand, and where one leads to.
+//!
+//! Invariant: a list that could not be read to its end says so; a tag is always the commit that it leads to, never its own object.
+
+use http::StatusCode;
+use secrecy::SecretString;
+use serde::Deserialize;
+use slipway_model::{CommitId, RefKind, RefName};
+use url::Url;
+
+use super::wire::{Call, Listing};
+use super::{FullName, GitHub};
+use crate::error::ForgeError;
+use crate::types::{Coverage, Fresh, Heads, SourceRef};
+
+/// Pages of 100 that are read of the branches, and of the tags.
+const MAX_PAGES: usize = 100;
+/// A tag may point to a tag; nobody has reason to go deeper than this.
+const MAX_PEELS: usize = 5;
+
+/// An entry of `/branches` or `/tags`: both give the commit of a tag, not the tag's own object, and both have pages.
+#[derive(Deserialize)]
+struct NamedCommit {
+    name: String,
+    commit: Sha,
+}
+
+#[derive(Deserialize)]
+struct Sha {
+    sha: CommitId,
+}
+
+/// The answer of `/git/ref/...` and `/git/tags/...`.
+#[derive(Deserialize)]
+struct Pointer {
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    #[serde(rename = "type")]
+    kind: String,
+    sha: CommitId,
+}
+
+/// The two lists of refs.
+#[derive(Clone, Copy)]
+enum RefList {
+    Branches,
+    Tags,
+}
+
+impl RefList {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Branches => "branches",
+            Self::Tags => "tags",
+        }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Branches => "refs/heads/",
+            Self::Tags => "refs/tags/",
+        }
+    }
+}
+
+impl GitHub {
+    /// The marker is the ETags of both lists. Only a list of one page has such: of a longer one, no page tells of the others.
+    pub(super) async fn list_heads(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        known: Option<&str>,
+    ) -> Result<Fresh<Heads>, ForgeError> {
+        if let Some((branches, tags)) = known.and_then(|known| known.split_once(' '))
+            && self.is_unchanged(token, self.refs_address(full_name, RefList::Branches), branches).await?
+            && self.is_unchanged(token, self.refs_address(full_name, RefList::Tags), tags).await?
+        {
+            return Ok(Fresh::Unchanged);
+        }
+        let (branches, tags) =
+            (self.list_refs(token, full_name, RefList::Branches).await?, self.list_refs(token, full_name, RefList::Tags).await?);
+        let coverage = if branches.truncated || tags.truncated { Coverage::Part } else { Coverage::Whole };
+        let marker = branches.etag.zip(tags.etag).map(|(branches, tags)| format!("{branches} {tags}"));
+        let refs = [(branches.items, RefList::Branches), (tags.items, RefList::Tags)].into_iter().flat_map(|(items, list)| {
+            items.into_iter().filter_map(move |item| {
+                let name = format!("{}{}", list.prefix(), item.name).parse::<RefName>().ok()?;
+                Some(SourceRef { name, commit: item.commit.sha })
+            })
+        });
+        Ok(Fresh::Changed { value: Heads { refs: refs.collect(), coverage }, marker })
+    }
+
+    fn refs_address(&self, full_name: FullName<'_>, list: RefList) -> Url {
+        self.api_address(["repos", full_name.owner, full_name.name, list.path()])
+    }
+
+    async fn is_unchanged(&self, token: &SecretString, mut url: Url, etag: &str) -> Result<bool, ForgeError> {
+        url.query_pairs_mut().append_pair("per_page", "100");
+        match self.call(token, Call::get(url).unless(Some(etag))).await {
+            Ok(reply) => Ok(reply.status == StatusCode::NOT_MODIFIED),
+            Err(error) if is_empty(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list_refs(&self, token: &SecretString, full_name: FullName<'_>, list: RefList) -> Result<Listing<NamedCommit>, ForgeError> {
+        match self.list(token, Call::get(self.refs_address(full_name, list)), MAX_PAGES).await {
+            Err(error) if is_empty(&error) => Ok(Listing { items: Vec::new(), truncated: false, etag: None, sso: Vec::new() }),
+            result => result,
+        }
+    }
+
+    pub(super) async fn resolve_ref(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        name: &RefName,
+    ) -> Result<Option<CommitId>, ForgeError> {
+        let repository = ["repos", full_name.owner, full_name.name];
+        let kind = match name.kind() {
+            RefKind::Branch => "heads",
+            RefKind::Tag => "tags",
+        };
+        let parts = repository.into_iter().chain(["git", "ref", kind]).chain(name.short().split('/'));
+        let mut object = match self.get(token, self.api_address(parts)).await {
+            Ok(reply) => reply.json::<Pointer>()?.object,
+            Err(error) if is_empty(&error) => return Ok(None),
+            // This may be the ref or the whole repository: only the second look tells.
+            Err(ForgeError::NotFound) => {
+                return match self.repository_by_name(token, full_name).await? {
+                    Some(_) => Ok(None),
+                    None => Err(ForgeError::NotFound),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        for _ in 0..MAX_PEELS {
+            match object.kind.as_str() {
+                "commit" => return Ok(Some(object.sha)),
+                "tag" => {
+                    let parts = repository.into_iter().chain(["git", "tags", object.sha.as_str()]);
+                    object = self.get(token, self.api_address(parts)).await?.json::<Pointer>()?.object;
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A repository without any commit answers "Git Repository is empty."
+fn is_empty(error: &ForgeError) -> bool {
+    matches!(error, ForgeError::Unexpected { status: 409, .. })
+}
