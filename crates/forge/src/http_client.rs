@@ -76,6 +76,11 @@ impl Reply {
         Ok(None)
     }
 
+    /// Whether the `Link` header tells of a next page, for who counts the pages and does not follow its addresses.
+    pub(crate) fn has_next_page(&self) -> bool {
+        self.headers.get_all(LINK).iter().any(|value| value.to_str().ok().and_then(next_link).is_some())
+    }
+
     /// Reads the body as JSON.
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, ForgeError> {
         serde_json::from_slice(&self.body).map_err(|error| self.unexpected(text::json_problem(&error)))

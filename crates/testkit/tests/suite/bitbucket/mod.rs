@@ -5,6 +5,7 @@ mod api;
 mod contract;
 mod faults;
 mod hooks;
+mod large;
 mod oauth;
 mod push;
 
