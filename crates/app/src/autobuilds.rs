@@ -1,18 +1,23 @@
 //! Autobuild settings: source, rules, variables; and the preview of what they would do.
 
+use std::sync::Arc;
+
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use slipway_forge::SourceRef;
+use slipway_forge::{Forge, ForgeError, Fresh, SourceKey, SourceRef, SourceRepository};
 use slipway_model::{
-    AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern, SourceType,
-    Timestamp,
+    AccountId, AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern,
+    SourceType, Timestamp,
 };
-use slipway_store::hooks::{self, HookState};
+use slipway_store::hooks;
+use slipway_store::links::Link;
 use slipway_store::repositories::{self, Autobuild};
+use slipway_store::sources;
 
 use crate::audit::{self, Change, Place};
-use crate::{App, Error, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
+use crate::hooks::STEP;
+use crate::{App, DeployKeyStatus, Error, HookStatus, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
 
 const ENVIRONMENT: &str = "autobuilds.environment";
 const MAX_RULES: usize = 50;
@@ -81,17 +86,6 @@ pub struct AutobuildInput {
     pub env: Option<Vec<VariableInput>>,
 }
 
-/// How the webhook stands.
-#[derive(Clone, Debug, Serialize)]
-pub struct HookStatus {
-    /// Whether it stands at the provider.
-    pub standing: bool,
-    /// Its id at the provider.
-    pub remote_id: Option<String>,
-    /// What the last try said.
-    pub error: Option<String>,
-}
-
 /// The settings of a repository.
 #[derive(Clone, Debug)]
 pub struct AutobuildSettings {
@@ -111,6 +105,8 @@ pub struct AutobuildSettings {
     pub environment: Vec<EnvironmentVariable>,
     /// How the webhook stands; `None` while there is none.
     pub hook: Option<HookStatus>,
+    /// How the source's deploy key stands; `None` for a source that has none.
+    pub deploy_key: Option<DeployKeyStatus>,
     /// When they were last changed.
     pub updated_at: Timestamp,
 }
@@ -237,7 +233,11 @@ impl App {
         let mut tx = self.read().await?;
         let Some(autobuild) = repositories::get_autobuild(&mut tx, right.repository().id).await? else { return Ok(None) };
         let rules = repositories::list_rules(&mut tx, autobuild.id).await?;
-        let hook = hooks::get_by_autobuild(&mut tx, autobuild.id).await?;
+        let hook = match hooks::get_by_autobuild(&mut tx, autobuild.id).await? {
+            Some(hook) => Some(self.hook_status(&mut tx, &hook).await?),
+            None => None,
+        };
+        let deploy_key = self.deploy_key_status(&mut tx, right.repository().account, &autobuild).await?;
         Ok(Some(AutobuildSettings {
             id: autobuild.id,
             environment: self.open_environment(&autobuild)?,
@@ -246,7 +246,8 @@ impl App {
             default_branch: autobuild.default_branch,
             autotest: autobuild.autotest,
             rules,
-            hook: hook.map(|hook| HookStatus { standing: hook.state == HookState::Standing, remote_id: hook.remote_id, error: hook.error }),
+            hook,
+            deploy_key,
             updated_at: autobuild.updated_at,
         }))
     }
@@ -259,18 +260,13 @@ impl App {
     pub async fn put_autobuild(&self, right: &RepositoryAdmin, input: &AutobuildInput) -> Result<AutobuildSettings, Error> {
         let repository = right.repository();
         let provider: ProviderId = input.provider.parse().map_err(|detail: String| Error::invalid("provider", "provider", detail))?;
-        let Some(forge) = self.forges.get(&provider) else {
+        if !self.forges.contains_key(&provider) {
             return Err(Error::invalid("provider", "provider", format!("there is no provider `{provider}`")));
-        };
+        }
         let autotest: Autotest =
             input.autotest.as_deref().unwrap_or("off").parse().map_err(|detail: String| Error::invalid("autotest", "autotest", detail))?;
         let mut rules = check_rules(&input.rules)?;
-        let (_, token) = self.usable_link(repository.account, &provider).await?;
-        let found = forge.source_repository(&token, input.source.trim()).await.map_err(Error::forge(&provider))?;
-        let Some(source) = found else {
-            let shown: String = input.source.chars().take(120).collect();
-            return Err(Error::invalid("source", "source", format!("`{provider}` shows no repository `{shown}` to the linked account")));
-        };
+        let (source, link) = self.find_source(repository.account, &provider, input.source.trim()).await?;
         if rules.is_empty() {
             let branch: SourcePattern = source.default_branch.parse().map_err(|error| rule_error(0, &error))?;
             rules.push(BuildRule::default_for(branch));
@@ -301,13 +297,23 @@ impl App {
             updated_at: now,
         };
         repositories::upsert_autobuild(&mut tx, &autobuild).await?;
+        if before.as_ref().is_none_or(|before| before.provider != provider || before.source_id != source.id) {
+            sources::set_source(&mut tx, id, link.id).await?;
+        }
+        sources::set_look(&mut tx, id, source.private, source.archived).await?;
         repositories::replace_rules(&mut tx, id, &rules).await?;
         let mut hook = hooks::get_by_autobuild(&mut tx, id).await?;
         if let Some(old) = hook.take_if(|hook| hook.provider != provider || hook.source_id != source.id) {
             hooks::set_unwanted(&mut tx, old.id, now).await?;
         }
         if hook.is_none() {
-            self.want_hook(&mut tx, repository.account, &autobuild, now).await?;
+            // Not due for the loop: it is made at once, below.
+            self.want_hook(&mut tx, repository.account, &autobuild, now.plus(STEP)).await?;
+        }
+        let source_key = SourceKey { id: &source.id, full_name: &source.full_name };
+        self.want_deploy_key(&mut tx, repository.account, &provider, source_key, now.plus(STEP)).await?;
+        if let Some(before) = &before {
+            self.release_deploy_key(&mut tx, repository.account, &before.provider, &before.source_id).await?;
         }
         let mut change = Change::new("autobuild.change", repository.name.as_str()).now(facts(&autobuild, &rules, &variables));
         if let Some(before) = &before {
@@ -316,8 +322,24 @@ impl App {
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
         self.settle_hook_of(id).await?;
+        self.settle_deploy_keys_of(repository.account, &provider, &source.id).await?;
         self.wake.hooks.notify_one();
+        self.wake.keys.notify_one();
         self.get_autobuild(&RepositoryRead::from(crate::RepositoryWrite::from(right.clone()))).await?.ok_or(Error::NotFound)
+    }
+
+    /// The source repository of that name, and the link that sees it.
+    async fn find_source(&self, account: AccountId, provider: &ProviderId, name: &str) -> Result<(SourceRepository, Link), Error> {
+        let look = |forge: Arc<dyn Forge>, token| async move { forge.source_repository(&token, name).await?.ok_or(ForgeError::NotFound) };
+        match self.with_link(account, provider, None, look).await {
+            Ok(found) => Ok((found.value, found.link)),
+            Err(trouble) if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) => {
+                let shown: String = name.chars().take(120).collect();
+                let detail = format!("`{provider}` shows no repository `{shown}` to the linked account");
+                Err(Error::invalid("source", "source", detail))
+            }
+            Err(trouble) => Err(trouble.into()),
+        }
     }
 
     /// Tries at once what the loop would try later, so that the person sees the outcome.
@@ -341,10 +363,11 @@ impl App {
         let autobuild = repositories::get_autobuild(&mut tx, right.repository().id).await?.ok_or(Error::NotFound)?;
         let hook = hooks::get_by_autobuild(&mut tx, autobuild.id).await?;
         if let Some(hook) = &hook {
-            hooks::set_unwanted(&mut tx, hook.id, now).await?;
+            hooks::set_unwanted(&mut tx, hook.id, now.plus(STEP)).await?;
         }
         repositories::delete_autobuild(&mut tx, autobuild.id).await?;
         let repository = right.repository();
+        self.release_deploy_key(&mut tx, repository.account, &autobuild.provider, &autobuild.source_id).await?;
         let change = Change::new("autobuild.remove", repository.name.as_str())
             .old(json!({"provider": autobuild.provider, "source": autobuild.source_name}));
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
@@ -357,6 +380,7 @@ impl App {
                 self.settle_hook(&unwanted).await?;
             }
         }
+        self.wake.keys.notify_one();
         Ok(())
     }
 
@@ -372,12 +396,15 @@ impl App {
         inputs: &[RuleInput],
     ) -> Result<Vec<PreviewRef>, Error> {
         let provider: ProviderId = provider.parse().map_err(|detail: String| Error::invalid("provider", "provider", detail))?;
-        let Some(forge) = self.forges.get(&provider) else {
+        if !self.forges.contains_key(&provider) {
             return Err(Error::invalid("provider", "provider", format!("there is no provider `{provider}`")));
-        };
+        }
         let rules = check_rules(inputs)?;
-        let (_, token) = self.usable_link(right.repository().account, &provider).await?;
-        let refs = forge.refs(&token, source.trim()).await.map_err(Error::forge(&provider))?;
+        let look = |forge: Arc<dyn Forge>, token| async move { forge.heads(&token, source.trim(), None).await };
+        let refs = match self.with_link(right.repository().account, &provider, None, look).await?.value {
+            Fresh::Changed { value, .. } => value.refs,
+            Fresh::Unchanged => Vec::new(),
+        };
         Ok(preview(&rules, &refs))
     }
 

@@ -1,12 +1,18 @@
-//! Builds as people see and steer them: list, look, start, cancel, retry; and deliveries as people see them.
+//! Builds as people see and steer them: list, look, start, cancel, retry.
 
-use slipway_model::{AccountId, BuildId, BuildState, CommitId, DeliveryId, FailureCode, FailureReason, RefName, RepositoryPath, Step};
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use slipway_forge::{Forge, ForgeError};
+use slipway_model::{AccountId, BuildId, BuildState, CommitId, FailureCode, FailureReason, RefName, RepositoryPath, Step};
 use slipway_store::builds::{self, Build, Ending, NewBuild};
-use slipway_store::deliveries::{self, Delivery, NewRefEvent, Raw, Verdict};
 use slipway_store::progress::{self, LogChunk, PhaseTimes};
+use slipway_store::refs::{self, NewRefEvent};
+use slipway_store::repositories::Autobuild;
 use slipway_store::{ReadTx, builders, repositories};
 
 use crate::audit::{self, Change, Place};
+use crate::links::access::SourceAt;
 use crate::{App, Error, NamespaceView, Refusal, RefusalKind, RepositoryRead, RepositoryWrite};
 
 /// What to build by hand.
@@ -39,15 +45,6 @@ pub struct BuildDetail {
     pub builder: Option<String>,
     /// Name of the person who started it.
     pub started_by: Option<String>,
-}
-
-/// A delivery with its verdicts.
-#[derive(Debug, Clone)]
-pub struct DeliveryDetail {
-    /// The row.
-    pub delivery: Delivery,
-    /// Verdicts in order; those of replays stand behind the first ones.
-    pub verdicts: Vec<Verdict>,
 }
 
 impl App {
@@ -175,18 +172,7 @@ impl App {
                 Refusal::new(RefusalKind::Invalid, "no_rule", format!("no build rule matches `{}`", start.source_ref)).field("ref");
             return Err(refusal.hint("add a rule for it under Autobuild").into());
         }
-        let forge = self.forge(&autobuild.provider)?;
-        let (_, token) = self.usable_link(repository.account, &autobuild.provider).await?;
-        let commit = match &start.commit {
-            Some(commit) => commit.clone(),
-            None => forge
-                .resolve(&token, &autobuild.source_name, &start.source_ref)
-                .await
-                .map_err(Error::forge(&autobuild.provider))?
-                .ok_or_else(|| {
-                    Error::invalid("no_such_ref", "ref", format!("`{}` has no `{}`", autobuild.source_name, start.source_ref))
-                })?,
-        };
+        let commit = self.commit_to_build(repository.account, &autobuild, start).await?;
         let now = self.clock.now();
         let mut tx = self.write().await?;
         let event = NewRefEvent {
@@ -194,10 +180,12 @@ impl App {
             name: &start.source_ref,
             before: None,
             after: Some(&commit),
-            origin: "manual",
+            origin: refs::Origin::Manual,
             delivery: None,
+            place: None,
+            covered_by: None,
         };
-        let (event, seq) = deliveries::insert_ref_event(&mut tx, &event, now).await?;
+        let (event, seq) = refs::insert(&mut tx, &event, now).await?;
         let mut ids = Vec::new();
         for (rule, matched) in matching {
             let new = NewBuild {
@@ -234,6 +222,21 @@ impl App {
         Ok(made)
     }
 
+    /// The commit that a person's build is about. The source is looked at even when the commit is given: a link that is broken says so now,
+    /// and not only when a builder comes.
+    async fn commit_to_build(&self, account: AccountId, autobuild: &Autobuild, start: &StartBuild) -> Result<CommitId, Error> {
+        let key = SourceAt::of(account, autobuild);
+        let look = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            let source = forge.source_repository_by_id(&token, key.key).await?.ok_or(ForgeError::NotFound)?;
+            match &start.commit {
+                Some(commit) => Ok(Some(commit.clone())),
+                None => forge.resolve(&token, &source.full_name, &start.source_ref).await,
+            }
+        };
+        let commit = self.with_source(key, look).await?.value;
+        commit.ok_or_else(|| Error::invalid("no_such_ref", "ref", format!("`{}` has no `{}`", autobuild.source_name, start.source_ref)))
+    }
+
     /// Makes a new build of the same rule, ref and commit. It keeps the place of the first one in the ref's history:
     /// a retry of an old push does not move a tag that a newer push moved.
     ///
@@ -257,10 +260,12 @@ impl App {
             name: &old.source_ref,
             before: None,
             after: Some(&old.commit),
-            origin: "retry",
+            origin: refs::Origin::Retry,
             delivery: None,
+            place: None,
+            covered_by: None,
         };
-        let (event, _) = deliveries::insert_ref_event(&mut tx, &event, now).await?;
+        let (event, _) = refs::insert(&mut tx, &event, now).await?;
         let new = NewBuild {
             repository: old.repository,
             autobuild: old.autobuild,
@@ -314,42 +319,5 @@ impl App {
         tx.commit().await?;
         self.build_changed(id);
         Ok(build)
-    }
-
-    /// A page of a repository's deliveries with their verdicts, newest first.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn list_deliveries(
-        &self,
-        right: &RepositoryRead,
-        before: Option<DeliveryId>,
-        limit: u32,
-    ) -> Result<Vec<DeliveryDetail>, Error> {
-        let repository = right.repository().id;
-        let mut tx = self.read().await?;
-        let page = deliveries::list(&mut tx, repository, before, limit).await?;
-        let mut details: Vec<_> = page.into_iter().map(|delivery| DeliveryDetail { delivery, verdicts: Vec::new() }).collect();
-        if let (Some(newest), Some(oldest)) = (details.first().map(|d| d.delivery.id), details.last().map(|d| d.delivery.id)) {
-            for (id, verdict) in deliveries::list_verdicts(&mut tx, repository, oldest, newest).await? {
-                if let Some(detail) = details.iter_mut().find(|detail| detail.delivery.id == id) {
-                    detail.verdicts.push(verdict);
-                }
-            }
-        }
-        Ok(details)
-    }
-
-    /// One delivery with verdicts, headers and body.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn get_delivery(&self, right: &RepositoryRead, id: DeliveryId) -> Result<(DeliveryDetail, Raw), Error> {
-        let repository = right.repository().id;
-        let mut tx = self.read().await?;
-        let delivery = deliveries::get(&mut tx, repository, id).await?.ok_or(Error::NotFound)?;
-        let raw = deliveries::get_raw(&mut tx, id).await?.ok_or(Error::NotFound)?;
-        let verdicts = deliveries::list_verdicts(&mut tx, repository, id, id).await?.into_iter().map(|(_, verdict)| verdict).collect();
-        Ok((DeliveryDetail { delivery, verdicts }, raw))
     }
 }

@@ -6,14 +6,18 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use slipway_store::{accounts, audit, deliveries, emails, identities, invitations, sessions, sign_in};
+use slipway_store::{accounts, audit, deliveries, emails, hooks, identities, invitations, sessions, sign_in};
 
 use crate::{App, Error};
 
 const RECEIVE_POLL: Duration = Duration::from_secs(2);
 const HOOKS_POLL: Duration = Duration::from_secs(5);
+const CHECKS_POLL: Duration = Duration::from_secs(20);
 const LEASES_POLL: Duration = Duration::from_secs(1);
 const MAIL_POLL: Duration = Duration::from_secs(20);
+const RECONCILE_POLL: Duration = Duration::from_secs(2);
+/// Also how seldom requests that were refused are written, however many come.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 const SWEEP_POLL: Duration = Duration::from_secs(300);
 /// How long the audit log is kept.
 const AUDIT_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
@@ -39,8 +43,12 @@ impl App {
         tokio::join!(
             self.receive_loop(&stop),
             self.hooks_loop(&stop),
+            self.hook_checks_loop(&stop),
+            self.deploy_keys_loop(&stop),
             self.leases_loop(&stop),
             self.mail_loop(&stop),
+            self.reconcile_loop(&stop),
+            self.refused_loop(&stop),
             self.sweep_loop(&stop)
         );
     }
@@ -64,6 +72,24 @@ impl App {
         }
     }
 
+    async fn hook_checks_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.check_hooks_once().await {
+                Ok(_) => pause(stop, None, CHECKS_POLL).await,
+                Err(error) => self.complain("webhook checks", &error, stop).await,
+            }
+        }
+    }
+
+    async fn deploy_keys_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.settle_deploy_keys_once().await {
+                Ok(_) => pause(stop, Some(&self.wake.keys), HOOKS_POLL).await,
+                Err(error) => self.complain("deploy keys", &error, stop).await,
+            }
+        }
+    }
+
     async fn leases_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match self.expire_leases_once().await {
@@ -78,6 +104,31 @@ impl App {
             match self.send_mails_once().await {
                 Ok(_) => pause(stop, Some(&self.wake.mail), MAIL_POLL).await,
                 Err(error) => self.complain("mail", &error, stop).await,
+            }
+        }
+    }
+
+    async fn reconcile_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.look_at_everything_soon().await {
+                Ok(()) => break,
+                Err(error) => self.complain("reconciler", &error, stop).await,
+            }
+        }
+        while !stop.is_cancelled() {
+            match self.reconcile_once().await {
+                Ok(0) => pause(stop, Some(&self.wake.reconcile), RECONCILE_POLL).await,
+                Ok(_) => {}
+                Err(error) => self.complain("reconciler", &error, stop).await,
+            }
+        }
+    }
+
+    async fn refused_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.keep_refused_once().await {
+                Ok(()) => pause(stop, None, REFUSED_PAUSE).await,
+                Err(error) => self.complain("refused requests", &error, stop).await,
             }
         }
     }
@@ -102,6 +153,7 @@ impl App {
         invitations::delete_expired(&mut tx, now).await?;
         sign_in::delete_old(&mut tx, now, now.minus(crate::throttle::FORGOTTEN)).await?;
         audit::delete_before(&mut tx, now.minus(AUDIT_RETENTION)).await?;
+        hooks::forget_previous_secrets(&mut tx, now).await?;
         deliveries::delete_old(&mut tx, now.minus(self.config.delivery_retention), 1000).await?;
         Ok(tx.commit().await?)
     }

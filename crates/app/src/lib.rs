@@ -5,16 +5,21 @@
 //! Deliberately elsewhere: SQL (`store`), HTTP (`web`, `registry`), providers' APIs (`forge`), running builds (`builder`).
 
 mod accounts;
+mod at_source;
 mod audit;
 mod authorise;
 mod autobuilds;
 mod builds;
 mod conversion;
 mod deletion;
+mod deploy_keys;
 mod driver;
 mod emails;
 mod error;
+mod history;
 mod hooks;
+mod inbox;
+mod intake;
 mod invitations;
 mod keys;
 mod links;
@@ -28,12 +33,16 @@ mod people;
 mod promote;
 mod queue;
 mod receive;
+mod reconcile;
+mod refused;
 mod registry_auth;
 mod repositories;
+mod schedule;
 mod second_factor;
 mod sessions;
 mod sign_in;
 mod sign_up;
+mod source_access;
 mod teams;
 mod throttle;
 mod tokens;
@@ -43,8 +52,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use slipway_forge::Forge;
-use slipway_model::{BuildId, Clock, ProviderId};
+use slipway_model::{BuildId, Clock, ProviderId, SecretToken, TokenKind};
 use slipway_store::{Db, ReadTx, StoreError, WriteTx};
 use tokio::sync::{Notify, broadcast};
 use url::Url;
@@ -54,11 +64,15 @@ pub use authorise::{
     Actor, Administrator, AuditReader, Caller, Initiator, NamespaceOwner, NamespaceView, OrganizationMember, OrganizationOwner,
     RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
 };
-pub use autobuilds::{AutobuildInput, AutobuildSettings, HookStatus, PreviewRef, RuleInput, VariableInput};
-pub use builds::{BuildDetail, DeliveryDetail, StartBuild};
+pub use autobuilds::{AutobuildInput, AutobuildSettings, PreviewRef, RuleInput, VariableInput};
+pub use builds::{BuildDetail, StartBuild};
 pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
+pub use deploy_keys::DeployKeyStatus;
 pub use error::{Error, Refusal, RefusalKind};
+pub use hooks::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
+pub use inbox::{DeliveryBody, DeliveryDetail, DeliveryEntry, DeliveryEvent};
+pub use intake::Intake;
 pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation};
 pub use keys::{Keys, Sealed};
 pub use links::{LinkSwitch, LinkView, Linked, Receipt, ReceiptItem, UnlinkPreview};
@@ -66,15 +80,17 @@ pub use mail::{MailConfig, MailTransport, Sender};
 pub use oidc::{CreateAccounts, OidcOutcome, OidcProvider, OidcProviderView, OidcPurpose};
 pub use organizations::{Doomed, Membership, OrganizationChange};
 pub use peer::client_address;
-pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, Progress, RegisteredBuilder};
-pub use receive::Intake;
+pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, KeyUse, Progress, RegisteredBuilder};
 pub use registry_auth::{BUILD_USER, RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};
 pub use second_factor::{Enrolment, SecondFactor, SecondFactorState};
 pub use sessions::{ClientInfo, SignIn};
 pub use sign_in::{PendingSignIn, SignedIn};
 pub use sign_up::SignUp;
 pub use slipway_store as store;
+pub use source_access::{SourceAccess, SshKeyAccess};
 pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
+pub use slipway_store::deliveries::Filter as DeliveryFilter;
+pub use slipway_store::refused::RefusedRequest;
 pub use teams::{Member, TeamChange, TeamMember};
 pub use tokens::{NewToken, TokenView, TokenWish};
 
@@ -93,6 +109,10 @@ pub struct Config {
     pub log_limit_bytes: u64,
     /// How long deliveries are kept.
     pub delivery_retention: Duration,
+    /// How often a source is compared with its provider when nothing else tells of its pushes.
+    pub reconcile_interval: Duration,
+    /// For how many things an account may ask a provider in an hour, to compare.
+    pub reconcile_calls: u32,
     /// How mail leaves, if it does.
     pub mail: Option<MailConfig>,
     /// Where people may sign in beside here.
@@ -112,6 +132,8 @@ impl Config {
             attempts: 3,
             log_limit_bytes: 64 * 1024 * 1024,
             delivery_retention: Duration::from_secs(90 * 24 * 3600),
+            reconcile_interval: Duration::from_secs(300),
+            reconcile_calls: 1000,
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
@@ -126,6 +148,12 @@ pub(crate) struct Wake {
     pub(crate) deliveries: Notify,
     /// A hook's wish changed.
     pub(crate) hooks: Notify,
+    /// A deploy key's wish changed.
+    pub(crate) keys: Notify,
+    /// A link is to be looked at, or what it sees.
+    pub(crate) links: Notify,
+    /// A source is to be looked at.
+    pub(crate) reconcile: Notify,
     /// A mail waits.
     pub(crate) mail: Notify,
     /// A build entered the queue.
@@ -138,7 +166,7 @@ pub(crate) struct Wake {
 pub struct App {
     db: Db,
     clock: Clock,
-    keys: Keys,
+    keys: Arc<Keys>,
     forges: BTreeMap<ProviderId, Arc<dyn Forge>>,
     config: Config,
     wake: Wake,
@@ -146,6 +174,16 @@ pub struct App {
     hashing: passwords::Hashing,
     /// What OpenID Connect providers said about themselves.
     discovered: oidc::Discovered,
+    /// Where deliveries become durable.
+    inbox: slipway_store::inbox::Inbox,
+    /// Requests at hooks that were refused, until the loop writes them.
+    refused: refused::Refused,
+    /// Takes the place of the secret of a hook that does not exist.
+    nobodys_secret: SecretString,
+    /// What providers were asked for in this hour.
+    budgets: schedule::Budgets,
+    /// Providers that did not answer a moment ago.
+    quiet: receive::Quiet,
 }
 
 impl App {
@@ -154,8 +192,31 @@ impl App {
     pub fn new(db: Db, clock: Clock, keys: Keys, forges: impl IntoIterator<Item = Arc<dyn Forge>>, config: Config) -> Self {
         let forges = forges.into_iter().map(|forge| (forge.provider().id.clone(), forge)).collect();
         let (builds, _) = broadcast::channel(1024);
-        let wake = Wake { deliveries: Notify::new(), hooks: Notify::new(), mail: Notify::new(), queue: Notify::new(), builds };
-        Self { db, clock, keys, forges, config, wake, hashing: passwords::Hashing::new(), discovered: oidc::Discovered::default() }
+        let wake = Wake {
+            deliveries: Notify::new(),
+            hooks: Notify::new(),
+            keys: Notify::new(),
+            links: Notify::new(),
+            reconcile: Notify::new(),
+            mail: Notify::new(),
+            queue: Notify::new(),
+            builds,
+        };
+        Self {
+            inbox: slipway_store::inbox::Inbox::new(db.clone()),
+            refused: refused::Refused::default(),
+            nobodys_secret: SecretToken::generate(TokenKind::Hook).expose().to_owned().into(),
+            budgets: schedule::Budgets::default(),
+            quiet: receive::Quiet::default(),
+            db,
+            clock,
+            keys: Arc::new(keys),
+            forges,
+            config,
+            wake,
+            hashing: passwords::Hashing::new(),
+            discovered: oidc::Discovered::default(),
+        }
     }
 
     /// The clock of this process.

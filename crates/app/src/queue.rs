@@ -2,22 +2,30 @@
 //!
 //! Every call of a builder is fenced: it demands builder, attempt and a lease that has not ended (`store::builds::hold`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde::Deserialize;
-use slipway_forge::CloneAccess;
+use slipway_forge::{Forge, ForgeError, SourceKey};
 use slipway_model::{
-    BuildId, BuildState, BuilderId, CommitId, EnvironmentVariable, FailureCode, FailureReason, LinkState, Phase, RepositoryPath,
+    AccountId, BuildId, BuildState, BuilderId, CommitId, EnvironmentVariable, FailureCode, FailureReason, Phase, RepositoryPath,
     SecretToken, Step, Timestamp, TokenKind,
 };
 use slipway_store::builders::{self, Builder};
 use slipway_store::builds::{self, Build, Ending};
-use slipway_store::{ReadTx, WriteTx, links, progress, repositories};
+use slipway_store::{ReadTx, WriteTx, deploy_keys, progress, repositories};
 
+use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
+use crate::source_access::SourceAccess;
 use crate::{App, Error};
 
 /// A builder is called silent when it neither claimed nor beat for so long.
 const BUILDER_SILENCE: Duration = Duration::from_secs(60);
+/// So long a build waits when its provider cannot be reached.
+const PASSING_TROUBLE: Duration = Duration::from_secs(30);
+/// So long at most, whatever the provider says.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// A builder whose token was checked.
 #[derive(Debug, Clone)]
@@ -38,7 +46,7 @@ pub struct Claimed {
     /// The build's own credential for the registry.
     pub registry_token: SecretToken,
     /// How to fetch the source.
-    pub clone: CloneAccess,
+    pub source: SourceAccess,
     /// Variables of the repository.
     pub environment: Vec<EnvironmentVariable>,
 }
@@ -61,8 +69,19 @@ pub enum Progress {
     Step(Step),
     /// Output of a step or of the build as a whole.
     Log(Option<String>, String, Timestamp),
+    /// The source was fetched: with what, why not with the deploy key, and whether that was refused.
+    Cloned(String, Option<String>, KeyUse),
     /// What git says of the commit: id, first line, author.
     Commit(CommitId, String, String),
+}
+
+/// What became of the deploy key that a build was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUse {
+    /// It was used, or there was none.
+    Fine,
+    /// The provider refused it: it has to be looked at.
+    Refused,
 }
 
 /// How a build ended on the builder's side.
@@ -101,6 +120,35 @@ pub struct BuilderView {
 enum StoredEngine {
     Ready { description: String },
     Unavailable { problem: String, hint: String },
+}
+
+/// Why a claimed build is not handed out.
+enum Unready {
+    /// It ends.
+    Never(FailureReason),
+    /// It waits so long, and the claim does not count.
+    Later(String, Duration),
+}
+
+impl Unready {
+    fn sealed() -> Self {
+        let text = "a stored secret cannot be opened with this installation's key; link the provider again and save the variables again";
+        Self::Never(FailureReason::new(FailureCode::Internal, text))
+    }
+
+    /// What trouble at the source means for a build. Only trouble of the database is an error: then nothing is decided.
+    fn of(trouble: SourceTrouble) -> Result<Self, Error> {
+        if let Some(ForgeError::RateLimited { retry_after }) = trouble.forge_error() {
+            let wait = (*retry_after).clamp(PASSING_TROUBLE, LONGEST_WAIT);
+            return Ok(Self::Later(format!("{}; the build waits for it", trouble.words), wait));
+        }
+        match trouble.kind {
+            TroubleKind::Ours(Error::Sealed) => Ok(Self::sealed()),
+            TroubleKind::Ours(error) => Err(error),
+            TroubleKind::Passing => Ok(Self::Later(format!("{}; the build waits for it", trouble.words), PASSING_TROUBLE)),
+            _ => Ok(Self::Never(FailureReason::new(FailureCode::LinkUnavailable, trouble.whole()))),
+        }
+    }
 }
 
 fn cut(text: &str, characters: usize) -> String {
@@ -184,7 +232,8 @@ impl App {
         tokio::time::timeout(limit, self.wake.queue.notified()).await.ok();
     }
 
-    /// Hands the oldest waiting build to a builder. A build that cannot be started (its link is gone) ends at once with its reason, and the next one is looked at.
+    /// Hands the oldest waiting build to a builder. A build that cannot be started (its link is broken) ends at once with its reason, one whose
+    /// provider is in passing trouble waits a while, and the next one is looked at.
     ///
     /// # Errors
     /// Only the database's.
@@ -196,47 +245,92 @@ impl App {
             let Some(build) = builds::claim(&mut tx, builder.id, &token.hash(), now, now.plus(self.config.lease)).await? else {
                 return Ok(None);
             };
+            // The provider is asked after the commit: it may be slow, and nobody else must wait for it. If this process dies meanwhile the
+            // lease ends, and the build is anybody's again.
+            tx.commit().await?;
             let id = build.id;
-            match self.prepare(&mut tx, build, token).await? {
-                Ok(claimed) => {
-                    tx.commit().await?;
-                    self.build_changed(id);
-                    return Ok(Some(claimed));
-                }
-                Err(reason) => {
-                    let ending = Ending { state: BuildState::Failed, reason: Some(&reason), note: None, digest: None };
-                    builds::finish(&mut tx, id, &ending, now).await?;
-                    tx.commit().await?;
-                    self.build_changed(id);
-                }
+            let attempt = build.attempt;
+            let prepared = tokio::time::timeout(self.config.lease / 2, self.prepare(build, token)).await;
+            let prepared = prepared.unwrap_or_else(|_| {
+                Ok(Err(Unready::Later("the provider did not answer in time; the build waits for it".to_owned(), PASSING_TROUBLE)))
+            });
+            let handed = self.settle_claim(builder, id, attempt, prepared?).await?;
+            self.build_changed(id);
+            if let Some(claimed) = handed {
+                return Ok(Some(claimed));
             }
         }
     }
 
-    async fn prepare(&self, tx: &mut WriteTx, build: Build, registry_token: SecretToken) -> Result<Result<Claimed, FailureReason>, Error> {
-        let unavailable = |text: String| Ok(Err(FailureReason::new(FailureCode::LinkUnavailable, text)));
-        let Some(repository) = repositories::get(tx, build.repository).await? else { return unavailable("the repository is gone".into()) };
-        let Some(forge) = self.forges.get(&build.provider) else {
-            return unavailable(format!("the provider `{}` is not configured any more", build.provider));
+    /// Keeps what became of a claim; `None` when the build is not handed out, or somebody else has it by now.
+    async fn settle_claim(
+        &self,
+        builder: &RegisteredBuilder,
+        id: BuildId,
+        attempt: u32,
+        prepared: Result<Claimed, Unready>,
+    ) -> Result<Option<Claimed>, Error> {
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        let Some(held) = builds::hold(&mut tx, id, builder.id, attempt, now).await? else { return Ok(None) };
+        let handed = match prepared {
+            _ if held.cancel_requested => {
+                let reason = FailureReason::new(FailureCode::Cancelled, "cancelled before it was handed out");
+                self.end(&mut tx, id, BuildState::Cancelled, &reason, now).await?;
+                None
+            }
+            Ok(claimed) => {
+                builds::extend_lease(&mut tx, id, now.plus(self.config.lease)).await?;
+                Some(claimed)
+            }
+            Err(Unready::Never(reason)) => {
+                self.end(&mut tx, id, BuildState::Failed, &reason, now).await?;
+                metrics::counter!("slipway_builds_finished_total", "state" => BuildState::Failed.as_str()).increment(1);
+                None
+            }
+            Err(Unready::Later(note, wait)) => {
+                builds::put_back(&mut tx, id, &note, now.plus(wait)).await?;
+                None
+            }
         };
-        let Some(link) = links::get(tx, repository.account, &build.provider).await? else {
-            return unavailable(format!("the provider `{}` is not linked; link it under Source providers and retry", build.provider));
+        tx.commit().await?;
+        Ok(handed)
+    }
+
+    async fn prepare(&self, build: Build, registry_token: SecretToken) -> Result<Result<Claimed, Unready>, Error> {
+        let unavailable = |text: &str| Ok(Err(Unready::Never(FailureReason::new(FailureCode::LinkUnavailable, text))));
+        let mut tx = self.read().await?;
+        let Some(repository) = repositories::get(&mut tx, build.repository).await? else { return unavailable("the repository is gone") };
+        let Some(autobuild) = repositories::get_autobuild_by_id(&mut tx, build.autobuild).await? else {
+            return unavailable("the autobuild settings that this build was made under are gone");
         };
-        if link.state == LinkState::Disabled {
-            return unavailable(format!("the link to `{}` is disabled; enable it under Source providers and retry", build.provider));
-        }
-        let Some(autobuild) = repositories::get_autobuild_by_id(tx, build.autobuild).await? else {
-            return unavailable("the autobuild settings that this build was made under are gone".into());
-        };
+        drop(tx);
         // An error here would put the build back in front of the queue, and everybody else would wait behind it for ever.
-        let (Ok(environment), Ok(token)) = (self.open_environment(&autobuild), self.link_token(&link)) else {
-            let text =
-                "a stored secret cannot be opened with this installation's key; link the provider again and save the variables again";
-            return Ok(Err(FailureReason::new(FailureCode::Internal, text)));
+        let Ok(environment) = self.open_environment(&autobuild) else { return Ok(Err(Unready::sealed())) };
+        match self.clone_of(repository.account, &build).await {
+            Ok(source) => {
+                let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
+                Ok(Ok(Claimed { build, path, registry_token, source, environment }))
+            }
+            Err(trouble) => Ok(Err(Unready::of(trouble)?)),
+        }
+    }
+
+    /// How the builder fetches the source: with a token that was made for it just now. The source is looked for by its id, so a build never
+    /// gets another repository under the old name, and a rename does not stop it.
+    async fn clone_of(&self, account: AccountId, build: &Build) -> Result<SourceAccess, SourceTrouble> {
+        let source = SourceAt {
+            account,
+            provider: &build.provider,
+            key: SourceKey { id: &build.source_id, full_name: &build.source_name },
+            autobuild: Some(build.autobuild),
         };
-        let clone = forge.clone_access(&build.source_name, Some(&token));
-        let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
-        Ok(Ok(Claimed { build, path, registry_token, clone, environment }))
+        let access = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            let found = forge.source_repository_by_id(&token, source.key).await?.ok_or(ForgeError::NotFound)?;
+            Ok(forge.clone_access(&found.full_name, Some(&token)))
+        };
+        let http = self.with_source(source, access).await;
+        self.source_access(account, build, http).await
     }
 
     async fn held(
@@ -307,6 +401,7 @@ impl App {
                 Progress::PhaseStarted(phase, at) => progress::start_phase(&mut tx, build, attempt, *phase, *at).await?,
                 Progress::PhaseFinished(phase, at) => progress::finish_phase(&mut tx, build, attempt, *phase, *at).await?,
                 Progress::Step(step) => progress::upsert_step(&mut tx, build, attempt, &bounded(step)).await?,
+                Progress::Cloned(with, because, key) => self.cloned(&mut tx, &held, with, because.as_deref(), *key).await?,
                 Progress::Commit(commit, message, author) => {
                     builds::set_commit(&mut tx, build, commit, &cut(message, 500), &cut(author, 200)).await?
                 }
@@ -328,6 +423,19 @@ impl App {
         tx.commit().await?;
         self.build_changed(build);
         Ok(Ok(sequence))
+    }
+
+    async fn cloned(&self, tx: &mut WriteTx, build: &Build, with: &str, because: Option<&str>, key: KeyUse) -> Result<(), Error> {
+        if let Some(because) = because {
+            builds::add_note(tx, build.id, &cut(&format!("cloned with {with}, because {because}"), 500)).await?;
+        }
+        if key == KeyUse::Refused
+            && let Some(repository) = repositories::get(tx, build.repository).await?
+        {
+            deploy_keys::hurry_source(tx, repository.account, &build.provider, &build.source_id, self.clock.now()).await?;
+            self.wake.keys.notify_one();
+        }
+        Ok(())
     }
 
     /// The build ended on the builder's side: decides the final state and moves the tags, in one transaction. Asking again gives the same answer.

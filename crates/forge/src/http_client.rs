@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, LINK, LOCATION};
+use http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use slipway_model::Clock;
 use url::Url;
 
 use crate::error::ForgeError;
@@ -17,8 +18,14 @@ use crate::text;
 
 const MAX_BODY: usize = 8 * 1024 * 1024;
 const MAX_REDIRECTS: usize = 3;
+/// They have about seventy characters.
+const MAX_ETAG: usize = 200;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// What is usual when a provider wants us to wait and does not say how long.
+const USUAL_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// One request. Its headers may hold credentials, so it has no `Debug`.
 pub(crate) struct Outgoing {
@@ -69,9 +76,32 @@ impl Reply {
         Ok(None)
     }
 
+    /// Whether the `Link` header tells of a next page, for who counts the pages and does not follow its addresses.
+    pub(crate) fn has_next_page(&self) -> bool {
+        self.headers.get_all(LINK).iter().any(|value| value.to_str().ok().and_then(next_link).is_some())
+    }
+
     /// Reads the body as JSON.
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, ForgeError> {
         serde_json::from_slice(&self.body).map_err(|error| self.unexpected(text::json_problem(&error)))
+    }
+
+    /// The `ETag`, when it is fit to be stored in a marker.
+    pub(crate) fn etag(&self) -> Option<String> {
+        let etag = self.header(ETAG.as_str())?;
+        let fits = (1..=MAX_ETAG).contains(&etag.len()) && etag.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| etag.to_owned())
+    }
+
+    /// How long the provider wants us to be quiet.
+    pub(crate) fn pause(&self) -> Duration {
+        let seconds = |name| self.header(name).and_then(|text| text.trim().parse::<u64>().ok());
+        let pause = match (seconds("retry-after"), seconds("x-ratelimit-reset")) {
+            (Some(seconds), _) => Duration::from_secs(seconds),
+            (None, Some(reset)) => Duration::from_secs(reset.saturating_sub(u64::try_from(Clock::System.now().as_seconds()).unwrap_or(0))),
+            (None, None) => USUAL_PAUSE,
+        };
+        pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
     pub(crate) fn unexpected(&self, detail: String) -> ForgeError {

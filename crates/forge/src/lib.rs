@@ -4,6 +4,8 @@
 //! built from the configured [`Provider`], never taken from an answer, and no credential leaves for another origin.
 //! Deliberately elsewhere: the rows of links and hooks, the decision what a push starts, and git itself.
 
+mod credentials;
+mod delivery;
 pub mod egress;
 mod error;
 mod forge;
@@ -12,6 +14,8 @@ mod text;
 mod types;
 mod webhook;
 
+pub mod bitbucket;
+pub mod gitea;
 pub mod github;
 
 use std::sync::Arc;
@@ -43,8 +47,7 @@ pub fn open(provider: Provider) -> Result<Arc<dyn Forge>, ForgeError> {
 pub fn open_with(provider: Provider, egress: Egress) -> Result<Arc<dyn Forge>, ForgeError> {
     match provider.kind {
         ProviderKind::GitHub => Ok(Arc::new(github::GitHub::open(provider, egress)?)),
-        ProviderKind::Bitbucket | ProviderKind::Gitea => {
-            Err(ForgeError::Misconfigured { detail: format!("providers of kind `{}` are not in this version", provider.kind) })
-        }
+        ProviderKind::Bitbucket => Ok(Arc::new(bitbucket::Bitbucket::open(provider, egress)?)),
+        ProviderKind::Gitea => Ok(Arc::new(gitea::Gitea::open(provider, egress)?)),
     }
 }

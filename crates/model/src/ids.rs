@@ -75,6 +75,8 @@ ids! {
     RuleId;
     /// A webhook that stands at a provider; part of its public address.
     HookId;
+    /// A key pair with which a source repository is read.
+    DeployKeyId;
     /// One received webhook request.
     DeliveryId;
     /// One change of one ref: an entry of the ref-event log.

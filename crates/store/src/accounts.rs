@@ -2,7 +2,7 @@
 //!
 //! Invariant: a name belongs to one account, also after the account was renamed; names that look alike are one name.
 
-use slipway_model::{AccountId, AccountKind, AccountName, ProviderId, SecretHash, Timestamp, skeleton};
+use slipway_model::{AccessLevel, AccountId, AccountKind, AccountName, LinkedAs, ProviderId, SecretHash, Timestamp, skeleton};
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, time};
 
@@ -303,6 +303,10 @@ pub struct OauthFlow {
     pub initiator: String,
     /// The PKCE verifier, sealed.
     pub verifier_sealed: Vec<u8>,
+    /// How much was asked for.
+    pub access: AccessLevel,
+    /// Whom the person said that the account at the provider belongs to.
+    pub linked_as: LinkedAs,
 }
 
 /// Adds a flow.
@@ -315,12 +319,15 @@ pub async fn insert_flow(
 ) -> Result<(), StoreError> {
     change!(
         tx,
-        "INSERT INTO oauth_flows (state_hash, account_id, provider, initiator, verifier_sealed, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO oauth_flows (state_hash, account_id, provider, initiator, verifier_sealed, access, linked_as, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         state.to_hex(),
         flow.account.to_string(),
         flow.provider.as_str(),
         flow.initiator.as_str(),
         flow.verifier_sealed.as_slice(),
+        flow.access.as_str(),
+        flow.linked_as.as_str(),
         now.as_millis(),
         expires_at.as_millis(),
     )?;
@@ -330,14 +337,22 @@ pub async fn insert_flow(
 /// Takes a flow out: a state works once, whoever presents it. `None` when unknown, used or expired.
 pub async fn take_flow(tx: &mut WriteTx, state: &SecretHash, now: Timestamp) -> Result<Option<OauthFlow>, StoreError> {
     let row = fetch_optional!(
-        (String, String, String, Vec<u8>),
+        (String, String, String, Vec<u8>, String, String),
         tx,
-        "DELETE FROM oauth_flows WHERE state_hash = $1 AND expires_at > $2 RETURNING account_id, provider, initiator, verifier_sealed",
+        "DELETE FROM oauth_flows WHERE state_hash = $1 AND expires_at > $2
+         RETURNING account_id, provider, initiator, verifier_sealed, access, linked_as",
         state.to_hex(),
         now.as_millis(),
     )?;
-    row.map(|(account, provider, initiator, verifier_sealed)| {
-        Ok(OauthFlow { account: read("oauth_flows", &account)?, provider: read("oauth_flows", &provider)?, initiator, verifier_sealed })
+    row.map(|(account, provider, initiator, verifier_sealed, access, linked_as)| {
+        Ok(OauthFlow {
+            account: read("oauth_flows", &account)?,
+            provider: read("oauth_flows", &provider)?,
+            initiator,
+            verifier_sealed,
+            access: read("oauth_flows", &access)?,
+            linked_as: read("oauth_flows", &linked_as)?,
+        })
     })
     .transpose()
 }

@@ -1,7 +1,10 @@
-//! Webhooks as they should stand at the providers. The row is the wish; a loop in `app` makes it so.
+//! Webhooks as they should stand at the providers. The row is the wish; loops in `app` make it so and look whether it still is.
 //! A hook outlives its autobuild (state `unwanted`) until the provider has removed it.
+//!
+//! Invariant: a step at the provider begins with a claim ([`claim_step`], [`claim_check`]), so no two replicas take the same one at once;
+//! what became of it is written only for the secret that it was taken with.
 
-use slipway_model::{AccountId, AutobuildId, HookId, ProviderId, RepositoryId, Timestamp};
+use slipway_model::{AccountId, AutobuildId, DeliveryId, DeliveryStatus, HookId, ProviderId, RepositoryId, Timestamp};
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_opt, signed, time};
 
@@ -40,6 +43,37 @@ impl std::str::FromStr for HookState {
     }
 }
 
+/// Who puts a hook up at the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MadeBy {
+    /// We do, with the account's link.
+    Service,
+    /// A person does: the link may not. It stands once a delivery with the right signature came.
+    Person,
+}
+
+impl MadeBy {
+    /// The word in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Person => "person",
+        }
+    }
+}
+
+impl std::str::FromStr for MadeBy {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "service" => Ok(Self::Service),
+            "person" => Ok(Self::Person),
+            _ => Err(()),
+        }
+    }
+}
+
 /// A webhook.
 #[derive(Debug, Clone)]
 pub struct Hook {
@@ -57,6 +91,8 @@ pub struct Hook {
     pub source_name: String,
     /// Sealed.
     pub secret_sealed: Vec<u8>,
+    /// The secret before this one, sealed, and until when it is accepted.
+    pub previous: Option<(Vec<u8>, Timestamp)>,
     /// Wish and progress.
     pub state: HookState,
     /// Its id at the provider, once it stands.
@@ -65,6 +101,22 @@ pub struct Hook {
     pub error: Option<String>,
     /// How often it was tried in vain.
     pub tries: u64,
+    /// When the next try is due; a moment ahead while somebody tries.
+    pub next_try_at: Timestamp,
+    /// Who puts it up.
+    pub made_by: MadeBy,
+    /// When it was last looked at.
+    pub checked_at: Option<Timestamp>,
+    /// When it is looked at next.
+    pub next_check_at: Timestamp,
+    /// What the last look found wrong.
+    pub problem: Option<String>,
+    /// When it was last repaired without a person's word.
+    pub repaired_at: Option<Timestamp>,
+    /// What was wrong then.
+    pub repaired_why: Option<String>,
+    /// What the provider said of its last delivery, as JSON.
+    pub last_there: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -82,6 +134,16 @@ struct Row {
     remote_id: Option<String>,
     error: Option<String>,
     tries: i64,
+    next_try_at: i64,
+    previous_secret_sealed: Option<Vec<u8>>,
+    previous_until: Option<i64>,
+    made_by: String,
+    checked_at: Option<i64>,
+    next_check_at: i64,
+    problem: Option<String>,
+    repaired_at: Option<i64>,
+    repaired_why: Option<String>,
+    last_there: Option<String>,
     created_at: i64,
 }
 
@@ -95,10 +157,19 @@ impl Row {
             source_id: self.source_id,
             source_name: self.source_name,
             secret_sealed: self.secret_sealed,
+            previous: self.previous_secret_sealed.zip(self.previous_until.map(time)),
             state: read("hooks", &self.state)?,
             remote_id: self.remote_id,
             error: self.error,
             tries: count(self.tries),
+            next_try_at: time(self.next_try_at),
+            made_by: read("hooks", &self.made_by)?,
+            checked_at: self.checked_at.map(time),
+            next_check_at: time(self.next_check_at),
+            problem: self.problem,
+            repaired_at: self.repaired_at.map(time),
+            repaired_why: self.repaired_why,
+            last_there: self.last_there,
             created_at: time(self.created_at),
         })
     }
@@ -108,8 +179,9 @@ impl Row {
 pub async fn insert(tx: &mut WriteTx, hook: &Hook) -> Result<(), StoreError> {
     change!(
         tx,
-        "INSERT INTO hooks (id, autobuild_id, account_id, provider, source_id, source_name, secret_sealed, state, remote_id, error, next_try_at, tries, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $11)",
+        "INSERT INTO hooks (id, autobuild_id, account_id, provider, source_id, source_name, secret_sealed, state, remote_id, error, tries,
+                            next_try_at, next_check_at, made_by, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         hook.id.to_string(),
         hook.autobuild.map(|id| id.to_string()),
         hook.account.to_string(),
@@ -120,8 +192,11 @@ pub async fn insert(tx: &mut WriteTx, hook: &Hook) -> Result<(), StoreError> {
         hook.state.as_str(),
         hook.remote_id.as_deref(),
         hook.error.as_deref(),
-        hook.created_at.as_millis(),
         signed(hook.tries),
+        hook.next_try_at.as_millis(),
+        hook.next_check_at.as_millis(),
+        hook.made_by.as_str(),
+        hook.created_at.as_millis(),
     )?;
     Ok(())
 }
@@ -181,16 +256,59 @@ pub async fn list_due(tx: &mut ReadTx, now: Timestamp, limit: u32) -> Result<Vec
     .collect()
 }
 
-/// The hook stands at the provider under this id. One that is no longer wanted stays unwanted, but its id is kept: it is needed to
-/// remove it. False when there is no such hook.
-pub async fn set_standing(tx: &mut WriteTx, id: HookId, remote_id: &str) -> Result<bool, StoreError> {
+/// Takes the step that is due now: until `until` it is nobody else's. False when somebody took it before.
+pub async fn claim_step(tx: &mut WriteTx, hook: &Hook, until: Timestamp) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
-        "UPDATE hooks SET remote_id = $1, error = NULL, tries = 0, state = CASE WHEN state = 'wanted' THEN 'standing' ELSE state END WHERE id = $2",
-        remote_id,
-        id.to_string(),
+        "UPDATE hooks SET next_try_at = $1 WHERE id = $2 AND next_try_at = $3 AND state = $4",
+        until.as_millis(),
+        hook.id.to_string(),
+        hook.next_try_at.as_millis(),
+        hook.state.as_str(),
     )?;
     Ok(changed > 0)
+}
+
+/// The hook stands at the provider under this id, with the secret that `hook` was read with; its first check is due at `check_at`. One
+/// whose secret was changed meanwhile stays wanted. One that is no longer wanted stays unwanted, but its id is kept: it is needed to
+/// remove it. False when there is no such hook.
+pub async fn set_standing(tx: &mut WriteTx, hook: &Hook, remote_id: &str, check_at: Timestamp) -> Result<bool, StoreError> {
+    let changed = change!(
+        tx,
+        "UPDATE hooks SET remote_id = $1, error = NULL, tries = 0, problem = NULL, made_by = 'service', next_check_at = $2,
+             state = CASE WHEN state <> 'unwanted' AND secret_sealed = $3 THEN 'standing' ELSE state END,
+             next_try_at = CASE WHEN state <> 'unwanted' AND secret_sealed = $3 THEN next_try_at ELSE 0 END
+         WHERE id = $4",
+        remote_id,
+        check_at.as_millis(),
+        hook.secret_sealed.as_slice(),
+        hook.id.to_string(),
+    )?;
+    Ok(changed > 0)
+}
+
+/// A person has to put the hook up: `why` the link may not. It is tried again at `next`.
+pub async fn set_made_by_person(tx: &mut WriteTx, id: HookId, why: &str, next: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE hooks SET made_by = 'person', error = $1, next_try_at = $2, tries = 0 WHERE id = $3 AND state = 'wanted'",
+        why,
+        next.as_millis(),
+        id.to_string(),
+    )?;
+    Ok(())
+}
+
+/// A delivery came that was signed with the hook's own secret of now: one that a person put up stands.
+pub async fn set_proven(tx: &mut WriteTx, id: HookId, now: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE hooks SET state = 'standing', error = NULL, problem = NULL, tries = 0, checked_at = $1, next_check_at = $1
+         WHERE id = $2 AND made_by = 'person' AND (state = 'wanted' OR problem IS NOT NULL) AND state <> 'unwanted'",
+        now.as_millis(),
+        id.to_string(),
+    )?;
+    Ok(())
 }
 
 /// The hook stands no more and is wanted: it will be made again.
@@ -210,10 +328,166 @@ pub async fn set_unwanted(tx: &mut WriteTx, id: HookId, now: Timestamp) -> Resul
     Ok(())
 }
 
+/// Gives the hook another secret; the one of now is accepted until `previous_until`. Ours has to be told to the provider again; of a
+/// person's the provider knows when the person does, which `problem` says.
+pub async fn rotate(
+    tx: &mut WriteTx,
+    hook: &Hook,
+    secret_sealed: &[u8],
+    previous_until: Timestamp,
+    problem: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let changed = change!(
+        tx,
+        "UPDATE hooks SET previous_secret_sealed = secret_sealed, previous_until = $1, secret_sealed = $2, problem = COALESCE($3, problem),
+             state = CASE WHEN made_by = 'service' THEN 'wanted' ELSE state END, tries = 0, next_try_at = $4
+         WHERE id = $5 AND secret_sealed = $6 AND state <> 'unwanted'",
+        previous_until.as_millis(),
+        secret_sealed,
+        problem,
+        now.as_millis(),
+        hook.id.to_string(),
+        hook.secret_sealed.as_slice(),
+    )?;
+    Ok(changed > 0)
+}
+
+/// Forgets secrets that are accepted no more.
+pub async fn forget_previous_secrets(tx: &mut WriteTx, now: Timestamp) -> Result<u64, StoreError> {
+    Ok(change!(
+        tx,
+        "UPDATE hooks SET previous_secret_sealed = NULL, previous_until = NULL WHERE previous_until IS NOT NULL AND previous_until <= $1",
+        now.as_millis()
+    )?)
+}
+
 /// A try failed; the next one is due at `next`.
 pub async fn set_failed(tx: &mut WriteTx, id: HookId, error: &str, next: Timestamp) -> Result<(), StoreError> {
     change!(tx, "UPDATE hooks SET error = $1, tries = tries + 1, next_try_at = $2 WHERE id = $3", error, next.as_millis(), id.to_string())?;
     Ok(())
+}
+
+/// The name of a source repository today, for the addresses of later calls.
+pub async fn rename_source(tx: &mut WriteTx, provider: &ProviderId, source_id: &str, name: &str) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE hooks SET source_name = $1 WHERE provider = $2 AND source_id = $3 AND source_name <> $1",
+        name,
+        provider.as_str(),
+        source_id
+    )?;
+    Ok(())
+}
+
+/// Standing hooks of ours whose look is due.
+pub async fn list_checks_due(tx: &mut ReadTx, now: Timestamp, limit: u32) -> Result<Vec<Hook>, StoreError> {
+    fetch_all!(
+        Row,
+        tx,
+        "SELECT * FROM hooks WHERE state = 'standing' AND made_by = 'service' AND next_check_at <= $1 ORDER BY next_check_at LIMIT $2",
+        now.as_millis(),
+        i64::from(limit),
+    )?
+    .into_iter()
+    .map(Row::into_hook)
+    .collect()
+}
+
+/// Takes the look that is due now: until `until` it is nobody else's. False when somebody took it before.
+pub async fn claim_check(tx: &mut WriteTx, hook: &Hook, until: Timestamp) -> Result<bool, StoreError> {
+    let changed = change!(
+        tx,
+        "UPDATE hooks SET next_check_at = $1 WHERE id = $2 AND next_check_at = $3 AND state = 'standing'",
+        until.as_millis(),
+        hook.id.to_string(),
+        hook.next_check_at.as_millis(),
+    )?;
+    Ok(changed > 0)
+}
+
+/// What a look found.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// The hook's id at the provider, which may be another one than before.
+    pub remote_id: Option<&'a str>,
+    /// What is wrong; `None` when all is right.
+    pub problem: Option<&'a str>,
+    /// What the provider says of its last delivery, as JSON.
+    pub last_there: Option<&'a str>,
+    /// When the next look is due.
+    pub next: Timestamp,
+}
+
+/// Keeps what a look found. A hook whose wish changed meanwhile is left as it is.
+pub async fn set_checked(tx: &mut WriteTx, id: HookId, look: &Look<'_>, now: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE hooks SET problem = $1, last_there = $2, remote_id = COALESCE($3, remote_id), checked_at = $4, next_check_at = $5
+         WHERE id = $6 AND state = 'standing'",
+        look.problem,
+        look.last_there,
+        look.remote_id,
+        now.as_millis(),
+        look.next.as_millis(),
+        id.to_string(),
+    )?;
+    Ok(())
+}
+
+/// A look could not be taken; the next one is due at `next`.
+pub async fn put_off_check(tx: &mut WriteTx, id: HookId, next: Timestamp) -> Result<(), StoreError> {
+    change!(tx, "UPDATE hooks SET next_check_at = $1 WHERE id = $2", next.as_millis(), id.to_string())?;
+    Ok(())
+}
+
+/// Notes that the hook was repaired without a person's word, and what was wrong.
+pub async fn set_repaired(tx: &mut WriteTx, id: HookId, why: &str, now: Timestamp) -> Result<(), StoreError> {
+    change!(tx, "UPDATE hooks SET repaired_at = $1, repaired_why = $2 WHERE id = $3", now.as_millis(), why, id.to_string())?;
+    Ok(())
+}
+
+/// A person had the hook repaired: the next time it is repaired on its own again.
+pub async fn forget_repair(tx: &mut WriteTx, id: HookId) -> Result<(), StoreError> {
+    change!(tx, "UPDATE hooks SET repaired_at = NULL, repaired_why = NULL WHERE id = $1", id.to_string())?;
+    Ok(())
+}
+
+/// An account's hooks at a provider are looked at and tried now: its link was made, enabled or changed.
+pub async fn hurry(tx: &mut WriteTx, account: AccountId, provider: &ProviderId, now: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE hooks SET next_check_at = $1, next_try_at = CASE WHEN state = 'standing' THEN next_try_at ELSE $1 END
+         WHERE account_id = $2 AND provider = $3",
+        now.as_millis(),
+        account.to_string(),
+        provider.as_str(),
+    )?;
+    Ok(())
+}
+
+/// When the hook's newest delivery came, and what became of it.
+pub async fn last_delivery(tx: &mut ReadTx, id: HookId) -> Result<Option<(Timestamp, DeliveryStatus)>, StoreError> {
+    let row = fetch_optional!(
+        (i64, String),
+        tx,
+        "SELECT d.received_at, d.status FROM hooks h JOIN autobuilds a ON a.id = h.autobuild_id JOIN deliveries d ON d.repository_id = a.repository_id
+         WHERE h.id = $1 AND d.hook_id = h.id ORDER BY d.id DESC LIMIT 1",
+        id.to_string()
+    )?;
+    row.map(|(at, status)| Ok((time(at), read("deliveries", &status)?))).transpose()
+}
+
+/// The first delivery of the hook with this id of the provider's, as it stands in the inbox.
+pub async fn find_delivery(tx: &mut ReadTx, id: HookId, delivery_id: &str) -> Result<Option<(DeliveryId, DeliveryStatus)>, StoreError> {
+    let row = fetch_optional!(
+        (String, String),
+        tx,
+        "SELECT id, status FROM deliveries WHERE hook_id = $1 AND delivery_id = $2 AND duplicate_of IS NULL",
+        id.to_string(),
+        delivery_id,
+    )?;
+    row.map(|(id, status)| Ok((read("deliveries", &id)?, read("deliveries", &status)?))).transpose()
 }
 
 /// The hook is gone at the provider.

@@ -1,23 +1,33 @@
 //! Holds JSON bodies against an OpenAPI 3.0 description: types, required fields, formats, and no invented fields.
-//! Invariant: a body that passes has nothing that the description does not know. Deliberately absent: requests, routing.
+//! Invariant: a body that passes `check` has nothing that the description does not know. Elsewhere: which operation a request is
+//! (`route`).
 
-use std::collections::BTreeSet;
+mod route;
+
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value, json};
 
 /// Words of OpenAPI that JSON Schema does not have.
 const FOREIGN: &[&str] = &["nullable", "example", "examples", "discriminator", "externalDocs", "xml", "deprecated"];
 
-/// An OpenAPI 3.0 description.
-pub struct Description(Value);
+pub use route::{Operation, Route};
+
+/// An OpenAPI 3.0 description, and the validators that were made of its schemas so far.
+pub struct Description(Value, Mutex<HashMap<String, Arc<jsonschema::Validator>>>);
 
 impl Description {
+    fn new(document: Value) -> Self {
+        Self(document, Mutex::default())
+    }
+
     /// Reads a description from a file.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
-        Ok(Self(serde_json::from_str(&text)?))
+        Ok(Self::new(serde_json::from_str(&text)?))
     }
 
     /// Schema of an operation's JSON answer with a status; `None` means that the answer has no body.
@@ -35,8 +45,33 @@ impl Description {
         json!({ "$ref": format!("#/components/schemas/{name}") })
     }
 
-    /// Checks a body; the error names every place that is wrong.
+    /// Checks a body and that it has no field that the description does not know; the error names every place that is wrong.
     pub fn check(&self, schema: &Value, body: &Value) -> Result<()> {
+        self.validate(schema, body)?;
+        self.check_no_inventions(schema, body)
+    }
+
+    /// Checks a body by the rules of its schema alone.
+    pub fn validate(&self, schema: &Value, body: &Value) -> Result<()> {
+        let validator = self.validator(schema)?;
+        let errors: Vec<String> = validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        ensure!(errors.is_empty(), "{}\n{body:#}", errors.join("\n"));
+        Ok(())
+    }
+
+    /// Making a validator takes longer than using it, and a fake checks every answer.
+    fn validator(&self, schema: &Value) -> Result<Arc<jsonschema::Validator>> {
+        let name = schema.to_string();
+        let known = |all: &Mutex<HashMap<_, _>>| all.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&name).cloned();
+        if let Some(validator) = known(&self.1) {
+            return Ok(validator);
+        }
+        let validator = Arc::new(self.compiled(schema)?);
+        self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, Arc::clone(&validator));
+        Ok(validator)
+    }
+
+    fn compiled(&self, schema: &Value) -> Result<jsonschema::Validator> {
         let mut wanted = BTreeSet::new();
         let root = converted(schema, &mut wanted);
         let mut schemas = Map::new();
@@ -51,16 +86,11 @@ impl Description {
             wanted.extend(more);
         }
         let document = json!({ "allOf": [root], "components": { "schemas": schemas } });
-        let validator = jsonschema::options()
+        jsonschema::options()
             .with_draft(jsonschema::Draft::Draft202012)
             .should_validate_formats(true)
             .build(&document)
-            .map_err(|error| anyhow::anyhow!("the schema does not compile: {error}"))?;
-        let errors: Vec<String> = validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
-        if !errors.is_empty() {
-            bail!("{}\n{body:#}", errors.join("\n"));
-        }
-        self.check_no_inventions(schema, body)
+            .map_err(|error| anyhow::anyhow!("the schema does not compile: {error}"))
     }
 
     fn check_no_inventions(&self, schema: &Value, body: &Value) -> Result<()> {
@@ -140,7 +170,7 @@ mod tests {
             "type": "object", "required": ["id"],
             "properties": { "id": { "type": "integer" }, "at": { "type": "string", "nullable": true, "format": "date-time" } },
         });
-        let description = Description(json!({}));
+        let description = Description::new(json!({}));
         let check = |body: Value| description.check(&schema, &body).is_ok();
         assert!(check(json!({ "id": 1, "at": null })) && check(json!({ "id": 1, "at": "2026-03-03T12:00:00Z" })));
         for wrong in [json!({}), json!({ "id": "1" }), json!({ "id": 1, "at": "today" }), json!({ "id": null }), json!({ "id": 1, "x": 1 })]

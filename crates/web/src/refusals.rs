@@ -56,6 +56,11 @@ fn forge(provider: &str, error: &ForgeError) -> ApiError {
         ForgeError::Restricted { .. } => {
             answer(Code::Conflict, "organization_restricted").hint("an owner of the organization has to grant access at the provider")
         }
+        ForgeError::MissingScope { .. } => {
+            answer(Code::Conflict, "scope_missing").hint("link the provider again under Source providers and grant what it asks for")
+        }
+        ForgeError::Suspended { .. } => answer(Code::Conflict, "provider_suspended").hint("the account at the provider has to be restored"),
+        ForgeError::Unsupported { .. } => answer(Code::Conflict, "provider_cannot"),
         ForgeError::Unreachable { .. } => answer(Code::Unavailable, "provider_unreachable").retry_after(30),
         ForgeError::Unexpected { .. } => answer(Code::Provider, "provider_answer"),
         ForgeError::Refused { .. } => answer(Code::BadRequest, "authorization_refused").hint("begin the link again"),

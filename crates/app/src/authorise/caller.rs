@@ -52,6 +52,12 @@ impl Actor {
         Self { account: None, name: "administrator of the machine".into(), via: "command line".into(), address: String::new() }
     }
 
+    /// Slipway itself, where nobody asked: what it found at a provider, or mended there.
+    #[must_use]
+    pub fn system() -> Self {
+        Self { account: None, name: "slipway".into(), via: "by itself".into(), address: String::new() }
+    }
+
     /// Somebody who is about to sign in, or just did.
     #[must_use]
     pub fn signing_in(account: &Account, address: &str) -> Self {

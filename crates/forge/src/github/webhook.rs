@@ -5,14 +5,13 @@
 
 use std::borrow::Cow;
 
-use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
-use sha2::Sha256;
-use slipway_model::{CommitId, RefKind, RefName, constant_time_eq};
+use slipway_model::{CommitId, RefKind, RefName};
 
+use crate::delivery::{check_sha256, object, signature, word};
 use crate::text;
 use crate::webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
 
@@ -25,36 +24,10 @@ const DELIVERY: &str = "X-GitHub-Delivery";
 const QUEUE_PREFIX: &str = "refs/heads/gh-readonly-queue/";
 
 pub(super) fn verify(headers: &HeaderMap, body: &[u8], secrets: &[SecretString]) -> Result<Verified, Refusal> {
-    let mut signatures = headers.get_all(SIGNATURE).iter();
-    let signature = match (signatures.next(), signatures.next()) {
-        (Some(signature), None) => signature,
-        (Some(_), Some(_)) => return Err(Refusal::BadSignature),
-        (None, _) if headers.contains_key(WEAK_SIGNATURE) => return Err(Refusal::WeakSignature),
-        (None, _) => return Err(Refusal::MissingSignature),
-    };
-    let mut presented = [0_u8; 32];
-    let digits = signature.as_bytes().strip_prefix(b"sha256=").ok_or(Refusal::BadSignature)?;
-    hex::decode_to_slice(digits, &mut presented).map_err(|_| Refusal::BadSignature)?;
-    // Every secret is tried, so that time does not tell which one it was. An empty secret proves nothing.
-    let mut verified = false;
-    for secret in secrets.iter().filter(|secret| !secret.expose_secret().is_empty()) {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("a key for HMAC may have any length");
-        mac.update(body);
-        verified |= constant_time_eq(&mac.finalize().into_bytes(), &presented);
-    }
-    if !verified {
-        return Err(Refusal::BadSignature);
-    }
+    let missing = if headers.contains_key(WEAK_SIGNATURE) { Refusal::WeakSignature } else { Refusal::MissingSignature };
+    let digits = signature(headers, SIGNATURE, missing)?.strip_prefix(b"sha256=").ok_or(Refusal::BadSignature)?;
+    check_sha256(digits, body, secrets)?;
     Ok(Verified { event: word(headers, EVENT)?, delivery_id: word(headers, DELIVERY)? })
-}
-
-/// The one value of a header that must be a short word.
-fn word(headers: &HeaderMap, name: &'static str) -> Result<String, Refusal> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
-        (Some(word), None) if (1..=128).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_graphic()) => Ok(word.to_owned()),
-        _ => Err(Refusal::MissingHeader(name)),
-    }
 }
 
 #[derive(Deserialize)]
@@ -114,14 +87,14 @@ struct Other {
 pub(super) fn read(event: &str, headers: &HeaderMap, body: &[u8]) -> Result<Payload, Unreadable> {
     let json = json_of(headers, body)?;
     match event {
-        "push" => read_push(parse(&json)?),
+        "push" => read_push(object(&json, "GitHub")?),
         "ping" => {
-            let ping: Ping = parse(&json)?;
+            let ping: Ping = object(&json, "GitHub")?;
             Ok(Payload::Ping { repository_id: ping.repository.map(|repository| repository.id.to_string()) })
         }
-        "repository" | "public" => read_repository(event, parse(&json)?),
+        "repository" | "public" => read_repository(event, object(&json, "GitHub")?),
         _ => {
-            let other: Other = parse(&json)?;
+            let other: Other = object(&json, "GitHub")?;
             Ok(Payload::Other { what: describe(event, other.action.as_deref()) })
         }
     }
@@ -198,15 +171,6 @@ fn describe(event: &str, action: Option<&str>) -> String {
         Some(action) => format!("event `{event}` with action `{}`", text::line(action, 64)),
         None => format!("event `{event}`"),
     }
-}
-
-fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Unreadable> {
-    // The parser would take the fields from an array, too.
-    if json.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(Unreadable::new("the body is no JSON object"));
-    }
-    // These words may quote the body, but the body holds no secret, and who repairs a hook needs the field's name.
-    serde_json::from_slice(json).map_err(|error| Unreadable::new(text::line(&format!("the body is not what GitHub sends: {error}"), 300)))
 }
 
 /// The JSON of a body, which is the whole of it or the field `payload` of a form, as the hook was set up.

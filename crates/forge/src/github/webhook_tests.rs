@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use super::*;
 

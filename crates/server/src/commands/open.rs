@@ -61,6 +61,8 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
             api_url: provider.api_url.clone(),
             client_id: provider.client_id.clone(),
             client_secret: provider.client_secret.clone(),
+            app: None,
+            ssh: None,
         });
         forges.push(opened.map_err(|error| {
             Failure::usage(format!("the provider `{}` cannot be used: {error}", provider.id), "`slipway check-config` shows its addresses")
@@ -70,6 +72,7 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
         mail: config.mail.clone(),
         oidc: config.oidc.clone(),
         sign_up: config.sign_up,
+        reconcile_interval: config.reconcile_interval,
         ..slipway_app::Config::new(public_url)
     };
     Ok(App::new(db, Clock::System, Keys::derive(key.bytes.expose_secret()), forges, behaviour))

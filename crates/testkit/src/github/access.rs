@@ -2,12 +2,11 @@
 //! Invariant: lost access reads as 404, an organization's restriction as 403 with GitHub's text, a dead token as 401.
 
 use axum::http::StatusCode;
-use axum::http::request::Parts;
-use base64::Engine as _;
 
 use super::api::reply::ApiError;
 use super::state::{Repo, State};
 use super::types::{Permission, Visibility};
+pub(crate) use crate::provider::credentials::{Credentials, credentials};
 
 /// The side that sent a request.
 #[derive(Clone)]
@@ -52,33 +51,6 @@ impl Caller {
     pub(crate) fn has_any(&self, wanted: &[&str]) -> bool {
         self.scopes().iter().any(|scope| wanted.contains(&scope.as_str()))
     }
-}
-
-/// Credentials of an `Authorization` header: user and password of Basic, or the token alone.
-pub(crate) enum Credentials {
-    None,
-    Token(String),
-    Basic(String, String),
-}
-
-pub(crate) fn credentials(parts: &Parts) -> Credentials {
-    let Some(value) = parts.headers.get("authorization").and_then(|value| value.to_str().ok()) else {
-        return Credentials::None;
-    };
-    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
-    if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") {
-        return Credentials::Token(rest.trim().to_owned());
-    }
-    if scheme.eq_ignore_ascii_case("basic") {
-        let decoded = base64::engine::general_purpose::STANDARD
-            .decode(rest.trim())
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .unwrap_or_default();
-        let (user, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
-        return Credentials::Basic(user.to_owned(), password.to_owned());
-    }
-    Credentials::Token(String::new())
 }
 
 impl State {

@@ -1,16 +1,11 @@
 //! A person with a browser at the provider: signs in, reads the page, presses the button.
 //! Invariant: goes through the same pages and forms as a real browser, over HTTP; it never touches the state.
 
-use std::collections::HashMap;
-
-use anyhow::{Context as _, Result, bail};
-use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use anyhow::Result;
 
 use super::FakeGitHub;
 use super::script::user_password;
-
-/// Pages that a person clicks through at most.
-const STEPS: usize = 8;
+use crate::provider::browser::walk;
 
 /// What the person answers.
 enum Answer<'a> {
@@ -36,59 +31,19 @@ impl FakeGitHub {
     }
 
     async fn answer_oauth(&self, authorize_url: &str, login: &str, answer: &Answer<'_>) -> Result<String> {
-        let mut cookie = String::new();
-        let mut request = self.inner.http.get(authorize_url);
-        for _ in 0..STEPS {
-            let response = request.header(COOKIE, &cookie).send().await?;
-            if let Some(set) = response.headers().get(SET_COOKIE) {
-                cookie = set.to_str()?.split(';').next().unwrap_or_default().to_owned();
-            }
-            let location = response.headers().get(LOCATION).map(|value| value.to_str().map(str::to_owned));
-            if let Some(location) = location.transpose()? {
-                let target = response.url().join(&location)?;
-                if !target.as_str().starts_with(self.web_url()) {
-                    return Ok(target.to_string());
-                }
-                request = self.inner.http.get(target);
-                continue;
-            }
-            let (status, page_url) = (response.status(), response.url().clone());
-            let page = response.text().await?;
-            if !status.is_success() {
-                bail!("the provider answered {status} at `{page_url}`: {page}");
-            }
-            let mut fields = hidden_fields(&page);
-            let action = if page.contains("name=\"password\"") {
+        walk(&self.inner.http, self.web_url(), authorize_url, |page, mut fields| {
+            if page.contains("name=\"password\"") {
                 fields.insert("login".to_owned(), login.to_owned());
                 fields.insert("password".to_owned(), user_password(login));
-                "/session"
-            } else {
-                let yes = if matches!(answer, Answer::Deny) { "0" } else { "1" };
-                fields.insert("authorize".to_owned(), yes.to_owned());
-                if let Answer::ApproveOnly(scopes) = answer {
-                    fields.insert("granted_scope".to_owned(), scopes.join(" "));
-                }
-                "/login/oauth/authorize"
-            };
-            request = self.inner.http.post(page_url.join(action)?).form(&fields);
-        }
-        Err(anyhow::anyhow!("after {STEPS} pages the provider had not sent the browser back"))
-            .with_context(|| format!("authorization at `{authorize_url}`"))
-    }
-}
-
-/// The hidden inputs of the page's form, in the one way in which `pages` writes them.
-fn hidden_fields(page: &str) -> HashMap<String, String> {
-    page.split("<input type=\"hidden\" name=\"")
-        .skip(1)
-        .filter_map(|rest| {
-            let (name, rest) = rest.split_once("\" value=\"")?;
-            let (value, _) = rest.split_once('"')?;
-            Some((name.to_owned(), unescape(value)))
+                return ("/session", fields);
+            }
+            let yes = if matches!(answer, Answer::Deny) { "0" } else { "1" };
+            fields.insert("authorize".to_owned(), yes.to_owned());
+            if let Answer::ApproveOnly(scopes) = answer {
+                fields.insert("granted_scope".to_owned(), scopes.join(" "));
+            }
+            ("/login/oauth/authorize", fields)
         })
-        .collect()
-}
-
-fn unescape(text: &str) -> String {
-    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'").replace("&amp;", "&")
+        .await
+    }
 }

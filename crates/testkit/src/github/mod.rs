@@ -6,7 +6,6 @@
 mod access;
 mod api;
 mod browser;
-mod git;
 mod knobs;
 mod oauth;
 mod pages;
@@ -28,12 +27,14 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+pub use crate::provider::sign_sha256;
 pub use script::user_password;
 pub use types::{
     CommitStatus, ContentType, Delivery, File, Hook, OAuthApp, OrgRole, Permission, ReleaseOrder, RequestSeen, Visibility, Webhooks,
 };
-pub use webhooks::{sign_sha1, sign_sha256};
+pub use webhooks::sign_sha1;
 
+use crate::provider::{git, http_backend};
 use api::views::Urls;
 use state::State;
 use types::RequestSeen as Seen;
@@ -132,7 +133,7 @@ async fn anything_else(Extract(inner): Extract<Arc<Inner>>, request: Request) ->
     if path == "/api/v3" || path.starts_with("/api/v3/") {
         return api::serve(inner, request).await;
     }
-    if let Some(git) = smart_http::parse(request.method(), &path) {
+    if let Some(git) = http_backend::parse(request.method(), &path) {
         return smart_http::serve(inner, git, request).await;
     }
     pages::serve(inner, request).await

@@ -365,12 +365,7 @@ async fn access_token(Extract(inner): Extract<Arc<Inner>>, headers: HeaderMap, b
 }
 
 fn basic(headers: &HeaderMap) -> Option<Credentials> {
-    let mut parts = axum::http::Request::new(()).into_parts().0;
-    parts.headers.insert("authorization", headers.get("authorization")?.clone());
-    match super::access::credentials(&parts) {
-        found @ Credentials::Basic(..) => Some(found),
-        _ => None,
-    }
+    Some(super::access::credentials(headers)).filter(|found| matches!(found, Credentials::Basic(..)))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::access::Caller;
 use super::state::{Repo, State, rfc3339};
 use super::types::{Permission, Visibility};
 use super::{Inner, git, oauth};
+use crate::provider::escape;
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--bg:#f6f8fa;--card:#fff;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;--go:#1f883d;--link:#0969da}
@@ -36,10 +37,6 @@ pub(super) fn routes() -> Router<Arc<Inner>> {
         .route("/", get(home))
         .route("/avatars/u/{id}", get(avatar))
         .route("/settings/connections/applications/{client_id}", get(connection).post(disconnect))
-}
-
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 fn page(title: &str, width: &str, who: Option<&str>, body: &str) -> Html<String> {

@@ -7,33 +7,13 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::api::views::Urls;
-use super::git::{self, CommitInfo, RefValue, ZERO};
+use super::git::{self, CommitInfo, RefChange, RefValue, ZERO};
 use super::state::State;
 
 /// GitHub lists at most so many commits in one event.
 const COMMITS_IN_EVENT: usize = 2048;
 /// GitHub makes no event for tags when more than three are pushed at once.
 const TAGS_IN_PUSH: usize = 3;
-
-/// One ref that a push changed.
-pub(crate) struct RefChange {
-    pub(crate) name: String,
-    pub(crate) before: Option<RefValue>,
-    pub(crate) after: Option<RefValue>,
-}
-
-/// What differs between two states of a repository, in the order of ref names.
-pub(crate) fn changes(before: &[RefValue], after: &[RefValue]) -> Vec<RefChange> {
-    let find = |list: &[RefValue], name: &str| list.iter().find(|one| one.name == name).cloned();
-    let mut names: Vec<&String> = before.iter().chain(after).map(|one| &one.name).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-        .into_iter()
-        .map(|name| RefChange { name: name.clone(), before: find(before, name), after: find(after, name) })
-        .filter(|change| change.before != change.after)
-        .collect()
-}
 
 /// The changes that GitHub tells hooks about.
 pub(crate) fn announced(changes: Vec<RefChange>) -> Vec<RefChange> {

@@ -1,59 +1,34 @@
-//! Git over smart HTTP through `git http-backend` (CGI), with GitHub's rules about who may.
-//! Invariant: git itself speaks the protocol; bytes are streamed both ways. Only a push is read to its end first,
-//! because its events come from the refs before and after.
+//! Git over smart HTTP with GitHub's rules about who may.
+//! Invariant: a ref change is laid at the door of the push that made it. Git's own part stands in `provider::http_backend`.
 
-use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
-use futures_util::StreamExt as _;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdout};
 
 use super::Inner;
 use super::access::{Caller, Credentials, Need, credentials};
 use super::api::reply::ApiError;
-use super::git;
 use super::push;
 use super::state::Repo;
-
-/// The part of a git address after the repository.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Service {
-    Refs,
-    UploadPack,
-    ReceivePack,
-}
-
-/// A git request: `owner/name[.git]/info/refs` and the two services.
-pub(super) struct GitPath {
-    owner: String,
-    name: String,
-    service: Service,
-}
-
-pub(super) fn parse(method: &Method, path: &str) -> Option<GitPath> {
-    let mut segments = path.trim_start_matches('/').splitn(3, '/');
-    let (owner, name, tail) = (segments.next()?, segments.next()?, segments.next()?);
-    let service = match (method, tail) {
-        (&Method::GET, "info/refs") => Service::Refs,
-        (&Method::POST, "git-upload-pack") => Service::UploadPack,
-        (&Method::POST, "git-receive-pack") => Service::ReceivePack,
-        _ => return None,
-    };
-    Some(GitPath { owner: owner.to_owned(), name: name.strip_suffix(".git").unwrap_or(name).to_owned(), service })
-}
+use super::{git, http_backend};
+use crate::provider::http_backend::{GitPath, Service};
 
 struct Allowed {
     repo: u64,
     folder: std::path::PathBuf,
     lock: Arc<tokio::sync::Mutex<()>>,
     caller: Caller,
+}
+
+impl Allowed {
+    fn remote_user(&self) -> String {
+        self.caller.user().map(|id| id.to_string()).unwrap_or_default()
+    }
 }
 
 enum Refused {
@@ -84,9 +59,8 @@ fn refused(refused: Refused) -> Response {
 
 impl Inner {
     fn allow(&self, path: &GitPath, parts: &Parts) -> Result<Allowed, Refused> {
-        let pushing =
-            path.service == Service::ReceivePack || parts.uri.query().is_some_and(|query| query.contains("service=git-receive-pack"));
-        let credentials = credentials(parts);
+        let pushing = path.pushes(parts);
+        let credentials = credentials(&parts.headers);
         let anonymous = matches!(credentials, Credentials::None);
         let state = self.state();
         let caller = state.caller(&credentials).map_err(|error| match error.status {
@@ -129,7 +103,9 @@ pub(super) async fn serve(inner: Arc<Inner>, path: GitPath, request: Request) ->
     };
     let done = match path.service {
         Service::ReceivePack => receive(&inner, &allowed, &parts, body).await,
-        Service::Refs | Service::UploadPack => upload(&path, &allowed, &parts, body).await,
+        Service::Refs | Service::UploadPack => {
+            http_backend::upload(path.service, &allowed.folder, &allowed.remote_user(), &parts, body).await
+        }
     };
     done.unwrap_or_else(|error| {
         tracing::error!(%error, "git over HTTP failed");
@@ -137,102 +113,10 @@ pub(super) async fn serve(inner: Arc<Inner>, path: GitPath, request: Request) ->
     })
 }
 
-/// Starts the CGI program and feeds it the request.
-fn start(service: Service, allowed: &Allowed, parts: &Parts, body: Body) -> Result<(Child, BufReader<ChildStdout>)> {
-    let tail = match service {
-        Service::Refs => "info/refs",
-        Service::UploadPack => "git-upload-pack",
-        Service::ReceivePack => "git-receive-pack",
-    };
-    let folder = &allowed.folder;
-    let name = folder.file_name().and_then(|name| name.to_str()).context("folders have plain names")?;
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let mut command = git::command(folder);
-    command
-        .arg("http-backend")
-        .env_remove("GIT_DIR")
-        .env("GIT_PROJECT_ROOT", folder.parent().context("repositories lie in a folder")?)
-        .env("GIT_HTTP_EXPORT_ALL", "1")
-        .env("PATH_INFO", format!("/{name}/{tail}"))
-        .env("REQUEST_METHOD", parts.method.as_str())
-        .env("QUERY_STRING", parts.uri.query().unwrap_or_default())
-        .env("CONTENT_TYPE", header("content-type"))
-        .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
-        .env("GIT_PROTOCOL", header("git-protocol"))
-        .env("REMOTE_USER", allowed.caller.user().map(|id| id.to_string()).unwrap_or_default())
-        .env("REMOTE_ADDR", "127.0.0.1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let length = header("content-length");
-    if !length.is_empty() {
-        command.env("CONTENT_LENGTH", length);
-    }
-    let mut child = command.spawn().context("`git http-backend` did not start, expected git on PATH")?;
-    let mut stdin = child.stdin.take().context("stdin of git was piped")?;
-    let stdout = child.stdout.take().context("stdout of git was piped")?;
-    tokio::spawn(async move {
-        let mut body = body.into_data_stream();
-        // git that has heard enough closes its end; the rest of the body is of no use then.
-        while let Some(Ok(chunk)) = body.next().await {
-            if stdin.write_all(&chunk).await.is_err() {
-                break;
-            }
-        }
-    });
-    Ok((child, BufReader::new(stdout)))
-}
-
-/// Reads the header block of a CGI answer.
-async fn head(stdout: &mut BufReader<ChildStdout>) -> Result<(StatusCode, HeaderMap)> {
-    let (mut status, mut headers) = (StatusCode::OK, HeaderMap::new());
-    loop {
-        let mut line = String::new();
-        let read = stdout.read_line(&mut line).await?;
-        let line = line.trim_end();
-        if read == 0 || line.is_empty() {
-            return Ok((status, headers));
-        }
-        let (name, value) = line.split_once(':').context("git answers with header lines")?;
-        if name.eq_ignore_ascii_case("status") {
-            status = value.trim().get(..3).and_then(|code| code.parse().ok()).context("git names a status")?;
-        } else {
-            headers.insert(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value.trim())?);
-        }
-    }
-}
-
-fn answer(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
-}
-
-async fn upload(path: &GitPath, allowed: &Allowed, parts: &Parts, body: Body) -> Result<Response> {
-    let (mut child, mut stdout) = start(path.service, allowed, parts, body)?;
-    let (status, headers) = head(&mut stdout).await?;
-    tokio::spawn(async move {
-        if let Err(error) = child.wait().await {
-            tracing::warn!(%error, "git http-backend could not be waited for");
-        }
-    });
-    Ok(answer(status, headers, Body::from_stream(tokio_util::io::ReaderStream::new(stdout))))
-}
-
 async fn receive(inner: &Arc<Inner>, allowed: &Allowed, parts: &Parts, body: Body) -> Result<Response> {
     let pusher = allowed.caller.user().context("a push has a person")?;
     let push = PushBy { repo: allowed.repo, pusher, folder: allowed.folder.clone(), lock: Arc::clone(&allowed.lock) };
-    inner
-        .recording_push(push, async {
-            let (mut child, mut stdout) = start(Service::ReceivePack, allowed, parts, body)?;
-            let (status, headers) = head(&mut stdout).await?;
-            let mut output = Vec::new();
-            stdout.read_to_end(&mut output).await?;
-            child.wait().await?;
-            Ok(answer(status, headers, Body::from(output)))
-        })
-        .await
+    inner.recording_push(push, http_backend::receive(&allowed.folder, &allowed.remote_user(), parts, body)).await
 }
 
 /// Whose change of which repository.
@@ -250,7 +134,7 @@ impl Inner {
         let before = git::refs(&by.folder).await?;
         let done = change.await;
         let after = git::refs(&by.folder).await?;
-        let mut changes = push::changes(&before, &after);
+        let mut changes = git::changes(&before, &after);
         if !changes.is_empty() {
             let mut state = self.state();
             let now = state.now_ms();

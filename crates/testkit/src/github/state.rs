@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(crate) use crate::provider::{random_hex, wall_clock_ms};
+
 use super::types::{CommitStatus, Delivery, Hook, OAuthApp, OrgRole, Permission, RequestSeen, Visibility, Webhooks};
 
 /// How long an authorization code lives (GitHub docs, "Authorizing OAuth apps": 10 minutes).
@@ -299,20 +301,6 @@ impl State {
         }
         self.requests.push(request);
     }
-}
-
-/// Random lower-case hex of `bytes` bytes.
-pub(crate) fn random_hex(bytes: usize) -> String {
-    (0..bytes).map(|_| format!("{:02x}", rand::random::<u8>())).collect()
-}
-
-/// Epoch milliseconds of the machine.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the provider is a foreign machine with a clock of its own; the product's Clock must not move it"
-)]
-pub(crate) fn wall_clock_ms() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as i64)
 }
 
 /// `2026-03-03T12:00:00Z`, the form of every time in GitHub's REST API.

@@ -3,14 +3,7 @@
 
 use serde_json::Value;
 
-/// Who may see a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Visibility {
-    /// Everybody.
-    Public,
-    /// Its owner, members and collaborators.
-    Private,
-}
+pub use crate::provider::words::{File, Permission, ReleaseOrder, Visibility, Webhooks};
 
 /// What a member is in an organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,19 +14,6 @@ pub enum OrgRole {
     Member,
 }
 
-/// A right on a repository, ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Permission {
-    /// Does not even see that it exists.
-    None,
-    /// May read and clone.
-    Read,
-    /// May push and set statuses.
-    Write,
-    /// May manage hooks and settings.
-    Admin,
-}
-
 /// An OAuth app as its owner gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuthApp {
@@ -41,28 +21,6 @@ pub struct OAuthApp {
     pub client_id: String,
     /// Secret of the app.
     pub client_secret: String,
-}
-
-/// How webhooks leave the provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Webhooks {
-    /// At once, one request for each event.
-    Deliver,
-    /// Never: the event is lost and nothing is recorded, as in a provider's incident.
-    Drop,
-    /// At once, two requests with the same delivery id.
-    Twice,
-    /// Kept back until `release_held_webhooks`, in the order that it is told.
-    Hold,
-}
-
-/// The order in which held webhooks go out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReleaseOrder {
-    /// As they happened.
-    OldestFirst,
-    /// The other way round: GitHub promises no order.
-    NewestFirst,
 }
 
 /// What a webhook's body looks like.
@@ -156,17 +114,4 @@ pub struct RequestSeen {
     pub path: String,
     /// Status of the answer.
     pub status: u16,
-}
-
-/// A file of a commit that a script makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum File<'a> {
-    /// An ordinary file with this text.
-    Text(&'a str),
-    /// An executable file with this text.
-    Executable(&'a str),
-    /// A symbolic link to this target.
-    Symlink(&'a str),
-    /// The file goes away.
-    Deleted,
 }

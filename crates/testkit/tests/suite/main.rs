@@ -1,9 +1,11 @@
-//! The fake GitHub held against GitHub's own description, and used as its callers will use it.
+//! The fakes held against their providers' own descriptions and the real Gitea, used as their callers will use them.
 //! Invariant: only HTTP, git and the public functions; a test reads as a script of what people do.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod access;
+mod bitbucket;
+mod gitea;
 mod hooks;
 mod oauth;
 mod postgres;

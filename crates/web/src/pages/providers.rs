@@ -59,6 +59,9 @@ pub(super) fn provider_name(kind: ProviderKind, web_url: &str) -> String {
         (ProviderKind::GitHub, Some(host)) if host == "github.com" => "GitHub".to_owned(),
         (ProviderKind::GitHub, Some(host)) => format!("GitHub at {host}"),
         (ProviderKind::GitHub, None) => "GitHub".to_owned(),
+        (ProviderKind::Bitbucket, _) => "Bitbucket".to_owned(),
+        (ProviderKind::Gitea, Some(host)) => host,
+        (ProviderKind::Gitea, None) => "Gitea".to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::github::state::{State, random_hex};
 
 pub(super) fn route(inner: &Inner, parts: &Parts, client_id: &str, what: &str, body: &[u8]) -> ApiResult {
     let mut state = inner.state();
-    let authentic = match credentials(parts) {
+    let authentic = match credentials(&parts.headers) {
         Credentials::Basic(id, secret) => {
             id == client_id && state.apps.get(client_id).is_some_and(|app| app.public.client_secret == secret)
         }

@@ -78,7 +78,7 @@ pub(super) async fn serve(inner: Arc<Inner>, request: Request) -> Response {
             Err(_) => return render(Err(ApiError::new(StatusCode::BAD_REQUEST, "Problems parsing JSON")), &parts),
         }
     };
-    let caller = match inner.state().caller(&credentials(&parts)) {
+    let caller = match inner.state().caller(&credentials(&parts.headers)) {
         Ok(caller) => caller,
         Err(error) => return render(Err(error), &parts),
     };

@@ -1,5 +1,9 @@
 //! Links to providers: connect, see, disable, enable, unlink with a receipt.
 
+pub(crate) mod access;
+mod refresh;
+pub(crate) mod words;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use slipway_forge::{AuthorizeRequest, Forge, ForgeError, Page, Removal, SourceNamespace, SourceRepository};
-use slipway_model::{AccountName, LinkId, LinkState, ProviderId, Scope, SecretToken, Timestamp, TokenKind};
+use slipway_model::{AccessLevel, AccountName, LinkId, LinkState, LinkedAs, ProviderId, Scope, SecretToken, Timestamp, TokenKind};
 use slipway_store::accounts::{self, OauthFlow};
 use slipway_store::hooks::{self, Hook};
 use slipway_store::links::{self, Link};
@@ -142,6 +146,8 @@ impl App {
             provider: provider.clone(),
             initiator: caller.initiator().0,
             verifier_sealed: self.keys.seal(&[VERIFIER, &state.hash().to_hex()], verifier.expose_secret().as_bytes()),
+            access: AccessLevel::Full,
+            linked_as: LinkedAs::Person,
         };
         let mut tx = self.write().await?;
         accounts::insert_flow(&mut tx, &state.hash(), &flow, now, now.plus(FLOW_LIFE)).await?;
@@ -151,7 +157,7 @@ impl App {
             redirect_uri: &redirect_uri,
             state: state.expose(),
             challenge: &challenge,
-            scopes: forge.scopes(),
+            scopes: forge.offers()[0].scopes,
         }))
     }
 
@@ -195,7 +201,9 @@ impl App {
         let grant = forge.exchange_code(code, &self.callback(provider), &verifier).await.map_err(Error::forge(provider))?;
         let person = forge.person(&grant.access_token).await.map_err(Error::forge(provider))?;
         let now = self.clock.now();
-        let id = LinkId::new();
+        let mut tx = self.read().await?;
+        let id = links::identity(&mut tx, flow.account, provider, &person.id).await?.unwrap_or_else(LinkId::new);
+        drop(tx);
         let row = id.to_string();
         let seal = |column: &str, secret: &SecretString| self.keys.seal(&[column, &row], secret.expose_secret().as_bytes());
         let link = Link {
@@ -204,14 +212,26 @@ impl App {
             provider: provider.clone(),
             remote_user_id: person.id,
             login: person.login,
+            display_name: person.name,
+            access: AccessLevel::Full,
+            linked_as: LinkedAs::Person,
             scopes: if grant.scopes.is_empty() { person.scopes } else { grant.scopes },
             access_token_sealed: seal(ACCESS_TOKEN, &grant.access_token),
             refresh_token_sealed: grant.refresh_token.as_ref().map(|token| seal(REFRESH_TOKEN, token)),
             token_expires_at: grant.expires_in.map(|life| now.plus(life)),
             state: LinkState::Ok,
             since: now,
+            token_version: 1,
             evidence: None,
+            evidence_status: None,
+            failures: 0,
+            probe_marker: None,
+            told_since: None,
+            unlinking: false,
+            avatar_url: person.avatar_url.map(String::from),
             checked_at: Some(now),
+            next_check_at: now,
+            linked_at: now,
             created_at: now,
         };
         let mut tx = self.write().await?;
@@ -242,7 +262,7 @@ impl App {
             since: link.map(|link| link.since),
             evidence: link.and_then(|link| link.evidence.clone()),
             scopes: link.map(|link| link.scopes.clone()).unwrap_or_default(),
-            scopes_asked: forge.scopes().iter().map(|scope| (*scope).to_owned()).collect(),
+            scopes_asked: forge.offers()[0].scopes.iter().map(|scope| (*scope).to_owned()).collect(),
             grant_url: link.map(|_| forge.app_settings_url().to_string()),
             checked_at: link.and_then(|link| link.checked_at),
             affects: repositories::list_names_by_provider(tx, account, provider).await?,
@@ -372,9 +392,12 @@ impl App {
         query: &str,
         cursor: Option<&str>,
     ) -> Result<Page<SourceRepository>, Error> {
+        let query = query.trim().to_lowercase();
         let forge = self.forge(provider)?;
         let (_, token) = self.usable_link(owner.account().id, provider).await?;
-        forge.source_repositories(&token, namespace, query, cursor).await.map_err(Error::forge(provider))
+        let mut page = forge.source_repositories(&token, namespace, cursor).await.map_err(Error::forge(provider))?;
+        page.items.retain(|repository| repository.full_name.to_lowercase().contains(&query));
+        Ok(page)
     }
 
     /// What an unlink would remove and stop.
@@ -455,6 +478,39 @@ impl App {
                 .left
                 .push(ReceiptItem { what: format!("the grant at the provider: {error}"), url: Some(forge.app_settings_url().to_string()) }),
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn sample(state: LinkState) -> Link {
+    let at = Timestamp::from_millis(1_700_000_000_000);
+    Link {
+        id: LinkId::new(),
+        account: slipway_model::AccountId::new(),
+        provider: "github".parse().unwrap(),
+        remote_user_id: "1".into(),
+        login: "octo".into(),
+        display_name: None,
+        access: AccessLevel::Full,
+        linked_as: LinkedAs::Person,
+        scopes: Vec::new(),
+        access_token_sealed: Vec::new(),
+        refresh_token_sealed: None,
+        token_expires_at: None,
+        token_version: 1,
+        state,
+        since: at,
+        evidence: None,
+        evidence_status: None,
+        failures: 0,
+        probe_marker: None,
+        told_since: None,
+        checked_at: None,
+        next_check_at: at,
+        unlinking: false,
+        avatar_url: None,
+        linked_at: at,
+        created_at: at,
     }
 }
 

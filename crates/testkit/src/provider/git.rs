@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::types::File;
+use super::words::File;
 
 /// What 40 zeros mean in a push event: no such ref.
 pub(crate) const ZERO: &str = "0000000000000000000000000000000000000000";
@@ -98,7 +98,7 @@ pub(crate) async fn succeeds(folder: &Path, args: &[&str]) -> Result<bool> {
     Ok(run(folder, args, b"").await?.status.success())
 }
 
-/// Makes an empty bare repository that serves what GitHub serves.
+/// Makes an empty bare repository that serves what providers serve.
 pub(crate) async fn init(folder: &Path, default_branch: &str) -> Result<()> {
     tokio::fs::create_dir_all(folder).await?;
     git(folder, &["init", "--quiet", "--bare", "--initial-branch", default_branch], b"").await?;
@@ -243,4 +243,47 @@ pub(crate) async fn resolve(folder: &Path, name: &str) -> Result<Option<String>>
     let text = String::from_utf8_lossy(&output.stdout);
     // `--end-of-options` itself is printed by older versions of rev-parse.
     Ok(text.lines().last().map(|line| line.trim().to_owned()))
+}
+
+/// One ref that a push changed.
+pub(crate) struct RefChange {
+    pub(crate) name: String,
+    pub(crate) before: Option<RefValue>,
+    pub(crate) after: Option<RefValue>,
+}
+
+/// What differs between two states of a repository, in the order of ref names.
+pub(crate) fn changes(before: &[RefValue], after: &[RefValue]) -> Vec<RefChange> {
+    let find = |list: &[RefValue], name: &str| list.iter().find(|one| one.name == name).cloned();
+    let mut names: Vec<&String> = before.iter().chain(after).map(|one| &one.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| RefChange { name: name.clone(), before: find(before, name), after: find(after, name) })
+        .filter(|change| change.before != change.after)
+        .collect()
+}
+
+/// What an annotated tag says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TagInfo {
+    pub(crate) tagger: Signature,
+    pub(crate) message: String,
+}
+
+/// Every annotated tag that stands, by ref name.
+pub(crate) async fn annotated_tags(folder: &Path) -> Result<std::collections::HashMap<String, TagInfo>> {
+    let format = format!(
+        "--format={RECORD}%(objecttype)%00%(refname)%00%(taggername)%00%(taggeremail:trim)%00%(taggerdate:iso-strict)%00%(contents)"
+    );
+    let text = git(folder, &["for-each-ref", &format, "refs/tags"], b"").await?;
+    let tag = |record: &str| {
+        let mut fields = record.splitn(6, '\0');
+        let (kind, name) = (fields.next()?, fields.next()?);
+        let tagger = Signature { name: fields.next()?.to_owned(), email: fields.next()?.to_owned(), date: fields.next()?.to_owned() };
+        let message = fields.next()?.trim_end_matches('\n').to_owned();
+        (kind == "tag").then(|| (name.to_owned(), TagInfo { tagger, message }))
+    };
+    Ok(text.split(RECORD).skip(1).filter_map(tag).collect())
 }

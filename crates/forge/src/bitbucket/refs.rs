@@ -1,0 +1,94 @@
+//! Branches and tags.
+//!
+//! Invariant: a ref's name is one segment of a path, percent-encoded; annotated tags give the commit that they lead to.
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use slipway_model::{CommitId, RefKind, RefName};
+use url::Url;
+
+use super::{Bitbucket, FullName};
+use crate::error::ForgeError;
+use crate::types::{Coverage, Fresh, Heads, SourceRef};
+
+/// 20,000 refs.
+const MAX_PAGES: usize = 200;
+/// What we need of each ref: a tenth of what Bitbucket tells otherwise.
+const FIELDS: &str = "next,values.type,values.name,values.target.hash";
+
+#[derive(Deserialize)]
+struct Ref {
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    target: Option<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    hash: CommitId,
+}
+
+impl Bitbucket {
+    pub(super) async fn list_heads(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        known: Option<&str>,
+    ) -> Result<Fresh<Heads>, ForgeError> {
+        let mut url = self.list_address(["repositories", full_name.workspace, full_name.slug, "refs"]);
+        url.query_pairs_mut().append_pair("fields", FIELDS);
+        let (reply, marker) = match self.get_fresh(token, url, known).await? {
+            Fresh::Unchanged => return Ok(Fresh::Unchanged),
+            Fresh::Changed { value, marker } => (value, marker),
+        };
+        let (first, next) = self.read_page::<Ref>(token, &reply)?;
+        // The marker of one page says nothing about the others.
+        let marker = marker.filter(|_| next.is_none());
+        let listing = self.list_on(token, first, next, MAX_PAGES - 1).await?;
+        let heads = Heads {
+            refs: listing.items.into_iter().filter_map(Ref::usable).collect(),
+            coverage: if listing.truncated { Coverage::Part } else { Coverage::Whole },
+        };
+        Ok(Fresh::Changed { value: heads, marker })
+    }
+
+    pub(super) async fn resolve_ref(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        name: &RefName,
+    ) -> Result<Option<CommitId>, ForgeError> {
+        match self.get::<Ref>(token, self.ref_address(full_name, name)).await {
+            Ok(found) if found.name == name.short() => Ok(found.target.map(|target| target.hash)),
+            Ok(_) => Err(ForgeError::Unexpected { status: 200, detail: "it answered with another branch or tag".to_owned() }),
+            // 404 may be the ref or the whole repository: only the second look tells.
+            Err(ForgeError::NotFound) => match self.read_repository(token, full_name.workspace, full_name.slug).await? {
+                Some(_) => Ok(None),
+                None => Err(ForgeError::NotFound),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ref_address(&self, full_name: FullName<'_>, name: &RefName) -> Url {
+        let list = match name.kind() {
+            RefKind::Branch => "branches",
+            RefKind::Tag => "tags",
+        };
+        self.repository_address([full_name.workspace, full_name.slug, "refs", list, name.short()])
+    }
+}
+
+impl Ref {
+    /// `None` for what no rule can match: names that git would refuse, and refs that lead to no commit.
+    fn usable(self) -> Option<SourceRef> {
+        let prefix = match self.kind.as_str() {
+            "branch" => "refs/heads/",
+            "tag" => "refs/tags/",
+            _ => return None,
+        };
+        let name = format!("{prefix}{}", self.name).parse().ok()?;
+        Some(SourceRef { name, commit: self.target?.hash })
+    }
+}

@@ -1,0 +1,83 @@
+//! Branches, tags and commits, as git says they are at this moment.
+//! Invariant: nothing is cached; a list asks git once for all of its page.
+
+use serde_json::{Value, json};
+
+use super::filter::{Filter, sort};
+use super::reply::{ApiError, ApiResult, Reply};
+use super::{Call, Target};
+use crate::bitbucket::types::Permission;
+use crate::provider::git::{self, CommitInfo, RefValue};
+
+/// Refs below some prefixes, in the order of git.
+pub(super) async fn list(call: &Call, id: u64, prefixes: &[&str]) -> ApiResult {
+    let target = call.target(id, Permission::Read)?;
+    let filter = Filter::of(&call.query)?;
+    let page = call.query.page()?;
+    let folder = call.inner.ready(&target.folder).await?;
+    let mut all: Vec<(Value, RefValue)> = git::refs(folder)
+        .await?
+        .into_iter()
+        .filter_map(|one| {
+            let short = prefixes.iter().find_map(|prefix| one.name.strip_prefix(prefix))?;
+            Some((json!({ "name": short, "target": { "hash": one.commit } }), one))
+        })
+        .filter(|(small, _)| filter.keeps(small))
+        .collect();
+    sort(&call.query, &mut all, |(small, _)| small);
+    let size = all.len();
+    let shown: Vec<RefValue> = all[page.range(size)].iter().map(|(_, one)| one.clone()).collect();
+    let values = views(call, &target, &shown).await?;
+    call.query.paged(&call.url, &page, size, values)
+}
+
+async fn views(call: &Call, target: &Target, shown: &[RefValue]) -> Result<Vec<Value>, ApiError> {
+    if shown.is_empty() {
+        return Ok(Vec::new());
+    }
+    let folder = &target.folder.path;
+    let mut range = vec!["--no-walk", "--end-of-options"];
+    range.extend(shown.iter().map(|one| one.commit.as_str()));
+    let commits = git::log(folder, &range, shown.len()).await?;
+    let tags = git::annotated_tags(folder).await?;
+    let commit = |sha: &str| commits.iter().find(|commit: &&CommitInfo| commit.sha == sha);
+    call.look(target, |state, repo| {
+        let view = |one: &RefValue| Some(call.inner.urls().reference(state, repo, &one.name, commit(&one.commit)?, tags.get(&one.name)));
+        shown.iter().filter_map(view).collect()
+    })
+}
+
+/// One branch (`heads`) or tag (`tags`).
+pub(super) async fn one(call: &Call, id: u64, kind: &str, name: &str) -> ApiResult {
+    let target = call.target(id, Permission::Read)?;
+    let full = format!("refs/{kind}/{name}");
+    let folder = call.inner.ready(&target.folder).await?;
+    let found = git::refs(folder).await?.into_iter().find(|one| one.name == full);
+    let what = if kind == "tags" { "Tag" } else { "Branch" };
+    let found = found.ok_or_else(|| ApiError::not_found(format!("{what} {name} does not exist")))?;
+    let mut view = views(call, &target, &[found]).await?;
+    Ok(Reply::ok(view.pop().ok_or_else(|| ApiError::not_found("Commit not found"))?))
+}
+
+/// The full id of a commit that the repository has.
+pub(super) async fn resolved(call: &Call, target: &Target, sha: &str) -> Result<String, ApiError> {
+    let missing = || ApiError::not_found(format!("Commit not found: {sha}"));
+    if !(7..=64).contains(&sha.len()) || !sha.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(missing());
+    }
+    let folder = call.inner.ready(&target.folder).await?;
+    git::resolve(folder, sha).await?.ok_or_else(missing)
+}
+
+pub(super) async fn commit(call: &Call, id: u64, sha: &str) -> ApiResult {
+    let target = call.target(id, Permission::Read)?;
+    let sha = resolved(call, &target, sha).await?;
+    let commit = git::commit(&target.folder.path, &sha).await?;
+    let view = call.look(&target, |state, repo| {
+        let mut view = call.inner.urls().commit(state, &state.full_name(repo), &commit);
+        view["repository"] = call.inner.urls().repository_short(state, repo);
+        view["participants"] = json!([]);
+        view
+    })?;
+    Ok(Reply::ok(view))
+}
