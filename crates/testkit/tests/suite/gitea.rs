@@ -42,7 +42,10 @@ async fn received(seen: &Seen, number: usize) -> Vec<(HeaderMap, Vec<u8>)> {
 fn authorize_url(gitea: &Gitea, app: &OAuthApp, scope: &str) -> String {
     let scope = scope.replace(' ', "+").replace(':', "%3A");
     let id = &app.client_id;
-    format!("{}/login/oauth/authorize?client_id={id}&redirect_uri={CALLBACK}&response_type=code&state=s3cret&scope={scope}", gitea.web_url())
+    format!(
+        "{}/login/oauth/authorize?client_id={id}&redirect_uri={CALLBACK}&response_type=code&state=s3cret&scope={scope}",
+        gitea.web_url()
+    )
 }
 
 async fn token_request(gitea: &Gitea, app: &OAuthApp, fields: &[(&str, &str)]) -> (StatusCode, Value) {
@@ -151,11 +154,7 @@ async fn repositories_move_and_organizations_have_people() {
     gitea.set_default_branch("acme/world", "next").await.unwrap();
     gitea.archive_repository("acme/world").await.unwrap();
     let shown = gitea.read_repository("acme/world").await.unwrap();
-    assert_eq!(
-        (&shown["private"], &shown["default_branch"], &shown["archived"]),
-        (&json!(false), &json!("next"), &json!(true)),
-        "{shown}"
-    );
+    assert_eq!((&shown["private"], &shown["default_branch"], &shown["archived"]), (&json!(false), &json!("next"), &json!(true)), "{shown}");
     gitea.delete_repository("acme/world").await.unwrap();
     let anew = gitea.repository("acme/world", Visibility::Private, Contents::Empty).await.unwrap();
     assert_ne!(anew, id);

@@ -8,8 +8,8 @@ use super::reply::{ApiError, ApiResult, Reply};
 use super::views::encoded;
 use super::{Call, Target};
 use crate::github::access::Need;
-use crate::provider::git::{self, CommitInfo, Signature};
 use crate::github::state::State;
+use crate::provider::git::{self, CommitInfo, Signature};
 
 fn empty() -> ApiError {
     ApiError::new(StatusCode::CONFLICT, "Git Repository is empty.")

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::reply::{ApiError, ApiResult, Reply};
 use super::{Call, Target, refs};
 use crate::github::access::Need;
-use crate::provider::git;
 use crate::github::types::CommitStatus;
+use crate::provider::git;
 
 /// GitHub REST, "Create a commit status": at most so many for one commit and context.
 const STATUSES_OF_CONTEXT: usize = 1000;
