@@ -1,8 +1,9 @@
 //! Holds JSON bodies against an OpenAPI 3.0 description: types, required fields, formats, and no invented fields.
 //! Invariant: a body that passes has nothing that the description does not know. Deliberately absent: requests, routing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -11,18 +12,32 @@ use serde_json::{Map, Value, json};
 const FOREIGN: &[&str] = &["nullable", "example", "examples", "discriminator", "externalDocs", "xml", "deprecated"];
 
 /// An OpenAPI 3.0 description.
-pub struct Description(Value);
+pub struct Description {
+    json: Value,
+    /// Compiled schemas by their text: a test asks for the same few very often.
+    compiled: Mutex<HashMap<String, Arc<jsonschema::Validator>>>,
+}
 
 impl Description {
+    /// A description that was read already.
+    pub fn of(json: Value) -> Self {
+        Self { json, compiled: Mutex::default() }
+    }
+
+    /// The whole of it.
+    pub fn json(&self) -> &Value {
+        &self.json
+    }
+
     /// Reads a description from a file.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
-        Ok(Self(serde_json::from_str(&text)?))
+        Ok(Self::of(serde_json::from_str(&text)?))
     }
 
     /// Schema of an operation's JSON answer with a status; `None` means that the answer has no body.
     pub fn answer(&self, method: &str, template: &str, status: u16) -> Result<Option<&Value>> {
-        let operation = &self.0["paths"][template][method.to_lowercase()];
+        let operation = &self.json["paths"][template][method.to_lowercase()];
         ensure!(operation.is_object(), "the description has no `{method} {template}`");
         let response = self.resolved(&operation["responses"][status.to_string()])?;
         ensure!(response.is_object(), "`{method} {template}` never answers {status}");
@@ -37,6 +52,25 @@ impl Description {
 
     /// Checks a body; the error names every place that is wrong.
     pub fn check(&self, schema: &Value, body: &Value) -> Result<()> {
+        self.conforms(schema, body)?;
+        self.check_no_inventions(schema, body)
+    }
+
+    /// `check` that lets fields pass which the description does not know.
+    pub fn conforms(&self, schema: &Value, body: &Value) -> Result<()> {
+        let validator = self.compiled(schema)?;
+        let errors: Vec<String> = validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        if !errors.is_empty() {
+            bail!("{}\n{body:#}", errors.join("\n"));
+        }
+        Ok(())
+    }
+
+    fn compiled(&self, schema: &Value) -> Result<Arc<jsonschema::Validator>> {
+        let key = schema.to_string();
+        if let Some(found) = self.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(found));
+        }
         let mut wanted = BTreeSet::new();
         let root = converted(schema, &mut wanted);
         let mut schemas = Map::new();
@@ -44,7 +78,7 @@ impl Description {
             if schemas.contains_key(&name) {
                 continue;
             }
-            let found = &self.0["components"]["schemas"][&name];
+            let found = &self.json["components"]["schemas"][&name];
             ensure!(found.is_object(), "the description has no schema `{name}`");
             let mut more = BTreeSet::new();
             schemas.insert(name, converted(found, &mut more));
@@ -56,11 +90,9 @@ impl Description {
             .should_validate_formats(true)
             .build(&document)
             .map_err(|error| anyhow::anyhow!("the schema does not compile: {error}"))?;
-        let errors: Vec<String> = validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
-        if !errors.is_empty() {
-            bail!("{}\n{body:#}", errors.join("\n"));
-        }
-        self.check_no_inventions(schema, body)
+        let validator = Arc::new(validator);
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&validator));
+        Ok(validator)
     }
 
     fn check_no_inventions(&self, schema: &Value, body: &Value) -> Result<()> {
@@ -77,9 +109,10 @@ impl Description {
         Ok(())
     }
 
-    fn resolved<'a>(&'a self, schema: &'a Value) -> Result<&'a Value> {
+    /// What a reference leads to; anything else is itself.
+    pub fn resolved<'a>(&'a self, schema: &'a Value) -> Result<&'a Value> {
         match schema.get("$ref").and_then(Value::as_str) {
-            Some(name) => self.0.pointer(name.trim_start_matches('#')).with_context(|| format!("`{name}` leads nowhere")),
+            Some(name) => self.json.pointer(name.trim_start_matches('#')).with_context(|| format!("`{name}` leads nowhere")),
             None => Ok(schema),
         }
     }
@@ -140,7 +173,7 @@ mod tests {
             "type": "object", "required": ["id"],
             "properties": { "id": { "type": "integer" }, "at": { "type": "string", "nullable": true, "format": "date-time" } },
         });
-        let description = Description(json!({}));
+        let description = Description::of(json!({}));
         let check = |body: Value| description.check(&schema, &body).is_ok();
         assert!(check(json!({ "id": 1, "at": null })) && check(json!({ "id": 1, "at": "2026-03-03T12:00:00Z" })));
         for wrong in [json!({}), json!({ "id": "1" }), json!({ "id": 1, "at": "today" }), json!({ "id": null }), json!({ "id": 1, "x": 1 })]

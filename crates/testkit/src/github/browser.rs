@@ -10,11 +10,13 @@ use super::FakeGitHub;
 use super::script::user_password;
 
 /// Pages that a person clicks through at most.
-const STEPS: usize = 8;
+const STEPS: usize = 16;
 
 /// What the person answers.
 enum Answer<'a> {
     Approve,
+    /// Presses "use another account" first, and approves as this one.
+    ApproveAs(&'a str),
     ApproveOnly(&'a [&'a str]),
     Deny,
 }
@@ -30,13 +32,30 @@ impl FakeGitHub {
         self.answer_oauth(authorize_url, login, &Answer::ApproveOnly(scopes)).await
     }
 
+    /// Opens an authorization address as `login`, switches to another account at the consent page, and approves as that.
+    pub async fn approve_oauth_as_other(&self, authorize_url: &str, login: &str, other: &str) -> Result<String> {
+        self.answer_oauth(authorize_url, login, &Answer::ApproveAs(other)).await
+    }
+
+    /// Opens a page of the provider as `login` (where `X-GitHub-SSO` leads, for one) and returns its text.
+    pub async fn visit(&self, url: &str, login: &str) -> Result<String> {
+        let form = [("login", login), ("password", &user_password(login)), ("return_to", "/")];
+        let signed_in = self.inner.http.post(format!("{}/session", self.web_url())).form(&form).send().await?;
+        let cookie = signed_in.headers().get(SET_COOKIE).context("signing in sets a cookie")?.to_str()?;
+        let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+        let page = self.inner.http.get(url).header(COOKIE, cookie).send().await?;
+        let status = page.status();
+        let text = page.text().await?;
+        if status.is_success() { Ok(text) } else { bail!("the provider answered {status} at `{url}`: {text}") }
+    }
+
     /// Opens an authorization address as `login`, denies, and returns where the browser is sent back to.
     pub async fn deny_oauth(&self, authorize_url: &str, login: &str) -> Result<String> {
         self.answer_oauth(authorize_url, login, &Answer::Deny).await
     }
 
     async fn answer_oauth(&self, authorize_url: &str, login: &str, answer: &Answer<'_>) -> Result<String> {
-        let mut cookie = String::new();
+        let (mut cookie, mut login, mut switched) = (String::new(), login, false);
         let mut request = self.inner.http.get(authorize_url);
         for _ in 0..STEPS {
             let response = request.header(COOKIE, &cookie).send().await?;
@@ -57,7 +76,14 @@ impl FakeGitHub {
             if !status.is_success() {
                 bail!("the provider answered {status} at `{page_url}`: {page}");
             }
-            let mut fields = hidden_fields(&page);
+            if let (Answer::ApproveAs(other), false, true) = (answer, switched, page.contains("id=\"switch\"")) {
+                (login, switched) = (other, true);
+                let form = page.split("action=\"/logout\"").nth(1).unwrap_or_default();
+                request = self.inner.http.post(page_url.join("/logout")?).form(&hidden_fields(form));
+                continue;
+            }
+            // The consent form comes first; the form that switches accounts repeats names of its fields.
+            let mut fields = hidden_fields(page.split("action=\"/logout\"").next().unwrap_or_default());
             let action = if page.contains("name=\"password\"") {
                 fields.insert("login".to_owned(), login.to_owned());
                 fields.insert("password".to_owned(), user_password(login));

@@ -115,8 +115,16 @@ pub(crate) async fn init(folder: &Path, default_branch: &str) -> Result<()> {
     Ok(())
 }
 
-/// Branches and tags, sorted by name.
+/// Makes the repository unless it stands; the caller sees to it that nobody does the same at once.
+pub(crate) async fn ready(folder: &Path, default_branch: &str) -> Result<()> {
+    if tokio::fs::try_exists(folder).await? { Ok(()) } else { init(folder, default_branch).await }
+}
+
+/// Branches and tags, sorted by name; none where no repository was needed yet.
 pub(crate) async fn refs(folder: &Path) -> Result<Vec<RefValue>> {
+    if !tokio::fs::try_exists(folder).await? {
+        return Ok(Vec::new());
+    }
     let format = "--format=%(objectname) %(objecttype) %(*objectname) %(refname)";
     let text = git(folder, &["for-each-ref", format, "refs/heads", "refs/tags"], b"").await?;
     text.lines()

@@ -1,12 +1,12 @@
-//! The pages that a person sees at the sample provider: sign-in, consent, repositories with their hooks, granted apps.
+//! The pages that a person sees at the sample provider: sign-in, consent, repositories with their hooks.
 //! Invariant: everything that is not a constant is escaped; forms that change something carry the session's token.
+//! Deliberately elsewhere: granted apps, SAML and installing (`settings`).
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Path, Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
@@ -35,14 +35,13 @@ pub(super) fn routes() -> Router<Arc<Inner>> {
     Router::new()
         .route("/", get(home))
         .route("/avatars/u/{id}", get(avatar))
-        .route("/settings/connections/applications/{client_id}", get(connection).post(disconnect))
 }
 
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
-fn page(title: &str, width: &str, who: Option<&str>, body: &str) -> Html<String> {
+pub(super) fn page(title: &str, width: &str, who: Option<&str>, body: &str) -> Html<String> {
     let who = who.map_or_else(|| "<a href=\"/login\">Sign in</a>".to_owned(), |login| format!("signed in as <b>{}</b>", escape(login)));
     Html(format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
@@ -52,7 +51,7 @@ fn page(title: &str, width: &str, who: Option<&str>, body: &str) -> Html<String>
     ))
 }
 
-fn hidden(name: &str, value: &str) -> String {
+pub(super) fn hidden(name: &str, value: &str) -> String {
     format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(name), escape(value))
 }
 
@@ -81,6 +80,8 @@ pub(super) struct Consent<'a> {
     pub(super) csrf: &'a str,
     pub(super) params: &'a HashMap<String, String>,
     pub(super) redirect_uri: &'a str,
+    /// This page's own address, for those who want to come back to it as somebody else.
+    pub(super) address: &'a str,
 }
 
 fn scope_words(scope: &str) -> &str {
@@ -123,7 +124,10 @@ pub(super) fn authorize(consent: &Consent<'_>) -> Html<String> {
          <ul>{list}</ul>{organizations}<form method=\"post\" action=\"/login/oauth/authorize\">{fields}\
          <div class=\"row\"><button name=\"authorize\" value=\"0\" type=\"submit\">Cancel</button>\
          <button class=\"go\" name=\"authorize\" value=\"1\" type=\"submit\" id=\"authorize\">Authorize {app}</button></div></form>\
-         <p class=\"soft\">Authorizing sends you to <code>{back}</code></p></div>",
+         <p class=\"soft\">Authorizing sends you to <code>{back}</code></p></div>\
+         <div class=\"card\"><form method=\"post\" action=\"/logout\">{switch}\
+         <p>Not {login}? <button type=\"submit\" id=\"switch\">Use another account</button></p></form></div>",
+        switch = hidden("authenticity_token", consent.csrf) + &hidden("return_to", consent.address),
         app = escape(consent.app),
         login = escape(consent.login),
         back = escape(consent.redirect_uri),
@@ -134,7 +138,7 @@ pub(super) fn authorize(consent: &Consent<'_>) -> Html<String> {
 fn visitor(state: &State, headers: &HeaderMap) -> (Option<String>, Caller) {
     match oauth::session(state, headers) {
         Some((_, session)) => {
-            (Some(state.login(session.user).to_owned()), Caller::User { id: session.user, scopes: vec!["repo".to_owned()], app: None })
+            (Some(state.login(session.user).to_owned()), Caller::person(session.user))
         }
         None => (None, Caller::Anonymous),
     }
@@ -185,36 +189,6 @@ async fn avatar(Path(id): Path<u64>) -> Response {
          <circle cx=\"20\" cy=\"16\" r=\"7\" fill=\"#fff\"/><path d=\"M7 38a13 13 0 0 1 26 0z\" fill=\"#fff\"/></svg>"
     );
     ([("content-type", "image/svg+xml")], svg).into_response()
-}
-
-async fn connection(Extract(inner): Extract<Arc<Inner>>, Path(client_id): Path<String>, headers: HeaderMap) -> Response {
-    let state = inner.state();
-    let Some((_, session)) = oauth::session(&state, &headers) else {
-        return oauth::redirect("/login");
-    };
-    let (Some(app), Some(scopes)) = (state.apps.get(&client_id), state.grants.get(&(session.user, client_id.clone()))) else {
-        return (StatusCode::NOT_FOUND, message("404", "You have not authorized this app.")).into_response();
-    };
-    let body = format!(
-        "<div class=\"card\"><h1>{}</h1><p>Scopes: <code>{}</code></p><form method=\"post\">{}\
-         <div class=\"row\"><button type=\"submit\">Revoke access</button></div></form></div>",
-        escape(&app.name),
-        escape(&scopes.join(", ")),
-        hidden("authenticity_token", &session.csrf)
-    );
-    page(&app.name, "narrow", Some(state.login(session.user)), &body).into_response()
-}
-
-async fn disconnect(Extract(inner): Extract<Arc<Inner>>, Path(client_id): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
-    let mut state = inner.state();
-    let Some((_, session)) = oauth::session(&state, &headers) else {
-        return oauth::redirect("/login");
-    };
-    if oauth::form(&body).get("authenticity_token") != Some(&session.csrf) {
-        return StatusCode::UNPROCESSABLE_ENTITY.into_response();
-    }
-    state.revoke_grant(session.user, &client_id);
-    oauth::redirect("/")
 }
 
 /// `/{owner}/{repo}`: branches, last commits, hooks with their deliveries. Hooks are for those who may manage them.

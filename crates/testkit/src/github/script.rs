@@ -7,8 +7,11 @@ use anyhow::{Context as _, Result, bail};
 
 use super::git::{self, NewCommit};
 use super::smart_http::PushBy;
-use super::state::{Account, AccountKind, App, Organization, Rate, Repo, User, random_hex};
-use super::types::{CommitStatus, Delivery, File, Hook, OAuthApp, OrgRole, Permission, RequestSeen, Visibility};
+use super::state::{Account, AccountKind, HookOf, Organization, Rate, Repo, User, random_hex};
+use super::tokens::{App, NewToken};
+use super::types::{
+    CommitStatus, Delivery, DeployKeyPolicy, File, Hook, OAuthApp, OrgRole, Permission, RequestSeen, TokenLife, Visibility,
+};
 use super::{FakeGitHub, webhooks};
 
 /// Requests an hour of one user.
@@ -47,7 +50,10 @@ impl FakeGitHub {
             members,
             base_permission: Permission::Read,
             restricted: false,
-            approved_apps: std::collections::BTreeSet::new(),
+            app_access: std::collections::BTreeMap::new(),
+            deploy_keys: DeployKeyPolicy::Allowed,
+            saml: false,
+            addresses_limited: false,
         };
         self.add_account(login, AccountKind::Organization(organization));
     }
@@ -60,10 +66,13 @@ impl FakeGitHub {
 
     /// Registers an OAuth app; `redirect_uri` values must start with `callback`.
     pub fn oauth_app(&self, name: &str, callback: &str) -> Result<OAuthApp> {
-        let app = OAuthApp { client_id: format!("Ov23li{}", random_hex(7)), client_secret: random_hex(20) };
         let callback = callback.parse().with_context(|| format!("`{callback}` is no address"))?;
-        let row = App { public: app.clone(), name: name.to_owned(), callback };
-        self.inner.state().apps.insert(app.client_id.clone(), row);
+        let mut state = self.inner.state();
+        let client_secret = state.new_secret("", 20);
+        let app = OAuthApp { client_id: format!("Ov23li{}", random_hex(7)), client_secret };
+        let (name, life, created_ms) = (name.to_owned(), TokenLife::Unlimited, state.now_ms());
+        let row = App { public: app.clone(), name, callback, life, created_ms, github_app: None };
+        state.apps.insert(app.client_id.clone(), row);
         Ok(app)
     }
 
@@ -76,28 +85,13 @@ impl FakeGitHub {
     pub async fn repository_with_branch(&self, full_name: &str, visibility: Visibility, branch: &str) -> Result<u64> {
         let (owner, name) = full_name.split_once('/').context("a repository is `owner/name`")?;
         let owner = self.account_id(owner);
-        // Larger than 32 bits, so that a too narrow id type is found out.
-        let id = 5_000_000_000 + self.inner.state().next_id();
-        let folder = self.inner.folder.path().join(format!("{id}.git"));
+        let root = self.inner.folder.path().to_owned();
+        let id = self.inner.state().new_repository(owner, name, visibility, &root);
+        let folder = self.with_repo(full_name, |repo| {
+            repo.default_branch = branch.to_owned();
+            repo.folder.clone()
+        });
         git::init(&folder, branch).await?;
-        let mut state = self.inner.state();
-        let now = state.now_ms();
-        let repo = Repo {
-            id,
-            owner,
-            name: name.to_owned(),
-            description: None,
-            visibility,
-            default_branch: branch.to_owned(),
-            created_ms: now,
-            pushed_ms: now,
-            collaborators: std::collections::BTreeMap::new(),
-            hooks: Vec::new(),
-            statuses: Vec::new(),
-            folder,
-            push_lock: Arc::default(),
-        };
-        state.repos.insert(id, repo);
         Ok(id)
     }
 
@@ -136,17 +130,18 @@ impl FakeGitHub {
     pub fn personal_token(&self, login: &str, scopes: &[&str]) -> String {
         let user = self.account_id(login);
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        self.inner.state().issue_token(user, None, scopes).value
+        self.inner.state().issue_token(NewToken { user, app: None, scopes, life: TokenLife::Unlimited }).value
     }
 
     /// Live OAuth tokens of a person for an app, oldest first.
     pub fn oauth_tokens(&self, login: &str, client_id: &str) -> Vec<String> {
         let user = self.account_id(login);
         let state = self.inner.state();
+        let now = state.now_ms();
         state
             .tokens
             .iter()
-            .filter(|token| token.user == user && token.app.as_deref() == Some(client_id))
+            .filter(|token| token.user == user && token.app.as_deref() == Some(client_id) && token.lives(now))
             .map(|token| token.value.clone())
             .collect()
     }
@@ -157,6 +152,7 @@ impl FakeGitHub {
             repo: repo.id,
             pusher: pusher.unwrap_or(repo.owner),
             folder: repo.folder.clone(),
+            branch: repo.default_branch.clone(),
             lock: Arc::clone(&repo.push_lock),
         })
     }
@@ -179,7 +175,7 @@ impl FakeGitHub {
             };
             self.new_commit(&folder, branch, parent, files, message).await
         };
-        self.inner.recording_push(by, change).await
+        self.inner.recording_push(&by, change).await
     }
 
     /// Replaces a branch by a commit on top of `parent` (none: a new root): a forced push.
@@ -195,7 +191,7 @@ impl FakeGitHub {
         let folder = by.folder.clone();
         let files: Vec<_> = files.iter().map(|(path, text)| (*path, File::Text(text))).collect();
         let change = self.new_commit(&folder, branch, parent.map(str::to_owned), &files, message);
-        self.inner.recording_push(by, change).await
+        self.inner.recording_push(&by, change).await
     }
 
     async fn new_commit(
@@ -228,7 +224,7 @@ impl FakeGitHub {
             git::git(&folder, &["update-ref", "-z", "--stdin"], commands.as_bytes()).await?;
             Ok(())
         };
-        self.inner.recording_push(by, change).await
+        self.inner.recording_push(&by, change).await
     }
 
     /// Pushes a lightweight tag.
@@ -254,7 +250,7 @@ impl FakeGitHub {
             git::git(&folder, &["update-ref", "-d", name], b"").await?;
             Ok(())
         };
-        self.inner.recording_push(by, change).await
+        self.inner.recording_push(&by, change).await
     }
 
     /// The object that a ref (`refs/...`) names now.
@@ -276,6 +272,12 @@ impl FakeGitHub {
         webhooks::add_hook(&mut state, id, hook, None).map_err(anyhow::Error::msg)
     }
 
+    /// Changes a hook as a person would by hand: deactivates it, gives it another address or secret.
+    pub fn edit_hook(&self, repo: &str, hook: u64, edit: impl FnOnce(&mut Hook)) {
+        let row = self.with_repo(repo, |repo| repo.hooks.iter_mut().find(|row| row.public.id == hook).map(|row| edit(&mut row.public)));
+        assert!(row.is_some(), "no hook `{hook}` on `{repo}`");
+    }
+
     /// Deletes a hook as the repository's owner would by hand.
     pub fn delete_hook(&self, repo: &str, hook: u64) {
         self.with_repo(repo, |repo| repo.hooks.retain(|row| row.public.id != hook));
@@ -293,7 +295,7 @@ impl FakeGitHub {
         let id = self.repository_id(repo);
         let hook = self.deliveries(repo).into_iter().find(|one| one.id == delivery);
         let Some(hook) = hook else { bail!("no delivery `{delivery}`") };
-        self.inner.redeliver(id, hook.hook_id, delivery).context("hook and delivery stand")?;
+        self.inner.redeliver(HookOf::Repository(id, hook.hook_id), delivery).context("hook and delivery stand")?;
         self.settle().await;
         Ok(())
     }
@@ -305,6 +307,16 @@ impl FakeGitHub {
 
     /// Every request that was answered, oldest first (the last ten thousand).
     pub fn requests(&self) -> Vec<RequestSeen> {
-        self.inner.state().requests.clone()
+        self.inner.state().requests.iter().cloned().collect()
+    }
+
+    /// Requests in whose address a secret stood that this provider gave out: a token, a client's secret, a refresh token.
+    pub fn secrets_in_addresses(&self) -> Vec<RequestSeen> {
+        let state = self.inner.state();
+        let leaks = |one: &&RequestSeen| {
+            let address = one.address();
+            state.secrets.iter().any(|secret| address.contains(secret.as_str()))
+        };
+        state.requests.iter().filter(leaks).cloned().collect()
     }
 }

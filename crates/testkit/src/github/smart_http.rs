@@ -50,9 +50,7 @@ pub(super) fn parse(method: &Method, path: &str) -> Option<GitPath> {
 }
 
 struct Allowed {
-    repo: u64,
-    folder: std::path::PathBuf,
-    lock: Arc<tokio::sync::Mutex<()>>,
+    by: PushBy,
     caller: Caller,
 }
 
@@ -86,12 +84,13 @@ impl Inner {
     fn allow(&self, path: &GitPath, parts: &Parts) -> Result<Allowed, Refused> {
         let pushing =
             path.service == Service::ReceivePack || parts.uri.query().is_some_and(|query| query.contains("service=git-receive-pack"));
-        let credentials = credentials(parts);
+        let credentials = credentials(&parts.headers);
         let anonymous = matches!(credentials, Credentials::None);
         let state = self.state();
         let caller = state.caller(&credentials).map_err(|error| match error.status {
             StatusCode::UNAUTHORIZED => Refused::SignIn,
-            status => Refused::Text(status, "Your account is suspended.".to_owned()),
+            status if error.message.contains("account was suspended") => Refused::Text(status, "Your account is suspended.".to_owned()),
+            status => Refused::Text(status, error.message),
         })?;
         let missing = || match anonymous {
             true => Refused::SignIn,
@@ -102,10 +101,10 @@ impl Inner {
         if pushing && anonymous {
             return Err(Refused::SignIn);
         }
-        let need = if pushing { Need::Push } else { Need::Read };
+        let need = if pushing { Need::Push } else { Need::Fetch };
         state.check(repo, &caller, need).map_err(|error: ApiError| match error.status {
             StatusCode::NOT_FOUND => missing(),
-            StatusCode::FORBIDDEN if pushing && !error.message.contains("OAuth App access") => {
+            StatusCode::FORBIDDEN if pushing && error.message.starts_with("Must have push access") => {
                 let who = caller.user().map_or("ghost", |user| state.login(user));
                 let text = format!("Permission to {}.git denied to {who}.", state.full_name(repo));
                 Refused::Text(StatusCode::FORBIDDEN, text)
@@ -117,7 +116,15 @@ impl Inner {
             let query = parts.uri.query().unwrap_or_default();
             return Err(Refused::Moved(format!("{}/{current}.git/info/refs?{query}", self.urls().web)));
         }
-        Ok(Allowed { repo: id, folder: repo.folder.clone(), lock: Arc::clone(&repo.push_lock), caller })
+        // An App pushes by itself; its events name the owner, which stands for the bot that GitHub has.
+        let by = PushBy {
+            repo: id,
+            pusher: caller.user().unwrap_or(repo.owner),
+            folder: repo.folder.clone(),
+            branch: repo.default_branch.clone(),
+            lock: Arc::clone(&repo.push_lock),
+        };
+        Ok(Allowed { by, caller })
     }
 }
 
@@ -127,14 +134,21 @@ pub(super) async fn serve(inner: Arc<Inner>, path: GitPath, request: Request) ->
         Ok(allowed) => allowed,
         Err(why) => return refused(why),
     };
-    let done = match path.service {
-        Service::ReceivePack => receive(&inner, &allowed, &parts, body).await,
-        Service::Refs | Service::UploadPack => upload(&path, &allowed, &parts, body).await,
+    let done = match allowed.by.make_ready().await {
+        Err(error) => Err(error),
+        Ok(()) => serve_allowed(&inner, &path, &allowed, &parts, body).await,
     };
     done.unwrap_or_else(|error| {
         tracing::error!(%error, "git over HTTP failed");
         refused(Refused::Text(StatusCode::INTERNAL_SERVER_ERROR, "git failed".to_owned()))
     })
+}
+
+async fn serve_allowed(inner: &Arc<Inner>, path: &GitPath, allowed: &Allowed, parts: &Parts, body: Body) -> Result<Response> {
+    match path.service {
+        Service::ReceivePack => receive(inner, allowed, parts, body).await,
+        Service::Refs | Service::UploadPack => upload(path, allowed, parts, body).await,
+    }
 }
 
 /// Starts the CGI program and feeds it the request.
@@ -144,7 +158,7 @@ fn start(service: Service, allowed: &Allowed, parts: &Parts, body: Body) -> Resu
         Service::UploadPack => "git-upload-pack",
         Service::ReceivePack => "git-receive-pack",
     };
-    let folder = &allowed.folder;
+    let folder = &allowed.by.folder;
     let name = folder.file_name().and_then(|name| name.to_str()).context("folders have plain names")?;
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut command = git::command(folder);
@@ -221,10 +235,8 @@ async fn upload(path: &GitPath, allowed: &Allowed, parts: &Parts, body: Body) ->
 }
 
 async fn receive(inner: &Arc<Inner>, allowed: &Allowed, parts: &Parts, body: Body) -> Result<Response> {
-    let pusher = allowed.caller.user().context("a push has a person")?;
-    let push = PushBy { repo: allowed.repo, pusher, folder: allowed.folder.clone(), lock: Arc::clone(&allowed.lock) };
     inner
-        .recording_push(push, async {
+        .recording_push(&allowed.by, async {
             let (mut child, mut stdout) = start(Service::ReceivePack, allowed, parts, body)?;
             let (status, headers) = head(&mut stdout).await?;
             let mut output = Vec::new();
@@ -240,13 +252,23 @@ pub(super) struct PushBy {
     pub(super) repo: u64,
     pub(super) pusher: u64,
     pub(super) folder: std::path::PathBuf,
+    pub(super) branch: String,
     pub(super) lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl PushBy {
+    /// Makes the git folder if nobody needed it before.
+    pub(super) async fn make_ready(&self) -> Result<()> {
+        let _one_at_a_time = self.lock.lock().await;
+        git::ready(&self.folder, &self.branch).await
+    }
 }
 
 impl Inner {
     /// Runs something that changes refs and tells the hooks what changed.
-    pub(super) async fn recording_push<T>(self: &Arc<Self>, by: PushBy, change: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn recording_push<T>(self: &Arc<Self>, by: &PushBy, change: impl Future<Output = Result<T>>) -> Result<T> {
         let _one_push_at_a_time = by.lock.lock().await;
+        git::ready(&by.folder, &by.branch).await?;
         let before = git::refs(&by.folder).await?;
         let done = change.await;
         let after = git::refs(&by.folder).await?;

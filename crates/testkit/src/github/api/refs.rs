@@ -21,9 +21,8 @@ pub(super) async fn branches(call: &Call, id: u64) -> ApiResult {
     let list = refs
         .iter()
         .filter_map(|one| Some((one.name.strip_prefix("refs/heads/")?, &one.commit)))
-        .map(|(name, sha)| call.inner.urls().branch(&target.full_name, name, sha))
         .collect();
-    Ok(call.query.page(&call.url, list))
+    Ok(call.query.page(&call.url, list, |(name, sha)| call.inner.urls().branch(&target.full_name, name, sha)))
 }
 
 pub(super) async fn branch(call: &Call, id: u64, name: &str) -> ApiResult {
@@ -50,17 +49,19 @@ pub(super) async fn tags(call: &Call, id: u64) -> ApiResult {
         .iter()
         .rev()
         .filter_map(|one| Some((one.name.strip_prefix("refs/tags/")?, &one.commit)))
-        .map(|(name, sha)| call.inner.urls().tag(&target.full_name, name, sha))
         .collect();
-    Ok(call.query.page(&call.url, list))
+    Ok(call.query.page(&call.url, list, |(name, sha)| call.inner.urls().tag(&target.full_name, name, sha)))
 }
 
 /// `GET .../git/matching-refs/heads/feat`: every ref that begins with the given text; not paged.
 pub(super) async fn matching(call: &Call, id: u64, start: &str) -> ApiResult {
     let target = call.target(id, Need::Read)?;
+    let refs = git::refs(&target.folder).await?;
+    if refs.is_empty() {
+        return Err(empty());
+    }
     let start = format!("refs/{start}");
-    let list: Vec<Value> = git::refs(&target.folder)
-        .await?
+    let list: Vec<Value> = refs
         .iter()
         .filter(|one| one.name.starts_with(&start))
         .map(|one| call.inner.urls().git_ref(&target.full_name, &one.name, &one.object, &one.kind))
