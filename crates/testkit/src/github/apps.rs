@@ -163,9 +163,7 @@ impl State {
             return Err(unauthorized(why));
         }
         match claims["exp"].as_i64() {
-            Some(expires) if expires > now_s + JWT_MAX_S => {
-                Err(unauthorized("'Expiration time' claim ('exp') is too far in the future"))
-            }
+            Some(expires) if expires > now_s + JWT_MAX_S => Err(unauthorized("'Expiration time' claim ('exp') is too far in the future")),
             Some(expires) if expires > now_s => Ok(Caller::App(client_id)),
             _ => {
                 let why = "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the \

@@ -162,9 +162,8 @@ impl FakeGitHub {
 
     /// Makes another branch the default one; there is no push event about it.
     pub async fn set_default_branch(&self, full_name: &str, branch: &str) -> Result<()> {
-        let (id, old, folder) = self.with_repo(full_name, |repo| {
-            (repo.id, std::mem::replace(&mut repo.default_branch, branch.to_owned()), repo.folder.clone())
-        });
+        let (id, old, folder) = self
+            .with_repo(full_name, |repo| (repo.id, std::mem::replace(&mut repo.default_branch, branch.to_owned()), repo.folder.clone()));
         git::ready(&folder, branch).await?;
         git::git(&folder, &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")], b"").await?;
         self.inner.tell_repository(id, "edited", Some(json!({ "default_branch": { "from": old } })));

@@ -175,7 +175,10 @@ fn check(state: &State, params: &Params) -> Result<Asked, Box<Response>> {
         app_name: app.name.clone(),
         redirect_uri,
         // A GitHub App has permissions; scopes mean nothing to it.
-        explicit_scopes: params.get("scope").filter(|_| app.github_app.is_none()).map(|scope| normalise_scopes(scope.split([' ', ',']).filter(|one| !one.is_empty()))),
+        explicit_scopes: params
+            .get("scope")
+            .filter(|_| app.github_app.is_none())
+            .map(|scope| normalise_scopes(scope.split([' ', ',']).filter(|one| !one.is_empty()))),
         state: text(params, "state").to_owned(),
         challenge: (!challenge.is_empty()).then(|| challenge.to_owned()),
         // An app may ask for tokens that expire, request by request.
@@ -346,8 +349,7 @@ fn exchange(state: &mut State, params: &Params) -> Result<Token, TokenRefusal> {
 }
 
 fn token_fields(token: Token) -> Vec<(&'static str, Value)> {
-    let mut fields =
-        vec![("access_token", json!(token.value)), ("scope", json!(token.scopes.join(","))), ("token_type", json!("bearer"))];
+    let mut fields = vec![("access_token", json!(token.value)), ("scope", json!(token.scopes.join(","))), ("token_type", json!("bearer"))];
     if let Some(refresh) = token.refresh {
         fields.push(("expires_in", json!(ACCESS_LIFETIME_S)));
         fields.push(("refresh_token", json!(refresh.value)));

@@ -32,9 +32,7 @@ table{width:100%;border-collapse:collapse}td,th{text-align:left;padding:6px 8px;
 code{font:13px ui-monospace,monospace}ul{margin:0 0 12px;padding-left:20px}.bad{color:#d1242f}.good{color:var(--go)}";
 
 pub(super) fn routes() -> Router<Arc<Inner>> {
-    Router::new()
-        .route("/", get(home))
-        .route("/avatars/u/{id}", get(avatar))
+    Router::new().route("/", get(home)).route("/avatars/u/{id}", get(avatar))
 }
 
 pub(super) fn escape(text: &str) -> String {
@@ -137,9 +135,7 @@ pub(super) fn authorize(consent: &Consent<'_>) -> Html<String> {
 
 fn visitor(state: &State, headers: &HeaderMap) -> (Option<String>, Caller) {
     match oauth::session(state, headers) {
-        Some((_, session)) => {
-            (Some(state.login(session.user).to_owned()), Caller::person(session.user))
-        }
+        Some((_, session)) => (Some(state.login(session.user).to_owned()), Caller::person(session.user)),
         None => (None, Caller::Anonymous),
     }
 }

@@ -129,7 +129,8 @@ fn json(status: u16, body: &serde_json::Value, headers: &[(HeaderName, String)])
 
 fn over_the_limit(status: u16, now_s: i64) -> Response {
     let why = "API rate limit exceeded for user ID 1. If you reach out to GitHub Support for help, please include the request ID.";
-    let body = serde_json::json!({ "message": why, "documentation_url": "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api" });
+    let body =
+        serde_json::json!({ "message": why, "documentation_url": "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api" });
     let header = |name: &'static str, value: String| (HeaderName::from_static(name), value);
     let headers = [
         header("x-ratelimit-limit", "5000".to_owned()),
@@ -167,8 +168,7 @@ async fn cut(response: Response) -> Response {
 
 /// Asks for the first page whatever page was wanted, and promises one more.
 async fn endless(mut request: Request, next: Next, api: &str) -> Response {
-    let query: Vec<(String, String)> =
-        form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
+    let query: Vec<(String, String)> = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
     let page = query.iter().find(|(name, _)| name == "page").and_then(|(_, value)| value.parse::<u64>().ok()).unwrap_or(1);
     let kept = {
         let mut kept = form_urlencoded::Serializer::new(String::new());

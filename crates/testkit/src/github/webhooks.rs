@@ -281,12 +281,7 @@ pub fn sign_sha1(secret: &str, body: &[u8]) -> String {
 }
 
 /// Adds a hook to a repository after GitHub's checks; the error is the text of a 422.
-pub(super) fn add_hook(
-    state: &mut State,
-    repo: u64,
-    mut hook: super::types::Hook,
-    made_by_app: Option<String>,
-) -> Result<u64, String> {
+pub(super) fn add_hook(state: &mut State, repo: u64, mut hook: super::types::Hook, made_by_app: Option<String>) -> Result<u64, String> {
     let id = 400_000_000 + state.next_id();
     let now = state.now_ms();
     let Some(repo) = state.repos.get_mut(&repo) else {

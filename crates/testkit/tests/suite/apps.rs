@@ -113,13 +113,18 @@ async fn a_token_is_narrowed_expires_and_stops_with_its_installation() {
     let refused = message(world.call_as(value, Method::POST, "/repos/acme/site/hooks", Some(hook)).await).await;
     assert_eq!(refused, (403, "Resource not accessible by integration".to_owned()));
     let path = format!("/app/installations/{id}/access_tokens");
-    for wrong in [json!({ "repository_ids": [world.github.repository_id("octo/hello")] }), json!({ "permissions": { "contents": "write" } })] {
+    for wrong in
+        [json!({ "repository_ids": [world.github.repository_id("octo/hello")] }), json!({ "permissions": { "contents": "write" } })]
+    {
         assert_eq!(as_app(&world, &app, Method::POST, &path, Some(wrong)).await.status(), 422);
     }
     let wide = token(&world, &app, id, json!({})).await;
     let wide = wide["token"].as_str().unwrap();
     world.github.suspend_installation(id);
-    assert_eq!(message(as_app(&world, &app, Method::POST, &path, None).await).await, (403, "This installation has been suspended".to_owned()));
+    assert_eq!(
+        message(as_app(&world, &app, Method::POST, &path, None).await).await,
+        (403, "This installation has been suspended".to_owned())
+    );
     assert_eq!(world.call_as(wide, Method::GET, "/repos/acme/site", None).await.status(), 403);
     let listed = as_app(&world, &app, Method::GET, "/app/installations", None).await.json::<Value>().await.unwrap();
     assert!(listed[0]["suspended_at"].is_string());
@@ -128,10 +133,17 @@ async fn a_token_is_narrowed_expires_and_stops_with_its_installation() {
     world.github.advance_clock(Duration::from_secs(3601));
     assert_eq!(world.call_as(wide, Method::GET, "/repos/acme/site", None).await.status(), 401);
     world.github.uninstall(id);
-    let gone = world.call_as(&jwt(&app, |claims| {
-        claims["iat"] = json!(claims["iat"].as_u64().unwrap() + 3600);
-        claims["exp"] = json!(claims["exp"].as_u64().unwrap() + 3600);
-    }), Method::POST, &path, None).await;
+    let gone = world
+        .call_as(
+            &jwt(&app, |claims| {
+                claims["iat"] = json!(claims["iat"].as_u64().unwrap() + 3600);
+                claims["exp"] = json!(claims["exp"].as_u64().unwrap() + 3600);
+            }),
+            Method::POST,
+            &path,
+            None,
+        )
+        .await;
     assert_eq!(gone.status(), 404);
 }
 
@@ -160,7 +172,14 @@ async fn git_takes_an_installation_token_as_password() {
     let list = async |repo: &str| {
         let user = format!("http://x-access-token:{}@", made["token"].as_str().unwrap());
         let url = world.github.clone_url(repo).replacen("http://", &user, 1);
-        tokio::process::Command::new("git").args(["ls-remote", &url]).env("GIT_TERMINAL_PROMPT", "0").output().await.unwrap().status.success()
+        tokio::process::Command::new("git")
+            .args(["ls-remote", &url])
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .output()
+            .await
+            .unwrap()
+            .status
+            .success()
     };
     assert!(list("acme/site").await && !list("octo/hello").await);
     assert_eq!(world.github.requests().last().unwrap().credential, CredentialKind::Installation);

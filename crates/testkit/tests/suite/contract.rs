@@ -36,7 +36,8 @@ async fn a_whole_life_of_a_link_has_no_violation() {
         let hook = json!({ "name": "web", "config": config, "events": ["push", "create", "delete", "repository"] });
         let hook = call(Method::POST, &format!("{at}/hooks"), Some(hook)).await.json::<serde_json::Value>().await.unwrap();
         let hook = format!("{at}/hooks/{}", hook["id"]);
-        let made = call(Method::POST, &format!("{at}/keys"), Some(json!({ "title": "t", "key": key(at.len() as u8), "read_only": true }))).await;
+        let made =
+            call(Method::POST, &format!("{at}/keys"), Some(json!({ "title": "t", "key": key(at.len() as u8), "read_only": true }))).await;
         assert_eq!(made.status(), 201);
         call(Method::POST, &format!("{at}/keys"), Some(json!({ "key": "no key" }))).await;
         call(Method::GET, &format!("{at}/keys"), None).await;
@@ -48,7 +49,9 @@ async fn a_whole_life_of_a_link_has_no_violation() {
         github.set_visibility(repo, Visibility::Public);
         github.set_visibility(repo, Visibility::Private);
         github.settle().await;
-        for path in ["", "/branches", "/tags", "/git/matching-refs/heads", "/git/ref/heads/main", "/commits/feature%2F%C3%BC/status", "/hooks"] {
+        for path in
+            ["", "/branches", "/tags", "/git/matching-refs/heads", "/git/ref/heads/main", "/commits/feature%2F%C3%BC/status", "/hooks"]
+        {
             assert_eq!(call(Method::GET, &format!("{at}{path}"), None).await.status(), 200, "{path}");
         }
         call(Method::PATCH, &format!("{hook}/config"), Some(json!({ "secret": "t" }))).await;
@@ -100,7 +103,14 @@ async fn an_apps_life_has_no_violation() {
     github.commit("acme/site", "main", &[("a", "1")], "First").await.unwrap();
     github.select_repositories(id, &["acme/open"]);
     github.settle().await;
-    for path in ["/app", "/app/installations", "/app/hook/config", "/app/hook/deliveries", "/repos/acme/open/installation", "/orgs/acme/installation"] {
+    for path in [
+        "/app",
+        "/app/installations",
+        "/app/hook/config",
+        "/app/hook/deliveries",
+        "/repos/acme/open/installation",
+        "/orgs/acme/installation",
+    ] {
         assert_eq!(world.call_as(&jwt, Method::GET, path, None).await.status(), 200, "{path}");
     }
     world.call_as(&token, Method::GET, "/installation/repositories", None).await;

@@ -8,7 +8,6 @@ use slipway_testkit::github::{AppAccess, Blocked, OrgRole, Visibility};
 use crate::World;
 use crate::receiver::Receiver;
 
-
 async fn message(answer: Response) -> String {
     answer.json::<Value>().await.unwrap()["message"].as_str().unwrap().to_owned()
 }

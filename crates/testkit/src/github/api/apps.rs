@@ -154,9 +154,8 @@ pub(super) fn as_user(call: &Call, rest: &[&str]) -> ApiResult {
         ApiError::new(StatusCode::FORBIDDEN, why)
     })?;
     let state = call.inner.state();
-    let member = |account: u64| {
-        account == user || state.organization(account).is_some_and(|organization| organization.members.contains_key(&user))
-    };
+    let member =
+        |account: u64| account == user || state.organization(account).is_some_and(|organization| organization.members.contains_key(&user));
     let sees = |row: &Installation| {
         let reaches_some = || state.repos.values().any(|repo| row.covers(repo) && state.permission(repo, user) > Permission::Read);
         row.app == app && (member(row.account) || reaches_some())

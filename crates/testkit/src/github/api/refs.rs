@@ -18,10 +18,7 @@ fn empty() -> ApiError {
 pub(super) async fn branches(call: &Call, id: u64) -> ApiResult {
     let target = call.target(id, Need::Read)?;
     let refs = git::refs(&target.folder).await?;
-    let list = refs
-        .iter()
-        .filter_map(|one| Some((one.name.strip_prefix("refs/heads/")?, &one.commit)))
-        .collect();
+    let list = refs.iter().filter_map(|one| Some((one.name.strip_prefix("refs/heads/")?, &one.commit))).collect();
     Ok(call.query.page(&call.url, list, |(name, sha)| call.inner.urls().branch(&target.full_name, name, sha)))
 }
 
@@ -45,11 +42,7 @@ pub(super) async fn branch(call: &Call, id: u64, name: &str) -> ApiResult {
 pub(super) async fn tags(call: &Call, id: u64) -> ApiResult {
     let target = call.target(id, Need::Read)?;
     let refs = git::refs(&target.folder).await?;
-    let list = refs
-        .iter()
-        .rev()
-        .filter_map(|one| Some((one.name.strip_prefix("refs/tags/")?, &one.commit)))
-        .collect();
+    let list = refs.iter().rev().filter_map(|one| Some((one.name.strip_prefix("refs/tags/")?, &one.commit))).collect();
     Ok(call.query.page(&call.url, list, |(name, sha)| call.inner.urls().tag(&target.full_name, name, sha)))
 }
 

@@ -96,9 +96,8 @@ impl ApiError {
 
     /// The 403 of an organization with SAML; the header says where the token is authorized.
     pub(crate) fn saml(kind: &str) -> Self {
-        let why = format!(
-            "Resource protected by organization SAML enforcement. You must grant your {kind} token access to this organization."
-        );
+        let why =
+            format!("Resource protected by organization SAML enforcement. You must grant your {kind} token access to this organization.");
         Self::new(StatusCode::FORBIDDEN, why)
     }
 
