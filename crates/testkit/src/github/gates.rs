@@ -52,7 +52,7 @@ impl State {
         if organization.addresses_limited && !matches!(caller, Caller::Anonymous) {
             return Err(ApiError::address_not_allowed(login));
         }
-        if self.without_sso(caller).contains(&owner) {
+        if organization.saml && self.without_sso(caller).contains(&owner) {
             let token = caller.token().unwrap_or_default();
             let request = format!("{token}-{owner}-{}", self.now_ms() + SSO_REQUEST_MS);
             let url = format!("{}/orgs/{login}/sso?authorization_request={request}", self.web);

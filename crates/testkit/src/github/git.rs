@@ -1,8 +1,9 @@
 //! Real git underneath: bare repositories in a temporary folder, asked and changed by the `git` program.
 //! Invariant: no git object is ever made or parsed by hand; arguments that come from outside stand behind `--end-of-options`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::io::AsyncWriteExt as _;
@@ -115,16 +116,42 @@ pub(crate) async fn init(folder: &Path, default_branch: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes the repository unless it stands; the caller sees to it that nobody does the same at once.
-pub(crate) async fn ready(folder: &Path, default_branch: &str) -> Result<()> {
-    if tokio::fs::try_exists(folder).await? { Ok(()) } else { init(folder, default_branch).await }
+/// Where the git data of a repository lies, and how it gets there.
+#[derive(Clone)]
+pub(crate) struct GitData {
+    pub(crate) folder: PathBuf,
+    /// A repository that this one begins as a copy of; copied when it is first pushed to or cloned.
+    pub(crate) like: Option<PathBuf>,
+    pub(crate) branch: String,
+    /// Held while refs change, so that a ref change is laid at the door of the push that made it.
+    pub(crate) lock: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Branches and tags, sorted by name; none where no repository was needed yet.
-pub(crate) async fn refs(folder: &Path) -> Result<Vec<RefValue>> {
-    if !tokio::fs::try_exists(folder).await? {
-        return Ok(Vec::new());
+impl GitData {
+    /// Makes the folder unless it stands; the caller holds the lock.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        if tokio::fs::try_exists(&self.folder).await? {
+            return Ok(());
+        }
+        init(&self.folder, &self.branch).await?;
+        if let Some(like) = &self.like {
+            let from = like.to_str().context("folders have plain names")?;
+            git(&self.folder, &["fetch", "--quiet", from, "+refs/*:refs/*"], b"").await?;
+        }
+        Ok(())
     }
+
+    /// Where its objects can be read at this moment.
+    pub(crate) fn readable(&self) -> &Path {
+        match &self.like {
+            Some(like) if !self.folder.exists() => like,
+            _ => &self.folder,
+        }
+    }
+}
+
+/// Branches and tags, sorted by name.
+pub(crate) async fn refs(folder: &Path) -> Result<Vec<RefValue>> {
     let format = "--format=%(objectname) %(objecttype) %(*objectname) %(refname)";
     let text = git(folder, &["for-each-ref", format, "refs/heads", "refs/tags"], b"").await?;
     text.lines()

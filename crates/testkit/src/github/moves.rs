@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::git::GitData;
 use super::state::{AccountKind, Repo, State};
 use super::types::Visibility;
 use super::{FakeGitHub, Inner, git};
@@ -35,8 +36,8 @@ impl State {
             statuses: Vec::new(),
             archived: false,
             blocked: None,
-            folder: root.join(format!("{id}.git")),
-            push_lock: Arc::default(),
+            git: GitData { folder: root.join(format!("{id}.git")), like: None, branch: DEFAULT_BRANCH.to_owned(), lock: Arc::default() },
+            refs: Arc::default(),
         };
         self.repos.insert(id, repo);
         self.forget_redirect(id);
@@ -83,6 +84,22 @@ impl FakeGitHub {
         let root = self.inner.folder.path().to_owned();
         let mut state = self.inner.state();
         (0..count).map(|number| state.new_repository(owner, &format!("many-{number:05}"), Visibility::Private, &root)).collect()
+    }
+
+    /// `add_many_repositories` that all begin with the branches and tags of another repository; its git data is copied
+    /// when one of them is first pushed to or cloned.
+    pub fn add_many_repositories_like(&self, owner: &str, count: usize, template: &str) -> Vec<u64> {
+        let (like, refs, branch) =
+            self.with_repo(template, |repo| (repo.git.folder.clone(), Arc::clone(&repo.refs), repo.git.branch.clone()));
+        let ids = self.add_many_repositories(owner, count);
+        let mut state = self.inner.state();
+        for id in &ids {
+            if let Some(repo) = state.repos.get_mut(id) {
+                (repo.git.like, repo.refs) = (Some(like.clone()), Arc::clone(&refs));
+                (repo.git.branch, repo.default_branch) = (branch.clone(), branch.clone());
+            }
+        }
+        ids
     }
 
     /// Renames a repository within its owner; the old name redirects.
@@ -162,10 +179,11 @@ impl FakeGitHub {
 
     /// Makes another branch the default one; there is no push event about it.
     pub async fn set_default_branch(&self, full_name: &str, branch: &str) -> Result<()> {
-        let (id, old, folder) = self
-            .with_repo(full_name, |repo| (repo.id, std::mem::replace(&mut repo.default_branch, branch.to_owned()), repo.folder.clone()));
-        git::ready(&folder, branch).await?;
-        git::git(&folder, &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")], b"").await?;
+        let (id, old, data) =
+            self.with_repo(full_name, |repo| (repo.id, std::mem::replace(&mut repo.default_branch, branch.to_owned()), repo.git.clone()));
+        let _no_push_meanwhile = data.lock.lock().await;
+        data.ready().await?;
+        git::git(&data.folder, &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")], b"").await?;
         self.inner.tell_repository(id, "edited", Some(json!({ "default_branch": { "from": old } })));
         Ok(())
     }

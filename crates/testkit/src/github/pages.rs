@@ -198,7 +198,7 @@ pub(super) async fn serve(inner: Arc<Inner>, request: Request) -> Response {
         state.repo(owner, name).filter(|repo| sees(&state, repo, &caller)).map(|repo| {
             let admin = caller.user().is_some_and(|user| state.permission(repo, user) == Permission::Admin);
             let hooks = if admin { hooks_card(repo) } else { String::new() };
-            (login, state.full_name(repo), repo.folder.clone(), hooks)
+            (login, state.full_name(repo), repo.git.readable().to_owned(), hooks)
         })
     };
     let Some((login, full_name, folder, hooks)) = found else { return missing() };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 
 use super::git::{self, NewCommit};
-use super::smart_http::PushBy;
+use super::push::PushBy;
 use super::state::{Account, AccountKind, HookOf, Organization, Rate, Repo, User, random_hex};
 use super::tokens::{App, NewToken};
 use super::types::{
@@ -87,11 +87,11 @@ impl FakeGitHub {
         let owner = self.account_id(owner);
         let root = self.inner.folder.path().to_owned();
         let id = self.inner.state().new_repository(owner, name, visibility, &root);
-        let folder = self.with_repo(full_name, |repo| {
-            repo.default_branch = branch.to_owned();
-            repo.folder.clone()
+        let data = self.with_repo(full_name, |repo| {
+            (repo.default_branch, repo.git.branch) = (branch.to_owned(), branch.to_owned());
+            repo.git.clone()
         });
-        git::init(&folder, branch).await?;
+        data.ready().await?;
         Ok(id)
     }
 
@@ -148,13 +148,7 @@ impl FakeGitHub {
 
     fn push_by(&self, full_name: &str, pusher: Option<&str>) -> PushBy {
         let pusher = pusher.map(|login| self.account_id(login));
-        self.with_repo(full_name, |repo| PushBy {
-            repo: repo.id,
-            pusher: pusher.unwrap_or(repo.owner),
-            folder: repo.folder.clone(),
-            branch: repo.default_branch.clone(),
-            lock: Arc::clone(&repo.push_lock),
-        })
+        self.with_repo(full_name, |repo| PushBy { repo: repo.id, pusher: pusher.unwrap_or(repo.owner), git: repo.git.clone() })
     }
 
     /// Commits text files on top of a branch (a new branch starts at the default branch's head) and returns the commit id.
@@ -166,7 +160,7 @@ impl FakeGitHub {
     /// `commit` with executable files, links and deletions.
     pub async fn commit_files(&self, repo: &str, branch: &str, files: &[(&str, File<'_>)], message: &str) -> Result<String> {
         let by = self.push_by(repo, None);
-        let folder = by.folder.clone();
+        let folder = by.git.folder.clone();
         let default = self.with_repo(repo, |repo| repo.default_branch.clone());
         let change = async {
             let parent = match git::resolve(&folder, &format!("refs/heads/{branch}")).await? {
@@ -188,7 +182,7 @@ impl FakeGitHub {
         message: &str,
     ) -> Result<String> {
         let by = self.push_by(repo, None);
-        let folder = by.folder.clone();
+        let folder = by.git.folder.clone();
         let files: Vec<_> = files.iter().map(|(path, text)| (*path, File::Text(text))).collect();
         let change = self.new_commit(&folder, branch, parent.map(str::to_owned), &files, message);
         self.inner.recording_push(&by, change).await
@@ -215,7 +209,7 @@ impl FakeGitHub {
     /// Several refs in one push: more than three tags at once make no events.
     pub async fn update_refs(&self, repo: &str, refs: &[(&str, &str)]) -> Result<()> {
         let by = self.push_by(repo, None);
-        let folder = by.folder.clone();
+        let folder = by.git.folder.clone();
         let mut commands = String::new();
         for (name, object) in refs {
             commands.push_str(&format!("update {name}\0{object}\0\0"));
@@ -234,7 +228,9 @@ impl FakeGitHub {
 
     /// Pushes an annotated tag and returns the id of the tag object, which is what the event calls `after`.
     pub async fn annotated_tag(&self, repo: &str, tag: &str, commit: &str, message: &str) -> Result<String> {
-        let folder = self.with_repo(repo, |repo| repo.folder.clone());
+        let by = self.push_by(repo, None);
+        by.make_ready().await?;
+        let folder = by.git.folder;
         let at_s = self.inner.state().now_ms() / 1000;
         let text = format!("object {commit}\ntype commit\ntag {tag}\ntagger Octo Cat <octo@users.example> {at_s} +0000\n\n{message}\n");
         let object = git::git(&folder, &["mktag"], text.as_bytes()).await?.trim().to_owned();
@@ -245,7 +241,7 @@ impl FakeGitHub {
     /// Deletes a branch or tag (`refs/...`).
     pub async fn delete_ref(&self, repo: &str, name: &str) -> Result<()> {
         let by = self.push_by(repo, None);
-        let folder = by.folder.clone();
+        let folder = by.git.folder.clone();
         let change = async {
             git::git(&folder, &["update-ref", "-d", name], b"").await?;
             Ok(())
@@ -255,9 +251,8 @@ impl FakeGitHub {
 
     /// The object that a ref (`refs/...`) names now.
     pub async fn ref_head(&self, repo: &str, name: &str) -> Result<Option<String>> {
-        let folder = self.with_repo(repo, |repo| repo.folder.clone());
-        let refs = git::refs(&folder).await?;
-        Ok(refs.into_iter().find(|one| one.name == name).map(|one| one.object))
+        let refs = self.with_repo(repo, |repo| Arc::clone(&repo.refs));
+        Ok(refs.iter().find(|one| one.name == name).map(|one| one.object.clone()))
     }
 
     /// The hooks of a repository, with their secrets.

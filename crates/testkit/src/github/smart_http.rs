@@ -19,7 +19,7 @@ use super::Inner;
 use super::access::{Caller, Credentials, Need, credentials};
 use super::api::reply::ApiError;
 use super::git;
-use super::push;
+use super::push::PushBy;
 use super::state::Repo;
 
 /// The part of a git address after the repository.
@@ -117,13 +117,7 @@ impl Inner {
             return Err(Refused::Moved(format!("{}/{current}.git/info/refs?{query}", self.urls().web)));
         }
         // An App pushes by itself; its events name the owner, which stands for the bot that GitHub has.
-        let by = PushBy {
-            repo: id,
-            pusher: caller.user().unwrap_or(repo.owner),
-            folder: repo.folder.clone(),
-            branch: repo.default_branch.clone(),
-            lock: Arc::clone(&repo.push_lock),
-        };
+        let by = PushBy { repo: id, pusher: caller.user().unwrap_or(repo.owner), git: repo.git.clone() };
         Ok(Allowed { by, caller })
     }
 }
@@ -158,7 +152,7 @@ fn start(service: Service, allowed: &Allowed, parts: &Parts, body: Body) -> Resu
         Service::UploadPack => "git-upload-pack",
         Service::ReceivePack => "git-receive-pack",
     };
-    let folder = &allowed.by.folder;
+    let folder = &allowed.by.git.folder;
     let name = folder.file_name().and_then(|name| name.to_str()).context("folders have plain names")?;
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut command = git::command(folder);
@@ -245,58 +239,4 @@ async fn receive(inner: &Arc<Inner>, allowed: &Allowed, parts: &Parts, body: Bod
             Ok(answer(status, headers, Body::from(output)))
         })
         .await
-}
-
-/// Whose change of which repository.
-pub(super) struct PushBy {
-    pub(super) repo: u64,
-    pub(super) pusher: u64,
-    pub(super) folder: std::path::PathBuf,
-    pub(super) branch: String,
-    pub(super) lock: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl PushBy {
-    /// Makes the git folder if nobody needed it before.
-    pub(super) async fn make_ready(&self) -> Result<()> {
-        let _one_at_a_time = self.lock.lock().await;
-        git::ready(&self.folder, &self.branch).await
-    }
-}
-
-impl Inner {
-    /// Runs something that changes refs and tells the hooks what changed.
-    pub(super) async fn recording_push<T>(self: &Arc<Self>, by: &PushBy, change: impl Future<Output = Result<T>>) -> Result<T> {
-        let _one_push_at_a_time = by.lock.lock().await;
-        git::ready(&by.folder, &by.branch).await?;
-        let before = git::refs(&by.folder).await?;
-        let done = change.await;
-        let after = git::refs(&by.folder).await?;
-        let mut changes = push::changes(&before, &after);
-        if !changes.is_empty() {
-            let mut state = self.state();
-            let now = state.now_ms();
-            if let Some(repo) = state.repos.get_mut(&by.repo) {
-                repo.pushed_ms = now;
-            }
-        }
-        changes = push::announced(changes);
-        for change in &changes {
-            let facts = push::facts(&by.folder, change, &before, &after).await?;
-            let (body, extra) = {
-                let state = self.state();
-                (
-                    push::payload(&state, self.urls(), by.repo, by.pusher, change, &facts),
-                    push::ref_event(&state, self.urls(), by.repo, by.pusher, change),
-                )
-            };
-            if let Some(body) = body {
-                self.emit(by.repo, "push", &body);
-            }
-            if let Some((event, body)) = extra {
-                self.emit(by.repo, event, &body);
-            }
-        }
-        done
-    }
 }

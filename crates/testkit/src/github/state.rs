@@ -4,7 +4,6 @@
 //! deploy keys and installations live and die (`tokens`, `keys`, `apps`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use serde_json::Value;
 use super::access::Caller;
 use super::apps::{Installation, InstallationToken};
 use super::gates::AppAccesses;
+use super::git::{GitData, RefValue};
 use super::keys::KeyRow;
 use super::tokens::{App, Code, Token};
 use super::trouble::Trouble;
@@ -71,7 +71,7 @@ pub(crate) struct Session {
     pub(crate) csrf: String,
 }
 
-/// A repository; its git data lies in `folder`, named by id so that a rename moves nothing.
+/// A repository; its git data lies in a folder named by id, so that a rename moves nothing.
 pub(crate) struct Repo {
     pub(crate) id: u64,
     pub(crate) owner: u64,
@@ -87,10 +87,9 @@ pub(crate) struct Repo {
     pub(crate) statuses: Vec<CommitStatus>,
     pub(crate) archived: bool,
     pub(crate) blocked: Option<(Blocked, i64)>,
-    /// Made when it is first pushed to; until then the repository is empty.
-    pub(crate) folder: PathBuf,
-    /// Held while refs change, so that a ref change is laid at the door of the push that made it.
-    pub(crate) push_lock: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) git: GitData,
+    /// What git said of branches and tags after the last push; nothing else changes them.
+    pub(crate) refs: Arc<Vec<RefValue>>,
 }
 
 /// A webhook with the parts that the API never shows.

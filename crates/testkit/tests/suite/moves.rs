@@ -120,3 +120,25 @@ async fn ten_thousand_repositories_come_in_pages_of_a_hundred() {
     let clone = clone.unwrap();
     assert!(clone.status.success(), "{}", String::from_utf8_lossy(&clone.stderr));
 }
+
+#[tokio::test]
+async fn many_repositories_begin_like_one_and_go_their_own_ways() {
+    let world = World::new().await;
+    let sha = world.github.commit("octo/hello", "main", &[("a", "1")], "First").await.unwrap();
+    world.github.add_many_repositories_like("octo", 5_000, "octo/hello");
+    let heads = async |repo: &str| {
+        let list = world.get(&format!("/repos/{repo}/git/matching-refs/heads")).await;
+        list.as_array().unwrap().iter().map(|one| one["object"]["sha"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(heads("octo/many-04999").await, [sha.clone()]);
+    assert_eq!(world.get("/repos/octo/many-00001/commits/main").await["sha"], sha);
+    let receiver = listening(&world, "octo/many-00001").await;
+    let second = world.github.commit("octo/many-00001", "main", &[("a", "2")], "Second").await.unwrap();
+    world.github.settle().await;
+    let push = receiver.json_of("push").pop().unwrap();
+    assert_eq!((&push["before"], &push["after"]), (&json!(sha), &json!(second)));
+    assert_eq!(
+        (heads("octo/many-00001").await, heads("octo/many-00002").await, heads("octo/hello").await),
+        (vec![second], vec![sha.clone()], vec![sha])
+    );
+}

@@ -241,12 +241,12 @@ pub(super) fn delivery_page(call: &Call, mut all: Vec<Delivery>) -> ApiResult {
     let per_page = call.query.per_page();
     let more = all.len() > per_page;
     all.truncate(per_page);
-    let list = all.iter().map(|one| views::delivery_item(one)).collect();
+    let list = all.iter().map(views::delivery_item).collect();
     let reply = Reply::ok(Value::Array(list));
     match all.last() {
         Some(last) if more => {
-            let next = format!("<{}?per_page={per_page}&cursor=v1_{}>; rel=\"next\"", call.url, last.id);
-            Ok(reply.header("link", next))
+            let next = call.query.url_with(&call.url, "cursor", &format!("v1_{}", last.id));
+            Ok(reply.header("link", format!("<{next}>; rel=\"next\"")))
         }
         _ => Ok(reply),
     }

@@ -29,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 use self::reply::{ApiError, ApiResult, Query, Reply};
 use super::Inner;
 use super::access::{Caller, Need, credentials};
+use super::git::RefValue;
 use super::state::State;
 
 const BODY_MAX_BYTES: usize = 1024 * 1024;
@@ -56,6 +57,7 @@ struct Target {
     id: u64,
     full_name: String,
     folder: PathBuf,
+    refs: Arc<Vec<RefValue>>,
 }
 
 pub(super) async fn serve(inner: Arc<Inner>, request: Request) -> Response {
@@ -210,18 +212,19 @@ impl Call {
         let state = self.inner.state();
         let repo = state.repos.get(&id).ok_or_else(ApiError::not_found)?;
         state.check(repo, &self.caller, need)?;
-        Ok(Target { id, full_name: state.full_name(repo), folder: repo.folder.clone() })
+        let (full_name, folder) = (state.full_name(repo), repo.git.readable().to_owned());
+        Ok(Target { id, full_name, folder, refs: Arc::clone(&repo.refs) })
     }
 
     async fn repo_route(&self, id: u64, rest: &[&str]) -> ApiResult {
         let method = &self.parts.method;
         match (method, rest) {
             (&Method::GET, []) => repos::one(self, id),
-            (&Method::GET, ["branches"]) => refs::branches(self, id).await,
+            (&Method::GET, ["branches"]) => refs::branches(self, id),
             (&Method::GET, ["branches", name @ ..]) => refs::branch(self, id, &name.join("/")).await,
-            (&Method::GET, ["tags"]) => refs::tags(self, id).await,
-            (&Method::GET, ["git", "matching-refs", name @ ..]) => refs::matching(self, id, &name.join("/")).await,
-            (&Method::GET, ["git", "ref", name @ ..]) => refs::one(self, id, &name.join("/")).await,
+            (&Method::GET, ["tags"]) => refs::tags(self, id),
+            (&Method::GET, ["git", "matching-refs", name @ ..]) => refs::matching(self, id, &name.join("/")),
+            (&Method::GET, ["git", "ref", name @ ..]) => refs::one(self, id, &name.join("/")),
             (&Method::GET, ["commits", name @ .., "status"]) => statuses::combined(self, id, &name.join("/")).await,
             (&Method::GET, ["commits", name @ .., "statuses"]) => statuses::list(self, id, &name.join("/")).await,
             (&Method::GET, ["commits", name @ ..]) if !name.is_empty() => refs::commit(self, id, &name.join("/")).await,

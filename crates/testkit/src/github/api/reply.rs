@@ -161,12 +161,11 @@ impl Query {
         self.number("per_page", 30).clamp(1, 100)
     }
 
-    fn url_of_page(&self, url: &str, page: usize) -> String {
+    /// The address with all of the query, and with one pair put in its place.
+    pub(crate) fn url_with(&self, url: &str, name: &str, value: &str) -> String {
         let mut serializer = form_urlencoded::Serializer::new(String::new());
-        for (key, value) in self.0.iter().filter(|(key, _)| key != "page") {
-            serializer.append_pair(key, value);
-        }
-        serializer.append_pair("page", &page.to_string());
+        serializer.extend_pairs(self.0.iter().filter(|(key, _)| key != name));
+        serializer.append_pair(name, value);
         format!("{url}?{}", serializer.finish())
     }
 
@@ -192,7 +191,7 @@ impl Query {
         let last = items.len().div_ceil(per_page).max(1);
         let mut links = Vec::new();
         let mut link = |number: usize, rel: &str| {
-            links.push(format!("<{}>; rel=\"{rel}\"", self.url_of_page(url, number)));
+            links.push(format!("<{}>; rel=\"{rel}\"", self.url_with(url, "page", &number.to_string())));
         };
         if page > 1 {
             link(page - 1, "prev");
