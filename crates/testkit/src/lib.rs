@@ -20,5 +20,5 @@ use anyhow::Result;
 pub fn http_client() -> Result<reqwest::Client> {
     // Someone in the process may have installed one already; any is good.
     rustls::crypto::ring::default_provider().install_default().ok();
-    Ok(reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?)
+    Ok(reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().user_agent("slipway-testkit").build()?)
 }
