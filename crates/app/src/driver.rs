@@ -17,6 +17,9 @@ const LINKS_POLL: Duration = Duration::from_secs(5);
 const UNLINKS_POLL: Duration = Duration::from_secs(10);
 const LEASES_POLL: Duration = Duration::from_secs(1);
 const MAIL_POLL: Duration = Duration::from_secs(20);
+const RECONCILE_POLL: Duration = Duration::from_secs(2);
+/// Also how seldom requests that were refused are written, however many come.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 const SWEEP_POLL: Duration = Duration::from_secs(300);
 /// How long the audit log is kept.
 const AUDIT_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
@@ -57,6 +60,8 @@ impl App {
             self.sources_loop(&stop),
             self.leases_loop(&stop),
             self.mail_loop(&stop),
+            self.reconcile_loop(&stop),
+            self.refused_loop(&stop),
             self.sweep_loop(&stop)
         );
     }
@@ -142,6 +147,31 @@ impl App {
             match self.send_mails_once().await {
                 Ok(_) => pause(stop, Some(&self.wake.mail), MAIL_POLL).await,
                 Err(error) => self.complain("mail", &error, stop).await,
+            }
+        }
+    }
+
+    async fn reconcile_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.look_at_everything_soon().await {
+                Ok(()) => break,
+                Err(error) => self.complain("reconciler", &error, stop).await,
+            }
+        }
+        while !stop.is_cancelled() {
+            match self.reconcile_once().await {
+                Ok(0) => pause(stop, Some(&self.wake.reconcile), RECONCILE_POLL).await,
+                Ok(_) => {}
+                Err(error) => self.complain("reconciler", &error, stop).await,
+            }
+        }
+    }
+
+    async fn refused_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.keep_refused_once().await {
+                Ok(()) => pause(stop, None, REFUSED_PAUSE).await,
+                Err(error) => self.complain("refused requests", &error, stop).await,
             }
         }
     }

@@ -55,8 +55,7 @@ pub async fn set_source(tx: &mut WriteTx, autobuild: AutobuildId, link: LinkId) 
         link.to_string(),
         autobuild.to_string(),
     )?;
-    change!(tx, "DELETE FROM ref_heads WHERE autobuild_id = $1", autobuild.to_string())?;
-    Ok(())
+    crate::refs::forget(tx, autobuild).await
 }
 
 /// How the source shows itself: to everybody or not, taking pushes or not.

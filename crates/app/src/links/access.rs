@@ -117,7 +117,7 @@ impl SourceTrouble {
         Self { error: Some(error.clone()), ..Self::new(kind, provider, format!("provider `{provider}`: {error}"), hint) }
     }
 
-    fn ours(provider: &ProviderId, error: impl Into<Error>) -> Self {
+    pub(crate) fn ours(provider: &ProviderId, error: impl Into<Error>) -> Self {
         let error = error.into();
         let words = error.to_string();
         Self::new(TroubleKind::Ours(error), provider, words, "an administrator finds more in the log of the server")

@@ -236,7 +236,7 @@ impl App {
             }
             for step in [Step::Hook, Step::Key, Step::Grant] {
                 while self.step(&mut work, link, forge, step).await? {
-                    if self.keep(&mut work).await? == Hold::Lost {
+                    if self.keep_progress(&mut work).await? == Hold::Lost {
                         return Ok(());
                     }
                 }
@@ -249,7 +249,7 @@ impl App {
     }
 
     /// Keeps how far it came, and the receipt for ourselves.
-    async fn keep(&self, work: &mut Work) -> Result<Hold, Error> {
+    async fn keep_progress(&self, work: &mut Work) -> Result<Hold, Error> {
         let until = self.clock.now().plus(HOLD);
         let mut tx = self.write().await?;
         let kept = receipts::set_body(&mut tx, work.row.id, &work.body.text(), work.held_until, until).await?;
@@ -271,7 +271,7 @@ impl App {
                 Err(error) => return Err(error),
             }
             work.body.plan.sources.pop();
-            if self.keep(work).await? == Hold::Lost {
+            if self.keep_progress(work).await? == Hold::Lost {
                 return Ok(Hold::Lost);
             }
         }
