@@ -1,13 +1,13 @@
-//! Builds as people see and steer them: list, look, start, cancel, retry; and deliveries as people see them.
+//! Builds as people see and steer them: list, look, start, cancel, retry.
 
 use std::sync::Arc;
 
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError};
-use slipway_model::{AccountId, BuildId, BuildState, CommitId, DeliveryId, FailureCode, FailureReason, RefName, RepositoryPath, Step};
+use slipway_model::{AccountId, BuildId, BuildState, CommitId, FailureCode, FailureReason, RefName, RepositoryPath, Step};
 use slipway_store::builds::{self, Build, Ending, NewBuild};
-use slipway_store::deliveries::{self, Delivery, NewRefEvent, Raw, Verdict};
 use slipway_store::progress::{self, LogChunk, PhaseTimes};
+use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
 use slipway_store::{ReadTx, builders, repositories};
 
@@ -45,15 +45,6 @@ pub struct BuildDetail {
     pub builder: Option<String>,
     /// Name of the person who started it.
     pub started_by: Option<String>,
-}
-
-/// A delivery with its verdicts.
-#[derive(Debug, Clone)]
-pub struct DeliveryDetail {
-    /// The row.
-    pub delivery: Delivery,
-    /// Verdicts in order; those of replays stand behind the first ones.
-    pub verdicts: Vec<Verdict>,
 }
 
 impl App {
@@ -189,10 +180,12 @@ impl App {
             name: &start.source_ref,
             before: None,
             after: Some(&commit),
-            origin: "manual",
+            origin: refs::Origin::Manual,
             delivery: None,
+            place: None,
+            covered_by: None,
         };
-        let (event, seq) = deliveries::insert_ref_event(&mut tx, &event, now).await?;
+        let (event, seq) = refs::insert(&mut tx, &event, now).await?;
         let mut ids = Vec::new();
         for (rule, matched) in matching {
             let new = NewBuild {
@@ -267,10 +260,12 @@ impl App {
             name: &old.source_ref,
             before: None,
             after: Some(&old.commit),
-            origin: "retry",
+            origin: refs::Origin::Retry,
             delivery: None,
+            place: None,
+            covered_by: None,
         };
-        let (event, _) = deliveries::insert_ref_event(&mut tx, &event, now).await?;
+        let (event, _) = refs::insert(&mut tx, &event, now).await?;
         let new = NewBuild {
             repository: old.repository,
             autobuild: old.autobuild,
@@ -324,42 +319,5 @@ impl App {
         tx.commit().await?;
         self.build_changed(id);
         Ok(build)
-    }
-
-    /// A page of a repository's deliveries with their verdicts, newest first.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn list_deliveries(
-        &self,
-        right: &RepositoryRead,
-        before: Option<DeliveryId>,
-        limit: u32,
-    ) -> Result<Vec<DeliveryDetail>, Error> {
-        let repository = right.repository().id;
-        let mut tx = self.read().await?;
-        let page = deliveries::list(&mut tx, repository, before, limit).await?;
-        let mut details: Vec<_> = page.into_iter().map(|delivery| DeliveryDetail { delivery, verdicts: Vec::new() }).collect();
-        if let (Some(newest), Some(oldest)) = (details.first().map(|d| d.delivery.id), details.last().map(|d| d.delivery.id)) {
-            for (id, verdict) in deliveries::list_verdicts(&mut tx, repository, oldest, newest).await? {
-                if let Some(detail) = details.iter_mut().find(|detail| detail.delivery.id == id) {
-                    detail.verdicts.push(verdict);
-                }
-            }
-        }
-        Ok(details)
-    }
-
-    /// One delivery with verdicts, headers and body.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn get_delivery(&self, right: &RepositoryRead, id: DeliveryId) -> Result<(DeliveryDetail, Raw), Error> {
-        let repository = right.repository().id;
-        let mut tx = self.read().await?;
-        let delivery = deliveries::get(&mut tx, repository, id).await?.ok_or(Error::NotFound)?;
-        let raw = deliveries::get_raw(&mut tx, id).await?.ok_or(Error::NotFound)?;
-        let verdicts = deliveries::list_verdicts(&mut tx, repository, id, id).await?.into_iter().map(|(_, verdict)| verdict).collect();
-        Ok((DeliveryDetail { delivery, verdicts }, raw))
     }
 }

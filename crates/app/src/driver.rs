@@ -13,8 +13,13 @@ use crate::{App, Error};
 const RECEIVE_POLL: Duration = Duration::from_secs(2);
 const HOOKS_POLL: Duration = Duration::from_secs(5);
 const CHECKS_POLL: Duration = Duration::from_secs(20);
+const LINKS_POLL: Duration = Duration::from_secs(5);
+const UNLINKS_POLL: Duration = Duration::from_secs(10);
 const LEASES_POLL: Duration = Duration::from_secs(1);
 const MAIL_POLL: Duration = Duration::from_secs(20);
+const RECONCILE_POLL: Duration = Duration::from_secs(2);
+/// Also how seldom requests that were refused are written, however many come.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 const SWEEP_POLL: Duration = Duration::from_secs(300);
 /// How long the audit log is kept.
 const AUDIT_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
@@ -34,6 +39,14 @@ async fn pause(stop: &CancellationToken, wake: Option<&Notify>, limit: Duration)
     }
 }
 
+/// What only reads at a provider may be cut off: its claim ends, and the next process does it.
+async fn unless_stopped<T>(stop: &CancellationToken, step: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        () = stop.cancelled() => None,
+        done = step => Some(done),
+    }
+}
+
 impl App {
     /// Runs every loop until `stop`. Each ends after the step that it is in.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
@@ -42,8 +55,13 @@ impl App {
             self.hooks_loop(&stop),
             self.hook_checks_loop(&stop),
             self.deploy_keys_loop(&stop),
+            self.links_loop(&stop),
+            self.unlinks_loop(&stop),
+            self.sources_loop(&stop),
             self.leases_loop(&stop),
             self.mail_loop(&stop),
+            self.reconcile_loop(&stop),
+            self.refused_loop(&stop),
             self.sweep_loop(&stop)
         );
     }
@@ -85,6 +103,36 @@ impl App {
         }
     }
 
+    async fn links_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match unless_stopped(stop, self.check_links_once()).await {
+                Some(Ok(0)) | None => pause(stop, Some(&self.wake.links), LINKS_POLL).await,
+                Some(Ok(_)) => {}
+                Some(Err(error)) => self.complain("links", &error, stop).await,
+            }
+        }
+    }
+
+    async fn unlinks_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.finish_unlinks_once().await {
+                Ok(false) => pause(stop, None, UNLINKS_POLL).await,
+                Ok(true) => {}
+                Err(error) => self.complain("unlinks", &error, stop).await,
+            }
+        }
+    }
+
+    async fn sources_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match unless_stopped(stop, self.sweep_sources_once()).await {
+                Some(Ok(false)) | None => pause(stop, Some(&self.wake.sources), LINKS_POLL).await,
+                Some(Ok(true)) => {}
+                Some(Err(error)) => self.complain("sources", &error, stop).await,
+            }
+        }
+    }
+
     async fn leases_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match self.expire_leases_once().await {
@@ -99,6 +147,31 @@ impl App {
             match self.send_mails_once().await {
                 Ok(_) => pause(stop, Some(&self.wake.mail), MAIL_POLL).await,
                 Err(error) => self.complain("mail", &error, stop).await,
+            }
+        }
+    }
+
+    async fn reconcile_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.look_at_everything_soon().await {
+                Ok(()) => break,
+                Err(error) => self.complain("reconciler", &error, stop).await,
+            }
+        }
+        while !stop.is_cancelled() {
+            match self.reconcile_once().await {
+                Ok(0) => pause(stop, Some(&self.wake.reconcile), RECONCILE_POLL).await,
+                Ok(_) => {}
+                Err(error) => self.complain("reconciler", &error, stop).await,
+            }
+        }
+    }
+
+    async fn refused_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.keep_refused_once().await {
+                Ok(()) => pause(stop, None, REFUSED_PAUSE).await,
+                Err(error) => self.complain("refused requests", &error, stop).await,
             }
         }
     }

@@ -16,7 +16,10 @@ mod deploy_keys;
 mod driver;
 mod emails;
 mod error;
+mod history;
 mod hooks;
+mod inbox;
+mod intake;
 mod invitations;
 mod keys;
 mod links;
@@ -30,13 +33,17 @@ mod people;
 mod promote;
 mod queue;
 mod receive;
+mod reconcile;
+mod refused;
 mod registry_auth;
 mod repositories;
+mod schedule;
 mod second_factor;
 mod sessions;
 mod sign_in;
 mod sign_up;
 mod source_access;
+mod sources;
 mod teams;
 mod throttle;
 mod tokens;
@@ -46,8 +53,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use slipway_forge::Forge;
-use slipway_model::{BuildId, Clock, ProviderId};
+use slipway_model::{BuildId, Clock, ProviderId, SecretToken, TokenKind};
 use slipway_store::{Db, ReadTx, StoreError, WriteTx};
 use tokio::sync::{Notify, broadcast};
 use url::Url;
@@ -58,29 +66,35 @@ pub use authorise::{
     RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
 };
 pub use autobuilds::{AutobuildInput, AutobuildSettings, PreviewRef, RuleInput, VariableInput};
-pub use builds::{BuildDetail, DeliveryDetail, StartBuild};
+pub use builds::{BuildDetail, StartBuild};
 pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
 pub use deploy_keys::DeployKeyStatus;
 pub use error::{Error, Refusal, RefusalKind};
 pub use hooks::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
+pub use inbox::{DeliveryBody, DeliveryDetail, DeliveryEntry, DeliveryEvent};
+pub use intake::Intake;
 pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation};
 pub use keys::{Keys, Sealed};
-pub use links::{LinkSwitch, LinkView, Linked, Receipt, ReceiptItem, UnlinkPreview};
+pub use links::{
+    ConnectWish, Evidence, LinkSwitch, LinkView, Linked, OfferView, Offers, OrganizationView, Receipt, ReceiptItem, ScopeView,
+    SourceNamespaces, SourcePage, SourceSearch, UnlinkPreview, UnlinkSource, UsedBy,
+};
 pub use mail::{MailConfig, MailTransport, Sender};
 pub use oidc::{CreateAccounts, OidcOutcome, OidcProvider, OidcProviderView, OidcPurpose};
 pub use organizations::{Doomed, Membership, OrganizationChange};
 pub use peer::client_address;
 pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, KeyUse, Progress, RegisteredBuilder};
-pub use receive::Intake;
 pub use registry_auth::{BUILD_USER, RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};
 pub use second_factor::{Enrolment, SecondFactor, SecondFactorState};
 pub use sessions::{ClientInfo, SignIn};
 pub use sign_in::{PendingSignIn, SignedIn};
 pub use sign_up::SignUp;
 pub use slipway_store as store;
-pub use source_access::{SourceAccess, SshKeyAccess};
 pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
+pub use slipway_store::deliveries::Filter as DeliveryFilter;
+pub use slipway_store::refused::RefusedRequest;
+pub use source_access::{SourceAccess, SshKeyAccess};
 pub use teams::{Member, TeamChange, TeamMember};
 pub use tokens::{NewToken, TokenView, TokenWish};
 
@@ -99,6 +113,14 @@ pub struct Config {
     pub log_limit_bytes: u64,
     /// How long deliveries are kept.
     pub delivery_retention: Duration,
+    /// How often a source is compared with its provider when nothing else tells of its pushes.
+    pub reconcile_interval: Duration,
+    /// For how many things an account may ask a provider in an hour, to compare.
+    pub reconcile_calls: u32,
+    /// How often a link is looked at, give or take a fifth.
+    pub link_check_interval: Duration,
+    /// How often what a used link sees is read anew, give or take a fifth.
+    pub source_sweep_interval: Duration,
     /// How mail leaves, if it does.
     pub mail: Option<MailConfig>,
     /// Where people may sign in beside here.
@@ -118,6 +140,10 @@ impl Config {
             attempts: 3,
             log_limit_bytes: 64 * 1024 * 1024,
             delivery_retention: Duration::from_secs(90 * 24 * 3600),
+            reconcile_interval: Duration::from_secs(300),
+            reconcile_calls: 1000,
+            link_check_interval: Duration::from_secs(5 * 60),
+            source_sweep_interval: Duration::from_secs(15 * 60),
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
@@ -134,8 +160,12 @@ pub(crate) struct Wake {
     pub(crate) hooks: Notify,
     /// A deploy key's wish changed.
     pub(crate) keys: Notify,
-    /// A link is to be looked at, or what it sees.
+    /// A link is to be looked at.
     pub(crate) links: Notify,
+    /// What a link sees is to be read.
+    pub(crate) sources: Notify,
+    /// The heads of a source are to be compared.
+    pub(crate) reconcile: Notify,
     /// A mail waits.
     pub(crate) mail: Notify,
     /// A build entered the queue.
@@ -156,6 +186,16 @@ pub struct App {
     hashing: passwords::Hashing,
     /// What OpenID Connect providers said about themselves.
     discovered: oidc::Discovered,
+    /// Where deliveries become durable.
+    inbox: slipway_store::inbox::Inbox,
+    /// Requests at hooks that were refused, until the loop writes them.
+    refused: refused::Refused,
+    /// Takes the place of the secret of a hook that does not exist.
+    nobodys_secret: SecretString,
+    /// What providers were asked for in this hour.
+    budgets: schedule::Budgets,
+    /// Providers that did not answer a moment ago.
+    quiet: receive::Quiet,
 }
 
 impl App {
@@ -169,11 +209,18 @@ impl App {
             hooks: Notify::new(),
             keys: Notify::new(),
             links: Notify::new(),
+            sources: Notify::new(),
+            reconcile: Notify::new(),
             mail: Notify::new(),
             queue: Notify::new(),
             builds,
         };
         Self {
+            inbox: slipway_store::inbox::Inbox::new(db.clone()),
+            refused: refused::Refused::default(),
+            nobodys_secret: SecretToken::generate(TokenKind::Hook).expose().to_owned().into(),
+            budgets: schedule::Budgets::default(),
+            quiet: receive::Quiet::default(),
             db,
             clock,
             keys: Arc::new(keys),

@@ -1,21 +1,42 @@
-//! Applies the rules to one change of one ref: one verdict per rule, one build per match, one entry in the ref-event log.
+//! Applies the rules to one change of one ref: one verdict per rule, one build per match, one entry in the ref's log.
+//!
+//! Invariant: the entry, the verdicts and the builds are written in the caller's transaction, with the source's logs locked before they are
+//! read. Deliberately elsewhere: where the change belongs in the ref's history (`history`), and what the provider says of it (`receive`).
 
 use slipway_forge::RefChange;
-use slipway_model::{AccountId, BuildRule, DeliveryId, RefKind, VerdictOutcome};
+use slipway_model::{AccountId, BuildRule, CommitId, DeliveryId, ImageTag, RefEventId, RefKind, RefName, VerdictOutcome};
 use slipway_store::WriteTx;
 use slipway_store::builds::{self, NewBuild};
-use slipway_store::deliveries::{self, NewRefEvent, Verdict};
+use slipway_store::deliveries::Verdict;
+use slipway_store::reconciling;
+use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
 
+use crate::history::{Found, History, Standing, State, Step, Truth};
 use crate::{App, Error};
 
-/// Why a delivery is looked at.
+/// As much of a ref's log as is judged by.
+const LOG: u32 = 100;
+
+/// Why a change is looked at.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// It came.
+    /// A delivery told of it.
     Delivery,
-    /// A person wants it decided again.
+    /// A person wants a delivery decided again.
     Replay(AccountId),
+    /// The reconciler found it.
+    Reconcile,
+}
+
+impl Origin {
+    fn cause(&self) -> &'static str {
+        match self {
+            Self::Delivery => "push",
+            Self::Replay(_) => "replay",
+            Self::Reconcile => "reconcile",
+        }
+    }
 }
 
 /// What a push meets.
@@ -23,49 +44,142 @@ pub(crate) enum Origin {
 pub(crate) struct Situation<'a> {
     pub(crate) autobuild: &'a Autobuild,
     pub(crate) rules: &'a [BuildRule],
+    /// The delivery, or the reconciler's entry beside them.
     pub(crate) delivery: DeliveryId,
     pub(crate) origin: &'a Origin,
     /// Why nothing may be built, whatever the rules say.
-    pub(crate) disabled: Option<&'a str>,
+    pub(crate) disabled: Option<&'static str>,
 }
 
-fn kind(kind: RefKind) -> &'static str {
+/// What came out for a change.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// It is decided.
+    Made(Vec<Verdict>),
+    /// The provider has to be asked first where the ref stands. `seq` is the newest number in the ref's log: an answer is good for that log.
+    Ask {
+        /// That number.
+        seq: u64,
+    },
+}
+
+/// What the provider said.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// The newest number in the ref's log when it was asked: once the log went on, the answer is worth nothing. `None`: good for any log.
+    pub(crate) seq: Option<u64>,
+    pub(crate) truth: Truth,
+}
+
+/// A change that has its place in the ref's history.
+struct Placed<'a> {
+    change: &'a RefChange,
+    event: RefEventId,
+    place: u64,
+}
+
+pub(crate) fn kind(kind: RefKind) -> &'static str {
     match kind {
         RefKind::Branch => "branch",
         RefKind::Tag => "tag",
     }
 }
 
+/// "branch `main`"
+pub(crate) fn in_words(name: &RefName) -> String {
+    format!("{} `{}`", kind(name.kind()), name.short())
+}
+
+fn state_in_words(state: &State) -> String {
+    state.as_ref().map_or_else(|| "is gone".to_owned(), |commit| format!("stands at {}", commit.short()))
+}
+
 impl App {
-    /// The place of a push in its ref's history, which decides which tags may move: that of its arrival, unless it was overtaken on the way
-    /// (then just before the push that continues from it) or is a replay (then where it was told first).
-    async fn place(&self, tx: &mut WriteTx, situation: &Situation<'_>, change: &RefChange, arrived: u64) -> Result<u64, Error> {
-        let autobuild = situation.autobuild.id;
-        if matches!(situation.origin, Origin::Replay(_)) {
-            let first = deliveries::place_of_delivery(tx, situation.delivery, autobuild, &change.name).await?;
-            return Ok(first.unwrap_or(arrived));
+    /// Decides about a change, or says that the provider has to be asked first.
+    pub(crate) async fn decide_ref(
+        &self,
+        tx: &mut WriteTx,
+        situation: &Situation<'_>,
+        change: &RefChange,
+        answer: Option<&Answer>,
+    ) -> Result<Decision, Error> {
+        if let Some(why) = situation.disabled {
+            // Nothing is told to the log: the reconciler finds what was missed when the link is enabled again.
+            return Ok(Decision::Made(vec![self.verdict(change, None, VerdictOutcome::Disabled, why.to_owned())]));
         }
-        let Some(after) = &change.after else { return Ok(arrived) };
-        let overtaken = deliveries::overtaken_by(tx, autobuild, &change.name, change.before.as_ref(), after, arrived).await?;
-        Ok(overtaken.map_or(arrived, |newer| newer.saturating_sub(1)))
+        let autobuild = situation.autobuild.id;
+        refs::lock(tx, autobuild).await?;
+        if let Origin::Replay(_) = situation.origin {
+            // One that was decided before keeps the place that it got then; one that never was is decided as if it came now.
+            if let Some(place) = refs::place_of_delivery(tx, situation.delivery, autobuild, &change.name).await? {
+                let (event, _) = self.append(tx, situation, change, refs::Origin::Replay, (Some(place), None)).await?;
+                return Ok(Decision::Made(self.build(tx, situation, &Placed { change, event, place }).await?));
+            }
+        }
+        let (standing, seq) = match situation.origin {
+            Origin::Reconcile => (Standing::New, 0),
+            _ => self.judge(tx, situation, change, answer).await?,
+        };
+        let told = match situation.origin {
+            Origin::Reconcile => refs::Origin::Reconcile,
+            _ => refs::Origin::Delivery,
+        };
+        let made = match standing {
+            Standing::Doubtful => return Ok(Decision::Ask { seq }),
+            Standing::New => {
+                let (event, place) = self.append(tx, situation, change, told, (None, None)).await?;
+                self.build(tx, situation, &Placed { change, event, place }).await?
+            }
+            Standing::Overtaken { place } => {
+                let (event, _) = self.append(tx, situation, change, told, (Some(place), None)).await?;
+                self.build(tx, situation, &Placed { change, event, place }).await?
+            }
+            Standing::Found(found) => {
+                self.append(tx, situation, change, told, (Some(found.place), Some(found.event))).await?;
+                self.found_before(tx, situation, change, &found).await?
+            }
+            Standing::Outdated { stands } => {
+                self.append(tx, situation, change, told, (Some(0), None)).await?;
+                // Should the provider have told the ref's state of a moment ago, the reconciler finds the push.
+                reconciling::hurry(tx, autobuild, self.clock.now().plus(crate::reconcile::SOON)).await?;
+                let text = format!(
+                    "{} {} at the provider by now: this push was overtaken on its way, and is not built",
+                    in_words(&change.name),
+                    state_in_words(&stands)
+                );
+                vec![self.verdict(change, None, VerdictOutcome::Skipped, text)]
+            }
+        };
+        Ok(Decision::Made(made))
     }
 
-    pub(crate) async fn decide_ref(&self, tx: &mut WriteTx, situation: &Situation<'_>, change: &RefChange) -> Result<Vec<Verdict>, Error> {
-        let now = self.clock.now();
-        let what = format!("{} `{}`", kind(change.name.kind()), change.name.short());
-        let verdict = |rule: Option<&BuildRule>, outcome, text: String| Verdict {
-            at: now,
-            rule_id: rule.map(|rule| rule.id),
-            rule: rule.map(BuildRule::describe).unwrap_or_default(),
-            source_ref: change.name.to_string(),
-            outcome,
-            text,
-            build: None,
-        };
-        let origin = match situation.origin {
-            Origin::Delivery => "delivery",
-            Origin::Replay(_) => "replay",
-        };
+    async fn judge(
+        &self,
+        tx: &mut WriteTx,
+        situation: &Situation<'_>,
+        change: &RefChange,
+        answer: Option<&Answer>,
+    ) -> Result<(Standing, u64), Error> {
+        let autobuild = situation.autobuild.id;
+        let log = refs::log(tx, autobuild, &change.name, LOG).await?;
+        let seq = log.last().map_or(0, |entry| entry.seq);
+        let stands = refs::head(tx, autobuild, &change.name).await?.map(|head| head.commit);
+        let known =
+            stands.is_some() || log.iter().any(|entry| entry.place.is_none()) || reconciling::checked_at(tx, autobuild).await?.is_some();
+        let truth =
+            answer.filter(|answer| answer.seq.is_none_or(|asked| asked == seq)).map_or(Truth::NotAsked, |answer| answer.truth.clone());
+        let history = History { log, head: known.then_some(stands) };
+        Ok((history.judge(&change.before, &change.after, &truth, self.clock.now()), seq))
+    }
+
+    async fn append(
+        &self,
+        tx: &mut WriteTx,
+        situation: &Situation<'_>,
+        change: &RefChange,
+        origin: refs::Origin,
+        (place, covered_by): (Option<u64>, Option<RefEventId>),
+    ) -> Result<(RefEventId, u64), Error> {
         let event = NewRefEvent {
             autobuild: situation.autobuild.id,
             name: &change.name,
@@ -73,61 +187,126 @@ impl App {
             after: change.after.as_ref(),
             origin,
             delivery: Some(situation.delivery),
+            place,
+            covered_by,
         };
-        let (event, seq) = deliveries::insert_ref_event(tx, &event, now).await?;
-        let seq = self.place(tx, situation, change, seq).await?;
+        Ok(refs::insert(tx, &event, self.clock.now()).await?)
+    }
+
+    /// A verdict per rule, and the builds.
+    async fn build(&self, tx: &mut WriteTx, situation: &Situation<'_>, placed: &Placed<'_>) -> Result<Vec<Verdict>, Error> {
+        let change = placed.change;
         let Some(commit) = &change.after else {
-            return Ok(vec![verdict(
-                None,
-                VerdictOutcome::Skipped,
-                format!("{what} was deleted; there is nothing to build, and tags that it gave stay"),
-            )]);
+            let text = format!("{} was deleted; there is nothing to build, and tags that it gave stay", in_words(&change.name));
+            return Ok(vec![self.verdict(change, None, VerdictOutcome::Skipped, text)]);
         };
-        if let Some(why) = situation.disabled {
-            return Ok(vec![verdict(None, VerdictOutcome::Disabled, why.to_owned())]);
-        }
         let mut verdicts = Vec::with_capacity(situation.rules.len());
         for rule in situation.rules {
-            let Some(matched) = rule.matches(&change.name) else {
-                verdicts.push(verdict(Some(rule), VerdictOutcome::NoMatch, format!("the rule builds {}, this is {what}", rule.describe())));
-                continue;
-            };
-            if !rule.autobuild {
-                verdicts.push(verdict(
-                    Some(rule),
-                    VerdictOutcome::Disabled,
-                    format!("the rule matches {what}, but its autobuild is switched off"),
-                ));
-                continue;
-            }
-            let new = NewBuild {
-                repository: situation.autobuild.repository,
-                autobuild: situation.autobuild.id,
-                rule,
-                ref_event: event,
-                provider: &situation.autobuild.provider,
-                source_id: &situation.autobuild.source_id,
-                source_name: &situation.autobuild.source_name,
-                source_ref: &change.name,
-                ref_seq: seq,
-                commit,
-                commit_message: change.commit_message.as_deref(),
-                commit_author: change.author.as_deref(),
-                tags: &matched.tags,
-                no_cache: !rule.cache,
-                cause: if matches!(situation.origin, Origin::Delivery) { "push" } else { "replay" },
-                started_by: if let Origin::Replay(account) = situation.origin { Some(*account) } else { None },
-                retry_of: None,
-            };
-            let tags: Vec<&str> = matched.tags.iter().map(slipway_model::ImageTag::as_str).collect();
-            verdicts.push(match builds::insert(tx, &new, now).await? {
-                Some((id, number)) => {
-                    let text = format!("{what} at {} is built as #{number} for {}", commit.short(), tags.join(", "));
-                    Verdict { build: Some(id), ..verdict(Some(rule), VerdictOutcome::Built, text) }
-                }
-                None => verdict(Some(rule), VerdictOutcome::Skipped, "this push was built by the rule already".to_owned()),
+            verdicts.push(match self.matching(rule, change) {
+                Ok(tags) => self.build_one(tx, situation, placed, commit, (rule, &tags)).await?,
+                Err(verdict) => verdict,
             });
         }
         Ok(verdicts)
+    }
+
+    /// The tags that the rule makes of the ref, or its verdict that it makes none.
+    fn matching(&self, rule: &BuildRule, change: &RefChange) -> Result<Vec<ImageTag>, Verdict> {
+        let what = in_words(&change.name);
+        match rule.matches(&change.name) {
+            None => {
+                let text = format!("the rule builds {}, this is {what}", rule.describe());
+                Err(self.verdict(change, Some(rule), VerdictOutcome::NoMatch, text))
+            }
+            Some(_) if !rule.autobuild => {
+                let text = format!("the rule matches {what}, but its autobuild is switched off");
+                Err(self.verdict(change, Some(rule), VerdictOutcome::Disabled, text))
+            }
+            Some(matched) => Ok(matched.tags),
+        }
+    }
+
+    async fn build_one(
+        &self,
+        tx: &mut WriteTx,
+        situation: &Situation<'_>,
+        placed: &Placed<'_>,
+        commit: &CommitId,
+        (rule, tags): (&BuildRule, &[ImageTag]),
+    ) -> Result<Verdict, Error> {
+        let change = placed.change;
+        let new = NewBuild {
+            repository: situation.autobuild.repository,
+            autobuild: situation.autobuild.id,
+            rule,
+            ref_event: placed.event,
+            provider: &situation.autobuild.provider,
+            source_id: &situation.autobuild.source_id,
+            source_name: &situation.autobuild.source_name,
+            source_ref: &change.name,
+            ref_seq: placed.place,
+            commit,
+            commit_message: change.commit_message.as_deref(),
+            commit_author: change.author.as_deref(),
+            tags,
+            no_cache: !rule.cache,
+            cause: situation.origin.cause(),
+            started_by: if let Origin::Replay(account) = situation.origin { Some(*account) } else { None },
+            retry_of: None,
+        };
+        let Some((id, number)) = builds::insert(tx, &new, self.clock.now()).await? else {
+            return Ok(self.verdict(change, Some(rule), VerdictOutcome::Skipped, "this push was built by the rule already".to_owned()));
+        };
+        let names: Vec<&str> = tags.iter().map(ImageTag::as_str).collect();
+        let by = if let Origin::Reconcile = situation.origin { "found by the reconciler: " } else { "" };
+        let text = format!("{by}{} at {} is built as #{number} for {}", in_words(&change.name), commit.short(), names.join(", "));
+        Ok(Verdict { build: Some(id), ..self.verdict(change, Some(rule), VerdictOutcome::Built, text) })
+    }
+
+    /// The reconciler was faster: each rule says which build that gave.
+    async fn found_before(
+        &self,
+        tx: &mut WriteTx,
+        situation: &Situation<'_>,
+        change: &RefChange,
+        found: &Found,
+    ) -> Result<Vec<Verdict>, Error> {
+        let what = match (&found.state, found.step) {
+            (_, Step::Last) => format!("the reconciler had found this push at {}", found.at),
+            (None, Step::Between) => format!("the ref was deleted after it, which the reconciler had found at {}", found.at),
+            (Some(commit), Step::Between) => {
+                format!("it was followed by {}, which the reconciler had found at {}", commit.short(), found.at)
+            }
+        };
+        if found.state.is_none() {
+            return Ok(vec![self.verdict(change, None, VerdictOutcome::Skipped, format!("{what}; there is nothing to build"))]);
+        }
+        let mut verdicts = Vec::with_capacity(situation.rules.len());
+        for rule in situation.rules {
+            if let Err(verdict) = self.matching(rule, change) {
+                verdicts.push(verdict);
+                continue;
+            }
+            verdicts.push(match builds::answer_of(tx, rule.id, found.event).await? {
+                Some((id, number)) => {
+                    let outcome = if found.step == Step::Last { VerdictOutcome::Built } else { VerdictOutcome::Skipped };
+                    Verdict { build: Some(id), ..self.verdict(change, Some(rule), outcome, format!("{what}: built as #{number}")) }
+                }
+                None => self.verdict(change, Some(rule), VerdictOutcome::Skipped, format!("{what}; the rule was not there then")),
+            });
+        }
+        Ok(verdicts)
+    }
+
+    fn verdict(&self, change: &RefChange, rule: Option<&BuildRule>, outcome: VerdictOutcome, text: String) -> Verdict {
+        Verdict {
+            at: self.clock.now(),
+            rule_id: rule.map(|rule| rule.id),
+            rule: rule.map(BuildRule::describe).unwrap_or_default(),
+            source_ref: change.name.to_string(),
+            outcome,
+            text,
+            build: None,
+        }
     }
 }

@@ -1,98 +1,73 @@
-//! Deliveries: checked and stored before they are acknowledged (`intake`), read and decided afterwards (`process`).
+//! Stored deliveries: read and decided.
 //!
-//! A delivery's verdicts, ref events and builds are one transaction with its `processed_at`; a crash before it leaves the
-//! delivery open, and the loop reads it again.
+//! Invariant: a delivery's verdicts, ref events and builds are one transaction with its `processed_at`; a crash before it leaves the delivery
+//! open, and the loop reads it again. When the provider has to be asked where a ref stands, that happens outside of the transaction, which
+//! then begins anew. Deliberately elsewhere: how deliveries come in (`intake`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::HeaderMap;
-use sha2::{Digest, Sha256};
-use slipway_forge::{Payload, Refusal as SignatureRefusal};
-use slipway_model::{DeliveryId, DeliveryStatus, HookId, LinkState, ProviderId, VerdictOutcome};
-use slipway_store::deliveries::{self, Delivery, NewDelivery, Verdict};
-use slipway_store::{StoreError, hooks, links, repositories};
+use secrecy::SecretString;
+use slipway_forge::{Forge, ForgeError, Fresh, Payload, RefChange, UnusableRef};
+use slipway_model::{AccountId, CommitId, DeliveryId, DeliveryStatus, LinkState, ProviderId, RefName, Timestamp, VerdictOutcome};
+use slipway_store::deliveries::{self, Delivery, Verdict};
+use slipway_store::repositories::Autobuild;
+use slipway_store::{ReadTx, StoreError, hooks, links, reconciling, repositories};
 
 use crate::audit::{self, Change, Place};
-use crate::matching::{Origin, Situation};
+use crate::history::Truth;
+use crate::intake::word;
+use crate::links::access::SourceAt;
+use crate::matching::{Answer, Decision, Origin, Situation};
 use crate::{App, Error, RepositoryWrite};
 
-/// Header values that must not be kept.
-const MASKED: [&str; 6] = ["authorization", "cookie", "proxy-authorization", "x-hub-signature", "x-hub-signature-256", "x-gitlab-token"];
-const MAX_HEADER_BYTES: usize = 16 * 1024;
-const MAX_ID_BYTES: usize = 200;
+/// So often the provider is asked for one delivery when other deliveries move the same refs meanwhile.
+const ROUNDS: usize = 3;
+/// A provider that does not say where a ref stands within this holds up nobody else.
+const ASK_TIME: Duration = Duration::from_secs(5);
+/// After that it is left alone for a while.
+const QUIET: Duration = Duration::from_secs(30);
+/// Of more refs than this the whole list is read in one call.
+const ASK_EACH: usize = 3;
 
-/// What became of a request at a hook's address.
-#[derive(Debug)]
-pub enum Intake {
-    /// Stored.
-    Stored(DeliveryId),
-    /// Stored as a repetition of an earlier one.
-    Duplicate(DeliveryId, DeliveryId),
-    /// There is no such hook.
-    UnknownHook,
-    /// It is not authentic; nothing was stored.
-    Refused(SignatureRefusal),
-}
+/// Providers that did not answer, and until when they are not asked again.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet(Mutex<HashMap<ProviderId, Timestamp>>);
 
-fn kept_headers(headers: &HeaderMap) -> String {
-    let mut kept = serde_json::Map::new();
-    let mut bytes = 0;
-    for (name, value) in headers {
-        let text =
-            if MASKED.contains(&name.as_str()) { "[masked]".to_owned() } else { String::from_utf8_lossy(value.as_bytes()).into_owned() };
-        bytes += name.as_str().len() + text.len();
-        if bytes > MAX_HEADER_BYTES {
-            break;
-        }
-        kept.insert(name.as_str().to_owned(), text.into());
+impl Quiet {
+    fn is_quiet(&self, provider: &ProviderId, now: Timestamp) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(provider).is_some_and(|until| *until > now)
     }
-    serde_json::Value::Object(kept).to_string()
+
+    fn begin(&self, provider: &ProviderId, now: Timestamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(provider.clone(), now.plus(QUIET));
+    }
 }
 
-fn word(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_ID_BYTES).collect()
+/// What a delivery says of refs.
+struct Pushed<'a> {
+    repository_id: &'a str,
+    events: &'a [RefChange],
+    unusable: &'a [UnusableRef],
+}
+
+/// Refs of which the provider has to be asked, each with the newest number in its log.
+struct Doubts {
+    autobuild: Autobuild,
+    account: AccountId,
+    refs: Vec<(RefName, u64)>,
 }
 
 impl App {
-    /// Takes a request at a hook's address: authentic ones are stored durably before this returns.
-    ///
-    /// # Errors
-    /// [`Error::Store`] when it could not be stored: the provider must not be told that it was.
-    pub async fn intake(&self, provider: &ProviderId, hook: &str, headers: &HeaderMap, body: &[u8]) -> Result<Intake, Error> {
-        let (Ok(id), Some(forge)) = (hook.parse::<HookId>(), self.forges.get(provider)) else { return Ok(Intake::UnknownHook) };
-        let mut tx = self.read().await?;
-        let found = hooks::get_receiving(&mut tx, id, provider).await?;
-        drop(tx);
-        let Some((hook, repository)) = found else { return Ok(Intake::UnknownHook) };
-        let verified = match forge.verify(headers, body, &self.hook_secrets(&hook, self.clock.now())?) {
-            Ok(verified) => verified,
-            Err(refusal) => return Ok(Intake::Refused(refusal)),
-        };
-        let body_sha256 = hex::encode(Sha256::digest(body));
-        let headers = kept_headers(headers);
-        let (delivery_id, event) = (word(&verified.delivery_id), word(&verified.event));
-        let new = NewDelivery {
-            hook: hook.id,
-            repository,
-            delivery_id: &delivery_id,
-            event: &event,
-            headers: &headers,
-            body,
-            body_sha256: &body_sha256,
-        };
-        let mut tx = self.write().await?;
-        let (id, first) = deliveries::insert(&mut tx, &new, self.clock.now()).await?;
-        tx.commit().await?;
-        self.wake.deliveries.notify_one();
-        Ok(match first {
-            None => Intake::Stored(id),
-            Some(first) => Intake::Duplicate(id, first),
-        })
-    }
-
     /// Decides about stored deliveries, oldest first; gives how many were decided.
     pub(crate) async fn receive_once(&self) -> Result<usize, Error> {
         let mut tx = self.read().await?;
         let open = deliveries::list_open(&mut tx, 50).await?;
         drop(tx);
+        let waits = open.first().map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest.received_at));
+        metrics::gauge!("slipway_oldest_open_delivery_seconds").set(waits.as_secs_f64());
         for delivery in &open {
             match self.process(delivery, &Origin::Delivery).await {
                 Ok(()) => {}
@@ -111,8 +86,8 @@ impl App {
     /// Decides about a delivery once more, under the rules as they are now. Its new verdicts stand behind the old ones.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the repository has no such delivery.
-    pub async fn replay(&self, right: &RepositoryWrite, id: DeliveryId, by: slipway_model::AccountId) -> Result<(), Error> {
+    /// [`Error::NotFound`] when the repository has no such delivery; a refusal for an entry of the reconciler, which nothing brought.
+    pub async fn replay(&self, right: &RepositoryWrite, id: DeliveryId, by: AccountId) -> Result<(), Error> {
         let mut tx = self.read().await?;
         let delivery = deliveries::get(&mut tx, right.repository().id, id).await?.ok_or(Error::NotFound)?;
         // A duplicate kept no body: the first of them is decided again.
@@ -121,6 +96,10 @@ impl App {
             None => delivery,
         };
         drop(tx);
+        if delivery.event == deliveries::RECONCILE {
+            let detail = "the reconciler found this, no delivery brought it: there is nothing to decide again";
+            return Err(Error::conflict("nothing_to_replay", detail));
+        }
         let mut tx = self.write().await?;
         let change = Change::new("delivery.replay", format!("{} {}", right.repository().name, delivery.id));
         audit::write(&mut tx, self.clock.now(), right.actor(), Place::Repository(right.repository()), change).await?;
@@ -150,70 +129,134 @@ impl App {
                 let verdict = self.remark("", VerdictOutcome::Ignored, "the provider says that the webhook stands");
                 self.decide(delivery, origin, DeliveryStatus::Ignored, None, &[verdict]).await
             }
-            Ok(Payload::Repository { what, .. } | Payload::Other { what }) => {
+            Ok(Payload::Repository { what, .. }) => {
+                if let Some(autobuild) = hook.and_then(|hook| hook.autobuild) {
+                    let mut tx = self.write().await?;
+                    reconciling::hurry(&mut tx, autobuild, self.clock.now()).await?;
+                    tx.commit().await?;
+                }
+                let verdict =
+                    self.remark("", VerdictOutcome::Ignored, &format!("{what}: the source is looked at anew, and no build starts"));
+                self.decide(delivery, origin, DeliveryStatus::Ignored, None, &[verdict]).await
+            }
+            Ok(Payload::Other { what }) => {
                 let verdict = self.remark("", VerdictOutcome::Ignored, &format!("{what}: not an event that starts builds"));
                 self.decide(delivery, origin, DeliveryStatus::Ignored, None, &[verdict]).await
             }
             Ok(Payload::Push { repository_id, events, unusable }) => {
-                self.process_push(delivery, origin, &repository_id, &events, &unusable).await
+                let pushed = Pushed { repository_id: &repository_id, events: &events, unusable: &unusable };
+                self.process_push(delivery, origin, &pushed).await
             }
         }
     }
 
-    async fn process_push(
+    async fn process_push(&self, delivery: &Delivery, origin: &Origin, pushed: &Pushed<'_>) -> Result<(), Error> {
+        let mut answers = BTreeMap::new();
+        for round in 1.. {
+            let Some(doubts) = self.try_push(delivery, origin, pushed, &answers).await? else { return Ok(()) };
+            if round > ROUNDS {
+                // Others move these refs faster than the provider answers. What the logs say has to do.
+                answers.extend(doubts.refs.into_iter().map(|(name, _)| (name, Answer { seq: None, truth: Truth::Unknown })));
+            } else {
+                answers.extend(self.ask(doubts).await);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides in one transaction, or changes nothing and says of which refs the provider has to be asked first.
+    async fn try_push(
         &self,
         delivery: &Delivery,
         origin: &Origin,
-        repository_id: &str,
-        events: &[slipway_forge::RefChange],
-        unusable: &[slipway_forge::UnusableRef],
-    ) -> Result<(), Error> {
+        pushed: &Pushed<'_>,
+        answers: &BTreeMap<RefName, Answer>,
+    ) -> Result<Option<Doubts>, Error> {
+        let reject = |detail: String| async move {
+            self.decide(delivery, origin, DeliveryStatus::Rejected, Some(&detail), &[]).await.map(|()| None)
+        };
         let mut tx = self.write().await?;
         let Some(autobuild) = repositories::get_autobuild(&mut tx, delivery.repository).await? else {
             drop(tx);
-            return self
-                .decide(delivery, origin, DeliveryStatus::Rejected, Some("the repository is not built automatically any more"), &[])
-                .await;
+            return reject("the repository is not built automatically any more".to_owned()).await;
         };
-        if autobuild.source_id != repository_id {
+        if autobuild.source_id != pushed.repository_id {
             drop(tx);
-            let detail =
-                format!("it tells of the source repository with the id `{}`, expected `{}`", word(repository_id), autobuild.source_id);
-            return self.decide(delivery, origin, DeliveryStatus::Rejected, Some(&detail), &[]).await;
+            let (told, expected) = (word(pushed.repository_id), &autobuild.source_id);
+            return reject(format!("it tells of the source repository with the id `{told}`, expected `{expected}`")).await;
         }
         if matches!(origin, Origin::Delivery)
             && !deliveries::set_processed(&mut tx, delivery.id, DeliveryStatus::Accepted, None, self.clock.now()).await?
         {
-            return Ok(());
+            return Ok(None);
         }
-        let repository = repositories::get(&mut tx, delivery.repository).await?.ok_or(Error::NotFound)?;
-        let link = links::get(&mut tx, repository.account, &autobuild.provider).await?;
-        let disabled = match link.map(|link| link.state) {
-            Some(LinkState::Disabled) => Some("link disabled: enable it under Source providers, then replay this delivery"),
-            None => Some("the provider is not linked any more: link it under Source providers, then replay this delivery"),
-            Some(_) => None,
-        };
+        let account = repositories::get(&mut tx, delivery.repository).await?.ok_or(Error::NotFound)?.account;
+        let disabled = no_use_of_links(&mut tx, account, &autobuild.provider).await?;
         let rules = repositories::list_rules(&mut tx, autobuild.id).await?;
         let situation = Situation { autobuild: &autobuild, rules: &rules, delivery: delivery.id, origin, disabled };
         let mut verdicts: Vec<Verdict> =
-            unusable.iter().map(|odd| self.remark(&word(&odd.name), VerdictOutcome::Refused, &odd.why)).collect();
-        for event in events {
-            verdicts.extend(self.decide_ref(&mut tx, &situation, event).await?);
+            pushed.unusable.iter().map(|odd| self.remark(&word(&odd.name), VerdictOutcome::Refused, &odd.why)).collect();
+        let mut refs = Vec::new();
+        for event in pushed.events {
+            match self.decide_ref(&mut tx, &situation, event, answers.get(&event.name)).await? {
+                Decision::Made(made) => verdicts.extend(made),
+                Decision::Ask { seq } => refs.push((event.name.clone(), seq)),
+            }
+        }
+        if !refs.is_empty() {
+            return Ok(Some(Doubts { autobuild, account, refs }));
         }
         if verdicts.is_empty() {
             verdicts.push(self.remark("", VerdictOutcome::Skipped, "the push changed no branch and no tag"));
         }
         deliveries::insert_verdicts(&mut tx, delivery.id, &verdicts).await?;
         tx.commit().await?;
+        self.announce_builds(&verdicts);
+        Ok(None)
+    }
+
+    /// Tells everybody who waits of the builds behind these verdicts.
+    pub(crate) fn announce_builds(&self, verdicts: &[Verdict]) {
         for build in verdicts.iter().filter_map(|verdict| verdict.build) {
             self.build_changed(build);
         }
         self.wake.queue.notify_waiters();
-        Ok(())
+    }
+
+    /// Asks the provider where refs stand. Whatever goes wrong is an answer, too: nobody knows.
+    async fn ask(&self, doubts: Doubts) -> Vec<(RefName, Answer)> {
+        let provider = &doubts.autobuild.provider;
+        let names: Vec<RefName> = doubts.refs.iter().map(|(name, _)| name.clone()).collect();
+        let found = if self.quiet.is_quiet(provider, self.clock.now()) {
+            None
+        } else {
+            metrics::counter!("slipway_doubtful_deliveries_total").increment(1);
+            let look = |forge, token| states(forge, token, &doubts.autobuild, &names);
+            let source = SourceAt::of(doubts.account, &doubts.autobuild);
+            match tokio::time::timeout(ASK_TIME, self.with_source(source, look)).await {
+                Ok(Ok(acted)) => Some(acted.value),
+                Ok(Err(trouble)) => {
+                    tracing::info!(%provider, error = %trouble, "the provider was asked in vain where refs stand");
+                    if trouble.is_passing() {
+                        self.quiet.begin(provider, self.clock.now());
+                    }
+                    None
+                }
+                Err(_) => {
+                    self.quiet.begin(provider, self.clock.now());
+                    None
+                }
+            }
+        };
+        let truth = |name: &RefName| match &found {
+            Some(states) => states.get(name).map_or(Truth::Unknown, |state| Truth::Is(state.clone())),
+            None => Truth::Unknown,
+        };
+        doubts.refs.iter().map(|(name, seq)| (name.clone(), Answer { seq: Some(*seq), truth: truth(name) })).collect()
     }
 
     /// A verdict that comes before the rules.
-    fn remark(&self, source_ref: &str, outcome: VerdictOutcome, text: &str) -> Verdict {
+    pub(crate) fn remark(&self, source_ref: &str, outcome: VerdictOutcome, text: &str) -> Verdict {
         Verdict {
             at: self.clock.now(),
             rule_id: None,
@@ -242,8 +285,45 @@ impl App {
     }
 }
 
-fn stored_headers(json: &str) -> HeaderMap {
-    let kept: std::collections::BTreeMap<String, String> = serde_json::from_str(json).unwrap_or_default();
+/// Where these refs of the source stand. A ref of which nothing is known is left out.
+async fn states(
+    forge: Arc<dyn Forge>,
+    token: SecretString,
+    autobuild: &Autobuild,
+    names: &[RefName],
+) -> Result<BTreeMap<RefName, Option<CommitId>>, ForgeError> {
+    let key = slipway_forge::SourceKey { id: &autobuild.source_id, full_name: &autobuild.source_name };
+    // By its id: another repository may have taken the name.
+    let source = forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)?;
+    let mut states = BTreeMap::new();
+    if names.len() <= ASK_EACH {
+        for name in names {
+            states.insert(name.clone(), forge.resolve(&token, &source.full_name, name).await?);
+        }
+        return Ok(states);
+    }
+    if let Fresh::Changed { value, .. } = forge.heads(&token, &source.full_name, None).await? {
+        if value.coverage == slipway_forge::Coverage::Whole {
+            states.extend(names.iter().map(|name| (name.clone(), None)));
+        }
+        states.extend(value.refs.into_iter().filter(|head| names.contains(&head.name)).map(|head| (head.name, Some(head.commit))));
+    }
+    Ok(states)
+}
+
+/// Why nothing may be sent to or taken from the provider for this account, when that is so: every link is disabled, or there is none.
+async fn no_use_of_links(tx: &mut ReadTx, account: AccountId, provider: &ProviderId) -> Result<Option<&'static str>, Error> {
+    let links = links::list_by_provider(tx, account, provider).await?;
+    let mut usable = links.iter().filter(|link| !link.unlinking).peekable();
+    if usable.peek().is_none() {
+        return Ok(Some("the provider is not linked any more: link it under Source providers, and what was missed is found"));
+    }
+    let disabled = usable.all(|link| link.state == LinkState::Disabled);
+    Ok(disabled.then_some("link disabled: enable it under Source providers, and what was missed is found"))
+}
+
+pub(crate) fn stored_headers(json: &str) -> HeaderMap {
+    let kept: BTreeMap<String, String> = serde_json::from_str(json).unwrap_or_default();
     kept.into_iter()
         .filter_map(|(name, value)| Some((http::HeaderName::try_from(name).ok()?, http::HeaderValue::try_from(value).ok()?)))
         .collect()

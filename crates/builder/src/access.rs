@@ -77,7 +77,8 @@ impl Way {
     /// Over SSH, with a deploy key, to one of the servers that are known beforehand.
     pub(crate) fn ssh(access: &SshAccess, dir: &BuildDir) -> Result<Self, Failure> {
         let url = ssh_url(&access.url)?;
-        let known: Vec<String> = access.host_keys.iter().filter(|key| is_public_key(key)).map(|key| format!("{HOST_ALIAS} {key}\n")).collect();
+        let known: Vec<String> =
+            access.host_keys.iter().filter(|key| is_public_key(key)).map(|key| format!("{HOST_ALIAS} {key}\n")).collect();
         if known.is_empty() {
             return Err(refused(&access.url, "has no known server: no SSH host key is configured for its provider"));
         }
@@ -109,7 +110,9 @@ fn ssh_url(address: &str) -> Result<String, Failure> {
         return Err(refused(address, "is no plain `ssh://` address"));
     }
     let plain = |text: &str, more: &str| {
-        !text.is_empty() && !text.starts_with('-') && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c) || more.contains(c))
+        !text.is_empty()
+            && !text.starts_with('-')
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c) || more.contains(c))
     };
     if !plain(url.host_str().unwrap_or_default(), "[:]") || !plain(url.username(), "") || !url.path().starts_with('/') {
         return Err(refused(address, "has an odd user, host or path"));
@@ -122,7 +125,8 @@ fn is_public_key(key: &str) -> bool {
     let mut words = key.split(' ');
     let kind = words.next().unwrap_or_default();
     let body = words.next().unwrap_or_default();
-    let kind_is_plain = kind.starts_with(|c: char| c.is_ascii_lowercase()) && kind.chars().all(|c| c.is_ascii_alphanumeric() || "-@.".contains(c));
+    let kind_is_plain =
+        kind.starts_with(|c: char| c.is_ascii_lowercase()) && kind.chars().all(|c| c.is_ascii_alphanumeric() || "-@.".contains(c));
     let body_is_plain = body.len() >= 16 && body.chars().all(|c| c.is_ascii_alphanumeric() || "+/=".contains(c));
     kind_is_plain && body_is_plain && !key.contains(char::is_control)
 }
@@ -221,7 +225,9 @@ mod tests {
     fn only_plain_web_addresses_are_fetched_from_over_http() {
         let folder = tempfile::tempdir().expect("folder");
         let dir = BuildDir { path: folder.path().to_owned() };
-        for url in ["file:///etc", "ssh://h/x", "ext::sh -c id", "EXT::sh", "fd::7", "-u", "https://u:p@h/x", "https://u@h/x", "", "git://h/x"] {
+        for url in
+            ["file:///etc", "ssh://h/x", "ext::sh -c id", "EXT::sh", "fd::7", "-u", "https://u:p@h/x", "https://u@h/x", "", "git://h/x"]
+        {
             assert!(Way::http(&source(url), &dir).is_err(), "{url}");
         }
         let way = Way::http(&source("https://example.org/a/b.git"), &dir).map_err(|failure| failure.reason).expect("way");
@@ -257,7 +263,13 @@ mod tests {
         for url in ["ssh://git@example.org/a/b.git", "ssh://git@example.org:2222/a/b.git", "ssh://git@[::1]:22/a/b.git"] {
             assert!(Way::ssh(&access(url), &dir).is_ok(), "{url}");
         }
-        for hostile in ["", "ssh-ed25519", "* ssh-ed25519 AAAAAAAAAAAAAAAAAAAA", "@cert-authority * ssh-ed25519 AAAAAAAAAAAAAAAAAAAA", "ssh-ed25519 AAAAAAAAAAAAAAAAAAAA\nx y"] {
+        for hostile in [
+            "",
+            "ssh-ed25519",
+            "* ssh-ed25519 AAAAAAAAAAAAAAAAAAAA",
+            "@cert-authority * ssh-ed25519 AAAAAAAAAAAAAAAAAAAA",
+            "ssh-ed25519 AAAAAAAAAAAAAAAAAAAA\nx y",
+        ] {
             let access = SshAccess { host_keys: vec![hostile.into()], ..access("ssh://git@example.org/a/b.git") };
             assert!(Way::ssh(&access, &dir).is_err(), "{hostile:?}");
         }
@@ -283,7 +295,10 @@ mod tests {
         assert_eq!(of(&format!("Host key verification failed.\r\n{end}")), Some(SshTrouble::OtherServer));
         let said = of(&format!("git@h: Permission denied (publickey).\r\n{end}"));
         assert_eq!(said, Some(SshTrouble::KeyRefused("git@h: Permission denied (publickey).".into())));
-        assert_eq!(of(&format!("ERROR: Repository not found.\n{end}")), Some(SshTrouble::KeyRefused("ERROR: Repository not found.".into())));
+        assert_eq!(
+            of(&format!("ERROR: Repository not found.\n{end}")),
+            Some(SshTrouble::KeyRefused("ERROR: Repository not found.".into()))
+        );
         let away = "ssh: connect to host h port 22: Connection refused";
         assert_eq!(of(&format!("{away}\r\n{end}")), Some(SshTrouble::Unreachable(away.into())));
         assert_eq!(of("fatal: couldn't find remote ref refs/heads/main"), None);

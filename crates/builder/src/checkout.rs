@@ -9,8 +9,8 @@ use std::time::Duration;
 use slipway_model::{CommitId, FailureCode, Phase, Step};
 use slipway_wire::{Event, Source};
 
-use crate::failure::Failure;
 use crate::access::{SshTrouble, Way, ssh_trouble};
+use crate::failure::Failure;
 use crate::git::{Git, fetch_failure, refuses_commit_ids};
 use crate::home::BuildDir;
 use crate::process::{Ended, Stdout};

@@ -6,7 +6,7 @@
 
 use slipway_model::{
     AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Phase, ProviderId,
-    RefEventId, RefName, RepositoryId, SecretHash, Timestamp,
+    RefEventId, RefName, RepositoryId, RuleId, SecretHash, Timestamp,
 };
 
 use crate::repositories::Eyes;
@@ -47,7 +47,7 @@ pub struct Build {
     pub tags: Vec<ImageTag>,
     /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// `push`, `replay`, `manual` or `retry`.
+    /// `push`, `reconcile`, `replay`, `manual` or `retry`.
     pub cause: String,
     /// Who started it, when a person did.
     pub started_by: Option<AccountId>,
@@ -194,7 +194,7 @@ pub struct NewBuild<'a> {
     pub tags: &'a [ImageTag],
     /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// `push`, `replay`, `manual` or `retry`.
+    /// `push`, `reconcile`, `replay`, `manual` or `retry`.
     pub cause: &'a str,
     /// Who started it.
     pub started_by: Option<AccountId>,
@@ -241,6 +241,18 @@ pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Res
         return Ok(None);
     }
     Ok(Some((id, number)))
+}
+
+/// The build with which a rule answered a ref event.
+pub async fn answer_of(tx: &mut ReadTx, rule: RuleId, event: RefEventId) -> Result<Option<(BuildId, u64)>, StoreError> {
+    let row = fetch_optional!(
+        (String, i64),
+        tx,
+        "SELECT id, number FROM builds WHERE rule_id = $1 AND ref_event_id = $2",
+        rule.to_string(),
+        event.to_string(),
+    )?;
+    row.map(|(id, number)| Ok((read("builds", &id)?, count(number)))).transpose()
 }
 
 /// By identity.

@@ -1,14 +1,15 @@
-//! Deliveries with their verdicts, and the log of ref events that they end in.
+//! Deliveries with their verdicts, and beside them what the reconciler found.
 //!
 //! A delivery is inserted before it is acknowledged. Its verdicts, its ref events and its builds are written in one
 //! transaction together with `processed_at`: a crash before it leaves the delivery open, and it is read again.
+//! Deliberately elsewhere: the log of the refs (`refs`), many inserts in one commit (`inbox`), requests that were refused (`refused`).
 
-use slipway_model::{
-    AutobuildId, BuildId, CommitId, DeliveryId, DeliveryStatus, HookId, RefEventId, RefName, RepositoryId, RuleId, Timestamp,
-    VerdictOutcome,
-};
+use slipway_model::{AutobuildId, BuildId, DeliveryId, DeliveryStatus, HookId, RepositoryId, RuleId, Timestamp, VerdictOutcome};
 
-use crate::{ReadTx, StoreError, WriteTx, count, read, read_opt, signed, time};
+use crate::{ReadTx, StoreError, WriteTx, count, read, read_opt, time};
+
+/// What the reconciler's entries have as their event.
+pub const RECONCILE: &str = "reconcile";
 
 /// A received webhook request.
 #[derive(Debug, Clone)]
@@ -86,7 +87,8 @@ pub struct NewDelivery<'a> {
 }
 
 /// Stores a request. The second value names the earlier delivery when this one repeats it (same id, or same body under
-/// another id: no provider signs the id); a repetition is kept without its body and is already processed.
+/// another id: no provider signs the id); a repetition is kept without its body and is already processed. When the same id comes again
+/// after the first one was rejected, somebody asked for that: the first is open again.
 pub async fn insert(tx: &mut WriteTx, new: &NewDelivery<'_>, now: Timestamp) -> Result<(DeliveryId, Option<DeliveryId>), StoreError> {
     let id = DeliveryId::new();
     let inserted = change!(
@@ -107,17 +109,19 @@ pub async fn insert(tx: &mut WriteTx, new: &NewDelivery<'_>, now: Timestamp) -> 
         return Ok((id, None));
     }
     let first = fetch_optional!(
-        (String,),
+        (String, String, String, Option<i64>),
         tx,
-        "SELECT id FROM deliveries WHERE hook_id = $1 AND (delivery_id = $2 OR body_sha256 = $3) AND duplicate_of IS NULL ORDER BY id LIMIT 1",
+        "SELECT id, delivery_id, status, processed_at FROM deliveries
+         WHERE hook_id = $1 AND (delivery_id = $2 OR body_sha256 = $3) AND duplicate_of IS NULL ORDER BY id LIMIT 1",
         new.hook.to_string(),
         new.delivery_id,
         new.body_sha256,
     )?;
-    let first: DeliveryId = match first {
-        Some((first,)) => read("deliveries", &first)?,
-        None => return Err(StoreError::Conflict("the first delivery of a duplicate is gone".into())),
+    let Some((first, first_delivery_id, status, processed_at)) = first else {
+        return Err(StoreError::Conflict("the first delivery of a duplicate is gone".into()));
     };
+    let first: DeliveryId = read("deliveries", &first)?;
+    let was_rejected = status == DeliveryStatus::Rejected.as_str() && processed_at.is_some();
     change!(
         tx,
         "INSERT INTO deliveries (id, hook_id, repository_id, delivery_id, event, headers, body, body_sha256, status, duplicate_of, received_at, processed_at)
@@ -133,7 +137,45 @@ pub async fn insert(tx: &mut WriteTx, new: &NewDelivery<'_>, now: Timestamp) -> 
         first.to_string(),
         now.as_millis(),
     )?;
+    if was_rejected && first_delivery_id == new.delivery_id {
+        reopen(tx, first).await?;
+    }
     Ok((id, Some(first)))
+}
+
+/// Lets a delivery be decided as if it had just come.
+pub async fn reopen(tx: &mut WriteTx, id: DeliveryId) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE deliveries SET status = 'accepted', detail = NULL, processed_at = NULL WHERE id = $1 AND duplicate_of IS NULL",
+        id.to_string(),
+    )?;
+    Ok(())
+}
+
+/// The entry of a run of the reconciler that found something, beside the deliveries: it is decided already and has no body.
+pub async fn insert_found(
+    tx: &mut WriteTx,
+    autobuild: AutobuildId,
+    repository: RepositoryId,
+    detail: &str,
+    now: Timestamp,
+) -> Result<DeliveryId, StoreError> {
+    let id = DeliveryId::new();
+    change!(
+        tx,
+        // No hook brought it: the settings stand in its place. Its own id keeps it apart from every other one.
+        "INSERT INTO deliveries (id, hook_id, repository_id, delivery_id, event, headers, body, body_sha256, status, detail, received_at, processed_at)
+         VALUES ($1, $2, $3, $1, $4, '{}', $5, $1, 'accepted', $6, $7, $7)",
+        id.to_string(),
+        autobuild.to_string(),
+        repository.to_string(),
+        RECONCILE,
+        [].as_slice() as &[u8],
+        detail,
+        now.as_millis(),
+    )?;
+    Ok(id)
 }
 
 /// Headers (JSON object) and body as they came.
@@ -178,15 +220,50 @@ pub async fn get(tx: &mut ReadTx, repository: RepositoryId, id: DeliveryId) -> R
     .transpose()
 }
 
+/// Which deliveries are looked for; empty: all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// What became of it.
+    pub status: Option<DeliveryStatus>,
+    /// The provider's word for the event; `reconcile` for what the reconciler found.
+    pub event: Option<String>,
+    /// A ref with a verdict: its full name, or that of a branch or tag.
+    pub source_ref: Option<String>,
+    /// A verdict of this kind (of that ref, when both are given).
+    pub outcome: Option<VerdictOutcome>,
+    /// Received then or later.
+    pub since: Option<Timestamp>,
+    /// Received before then.
+    pub until: Option<Timestamp>,
+}
+
 /// A page of a repository's deliveries, newest first, older than `before`.
-pub async fn list(tx: &mut ReadTx, repository: RepositoryId, before: Option<DeliveryId>, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+pub async fn list(
+    tx: &mut ReadTx,
+    repository: RepositoryId,
+    filter: &Filter,
+    before: Option<DeliveryId>,
+    limit: u32,
+) -> Result<Vec<Delivery>, StoreError> {
     fetch_all!(
         Row,
         tx,
         "SELECT id, hook_id, repository_id, delivery_id, event, status, detail, duplicate_of, received_at, processed_at
-         FROM deliveries WHERE repository_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+         FROM deliveries
+         WHERE repository_id = $1 AND id < $2 AND ($3 = '' OR status = $3) AND ($4 = '' OR event = $4)
+           AND received_at >= $5 AND received_at < $6
+           AND (($7 = '' AND $8 = '') OR EXISTS (
+               SELECT 1 FROM verdicts v WHERE v.delivery_id = deliveries.id AND ($8 = '' OR v.outcome = $8)
+                  AND ($7 = '' OR v.ref = $7 OR v.ref = 'refs/heads/' || $7 OR v.ref = 'refs/tags/' || $7)))
+         ORDER BY id DESC LIMIT $9",
         repository.to_string(),
         before.map_or_else(|| "g".to_owned(), |id| id.to_string()),
+        filter.status.map_or("", DeliveryStatus::as_str),
+        filter.event.as_deref().unwrap_or(""),
+        filter.since.map_or(i64::MIN, Timestamp::as_millis),
+        filter.until.map_or(i64::MAX, Timestamp::as_millis),
+        filter.source_ref.as_deref().unwrap_or(""),
+        filter.outcome.map_or("", VerdictOutcome::as_str),
         i64::from(limit),
     )?
     .into_iter()
@@ -303,110 +380,6 @@ pub async fn list_verdicts(
             Ok((read("verdicts", &row.delivery_id)?, verdict))
         })
         .collect()
-}
-
-/// One change of one ref, however it was learned.
-#[derive(Debug)]
-pub struct NewRefEvent<'a> {
-    /// Of which source.
-    pub autobuild: AutobuildId,
-    /// Which ref.
-    pub name: &'a RefName,
-    /// Where it stood.
-    pub before: Option<&'a CommitId>,
-    /// Where it stands; `None` when it was deleted.
-    pub after: Option<&'a CommitId>,
-    /// `delivery`, `replay` or `manual`.
-    pub origin: &'a str,
-    /// The delivery that told of it.
-    pub delivery: Option<DeliveryId>,
-}
-
-/// Appends to the ref's log; gives the event's id and its number within the ref.
-pub async fn insert_ref_event(tx: &mut WriteTx, event: &NewRefEvent<'_>, now: Timestamp) -> Result<(RefEventId, u64), StoreError> {
-    let id = RefEventId::new();
-    if tx.is_postgres() {
-        // Two pushes at once: the second waits here and then sees the number of the first. SQLite has one writer anyway.
-        fetch_optional!((String,), tx, "SELECT id FROM autobuilds WHERE id = $1 FOR NO KEY UPDATE", event.autobuild.to_string())?;
-    }
-    let seq = last_ref_seq(tx, event.autobuild, event.name).await? + 1;
-    change!(
-        tx,
-        "INSERT INTO ref_events (id, autobuild_id, ref, seq, before_id, after_id, origin, delivery_id, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        id.to_string(),
-        event.autobuild.to_string(),
-        event.name.as_str(),
-        signed(seq),
-        event.before.map(CommitId::as_str),
-        event.after.map(CommitId::as_str),
-        event.origin,
-        event.delivery.map(|id| id.to_string()),
-        now.as_millis(),
-    )?;
-    Ok((id, seq))
-}
-
-/// The number of the newest event of a ref; 0 when there is none.
-pub async fn last_ref_seq(tx: &mut ReadTx, autobuild: AutobuildId, name: &RefName) -> Result<u64, StoreError> {
-    let row = fetch_optional!(
-        (i64,),
-        tx,
-        "SELECT COALESCE(MAX(seq), 0) FROM ref_events WHERE autobuild_id = $1 AND ref = $2",
-        autobuild.to_string(),
-        name.as_str(),
-    )?;
-    Ok(row.map_or(0, |(n,)| count(n)))
-}
-
-/// Whether a push that was just appended as `seq` is older than what was told before it: providers do not promise order. It is, when it does
-/// not continue from the newest push told so far, but an earlier told one continues from it; gives the number of that one.
-pub async fn overtaken_by(
-    tx: &mut ReadTx,
-    autobuild: AutobuildId,
-    name: &RefName,
-    before: Option<&CommitId>,
-    after: &CommitId,
-    seq: u64,
-) -> Result<Option<u64>, StoreError> {
-    let newest = fetch_optional!(
-        (Option<String>,),
-        tx,
-        "SELECT after_id FROM ref_events WHERE autobuild_id = $1 AND ref = $2 AND origin = 'delivery' AND seq < $3 ORDER BY seq DESC LIMIT 1",
-        autobuild.to_string(),
-        name.as_str(),
-        signed(seq),
-    )?;
-    if newest.is_none_or(|(newest,)| newest.as_deref() == before.map(CommitId::as_str)) {
-        return Ok(None);
-    }
-    let continued = fetch_optional!(
-        (Option<i64>,),
-        tx,
-        "SELECT MIN(seq) FROM ref_events WHERE autobuild_id = $1 AND ref = $2 AND origin = 'delivery' AND before_id = $3 AND seq < $4",
-        autobuild.to_string(),
-        name.as_str(),
-        after.as_str(),
-        signed(seq),
-    )?;
-    Ok(continued.and_then(|(seq,)| seq).map(count))
-}
-
-/// The number that a delivery's own event of a ref has in the ref's log: a replay keeps that place.
-pub async fn place_of_delivery(
-    tx: &mut ReadTx,
-    delivery: DeliveryId,
-    autobuild: AutobuildId,
-    name: &RefName,
-) -> Result<Option<u64>, StoreError> {
-    let row = fetch_optional!(
-        (Option<i64>,),
-        tx,
-        "SELECT MIN(seq) FROM ref_events WHERE delivery_id = $1 AND autobuild_id = $2 AND ref = $3 AND origin = 'delivery'",
-        delivery.to_string(),
-        autobuild.to_string(),
-        name.as_str(),
-    )?;
-    Ok(row.and_then(|(seq,)| seq).map(count))
 }
 
 /// Removes deliveries received before `before`, at most `limit`; gives how many went.

@@ -216,11 +216,7 @@ pub async fn list_due(tx: &mut ReadTx, now: Timestamp, limit: u32) -> Result<Vec
 }
 
 /// Private sources at a provider that the account builds from and has no key for: id and name, at most 5,000.
-pub async fn list_sources_without(
-    tx: &mut ReadTx,
-    account: AccountId,
-    provider: &ProviderId,
-) -> Result<Vec<(String, String)>, StoreError> {
+pub async fn list_sources_without(tx: &mut ReadTx, account: AccountId, provider: &ProviderId) -> Result<Vec<(String, String)>, StoreError> {
     Ok(fetch_all!(
         (String, String),
         tx,

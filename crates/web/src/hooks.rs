@@ -18,6 +18,7 @@ use slipway_model::{DeliveryId, ProviderId};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::edge::json::{Json, Path};
+use crate::edge::peer::ClientAddress;
 use crate::error::{ApiError, Code};
 use crate::state::WebState;
 
@@ -46,11 +47,12 @@ fn count(outcome: &'static str) {
 pub(crate) async fn receive(
     State(state): State<WebState>,
     Path((provider, hook)): Path<(String, String)>,
+    ClientAddress(address): ClientAddress,
     request: Request,
 ) -> Result<Response, ApiError> {
     let Ok(provider) = provider.parse::<ProviderId>() else {
         count("unknown_hook");
-        return Err(unknown_hook());
+        return Err(unknown_provider());
     };
     let (parts, body) = request.into_parts();
     let announced =
@@ -72,7 +74,7 @@ pub(crate) async fn receive(
             return Err(ApiError::new(Code::BadRequest, "the body did not come to its end in time"));
         }
     };
-    let intake = state.app().intake(&provider, &hook, &parts.headers, &body).await;
+    let intake = state.app().intake(&provider, &hook, address, &parts.headers, &body).await;
     answer(intake)
 }
 
@@ -86,22 +88,23 @@ fn answer(intake: Result<Intake, slipway_app::Error>) -> Result<Response, ApiErr
             count("duplicate");
             Ok((StatusCode::ACCEPTED, Json(Accepted { id, duplicate_of: Some(first) })).into_response())
         }
-        Ok(Intake::UnknownHook) => {
+        Ok(Intake::UnknownProvider) => {
             count("unknown_hook");
-            Err(unknown_hook())
+            Err(unknown_provider())
+        }
+        Ok(Intake::UnknownHook(refusal)) => {
+            count("unknown_hook");
+            Err(refused(refusal))
         }
         Ok(Intake::Refused(refusal)) => {
             count("refused");
-            let reason = match refusal {
-                Refusal::MissingSignature => "missing_signature",
-                Refusal::BadSignature => "bad_signature",
-                Refusal::WeakSignature => "weak_signature",
-                Refusal::MissingHeader(_) => "missing_header",
-            };
-            metrics::counter!("slipway_hook_refused_total", "reason" => reason).increment(1);
-            tracing::warn!(%refusal, "a webhook request was refused");
-            Err(ApiError { word: Some(reason), ..ApiError::new(Code::BadSignature, refusal.to_string()) }
-                .hint("the secret of the webhook at the provider is not the one that Slipway set"))
+            Err(refused(refusal))
+        }
+        Ok(Intake::WrongRepository) => {
+            count("wrong_repository");
+            let error = ApiError::new(Code::Forbidden, "the request tells of another repository than the one that this hook was made for");
+            Err(ApiError { word: Some("wrong_repository"), ..error }
+                .hint("delete this webhook at the provider; Slipway makes its own when a repository gets a source"))
         }
         Err(error) => {
             count("failed");
@@ -154,7 +157,21 @@ fn too_large() -> ApiError {
     ApiError::new(Code::TooLarge, "the body is larger than 25 MiB")
 }
 
-fn unknown_hook() -> ApiError {
-    ApiError::new(Code::NotFound, "there is no such hook")
+fn unknown_provider() -> ApiError {
+    ApiError::new(Code::NotFound, "there is no such provider")
         .hint("delete this webhook at the provider; Slipway makes its own when a repository gets a source")
+}
+
+/// The same for a hook that does not exist and for a request that its hook did not sign: who guesses addresses learns nothing.
+fn refused(refusal: Refusal) -> ApiError {
+    let reason = match refusal {
+        Refusal::MissingSignature => "missing_signature",
+        Refusal::BadSignature => "bad_signature",
+        Refusal::WeakSignature => "weak_signature",
+        Refusal::MissingHeader(_) => "missing_header",
+    };
+    metrics::counter!("slipway_hook_refused_total", "reason" => reason).increment(1);
+    tracing::debug!(%refusal, "a webhook request was refused");
+    ApiError { word: Some(reason), ..ApiError::new(Code::BadSignature, refusal.to_string()) }
+        .hint("the hook does not exist, or the secret of the webhook at the provider is not the one that Slipway set")
 }

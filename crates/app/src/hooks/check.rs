@@ -130,8 +130,11 @@ impl App {
         match fault {
             None => {
                 let next = now.plus(jittered(pace(hook, now)));
-                self.looked(hook, &Look { remote_id: remote.map(|remote| remote.id.as_str()), problem: None, last_there: last.as_deref(), next })
-                    .await
+                self.looked(
+                    hook,
+                    &Look { remote_id: remote.map(|remote| remote.id.as_str()), problem: None, last_there: last.as_deref(), next },
+                )
+                .await
             }
             Some(fault) => {
                 let next = now.plus(jittered(FIRST));
@@ -156,7 +159,8 @@ impl App {
             return Ok(tx.commit().await?);
         }
         let problem = format!("nobody knows whether the webhook still stands: {away}");
-        let look = Look { remote_id: None, problem: Some(&problem), last_there: hook.last_there.as_deref(), next: now.plus(jittered(FIRST)) };
+        let look =
+            Look { remote_id: None, problem: Some(&problem), last_there: hook.last_there.as_deref(), next: now.plus(jittered(FIRST)) };
         self.looked(hook, &look).await
     }
 

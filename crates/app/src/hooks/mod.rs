@@ -168,7 +168,8 @@ impl App {
         match self.ensure_hook(hook).await {
             Ok(remote) => self.hook_stands(hook, &remote).await,
             Err(away) if away.lacks_rights() => {
-                self.leave_hook_to_person(hook, &format!("the link may make no webhook there ({away}): add it at the provider yourself")).await
+                self.leave_hook_to_person(hook, &format!("the link may make no webhook there ({away}): add it at the provider yourself"))
+                    .await
             }
             Err(away) => self.hook_failed(hook, &away.to_string()).await,
         }
@@ -179,9 +180,8 @@ impl App {
         let (url, secret) = (self.hook_address(&hook.provider, hook.id), self.hook_secret(hook)?);
         let name = self.source_name_today(source_of(hook)).await?;
         let (url, secret, name) = (&url, &secret, name.as_str());
-        let ensure = |forge: Arc<dyn Forge>, token: SecretString| async move {
-            forge.ensure_hook(&token, name, &HookSpec { url, secret }).await
-        };
+        let ensure =
+            |forge: Arc<dyn Forge>, token: SecretString| async move { forge.ensure_hook(&token, name, &HookSpec { url, secret }).await };
         Ok(self.with_source(source_of(hook), ensure).await?.value)
     }
 

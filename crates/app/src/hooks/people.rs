@@ -274,7 +274,8 @@ impl App {
     pub async fn remote_deliveries(&self, right: &RepositoryWrite, cursor: Option<&str>) -> Result<HookDeliveries, Error> {
         let hook = self.hook_of(right.repository()).await?;
         let settings_url = self.forge(&hook.provider)?.hook_settings_url(&hook.source_name).to_string();
-        let none = |why: String| HookDeliveries { items: Vec::new(), next: None, unsupported: Some(why), settings_url: settings_url.clone() };
+        let none =
+            |why: String| HookDeliveries { items: Vec::new(), next: None, unsupported: Some(why), settings_url: settings_url.clone() };
         let Some(remote) = hook.remote_id.as_deref() else {
             return Ok(none("the webhook was not put up by Slipway, so its log is only at the provider".into()));
         };

@@ -66,7 +66,7 @@ async fn a_disabled_link_builds_nothing_and_sends_nothing() -> Result<()> {
     assert_eq!(world.app.check_link(&owner, &world.provider).await?.state, LinkState::Disabled);
     assert_eq!(world.github.requests().len(), asked, "nothing may be sent while the link is disabled");
     let read = slipway_app::RepositoryRead::from(slipway_app::RepositoryWrite::from(right.clone()));
-    let deliveries = world.app.list_deliveries(&read, None, 10).await?;
+    let deliveries = world.app.list_deliveries(&read, &slipway_app::DeliveryFilter::default(), None, 10).await?;
     assert_eq!(deliveries[0].verdicts[0].outcome, VerdictOutcome::Disabled);
     assert!(deliveries[0].verdicts[0].text.contains("link disabled"));
 

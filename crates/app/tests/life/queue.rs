@@ -217,7 +217,7 @@ async fn a_captured_delivery_starts_nothing_under_any_id() -> Result<()> {
     run_until(world, |app, _| {
         let read = read.clone();
         async move {
-            let decided = app.get_delivery(&read, first).await.ok()?.0;
+            let decided = app.get_delivery(&read, first).await.ok()?;
             decided.delivery.processed_at?;
             assert_eq!(app.list_builds(&read, None, None, 10).await.ok()?.len(), 1);
             Some(())

@@ -196,7 +196,7 @@ impl World {
         headers.insert("content-type", "application/json".parse()?);
         headers.insert("x-hub-signature-256", format!("sha256={}", sign_sha256(&secret, body.as_bytes())).parse()?);
         let hook_id = hook.url.rsplit('/').next().context("the address ends with the hook's id")?.to_owned();
-        Ok(self.app.intake(&self.provider, &hook_id, &headers, body.as_bytes()).await?)
+        Ok(self.app.intake(&self.provider, &hook_id, [192, 0, 2, 7].into(), &headers, body.as_bytes()).await?)
     }
 
     pub async fn builder(&self, name: &str) -> Result<RegisteredBuilder> {

@@ -108,7 +108,11 @@ ALTER TABLE autobuilds ADD COLUMN next_reconcile_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE autobuilds ADD COLUMN problem TEXT;
 ALTER TABLE autobuilds ADD COLUMN problem_text TEXT;
 ALTER TABLE autobuilds ADD COLUMN problem_since BIGINT;
+-- Until now an account had one link to a provider.
+UPDATE autobuilds SET link_id = (SELECT l.id FROM links l JOIN repositories r ON r.account_id = l.account_id
+                                 WHERE r.id = autobuilds.repository_id AND l.provider = autobuilds.provider);
 CREATE INDEX autobuilds_source ON autobuilds (provider, source_id);
+CREATE INDEX autobuilds_link ON autobuilds (link_id);
 CREATE INDEX autobuilds_due ON autobuilds (next_reconcile_at);
 
 -- Where each ref stood when it was last told or looked at: what the reconciler compares with.
@@ -123,10 +127,14 @@ INSERT INTO ref_heads (autobuild_id, ref, commit_id, seen_at)
 SELECT e.autobuild_id, e.ref, e.after_id, e.created_at
 FROM ref_events e
 WHERE e.after_id IS NOT NULL
-  AND e.seq = (SELECT MAX(l.seq) FROM ref_events l WHERE l.autobuild_id = e.autobuild_id AND l.ref = e.ref);
+  AND e.seq = (SELECT MAX(l.seq) FROM ref_events l WHERE l.autobuild_id = e.autobuild_id AND l.ref = e.ref AND l.origin = 'delivery');
 
 -- The reconciler's event that had found this push before its delivery came.
 ALTER TABLE ref_events ADD COLUMN covered_by TEXT;
+-- Where the event belongs in the history of the ref, when that is not where it was told.
+ALTER TABLE ref_events ADD COLUMN place BIGINT;
+CREATE INDEX ref_events_delivery ON ref_events (delivery_id);
+CREATE INDEX ref_events_young ON ref_events (autobuild_id, created_at);
 
 -- While a secret is changed, the one before is accepted until `previous_until`. `problem` is what a check found at the provider.
 ALTER TABLE hooks ADD COLUMN previous_secret_sealed BLOB;

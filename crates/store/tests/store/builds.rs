@@ -5,7 +5,7 @@ use slipway_model::{
     Visibility,
 };
 use slipway_store::builds::{self, Ending, NewBuild};
-use slipway_store::deliveries::{self, NewRefEvent};
+use slipway_store::refs::{self, NewRefEvent, Origin};
 use slipway_store::repositories::{self, Eyes};
 use slipway_store::{Db, StoreError, progress, teams};
 
@@ -32,8 +32,17 @@ async fn a_build_comes_back_as_it_was_asked_for(db: &Db) {
     let mut tx = begin(db).await;
     let name = ref_name("refs/tags/v1.0-🦀'\"");
     let (to, provider) = (commit('c'), provider());
-    let event = NewRefEvent { autobuild: world.autobuild, name: &name, before: None, after: Some(&to), origin: "manual", delivery: None };
-    let (event, seq) = deliveries::insert_ref_event(&mut tx, &event, NOW).await.expect("appends");
+    let event = NewRefEvent {
+        autobuild: world.autobuild,
+        name: &name,
+        before: None,
+        after: Some(&to),
+        origin: Origin::Manual,
+        delivery: None,
+        place: None,
+        covered_by: None,
+    };
+    let (event, seq) = refs::insert(&mut tx, &event, NOW).await.expect("appends");
     let rule = BuildRule { dockerfile: "a 'b'/🦀".parse().expect("path"), ..world.rule.clone() };
     let tags = [tag("v1.0"), tag("latest")];
     let new = NewBuild {

@@ -1,7 +1,8 @@
 //! Deliveries, verdicts, and the log of ref events.
 
 use slipway_model::{AutobuildId, BuildId, DeliveryId, DeliveryStatus, HookId, RepositoryId, RuleId, VerdictOutcome};
-use slipway_store::deliveries::{self, NewDelivery, NewRefEvent, Verdict};
+use slipway_store::deliveries::{self, Filter, NewDelivery, Verdict};
+use slipway_store::refs::{self, NewRefEvent, Origin};
 use slipway_store::{Db, StoreError, WriteTx};
 
 use crate::fixture::{NOW, ODD, after, begin, commit, done, look, ref_name, repository, world};
@@ -14,7 +15,6 @@ on_both! {
     verdicts_keep_their_order;
     the_log_of_a_ref_has_no_gap_and_no_double;
     two_pushes_in_opposite_order;
-    an_overtaken_push_is_known_by_what_continues_from_it;
     old_ones_are_removed;
     a_delivery_needs_its_repository;
 }
@@ -95,7 +95,7 @@ async fn many_copies_at_once_are_kept_once(db: &Db) {
         assert_eq!(firsts.len(), 1, "{kept:?}");
         assert!(kept.iter().filter(|(of, _)| *of == half).all(|(_, kept)| kept.1.is_none() || kept.1 == Some(firsts[0])));
     }
-    let listed = deliveries::list(&mut look(db).await, web, None, 100).await.expect("lists");
+    let listed = deliveries::list(&mut look(db).await, web, &Filter::default(), None, 100).await.expect("lists");
     assert_eq!(listed.len(), 16, "every copy is kept for people to see");
 }
 
@@ -176,10 +176,18 @@ async fn the_log_of_a_ref_has_no_gap_and_no_double(db: &Db) {
         writers.spawn(async move {
             let name = ref_name(if n % 3 == 0 { "refs/tags/v1" } else { "refs/heads/main" });
             let (before, after) = (commit('a'), commit('b'));
-            let event =
-                NewRefEvent { autobuild, name: &name, before: Some(&before), after: Some(&after), origin: "delivery", delivery: None };
+            let event = NewRefEvent {
+                autobuild,
+                name: &name,
+                before: Some(&before),
+                after: Some(&after),
+                origin: Origin::Delivery,
+                delivery: None,
+                place: None,
+                covered_by: None,
+            };
             let mut tx = begin(&db).await;
-            let (_, seq) = deliveries::insert_ref_event(&mut tx, &event, NOW).await.expect("waits for its turn");
+            let (_, seq) = refs::insert(&mut tx, &event, NOW).await.expect("waits for its turn");
             done(tx).await;
             (n % 3 == 0, seq)
         });
@@ -190,39 +198,20 @@ async fn the_log_of_a_ref_has_no_gap_and_no_double(db: &Db) {
     assert_eq!(seqs, wanted);
     let mut tx = begin(db).await;
     let main = ref_name("refs/heads/main");
-    assert_eq!(deliveries::last_ref_seq(&mut tx, one.autobuild, &main).await.expect("query"), 16);
-    assert_eq!(deliveries::last_ref_seq(&mut tx, two.autobuild, &main).await.expect("query"), 0);
-    let event = NewRefEvent { autobuild: AutobuildId::new(), name: &main, before: None, after: None, origin: "delivery", delivery: None };
-    let nowhere = deliveries::insert_ref_event(&mut tx, &event, NOW).await;
+    assert_eq!(refs::last_seq(&mut tx, one.autobuild, &main).await.expect("query"), 16);
+    assert_eq!(refs::last_seq(&mut tx, two.autobuild, &main).await.expect("query"), 0);
+    let event = NewRefEvent {
+        autobuild: AutobuildId::new(),
+        name: &main,
+        before: None,
+        after: None,
+        origin: Origin::Delivery,
+        delivery: None,
+        place: None,
+        covered_by: None,
+    };
+    let nowhere = refs::insert(&mut tx, &event, NOW).await;
     assert!(matches!(nowhere, Err(StoreError::Conflict(_))), "{nowhere:?}");
-}
-
-async fn an_overtaken_push_is_known_by_what_continues_from_it(db: &Db) {
-    let world = world(db, "web").await;
-    let main = ref_name("refs/heads/main");
-    let told = DeliveryId::new();
-    let mut tx = begin(db).await;
-    // Told as a→b, c→d, then the one between them, then the way back to c and forward again, which is in order.
-    let pushes = [('a', 'b', None), ('c', 'd', None), ('b', 'c', Some(2)), ('c', 'b', None), ('b', 'c', None)];
-    for (number, (before, after, overtaken)) in (1..).zip(pushes) {
-        let (before, after) = (commit(before), commit(after));
-        let event = NewRefEvent {
-            autobuild: world.autobuild,
-            name: &main,
-            before: Some(&before),
-            after: Some(&after),
-            origin: "delivery",
-            delivery: Some(told),
-        };
-        let (_, seq) = deliveries::insert_ref_event(&mut tx, &event, NOW).await.expect("appends");
-        assert_eq!(seq, number);
-        let by = deliveries::overtaken_by(&mut tx, world.autobuild, &main, Some(&before), &after, seq).await.expect("query");
-        assert_eq!(by, overtaken, "push {number}");
-    }
-    let other = ref_name("refs/heads/other");
-    assert_eq!(deliveries::place_of_delivery(&mut tx, told, world.autobuild, &main).await.expect("query"), Some(1));
-    assert_eq!(deliveries::place_of_delivery(&mut tx, told, world.autobuild, &other).await.expect("query"), None);
-    assert_eq!(deliveries::place_of_delivery(&mut tx, DeliveryId::new(), world.autobuild, &main).await.expect("query"), None);
 }
 
 /// Two deliveries that name the same refs in another order must not wait for each other.
@@ -238,8 +227,17 @@ async fn two_pushes_in_opposite_order(db: &Db) {
                 let mut tx = begin(&db).await;
                 for name in names {
                     let name = ref_name(name);
-                    let event = NewRefEvent { autobuild, name: &name, before: None, after: None, origin: "delivery", delivery: None };
-                    deliveries::insert_ref_event(&mut tx, &event, NOW).await.expect("no deadlock");
+                    let event = NewRefEvent {
+                        autobuild,
+                        name: &name,
+                        before: None,
+                        after: None,
+                        origin: Origin::Delivery,
+                        delivery: None,
+                        place: None,
+                        covered_by: None,
+                    };
+                    refs::insert(&mut tx, &event, NOW).await.expect("no deadlock");
                 }
                 done(tx).await;
             }
@@ -248,7 +246,7 @@ async fn two_pushes_in_opposite_order(db: &Db) {
     writers.join_all().await;
     let mut tx = look(db).await;
     for name in ["refs/heads/a", "refs/heads/b"] {
-        assert_eq!(deliveries::last_ref_seq(&mut tx, world.autobuild, &ref_name(name)).await.expect("query"), 40);
+        assert_eq!(refs::last_seq(&mut tx, world.autobuild, &ref_name(name)).await.expect("query"), 40);
     }
 }
 
@@ -270,7 +268,8 @@ async fn old_ones_are_removed(db: &Db) {
     assert_eq!(deliveries::delete_old(&mut tx, after(4), 2).await.expect("deletes"), 2, "at most that many");
     assert_eq!(deliveries::delete_old(&mut tx, after(4), 2).await.expect("deletes"), 1);
     assert_eq!(deliveries::delete_old(&mut tx, after(4), 2).await.expect("deletes"), 0);
-    let left: Vec<DeliveryId> = deliveries::list(&mut tx, web, None, 10).await.expect("lists").into_iter().map(|left| left.id).collect();
+    let left: Vec<DeliveryId> =
+        deliveries::list(&mut tx, web, &Filter::default(), None, 10).await.expect("lists").into_iter().map(|left| left.id).collect();
     assert_eq!(left, [ids[4], ids[0]], "what is open or young stays");
     assert_eq!(deliveries::list_verdicts(&mut tx, web, ids[0], ids[4]).await.expect("lists").len(), 2, "verdicts go too");
 }

@@ -9,7 +9,7 @@ use slipway_model::{
 };
 use slipway_store::accounts::NewAccount;
 use slipway_store::builds::{self, Build, NewBuild};
-use slipway_store::deliveries::{self, NewRefEvent};
+use slipway_store::refs::{self, NewRefEvent, Origin};
 use slipway_store::repositories::{self, Autobuild};
 use slipway_store::tokens::NewToken;
 use slipway_store::{Db, ReadTx, WriteTx, accounts, teams, tokens};
@@ -208,9 +208,17 @@ impl World {
     pub async fn queue(&self, tx: &mut WriteTx, now: Timestamp) -> BuildId {
         let name = ref_name("refs/heads/main");
         let (after, tags) = (commit('a'), [tag("latest")]);
-        let event =
-            NewRefEvent { autobuild: self.autobuild, name: &name, before: None, after: Some(&after), origin: "delivery", delivery: None };
-        let (event, seq) = deliveries::insert_ref_event(tx, &event, now).await.expect("appends");
+        let event = NewRefEvent {
+            autobuild: self.autobuild,
+            name: &name,
+            before: None,
+            after: Some(&after),
+            origin: Origin::Delivery,
+            delivery: None,
+            place: None,
+            covered_by: None,
+        };
+        let (event, seq) = refs::insert(tx, &event, now).await.expect("appends");
         let provider = provider();
         let new = NewBuild {
             repository: self.repository,

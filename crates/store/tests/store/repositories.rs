@@ -3,7 +3,7 @@
 use slipway_model::{AccountId, AutobuildId, Autotest, BuildRule, Permission, RepositoryId, RuleId, SourceType, Visibility};
 use slipway_store::progress::append_log;
 use slipway_store::repositories::{self, Autobuild, Eyes};
-use slipway_store::{Db, StoreError, builds, deliveries, images, teams};
+use slipway_store::{Db, StoreError, builds, deliveries, images, refs, teams};
 
 use crate::fixture::{
     NOW, ODD, account, after, autobuild, begin, commit, done, look, organization, provider, ref_name, repository, rule, secret, tag, team,
@@ -214,7 +214,7 @@ async fn everything_of_a_repository_goes_with_it(db: &Db) {
         assert_eq!(repositories::get_autobuild(&mut tx, world.repository).await.expect("query").is_some(), stands);
         assert_eq!(!repositories::list_rules(&mut tx, world.autobuild).await.expect("query").is_empty(), stands);
         assert_eq!(deliveries::get_raw(&mut tx, delivery).await.expect("query").is_some(), stands);
-        assert_eq!(deliveries::last_ref_seq(&mut tx, world.autobuild, &name).await.expect("query"), u64::from(stands));
+        assert_eq!(refs::last_seq(&mut tx, world.autobuild, &name).await.expect("query"), u64::from(stands));
         assert_eq!(builds::get_any(&mut tx, build).await.expect("query").is_some(), stands);
         let log = slipway_store::progress::list_log(&mut tx, build, 0, 10).await.expect("query");
         assert_eq!(!log.is_empty(), stands);

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 
 use super::{ADMINISTRATOR, Gitea, user_password};
-use crate::provider::git::{self, NewCommit};
 use crate::github::File;
+use crate::provider::git::{self, NewCommit};
 
 impl Gitea {
     /// Where git finds a repository.

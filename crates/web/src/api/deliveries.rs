@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use serde::Serialize;
-use slipway_app::DeliveryDetail;
 use slipway_app::store::deliveries::Verdict;
+use slipway_app::{DeliveryDetail, DeliveryEntry, DeliveryFilter};
 use slipway_model::{BuildId, DeliveryId, DeliveryStatus, RuleId, Timestamp, VerdictOutcome};
 use utoipa::ToSchema;
 
@@ -76,8 +76,8 @@ impl From<Verdict> for VerdictView {
     }
 }
 
-impl From<DeliveryDetail> for DeliveryView {
-    fn from(detail: DeliveryDetail) -> Self {
+impl From<DeliveryEntry> for DeliveryView {
+    fn from(detail: DeliveryEntry) -> Self {
         let delivery = detail.delivery;
         Self {
             id: delivery.id,
@@ -90,6 +90,12 @@ impl From<DeliveryDetail> for DeliveryView {
             processed_at: delivery.processed_at,
             verdicts: detail.verdicts.into_iter().map(VerdictView::from).collect(),
         }
+    }
+}
+
+impl From<DeliveryDetail> for DeliveryView {
+    fn from(detail: DeliveryDetail) -> Self {
+        DeliveryEntry { delivery: detail.delivery, verdicts: detail.verdicts }.into()
     }
 }
 
@@ -114,7 +120,7 @@ pub(crate) async fn list(
 ) -> Result<Json<List<DeliveryView>>, ApiError> {
     let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
     let (limit, before) = (paging.limit()?, paging.after()?);
-    let rows = state.app().list_deliveries(&right, before, limit + 1).await?;
+    let rows = state.app().list_deliveries(&right, &DeliveryFilter::default(), before, limit + 1).await?;
     Ok(Json(List::cut(rows, limit, |row| row.delivery.id.to_string(), DeliveryView::from)))
 }
 
@@ -126,11 +132,12 @@ pub(crate) async fn get(
     Path(at): Path<DeliveryAt>,
 ) -> Result<Json<RawDeliveryView>, ApiError> {
     let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
-    let (detail, raw) = state.app().get_delivery(&right, at.id).await?;
+    let detail = state.app().get_delivery(&right, at.id).await?;
+    let body = state.app().delivery_body(&right, at.id).await?;
     Ok(Json(RawDeliveryView {
+        headers: detail.headers.clone(),
+        body: String::from_utf8_lossy(&body).into_owned(),
         delivery: detail.into(),
-        headers: serde_json::from_str(&raw.headers).unwrap_or_default(),
-        body: String::from_utf8_lossy(&raw.body).into_owned(),
     }))
 }
 
@@ -143,6 +150,6 @@ pub(crate) async fn replay(
 ) -> Result<Json<DeliveryView>, ApiError> {
     let right = state.app().repository_write(&caller, &at.ns, &at.name).await?;
     state.app().replay(&right, at.id, caller.account().id).await?;
-    let (detail, _) = state.app().get_delivery(&right.into(), at.id).await?;
+    let detail = state.app().get_delivery(&right.into(), at.id).await?;
     Ok(Json(detail.into()))
 }

@@ -68,6 +68,7 @@ pub(super) fn row(path: &RepositoryPath, build: &Build) -> BuildRow {
 fn cause(word: &str) -> &str {
     match word {
         "manual" => "by hand",
+        "reconcile" => "push, found by the reconciler",
         other => other,
     }
 }

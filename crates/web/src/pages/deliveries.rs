@@ -1,11 +1,9 @@
 //! Deliveries: why there was a build, or none.
 
-use std::collections::BTreeMap;
-
 use axum::response::Response;
 use serde::Deserialize;
-use slipway_app::DeliveryDetail;
 use slipway_app::store::deliveries::Verdict;
+use slipway_app::{DeliveryEntry, DeliveryFilter};
 use slipway_model::{AccountName, DeliveryId, RepositoryName};
 
 use super::error::PageError;
@@ -43,7 +41,7 @@ fn verdict(base: &str, verdict: Verdict) -> VerdictView {
     }
 }
 
-fn row(base: &str, detail: DeliveryDetail) -> DeliveryRow {
+fn row(base: &str, detail: DeliveryEntry) -> DeliveryRow {
     let delivery = detail.delivery;
     let duplicate = delivery.duplicate_of.map(|_| "the same delivery came before; it was decided then".to_owned());
     let waits = (delivery.processed_at.is_none() && duplicate.is_none()).then(|| "stored; it is being decided".to_owned());
@@ -78,7 +76,7 @@ fn hook_problem(opened: &Opened) -> Option<String> {
 pub(super) async fn list(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
     let opened = open(&visit, &at, Tab::Deliveries).await?;
     let before: Option<DeliveryId> = query.filled("cursor").and_then(|id| id.parse().ok());
-    let mut found = visit.app().list_deliveries(opened.rights.read()?, before, PAGE + 1).await?;
+    let mut found = visit.app().list_deliveries(opened.rights.read()?, &DeliveryFilter::default(), before, PAGE + 1).await?;
     let more = found.len() > PAGE as usize;
     found.truncate(PAGE as usize);
     let next = found.last().filter(|_| more).map(|last| last.delivery.id.to_string());
@@ -95,14 +93,14 @@ pub(super) async fn list(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
 /// `/{ns}/{name}/deliveries/{id}`.
 pub(super) async fn page(visit: Visit, At(which): At<DeliveryAt>) -> Result<Response, PageError> {
     let opened = open(&visit, &which.at(), Tab::Deliveries).await?;
-    let (detail, raw) = visit.app().get_delivery(opened.rights.read()?, which.id).await?;
-    let headers: BTreeMap<String, String> = serde_json::from_str(&raw.headers).unwrap_or_default();
+    let detail = visit.app().get_delivery(opened.rights.read()?, which.id).await?;
+    let body = visit.app().delivery_body(opened.rights.read()?, which.id).await?;
     let base = opened.base();
     Ok(show(&DeliveryPage {
-        row: row(&base, detail),
-        headers: headers.into_iter().collect(),
-        body: readable(&raw.body),
-        body_bytes: raw.body.len() as u64,
+        headers: detail.headers.into_iter().collect(),
+        body: readable(&body),
+        body_bytes: detail.body.bytes,
+        row: row(&base, DeliveryEntry { delivery: detail.delivery, verdicts: detail.verdicts }),
         shell: opened.shell,
         head: opened.head,
     }))

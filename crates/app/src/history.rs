@@ -1,0 +1,191 @@
+//! Where a told change of a ref belongs in the history of that ref: pure judgement, no database and no network.
+//!
+//! Deliveries come late, twice, in any order or never, and the reconciler finds changes whose deliveries are still on their way. Three things
+//! hold whatever comes: the newest state of a ref is built in the end, no push is built twice, and no tag goes back to an older push.
+//! What continues from the ref's head, with nothing doubtful in its recent history, is decided at once. Everything else is first compared
+//! with where the ref stands at the provider ([`Truth`]); only when nobody can tell, the log alone decides.
+//! Deliberately elsewhere: reading and writing the log (`store::refs`), asking (`receive`), rules and builds (`matching`).
+
+use std::time::Duration;
+
+use slipway_model::{CommitId, RefEventId, Timestamp};
+use slipway_store::refs::{LogEntry, Origin};
+
+/// No delivery comes later than this: providers send again for three days.
+const LATE: Duration = Duration::from_secs(4 * 24 * 3600);
+
+/// Where a ref stands: a commit, or nowhere when it does not exist.
+pub(crate) type State = Option<CommitId>;
+
+/// What the provider says of where the ref stands now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Truth {
+    /// It was not asked.
+    NotAsked,
+    /// It was asked and did not say.
+    Unknown,
+    /// It said so.
+    Is(State),
+}
+
+/// The recent history of a ref.
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    /// What deliveries told and the reconciler found, oldest first.
+    pub(crate) log: Vec<LogEntry>,
+    /// Where the ref stood last; `None` while the source was never looked at and no delivery told of the ref.
+    pub(crate) head: Option<State>,
+}
+
+/// What a told change is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// The newest: the ref's head goes where it went.
+    New,
+    /// The reconciler had found it, or what it led to.
+    Found(Found),
+    /// A push that was told before continues from it.
+    Overtaken {
+        /// Its place in the ref's history.
+        place: u64,
+    },
+    /// The ref stands elsewhere at the provider, and nothing says where this push belongs.
+    Outdated {
+        /// Where it stands.
+        stands: State,
+    },
+    /// The provider has to be asked.
+    Doubtful,
+}
+
+/// The reconciler's event that answers a delivery.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Found {
+    /// The event.
+    pub(crate) event: RefEventId,
+    /// When it was found.
+    pub(crate) at: Timestamp,
+    /// Where it went.
+    pub(crate) state: State,
+    /// Whether the delivery tells of exactly that, or of a step on the way there.
+    pub(crate) step: Step,
+    /// The place of the delivery in the ref's history.
+    pub(crate) place: u64,
+}
+
+/// Which part of a found change a delivery tells of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// One that others followed.
+    Between,
+    /// The last.
+    Last,
+}
+
+impl History {
+    /// What a change from `before` to `after` is.
+    pub(crate) fn judge(&self, before: &State, after: &State, truth: &Truth, now: Timestamp) -> Standing {
+        let Some(head) = &self.head else { return Standing::New };
+        if let Some(found) = self.found_last(head, after) {
+            return Standing::Found(found);
+        }
+        if before == head && !self.is_doubtful(before, after, now) {
+            return Standing::New;
+        }
+        match truth {
+            Truth::NotAsked => Standing::Doubtful,
+            Truth::Is(stands) if stands == after => Standing::New,
+            Truth::Is(stands) => self.earlier(before, after, now).unwrap_or(Standing::Outdated { stands: stands.clone() }),
+            // A head that it continues from says more than an old event that it would fit too.
+            Truth::Unknown if before == head && self.find(before, after, now).is_none() => Standing::New,
+            Truth::Unknown => self.earlier(before, after, now).unwrap_or(Standing::New),
+        }
+    }
+
+    fn earlier(&self, before: &State, after: &State, now: Timestamp) -> Option<Standing> {
+        let found = self.find(before, after, now).map(Standing::Found);
+        found.or_else(|| Some(Standing::Overtaken { place: self.overtaken(before, after)? }))
+    }
+
+    /// The newest that we know is what the reconciler found, and the change went just there: nothing is left to be built.
+    fn found_last(&self, head: &State, after: &State) -> Option<Found> {
+        let last = self.in_order().next_back()?;
+        (last.origin == Origin::Reconcile && last.after == *after && head == after).then(|| found(last, after))
+    }
+
+    /// The events that moved the head, in order.
+    fn in_order(&self) -> impl DoubleEndedIterator<Item = &LogEntry> {
+        self.log.iter().filter(|entry| entry.place.is_none() && entry.covered_by.is_none())
+    }
+
+    fn covered_by(&self, event: RefEventId) -> impl Iterator<Item = &LogEntry> {
+        self.log.iter().filter(move |entry| entry.covered_by == Some(event))
+    }
+
+    /// Whether something of the recent history leaves more than one way to read the change.
+    fn is_doubtful(&self, before: &State, after: &State, now: Timestamp) -> bool {
+        let recent = |entry: &&LogEntry| now.since(entry.at) < LATE;
+        let mut stood: Option<&State> = None;
+        let mut gap = false;
+        for entry in self.in_order() {
+            let skipped = match entry.origin {
+                Origin::Reconcile => !self.is_bridged(entry),
+                _ => stood.is_some_and(|stood| *stood != entry.before),
+            };
+            gap |= skipped && recent(&entry);
+            stood = Some(&entry.after);
+        }
+        let seen = |entry: &LogEntry| entry.before == *after || entry.after == *after;
+        let again = after.is_some() && self.log.iter().filter(recent).any(seen);
+        let twice = before.is_some() && self.in_order().filter(recent).filter(|entry| entry.after == *before).count() > 1;
+        gap || again || twice
+    }
+
+    /// Whether deliveries told of the whole way that the reconciler's event went.
+    fn is_bridged(&self, event: &LogEntry) -> bool {
+        let steps: Vec<_> = self.covered_by(event.id).collect();
+        let mut reached = vec![&event.before];
+        let mut next = 0;
+        while let Some(state) = reached.get(next).copied() {
+            for step in &steps {
+                if step.before == *state && !reached.contains(&&step.after) {
+                    reached.push(&step.after);
+                }
+            }
+            next += 1;
+        }
+        reached.contains(&&event.after)
+    }
+
+    /// The reconciler's event that had found the change: best the one that went exactly so, then one that went there, then one that passed by.
+    fn find(&self, before: &State, after: &State, now: Timestamp) -> Option<Found> {
+        let candidates = || {
+            let recent = self.log.iter().rev().filter(|entry| entry.origin == Origin::Reconcile && now.since(entry.at) < LATE);
+            recent.filter(|entry| entry.place.is_none())
+        };
+        let open = |event: &LogEntry| !self.covered_by(event.id).any(|step| step.after == event.after);
+        let exactly = |event: &&LogEntry| event.after == *after && event.before == *before && open(event);
+        let there = |event: &&LogEntry| event.after == *after && open(event);
+        let passing = |event: &&LogEntry| {
+            let leaves = event.before == *before || self.covered_by(event.id).any(|step| step.after == *before);
+            (leaves && open(event)) || self.covered_by(event.id).any(|step| step.before == *after)
+        };
+        let event = candidates().find(exactly).or_else(|| candidates().find(there)).or_else(|| candidates().find(passing))?;
+        Some(found(event, after))
+    }
+
+    /// Just before the event that continues from it: the place of a push that was overtaken on its way.
+    fn overtaken(&self, before: &State, after: &State) -> Option<u64> {
+        let newest = self.in_order().next_back()?;
+        if after.is_none() || newest.after == *before {
+            return None;
+        }
+        let continued = self.log.iter().find(|entry| entry.before == *after)?;
+        Some(continued.place.unwrap_or(continued.seq).saturating_sub(1))
+    }
+}
+
+fn found(event: &LogEntry, after: &State) -> Found {
+    let (step, place) = if event.after == *after { (Step::Last, event.seq) } else { (Step::Between, event.seq.saturating_sub(1)) };
+    Found { event: event.id, at: event.at, state: event.after.clone(), step, place }
+}
