@@ -197,6 +197,13 @@ impl App {
         Ok(tx.commit().await?)
     }
 
+    /// A delivery came that the hook's secret of now had signed: one that a person put up stands.
+    pub(crate) async fn prove_hook(&self, id: HookId) -> Result<(), Error> {
+        let mut tx = self.write().await?;
+        hooks::set_proven(&mut tx, id, self.clock.now()).await?;
+        Ok(tx.commit().await?)
+    }
+
     async fn take_down_hook(&self, hook: &Hook) -> Result<(), Error> {
         // What a person put up without our knowing its id only a person can take down.
         let removed = match (hook.made_by, &hook.remote_id) {
