@@ -137,7 +137,10 @@ impl App {
     }
 
     /// Makes and removes hooks whose time has come; gives how many were looked at.
-    pub(crate) async fn settle_hooks_once(&self) -> Result<usize, Error> {
+    ///
+    /// # Errors
+    /// Only the database's: what a provider says is kept in the rows.
+    pub async fn settle_hooks_once(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let mut tx = self.read().await?;
         let due = hooks::list_due(&mut tx, now, 20).await?;
