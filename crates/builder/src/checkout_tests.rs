@@ -60,11 +60,7 @@ impl Place {
         Source {
             clone_url: self.http.clone(),
             credential: Some(Credential { username: "x".into(), password: PASSWORD.into() }),
-            ssh: Some(SshAccess {
-                url: self.sshd.url("octo/hello.git"),
-                private_key,
-                host_keys: vec![self.sshd.host_key().to_owned()],
-            }),
+            ssh: Some(SshAccess { url: self.sshd.url("octo/hello.git"), private_key, host_keys: vec![self.sshd.host_key().to_owned()] }),
             credential_words: Some("a token of the link".into()),
             because: None,
             source_ref: "refs/heads/main".parse().expect("ref"),
@@ -196,7 +192,9 @@ async fn a_refused_key_gives_way_to_the_token_where_there_is_one() {
     assert_eq!(done.result, Ok(()), "{}", done.log);
     let (with, because, refused) = done.cloned.expect("cloned");
     assert_eq!((with.as_str(), refused), ("a token of the link", true));
-    assert!(because.is_some_and(|because| because.starts_with("the source refuses the deploy key: ") && because.contains("Permission denied")));
+    assert!(
+        because.is_some_and(|because| because.starts_with("the source refuses the deploy key: ") && because.contains("Permission denied"))
+    );
     assert!(done.log.contains("cloned with a token of the link, because the source refuses the deploy key"), "{}", done.log);
 
     source.credential = None;
@@ -269,7 +267,9 @@ async fn hostile_names_and_addresses_reach_neither_a_shell_nor_another_place() {
         let source = Source { source_ref: name.parse().expect("git takes the name"), ..place.source() };
         assert_eq!(check_out(&place, &source, |git| git).await.result, Ok(()), "{name}");
     }
-    for url in [format!("ext::sh -c {touch}"), format!("EXT::{touch}"), "file:///etc".into(), "fd::7".into(), format!("--upload-pack={touch}")] {
+    for url in
+        [format!("ext::sh -c {touch}"), format!("EXT::{touch}"), "file:///etc".into(), "fd::7".into(), format!("--upload-pack={touch}")]
+    {
         let source = Source { clone_url: url.clone(), ssh: None, ..place.source() };
         assert!(check_out(&place, &source, |git| git).await.result.is_err(), "{url}");
     }
