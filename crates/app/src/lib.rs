@@ -158,6 +158,8 @@ pub(crate) struct Wake {
     pub(crate) deliveries: Notify,
     /// A hook's wish changed.
     pub(crate) hooks: Notify,
+    /// Standing hooks are to be looked at.
+    pub(crate) checks: Notify,
     /// A deploy key's wish changed.
     pub(crate) keys: Notify,
     /// A link is to be looked at.
@@ -207,6 +209,7 @@ impl App {
         let wake = Wake {
             deliveries: Notify::new(),
             hooks: Notify::new(),
+            checks: Notify::new(),
             keys: Notify::new(),
             links: Notify::new(),
             sources: Notify::new(),

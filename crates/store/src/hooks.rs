@@ -121,6 +121,14 @@ pub struct Hook {
     pub created_at: Timestamp,
 }
 
+impl Hook {
+    /// Whether only a delivery with its secret of now shows that it stands as it should.
+    #[must_use]
+    pub fn waits_for_proof(&self) -> bool {
+        self.made_by == MadeBy::Person && (self.state == HookState::Wanted || self.problem.is_some())
+    }
+}
+
 #[derive(sqlx::FromRow)]
 struct Row {
     id: String,
