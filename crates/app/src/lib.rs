@@ -87,10 +87,10 @@ pub use sessions::{ClientInfo, SignIn};
 pub use sign_in::{PendingSignIn, SignedIn};
 pub use sign_up::SignUp;
 pub use slipway_store as store;
-pub use source_access::{SourceAccess, SshKeyAccess};
 pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
 pub use slipway_store::deliveries::Filter as DeliveryFilter;
 pub use slipway_store::refused::RefusedRequest;
+pub use source_access::{SourceAccess, SshKeyAccess};
 pub use teams::{Member, TeamChange, TeamMember};
 pub use tokens::{NewToken, TokenView, TokenWish};
 

@@ -212,7 +212,8 @@ fn new_deleted_and_moved_refs_are_told_apart() {
     assert_eq!((new.before, new.after.unwrap().as_str()), (None, SHA));
     let long_zero = "0".repeat(64);
     for zero in [ZERO, long_zero.as_str()] {
-        let body = push_with(&[("ref", json!("refs/tags/v1")), ("after", json!(zero)), ("head_commit", Value::Null), ("commits", Value::Null)]);
+        let body =
+            push_with(&[("ref", json!("refs/tags/v1")), ("after", json!(zero)), ("head_commit", Value::Null), ("commits", Value::Null)]);
         let deleted = only_change(read_json("push", &body).unwrap());
         assert_eq!((deleted.name.to_string().as_str(), deleted.after, deleted.commit_message), ("refs/tags/v1", None, None));
     }

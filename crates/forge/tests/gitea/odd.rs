@@ -65,7 +65,8 @@ async fn what_is_no_answer_of_gitea_is_unexpected_everywhere() {
         }
     }
     // A delete has no body to be read, so here the status alone speaks.
-    let half = [raw(200, "text/html", "<html>hello</html>"), raw(200, "application/json", "{\"id\": 1, \"log"), raw(200, "application/json", "")];
+    let half =
+        [raw(200, "text/html", "<html>hello</html>"), raw(200, "application/json", "{\"id\": 1, \"log"), raw(200, "application/json", "")];
     for reply in half {
         let front = always(reply).await;
         for (call, error) in all_but_delete(&*client(&front.origin)).await {
