@@ -43,6 +43,7 @@ mod sessions;
 mod sign_in;
 mod sign_up;
 mod source_access;
+mod sources;
 mod teams;
 mod throttle;
 mod tokens;
@@ -75,7 +76,10 @@ pub use inbox::{DeliveryBody, DeliveryDetail, DeliveryEntry, DeliveryEvent};
 pub use intake::Intake;
 pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation};
 pub use keys::{Keys, Sealed};
-pub use links::{LinkSwitch, LinkView, Linked, Receipt, ReceiptItem, UnlinkPreview};
+pub use links::{
+    ConnectWish, Evidence, LinkSwitch, LinkView, Linked, OfferView, Offers, OrganizationView, Receipt, ReceiptItem, ScopeView,
+    SourceNamespaces, SourcePage, SourceSearch, UnlinkPreview, UnlinkSource, UsedBy,
+};
 pub use mail::{MailConfig, MailTransport, Sender};
 pub use oidc::{CreateAccounts, OidcOutcome, OidcProvider, OidcProviderView, OidcPurpose};
 pub use organizations::{Doomed, Membership, OrganizationChange};
@@ -113,6 +117,10 @@ pub struct Config {
     pub reconcile_interval: Duration,
     /// For how many things an account may ask a provider in an hour, to compare.
     pub reconcile_calls: u32,
+    /// How often a link is looked at, give or take a fifth.
+    pub link_check_interval: Duration,
+    /// How often what a used link sees is read anew, give or take a fifth.
+    pub source_sweep_interval: Duration,
     /// How mail leaves, if it does.
     pub mail: Option<MailConfig>,
     /// Where people may sign in beside here.
@@ -134,6 +142,8 @@ impl Config {
             delivery_retention: Duration::from_secs(90 * 24 * 3600),
             reconcile_interval: Duration::from_secs(300),
             reconcile_calls: 1000,
+            link_check_interval: Duration::from_secs(5 * 60),
+            source_sweep_interval: Duration::from_secs(15 * 60),
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
@@ -150,9 +160,11 @@ pub(crate) struct Wake {
     pub(crate) hooks: Notify,
     /// A deploy key's wish changed.
     pub(crate) keys: Notify,
-    /// A link is to be looked at, or what it sees.
+    /// A link is to be looked at.
     pub(crate) links: Notify,
-    /// A source is to be looked at.
+    /// What a link sees is to be read.
+    pub(crate) sources: Notify,
+    /// The heads of a source are to be compared.
     pub(crate) reconcile: Notify,
     /// A mail waits.
     pub(crate) mail: Notify,
@@ -197,6 +209,7 @@ impl App {
             hooks: Notify::new(),
             keys: Notify::new(),
             links: Notify::new(),
+            sources: Notify::new(),
             reconcile: Notify::new(),
             mail: Notify::new(),
             queue: Notify::new(),

@@ -126,7 +126,7 @@ fn every_signature_vector_of_the_family_holds() {
     let vectors: Vec<Value> = serde_json::from_slice(&std::fs::read(fixtures().join("signature-vectors.json")).unwrap()).unwrap();
     let mut seen = 0;
     for vector in &vectors {
-        let file = vector["file"].as_str().unwrap();
+        let Some(file) = vector["file"].as_str() else { continue };
         let family = match file.split('/').next().unwrap() {
             "gitea" => "gitea",
             "forgejo" => "forgejo",
@@ -145,7 +145,7 @@ fn every_signature_vector_of_the_family_holds() {
         assert_eq!(verify(&sent, &body, &secrets(&["other"])), Err(Refusal::BadSignature), "{file}");
         assert_eq!(verify(&sent, &[&body[..], b" "].concat(), &secrets(&[secret])), Err(Refusal::BadSignature), "{file}");
     }
-    assert!(seen >= 8, "{seen}");
+    assert_eq!(seen, 17, "the vectors of Gitea and Gogs");
 }
 
 #[test]

@@ -171,6 +171,18 @@ async fn what_cannot_be_seen_is_not_called_gone() {
     assert_eq!(client.delete_deploy_key(&TOKEN.into(), "o/hidden", "7").await.unwrap_err(), ForgeError::NotFound);
 }
 
+/// Forgejo and older Giteas refuse keys where nobody could use them; Gitea 1.26 takes them all the same.
+#[tokio::test]
+async fn a_server_without_ssh_takes_no_deploy_keys() {
+    let front = Front::scripted(|request, _| match request.method.as_str() {
+        "GET" => answer(200, &json!([])),
+        _ => answer(422, &json!({ "message": "SSH is disabled" })),
+    })
+    .await;
+    let error = client(&front.origin).ensure_deploy_key(&TOKEN.into(), "o/r", "t", "ssh-ed25519 AAAA").await.unwrap_err();
+    assert!(matches!(&error, ForgeError::Unsupported { detail, .. } if detail.contains("SSH")), "{error}");
+}
+
 #[tokio::test]
 async fn a_list_of_refs_that_is_cut_off_is_an_error() {
     let sha = "aa218f56b14c9653891f9e74264a383fa43fefbd";

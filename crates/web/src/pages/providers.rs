@@ -3,7 +3,7 @@
 
 use axum::response::Response;
 use serde::Deserialize;
-use slipway_app::{Error, LinkSwitch, LinkView, NamespaceOwner};
+use slipway_app::{ConnectWish, Error, LinkSwitch, LinkView, NamespaceOwner};
 use slipway_model::{AccountName, ProviderId, ProviderKind, Scope};
 
 use super::error::{PageError, sentence};
@@ -83,7 +83,7 @@ fn card(owner: &NamespaceOwner, link: LinkView) -> ProviderCard {
         scopes: link.scopes,
         used_by: paths(owner, link.affects),
         checked_at: link.checked_at,
-        evidence: link.evidence,
+        evidence: link.evidence.map(|evidence| evidence.words),
         // Which organizations let us in is asked with the health of links.
         organizations: Vec::new(),
         grant_url: link.grant_url,
@@ -116,7 +116,7 @@ fn scope(name: String) -> ScopeView {
 }
 
 async fn connect_page(visit: &Visit, owner: &NamespaceOwner, provider: &ProviderId) -> Result<ConnectPage, PageError> {
-    let link = visit.app().get_link(owner, provider).await?;
+    let link = visit.app().get_link(owner, provider, None).await?;
     let scopes = link.scopes_asked.iter().cloned().map(scope).collect();
     Ok(ConnectPage { shell: visit.shell(Area::Providers), card: card(owner, link), scopes, problem: None })
 }
@@ -130,7 +130,7 @@ pub(super) async fn explain(visit: Visit, At(at): At<ProviderAt>) -> Result<Resp
 /// `POST …/{provider}/connect`: to the provider. Its answer comes to `/oauth/{provider}/callback`, which knows the namespace.
 pub(super) async fn connect(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
     let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
-    match visit.app().begin_connect(&owner, &visit.caller, &at.provider).await {
+    match visit.app().begin_connect(&owner, &visit.caller, &at.provider, ConnectWish::default()).await {
         Ok(address) => Ok(go(address.as_str())),
         Err(error @ (Error::Refused(_) | Error::Forge { .. })) => {
             let page = connect_page(&visit, &owner, &at.provider).await?;
@@ -143,21 +143,21 @@ pub(super) async fn connect(visit: Visit, At(at): At<ProviderAt>) -> Result<Resp
 /// `POST …/{provider}/enable`.
 pub(super) async fn enable(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
     let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
-    visit.app().switch_link(&owner, &at.provider, LinkSwitch::Enable).await?;
+    visit.app().switch_link(&owner, &at.provider, None, LinkSwitch::Enable).await?;
     Ok(at.home("enabled"))
 }
 
 /// `POST …/{provider}/disable`.
 pub(super) async fn disable(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
     let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
-    visit.app().switch_link(&owner, &at.provider, LinkSwitch::Disable).await?;
+    visit.app().switch_link(&owner, &at.provider, None, LinkSwitch::Disable).await?;
     Ok(at.home("disabled"))
 }
 
 /// `GET …/{provider}/unlink`: what will be removed and what stops.
 pub(super) async fn preview_unlink(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
     let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
-    let preview = visit.app().preview_unlink(&owner, &at.provider).await?;
+    let preview = visit.app().preview_unlink(&owner, &at.provider, None).await?;
     let card = card(&owner, preview.link);
     let mut removes: Vec<String> = preview.hooks.iter().map(|source| format!("The webhook of {source}")).collect();
     removes.push(format!("The authorization of Slipway at {}", card.name));
@@ -168,9 +168,9 @@ pub(super) async fn preview_unlink(visit: Visit, At(at): At<ProviderAt>) -> Resu
 /// `POST …/{provider}/unlink`: the receipt. It is shown this once: nothing of the link is kept.
 pub(super) async fn unlink(visit: Visit, At(at): At<ProviderAt>) -> Result<Response, PageError> {
     let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
-    let link = visit.app().get_link(&owner, &at.provider).await?;
+    let link = visit.app().get_link(&owner, &at.provider, None).await?;
     let name = provider_name(link.kind, &link.web_url);
-    let receipt = visit.app().unlink(&owner, &at.provider).await?;
+    let receipt = visit.app().unlink(&owner, &at.provider, None).await?;
     let line = |item: slipway_app::ReceiptItem| ReceiptLine { what: sentence(&item.what), left: None, url: item.url };
     Ok(show(&ReceiptPage {
         shell: visit.shell(Area::Providers),
