@@ -90,7 +90,11 @@ async fn a_refused_key_is_looked_at_and_the_build_says_so(place: Place) -> Resul
     place.app.settle_deploy_keys_once().await?;
     assert!(place.github.deploy_keys("octo/hello").is_empty(), "its next look is hours away");
     let told = Progress::Cloned("a token of the link".into(), Some("the source refuses the deploy key".into()), KeyUse::Refused);
-    place.app.report(&builder, claimed.build.id, claimed.build.attempt, 1, &[told]).await?.map_err(|fenced| anyhow::anyhow!(fenced.detail))?;
+    place
+        .app
+        .report(&builder, claimed.build.id, claimed.build.attempt, 1, &[told])
+        .await?
+        .map_err(|fenced| anyhow::anyhow!(fenced.detail))?;
     for _ in 0..2 {
         place.app.settle_deploy_keys_once().await?;
     }

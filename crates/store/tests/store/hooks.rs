@@ -1,8 +1,8 @@
 //! Webhooks: from a wish to a hook that stands, and away again.
 
 use slipway_model::{HookId, ProviderId};
-use slipway_store::hooks::{self, Hook, HookState, Look, MadeBy};
 use slipway_store::deliveries::{self, NewDelivery};
+use slipway_store::hooks::{self, Hook, HookState, Look, MadeBy};
 use slipway_store::{Db, WriteTx, repositories};
 
 use crate::fixture::{NOW, ODD, World, after, begin, done, provider, world};
@@ -207,7 +207,10 @@ async fn a_look_is_kept_with_its_repairs(db: &Db) {
     hooks::set_checked(&mut tx, hook.id, &look, after(5)).await.expect("writes");
     hooks::set_repaired(&mut tx, hook.id, "gone", after(6)).await.expect("writes");
     let looked = read(&mut tx, hook.id).await;
-    assert_eq!((looked.remote_id.as_deref(), looked.problem.as_deref(), looked.last_there.as_deref()), (Some("other"), Some(ODD), Some("{}")));
+    assert_eq!(
+        (looked.remote_id.as_deref(), looked.problem.as_deref(), looked.last_there.as_deref()),
+        (Some("other"), Some(ODD), Some("{}"))
+    );
     assert_eq!((looked.checked_at, looked.next_check_at), (Some(after(5)), after(50)));
     assert_eq!((looked.repaired_at, looked.repaired_why.as_deref()), (Some(after(6)), Some("gone")));
     hooks::set_checked(&mut tx, hook.id, &Look { remote_id: None, problem: None, ..look }, after(7)).await.expect("writes");

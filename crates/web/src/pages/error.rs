@@ -113,6 +113,16 @@ pub(super) fn notice(word: &str) -> Option<(Tone, &'static str)> {
         "disabled" => (Tone::Stopped, "Disabled, not revoked. Nothing is built through this link until it is enabled."),
         "revoked" => (Tone::Good, "The token is revoked from this moment on."),
         "replayed" => (Tone::Good, "Decided again; the new decisions are at the end."),
+        "webhook-right" => (Tone::Good, "Looked: the webhook is right."),
+        "webhook-wrong" => (Tone::Attention, "Looked: the webhook is not right. What is wrong stands below."),
+        "webhook-repaired" => (Tone::Good, "The webhook is right again."),
+        "webhook-secret" => (Tone::Good, "The webhook has another secret. The one before is accepted for another day."),
+        "webhook-secret-later" => {
+            (Tone::Attention, "The secret is changed here, and the provider is told as soon as it answers. Both are accepted for a day.")
+        }
+        "key-changed" => (Tone::Good, "The deploy key is changed. The one before is removed."),
+        "key-later" => (Tone::Attention, "The new deploy key does not stand at the provider yet. What it said stands below."),
+        "redelivery" => (Tone::Good, "Asked. The delivery comes like any other, within seconds."),
         "signin-over" => (Tone::Attention, "That took too long or too many codes. Begin again."),
         "organization-created" => (Tone::Good, "The organization is made, and you own it. Its repositories come next, or its teams."),
         "organization-renamed" => (Tone::Good, "Renamed. The former name leads here from now on."),

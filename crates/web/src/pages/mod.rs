@@ -27,6 +27,7 @@ mod settings;
 mod teams;
 mod token_form;
 pub mod view;
+mod webhook;
 
 use axum::middleware;
 use axum::response::Response;
@@ -141,6 +142,7 @@ fn repository_routes() -> Routes {
         .route("/{ns}/{name}/deliveries", get(deliveries::list))
         .route("/{ns}/{name}/deliveries/{id}", get(deliveries::page))
         .route("/{ns}/{name}/deliveries/{id}/replay", post(deliveries::replay))
+        .merge(webhook::routes())
 }
 
 /// An error as a page, without the navigation: for what fails before it is known who asks.

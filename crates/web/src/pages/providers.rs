@@ -248,7 +248,7 @@ pub(super) async fn picture(visit: Visit, At(at): At<LinkAt>) -> Result<Response
     let owner = owner(&visit, at.org.as_ref(), Scope::RepoRead).await?;
     let picture = visit.app().link_picture(&owner, &at.provider, at.link).await?;
     let headers = [
-        (header::CONTENT_TYPE, picture.media_type),
+        (header::CONTENT_TYPE, picture.media_type.as_str()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "private, max-age=3600"),
     ];

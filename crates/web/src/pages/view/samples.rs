@@ -2,14 +2,15 @@
 //! because each page state stands here once, whole, and a reader looks them up by page.
 
 mod accounts;
+mod deliveries;
 mod organizations;
 
 use std::time::Duration;
 
 use askama::Template;
 use slipway_model::{
-    AccessLevel, AccountKind, Autotest, BuildState, DeliveryStatus, FailureCode, FailureReason, LinkState, LinkedAs, NamespaceAccess,
-    Phase, ProviderKind, SourceType, Step, StepState, Timestamp, VerdictOutcome, Visibility,
+    AccessLevel, AccountKind, Autotest, BuildState, FailureCode, FailureReason, LinkState, LinkedAs, NamespaceAccess, Phase, ProviderKind,
+    SourceType, Step, StepState, Timestamp, Visibility,
 };
 
 use crate::pages::view::autobuild::{
@@ -19,7 +20,6 @@ use crate::pages::view::autobuild::{
 use crate::pages::view::build::BuildPage;
 use crate::pages::view::builds::{BuildListPage, BuildRow, QueuePage};
 use crate::pages::view::chart::{Bar, bars};
-use crate::pages::view::deliveries::{DeliveryListPage, DeliveryPage, DeliveryRow, VerdictView};
 use crate::pages::view::errors::ErrorPage;
 use crate::pages::view::form::Field;
 use crate::pages::view::nodes::{Contact, EngineView, NodeRow, NodesPage};
@@ -89,6 +89,7 @@ fn head(tab: Tab) -> RepositoryHead {
         tab,
         may: May::Owner,
         providers: Some("/o/acme/settings/source-providers".into()),
+        notices: vec![],
     }
 }
 
@@ -319,73 +320,8 @@ fn autobuild(refused: bool) -> AutobuildPage {
             problem: None,
         },
         stored: Stored::Yes,
+        at_provider: Some(deliveries::at_provider()),
     }
-}
-
-fn deliveries() -> Vec<DeliveryRow> {
-    let verdict = |rule: &str, outcome, text: &str, build: Option<&str>| VerdictView {
-        rule: rule.into(),
-        source_ref: Some("refs/heads/main".into()),
-        outcome,
-        text: text.into(),
-        build: build.map(|b| (b.to_owned(), "/acme/shop/builds/48".to_owned())),
-    };
-    let row = |age, event: &str, source_ref: Option<&str>, status, note: Option<&str>, verdicts| DeliveryRow {
-        href: "/acme/shop/deliveries/0198f3c2-7d11-7c3e-9a55-0d7f3f0a91c4".into(),
-        delivery_id: "72d3162e-cc78-11e3-81ab-4c9367dc0958".into(),
-        received_at: ago(age),
-        event: event.into(),
-        source_ref: source_ref.map(str::to_owned),
-        status,
-        note: note.map(str::to_owned),
-        verdicts,
-    };
-    use DeliveryStatus::{Accepted, Duplicate, Ignored, Rejected};
-    vec![
-        row(
-            40,
-            "push",
-            Some("refs/heads/main"),
-            Accepted,
-            None,
-            vec![
-                verdict("rule 1", VerdictOutcome::Built, "built", Some("#48")),
-                verdict("rule 2", VerdictOutcome::NoMatch, "a rule for tags, and `main` is a branch", None),
-            ],
-        ),
-        row(
-            4000,
-            "push",
-            Some("refs/heads/feature/basket"),
-            Accepted,
-            None,
-            vec![
-                verdict("rule 1", VerdictOutcome::NoMatch, "`feature/basket` is not `main`", None),
-                verdict("rule 2", VerdictOutcome::NoMatch, "a rule for tags", None),
-            ],
-        ),
-        row(4100, "push", Some("refs/heads/main"), Duplicate, Some("the same delivery came 12 s before"), vec![]),
-        row(
-            9000,
-            "push",
-            Some("refs/heads/main"),
-            Accepted,
-            None,
-            vec![verdict("", VerdictOutcome::Disabled, "the link to github is disabled", None)],
-        ),
-        row(90_000, "ping", None, Ignored, Some("tells of no push"), vec![]),
-        row(
-            190_000,
-            "push",
-            Some(HOSTILE),
-            Rejected,
-            Some(HOSTILE),
-            vec![
-                verdict("rule 1", VerdictOutcome::Refused, HOSTILE, None),
-                verdict("rule 1", VerdictOutcome::Skipped, "the branch was deleted", None),
-            ],
-        ),
-    ]
 }
 
 fn link(login: &str, state: LinkState) -> LinkCard {
@@ -501,6 +437,7 @@ fn page(template: &impl Template) -> String {
 pub fn all() -> Vec<(&'static str, String)> {
     let mut pages = entry_pages();
     pages.extend(repository_pages());
+    pages.extend(deliveries::all());
     pages.extend(build_pages());
     pages.extend(settings_pages());
     pages.extend(accounts::all());
@@ -588,41 +525,6 @@ fn repository_pages() -> Vec<(&'static str, String)> {
             page(&AutobuildPage { head: RepositoryHead { tab: Tab::Autobuild, ..bare.clone() }, source: None, ..autobuild(false) }),
         ),
         ("source-picker", page(&picker())),
-        (
-            "deliveries",
-            page(&DeliveryListPage {
-                shell: shell(Area::Repositories),
-                head: head(Tab::Deliveries),
-                rows: deliveries(),
-                hook_problem: Some("No webhook stands at the provider. Pushes are found by looking every 5 minutes instead.".into()),
-                next: None,
-            }),
-        ),
-        (
-            "deliveries-empty",
-            page(&DeliveryListPage {
-                shell: shell(Area::Repositories),
-                head: head(Tab::Deliveries),
-                rows: vec![],
-                hook_problem: None,
-                next: None,
-            }),
-        ),
-        (
-            "delivery",
-            page(&DeliveryPage {
-                shell: shell(Area::Repositories),
-                head: head(Tab::Deliveries),
-                row: deliveries().remove(5),
-                headers: vec![
-                    ("content-type".into(), "application/json".into()),
-                    ("x-github-event".into(), "push".into()),
-                    ("x-hub-signature-256".into(), HOSTILE.into()),
-                ],
-                body: format!("{{\n  \"ref\": \"refs/heads/main\",\n  \"message\": \"{HOSTILE}\"\n}}"),
-                body_bytes: 9321,
-            }),
-        ),
     ]
 }
 
