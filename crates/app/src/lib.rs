@@ -43,6 +43,7 @@ mod sessions;
 mod sign_in;
 mod sign_up;
 mod source_access;
+mod source_state;
 mod sources;
 mod teams;
 mod throttle;
@@ -95,6 +96,7 @@ pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
 pub use slipway_store::deliveries::Filter as DeliveryFilter;
 pub use slipway_store::refused::RefusedRequest;
 pub use source_access::{SourceAccess, SshKeyAccess};
+pub use source_state::{SourceProblem, SourceState};
 pub use teams::{Member, TeamChange, TeamMember};
 pub use tokens::{NewToken, TokenView, TokenWish};
 

@@ -114,6 +114,7 @@ impl App {
             checked_at: None,
             next_check_at: due,
             problem: None,
+            problem_since: None,
             repaired_at: None,
             repaired_why: None,
             last_there: None,

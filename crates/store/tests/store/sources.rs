@@ -111,7 +111,7 @@ async fn a_namespace_is_swept_by_one(db: &Db) {
 }
 
 async fn names_are_searched_by_parts_page_by_page(db: &Db) {
-    let link = linked(db, "ada").await;
+    let (link, bob) = (linked(db, "ada").await, account(db, "bob").await);
     let mut tx = begin(db).await;
     for name in ["acme", "octo"] {
         source_namespaces::upsert(&mut tx, &namespace(link.id, name)).await.expect("writes");
@@ -132,7 +132,7 @@ async fn names_are_searched_by_parts_page_by_page(db: &Db) {
         (acme, " web ", None, 10, vec!["acme/Web_App", "acme/webXapp"]),
         (acme, ODD, None, 10, vec![]),
         (Within { link: Some(LinkId::new()), ..all }, "", None, 10, vec![]),
-        (Within { account: account(db, "bob").await, ..all }, "", None, 10, vec![]),
+        (Within { account: bob, ..all }, "", None, 10, vec![]),
     ] {
         let found = source_repositories::search(&mut tx, within, text, after, limit).await.expect("searches");
         assert_eq!(found.iter().map(|row| row.full_name.as_str()).collect::<Vec<_>>(), names, "`{text}` {within:?}");
