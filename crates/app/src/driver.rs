@@ -88,7 +88,7 @@ impl App {
     async fn hook_checks_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match self.check_hooks_once().await {
-                Ok(_) => pause(stop, None, CHECKS_POLL).await,
+                Ok(_) => pause(stop, Some(&self.wake.checks), CHECKS_POLL).await,
                 Err(error) => self.complain("webhook checks", &error, stop).await,
             }
         }

@@ -43,6 +43,7 @@ mod sessions;
 mod sign_in;
 mod sign_up;
 mod source_access;
+mod source_state;
 mod sources;
 mod teams;
 mod throttle;
@@ -95,6 +96,7 @@ pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
 pub use slipway_store::deliveries::Filter as DeliveryFilter;
 pub use slipway_store::refused::RefusedRequest;
 pub use source_access::{SourceAccess, SshKeyAccess};
+pub use source_state::{SourceProblem, SourceState};
 pub use teams::{Member, TeamChange, TeamMember};
 pub use tokens::{NewToken, TokenView, TokenWish};
 
@@ -158,6 +160,8 @@ pub(crate) struct Wake {
     pub(crate) deliveries: Notify,
     /// A hook's wish changed.
     pub(crate) hooks: Notify,
+    /// Standing hooks are to be looked at.
+    pub(crate) checks: Notify,
     /// A deploy key's wish changed.
     pub(crate) keys: Notify,
     /// A link is to be looked at.
@@ -207,6 +211,7 @@ impl App {
         let wake = Wake {
             deliveries: Notify::new(),
             hooks: Notify::new(),
+            checks: Notify::new(),
             keys: Notify::new(),
             links: Notify::new(),
             sources: Notify::new(),

@@ -34,9 +34,10 @@ pub(crate) async fn run(source: &Source, dir: &BuildDir, reporter: &Reporter) ->
     let name = format!("fetch {} of {}", source.commit.short(), source.source_ref.short());
     let step = begun(STEP, Phase::Checkout, &name, &reporter.clock);
     reporter.step(step.clone()).await;
+    let git = Git::new(dir);
     let work = async {
         tokio::select! {
-            done = fetch_and_checkout(source, dir, reporter) => done,
+            done = fetch_and_checkout(&git, source, dir, reporter) => done,
             failure = watch(dir.source()) => Err(failure),
             () = tokio::time::sleep(TIME_LIMIT) => {
                 Err(Failure::passing(FailureCode::SourceUnavailable, format!("the source was not fetched within {} minutes", TIME_LIMIT.as_secs() / 60)))
@@ -52,25 +53,24 @@ async fn end(step: Step, failure: Option<&Failure>, reporter: &Reporter) {
     reporter.end_step(step, failure.map(|failure| failure.reason.text.clone())).await;
 }
 
-async fn fetch_and_checkout(source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Checkout, Failure> {
-    let git = Git::new(dir);
+async fn fetch_and_checkout(git: &Git, source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Checkout, Failure> {
     let format = if source.commit.as_str().len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
-    let init = call(&git, &["init", "--quiet", "--template=", format], reporter, Stdout::Logged).await?;
+    let init = call(git, &["init", "--quiet", "--template=", format], reporter, Stdout::Logged).await?;
     if !init.succeeded() {
         return Err(Failure::internal("git init failed", init.last_words()));
     }
-    let cloned = fetch(&git, source, dir, reporter).await?;
+    let cloned = fetch(git, source, dir, reporter).await?;
     reporter.line(Some(STEP), &cloned.line()).await;
     reporter.event(cloned.into_event()).await;
     let peeled = format!("{}^{{commit}}", source.commit);
-    let commit = call(&git, &["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled], reporter, Stdout::Kept).await?;
+    let commit = call(git, &["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled], reporter, Stdout::Kept).await?;
     let commit: CommitId = String::from_utf8_lossy(&commit.stdout).trim().parse().map_err(|_| gone(source))?;
-    let done = call(&git, &["checkout", "--quiet", "--force", "--detach", commit.as_str()], reporter, Stdout::Logged).await?;
+    let done = call(git, &["checkout", "--quiet", "--force", "--detach", commit.as_str()], reporter, Stdout::Logged).await?;
     if !done.succeeded() {
         return Err(Failure::new(FailureCode::SourceUnavailable, format!("the source cannot be checked out: {}", done.last_words())));
     }
-    refuse_lfs(&git, reporter).await?;
-    describe(&git, commit, reporter).await
+    refuse_lfs(git, reporter).await?;
+    describe(git, commit, reporter).await
 }
 
 /// Which way the source came, and why.
@@ -258,18 +258,5 @@ fn over_limits(folder: &Path, size_limit: u64, entry_limit: u64) -> Option<Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_that_grows_too_large_is_noticed() {
-        let folder = tempfile::tempdir().expect("folder");
-        std::fs::create_dir(folder.path().join("sub")).expect("sub");
-        for name in ["a", "sub/b", "sub/c"] {
-            std::fs::write(folder.path().join(name), vec![0; 1000]).expect("file");
-        }
-        assert_eq!(over_limits(folder.path(), 1 << 20, 100), None);
-        assert!(over_limits(folder.path(), 2000, 100).is_some_and(|text| text.contains("larger")));
-        assert!(over_limits(folder.path(), 1 << 20, 3).is_some_and(|text| text.contains("more than 3")));
-    }
-}
+#[path = "checkout_tests.rs"]
+mod tests;

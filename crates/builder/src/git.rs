@@ -20,11 +20,18 @@ pub(crate) struct Git {
     settings: Vec<(String, String)>,
     home: std::path::PathBuf,
     folder: std::path::PathBuf,
+    program: String,
 }
 
 impl Git {
     pub(crate) fn new(dir: &BuildDir) -> Self {
-        Self { settings: fixed_settings(), home: dir.home(), folder: dir.source() }
+        Self { settings: fixed_settings(), home: dir.home(), folder: dir.source(), program: "git".to_owned() }
+    }
+
+    /// Another program in the place of git, which notes how it is called.
+    #[cfg(test)]
+    pub(crate) fn with_program(self, program: &Path) -> Self {
+        Self { program: program.display().to_string(), ..self }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -43,7 +50,7 @@ impl Git {
     }
 
     fn prepared<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Program {
-        let mut program = Program::new("git", &self.folder)
+        let mut program = Program::new(&self.program, &self.folder)
             .args(args)
             .env("HOME", &self.home)
             .env("GIT_CONFIG_NOSYSTEM", "1")

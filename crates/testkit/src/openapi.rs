@@ -113,6 +113,7 @@ impl Description {
         Ok(())
     }
 
+    /// What a reference leads to; anything else is itself.
     pub fn resolved<'a>(&'a self, schema: &'a Value) -> Result<&'a Value> {
         match schema.get("$ref").and_then(Value::as_str) {
             Some(name) => self.0.pointer(name.trim_start_matches('#')).with_context(|| format!("`{name}` leads nowhere")),

@@ -107,7 +107,7 @@ impl App {
 
     /// Tells the loops that a link, what it sees and what hangs on it are to be looked at.
     pub(crate) fn wake_links(&self) {
-        for wake in [&self.wake.links, &self.wake.sources, &self.wake.hooks, &self.wake.keys, &self.wake.reconcile] {
+        for wake in [&self.wake.links, &self.wake.sources, &self.wake.hooks, &self.wake.checks, &self.wake.keys, &self.wake.reconcile] {
             wake.notify_one();
         }
     }

@@ -65,6 +65,22 @@ async fn names_are_display_and_may_be_missing() {
 }
 
 #[tokio::test]
+async fn a_picture_is_fetched_without_the_token_and_only_if_it_is_one() {
+    let png = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', 0];
+    let bitbucket = Scripted::start(move |request, _| match request.path.as_str() {
+        "/avatars/1" => raw(200, "application/octet-stream", png),
+        _ => raw(200, "image/png", "<svg onload=\"x\">"),
+    })
+    .await;
+    let client = bitbucket.client();
+    let picture = client.picture(&bitbucket.origin.join("avatars/1").unwrap()).await.unwrap();
+    assert_eq!((picture.media_type, &picture.content[..]), ("image/png", &png[..]));
+    assert!(client.picture(&bitbucket.origin.join("avatars/2").unwrap()).await.is_err());
+    assert!(client.picture(&"http://127.0.0.2:1/x".parse().unwrap()).await.is_err(), "it is no public address");
+    assert!(bitbucket.requests().iter().all(|request| request.header("authorization").is_empty()));
+}
+
+#[tokio::test]
 async fn a_probe_is_conditional_where_bitbucket_sends_an_etag() {
     let bitbucket = Scripted::start(|request, _| match request.header("if-none-match") {
         "\"e1\"" => raw(304, "text/plain", ""),

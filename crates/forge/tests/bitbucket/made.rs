@@ -145,7 +145,7 @@ async fn a_deploy_key_is_made_once_and_known_by_itself() {
     assert_eq!((made.public_key.as_str(), made.title.as_str()), (KEY, "Slipway acme/site"));
     let again = world.client.ensure_deploy_key(&token, "acme/site", "another label", KEY).await.unwrap();
     assert_eq!((again.id.as_str(), world.bitbucket.deploy_keys("acme/site").len()), (made.id.as_str(), 1));
-    assert_eq!(world.client.deploy_keys(&token, "acme/site").await.unwrap(), [made.clone()]);
+    assert_eq!(world.client.deploy_keys(&token, "acme/site").await.unwrap(), std::slice::from_ref(&made));
     assert_eq!(world.client.delete_deploy_key(&token, "acme/site", &made.id).await, Ok(Removal::Removed));
     assert_eq!(world.client.delete_deploy_key(&token, "acme/site", &made.id).await, Ok(Removal::AlreadyGone));
     assert_eq!(world.client.delete_deploy_key(&token, "acme/site", "1/../2").await, Ok(Removal::AlreadyGone));

@@ -120,6 +120,7 @@ ALTER TABLE hooks ADD COLUMN made_by TEXT NOT NULL DEFAULT 'service';
 ALTER TABLE hooks ADD COLUMN checked_at BIGINT;
 ALTER TABLE hooks ADD COLUMN next_check_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE hooks ADD COLUMN problem TEXT;
+ALTER TABLE hooks ADD COLUMN problem_since BIGINT;
 ALTER TABLE hooks ADD COLUMN repaired_at BIGINT;
 ALTER TABLE hooks ADD COLUMN repaired_why TEXT;
 -- What the provider said of its last delivery, as JSON.

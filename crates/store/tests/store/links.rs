@@ -117,7 +117,11 @@ async fn an_account_has_links_of_several_people(db: &Db) {
     let mut tx = begin(db).await;
     assert!(links::set_unlinking(&mut tx, robot.id).await.expect("writes"));
     assert!(!links::set_unlinking(&mut tx, robot.id).await.expect("writes"), "once");
-    assert_eq!(links::get(&mut tx, ada, &provider()).await.expect("query").expect("one").id, broken.id, "a disabled one is the last choice");
+    assert_eq!(
+        links::get(&mut tx, ada, &provider()).await.expect("query").expect("one").id,
+        broken.id,
+        "a disabled one is the last choice"
+    );
     assert_eq!(of(links::list_by_provider(&mut tx, ada, &provider()).await.expect("lists")), [person.id, broken.id]);
     assert_eq!(of(links::list(&mut tx, ada).await.expect("lists")), [person.id, broken.id]);
 }
@@ -203,7 +207,11 @@ async fn tokens_of_an_older_version_are_not_written(db: &Db) {
     assert!(!links::set_tokens(&mut tx, link.id, 1, &late).await.expect("query"));
     done(tx).await;
     let found = get(db, link.id).await;
-    assert_eq!((found.access_token_sealed, found.refresh_token_sealed), (vec![1], Some(vec![9])), "an answer without one keeps the old one");
+    assert_eq!(
+        (found.access_token_sealed, found.refresh_token_sealed),
+        (vec![1], Some(vec![9])),
+        "an answer without one keeps the old one"
+    );
     assert_eq!((found.token_version, found.token_expires_at), (2, Some(after(3600))));
     assert_eq!(found.scopes, link.scopes);
     let mut tx = begin(db).await;
@@ -227,12 +235,20 @@ async fn a_due_link_is_looked_at_once(db: &Db) {
             claimed.map(|link| link.id)
         });
     }
-    assert_eq!(looks.join_all().await.into_iter().flatten().collect::<Vec<_>>(), [mine.id], "once, and neither the later nor the disabled one");
+    assert_eq!(
+        looks.join_all().await.into_iter().flatten().collect::<Vec<_>>(),
+        [mine.id],
+        "once, and neither the later nor the disabled one"
+    );
     let mut tx = begin(db).await;
     links::check_by(&mut tx, robot.id, after(1)).await.expect("writes");
     links::check_by(&mut tx, robot.id, after(5)).await.expect("writes");
     assert!(links::claim_check(&mut tx, NOW, after(180)).await.expect("claims").is_none());
-    assert_eq!(links::claim_check(&mut tx, after(1), after(180)).await.expect("claims").expect("due").id, robot.id, "never later than before");
+    assert_eq!(
+        links::claim_check(&mut tx, after(1), after(180)).await.expect("claims").expect("due").id,
+        robot.id,
+        "never later than before"
+    );
 }
 
 fn finding(state: LinkState) -> Finding<'static> {
@@ -255,7 +271,10 @@ async fn what_was_found_of_an_older_grant_is_not_written(db: &Db) {
     let link = link(ada, "octo");
     put(db, &link).await;
     let mut tx = begin(db).await;
-    let found = links::set_finding(&mut tx, link.id, NOW, &finding(LinkState::Revoked), after(3)).await.expect("writes").expect("it is the same grant");
+    let found = links::set_finding(&mut tx, link.id, NOW, &finding(LinkState::Revoked), after(3))
+        .await
+        .expect("writes")
+        .expect("it is the same grant");
     assert_eq!((found.state, found.since, found.checked_at), (LinkState::Revoked, after(3), Some(after(3))));
     assert_eq!((found.evidence.as_deref(), found.evidence_status, found.failures), (Some(ODD), Some(401), 3));
     assert_eq!((found.login.as_str(), found.display_name.as_deref(), found.scopes.len()), ("renamed", Some(ODD), 2));
@@ -266,7 +285,10 @@ async fn what_was_found_of_an_older_grant_is_not_written(db: &Db) {
     assert!(links::upsert(&mut tx, &Link { linked_at: after(10), ..link.clone() }).await.expect("writes"));
     assert!(links::set_finding(&mut tx, link.id, NOW, &finding(LinkState::Revoked), after(11)).await.expect("query").is_none());
     assert!(links::set_state(&mut tx, link.id, LinkState::Disabled, None, after(12)).await.expect("writes"));
-    assert!(links::set_finding(&mut tx, link.id, after(10), &finding(LinkState::Ok), after(13)).await.expect("query").is_none(), "disabled");
+    assert!(
+        links::set_finding(&mut tx, link.id, after(10), &finding(LinkState::Ok), after(13)).await.expect("query").is_none(),
+        "disabled"
+    );
 }
 
 async fn owners_are_told_of_a_state_once(db: &Db) {

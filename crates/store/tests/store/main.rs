@@ -9,6 +9,7 @@ mod audit;
 mod builders;
 mod builds;
 mod deliveries;
+mod deploy_keys;
 mod durability;
 mod emails;
 mod hooks;

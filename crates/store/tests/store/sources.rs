@@ -154,7 +154,8 @@ async fn a_repository_that_two_links_see_is_found_once(db: &Db) {
     let of = |rows: Vec<SourceRow>| rows.into_iter().map(|row| (row.remote_id, row.link)).collect::<Vec<_>>();
     let found = of(source_repositories::search(&mut tx, all, "", None, 10).await.expect("searches"));
     assert_eq!(found, [("1".to_owned(), first.id), ("2".to_owned(), second.id)]);
-    let of_second = of(source_repositories::search(&mut tx, Within { link: Some(second.id), ..all }, "", None, 10).await.expect("searches"));
+    let of_second =
+        of(source_repositories::search(&mut tx, Within { link: Some(second.id), ..all }, "", None, 10).await.expect("searches"));
     assert_eq!(of_second.len(), 2);
     assert!(source_repositories::contains(&mut tx, second.id, "2").await.expect("query"));
     assert!(!source_repositories::contains(&mut tx, first.id, "2").await.expect("query"));
