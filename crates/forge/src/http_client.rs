@@ -14,6 +14,7 @@ use slipway_model::Clock;
 use url::Url;
 
 use crate::error::ForgeError;
+use crate::types::Removal;
 use crate::text;
 
 const MAX_BODY: usize = 8 * 1024 * 1024;
@@ -102,6 +103,14 @@ impl Reply {
             (None, None) => USUAL_PAUSE,
         };
         pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    }
+
+    /// What an answer to a removal says: only 204 is one. A page for people with status 200 is no removal, and a receipt must not say so.
+    pub(crate) fn removed(&self) -> Result<Removal, ForgeError> {
+        if self.status == StatusCode::NO_CONTENT {
+            return Ok(Removal::Removed);
+        }
+        Err(self.unexpected("it does not say that it was removed, expected status 204".to_owned()))
     }
 
     pub(crate) fn unexpected(&self, detail: String) -> ForgeError {

@@ -61,6 +61,8 @@ pub(crate) enum TroubleKind {
     Disabled,
     /// Every link that may be asked was refused, or is known to be broken: it needs a person.
     Broken,
+    /// As `Broken`, and every grant is dead: what was made with them may be gone at the provider too.
+    Revoked,
     /// It may work later without anybody's help.
     Passing,
     /// The provider said something about the call that another link would not change.
@@ -343,7 +345,12 @@ fn none_could(provider: &ProviderId, refused: &[Refused]) -> SourceTrouble {
     };
     let words = refused.iter().map(|refused| refused.why.as_str()).collect::<Vec<_>>().join("; ");
     let all_disabled = refused.iter().all(|refused| refused.link.state == LinkState::Disabled);
-    let kind = if all_disabled { TroubleKind::Disabled } else { TroubleKind::Broken };
+    let dead = |one: &Refused| one.link.state == LinkState::Revoked || matches!(one.error, Some(ForgeError::Unauthorized { .. }));
+    let kind = match refused {
+        _ if all_disabled => TroubleKind::Disabled,
+        refused if refused.iter().all(dead) => TroubleKind::Revoked,
+        _ => TroubleKind::Broken,
+    };
     let hint = match &first.error {
         None => what_to_do(first.link.state).to_owned(),
         Some(ForgeError::Restricted { grant_url: Some(url), .. }) => format!("grant access at {url}"),

@@ -97,7 +97,7 @@ impl GitHub {
             return Ok(Removal::AlreadyGone);
         }
         match self.call(token, Call::manage(Method::DELETE, self.keys_address(full_name, Some(id)))).await {
-            Ok(_) => Ok(Removal::Removed),
+            Ok(reply) => reply.removed(),
             // 404 is also what a person without rights gets. Only who may list the keys can know that one is gone.
             Err(ForgeError::NotFound) => {
                 let keys = self.read_keys(token, full_name).await?;
