@@ -9,7 +9,7 @@ use slipway_model::{AccountId, AccountName, ProviderId, Timestamp};
 use utoipa::ToSchema;
 
 use super::at::{OrganizationAt, OrganizationTokenAt};
-use super::links::UnlinkReceipt;
+use super::unlinking::UnlinkReceipt;
 use super::tokens::{MadeToken, Token, TokenWish};
 use crate::edge::json::{Json, Path};
 use crate::edge::list::List;
