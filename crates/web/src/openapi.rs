@@ -146,7 +146,7 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
 
 /// What stands at a repository's source: webhook and deploy key.
 fn hook_routes() -> OpenApiRouter<WebState> {
-    OpenApiRouter::new()
+    OpenApiRouter::default()
         .routes(routes!(webhook::get))
         .routes(routes!(webhook::check))
         .routes(routes!(webhook::repair))
