@@ -208,7 +208,7 @@ impl App {
             Some(_) => {
                 let detail = format!("it lists no branch, but `{}` is there", source.default_branch);
                 let error = ForgeError::Unexpected { status: 200, detail };
-                Err(Missed::Ours(Error::Forge { provider: look.watched.provider.clone(), error }))
+                Err(Missed::Ours(Error::forge(&look.watched.provider)(error)))
             }
         }
     }

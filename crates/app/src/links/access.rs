@@ -129,7 +129,7 @@ impl From<SourceTrouble> for Error {
         let SourceTrouble { kind, words, hint, provider, error } = trouble;
         let code = match (kind, error) {
             (TroubleKind::Ours(error), _) => return error,
-            (TroubleKind::Passing | TroubleKind::Provider, Some(error)) => return Self::Forge { provider, error },
+            (TroubleKind::Passing | TroubleKind::Provider, Some(error)) => return Self::forge(&provider)(error),
             (TroubleKind::NotLinked, _) => "not_linked",
             (TroubleKind::Disabled, _) => "link_disabled",
             _ => "link_unavailable",
