@@ -188,7 +188,10 @@ impl App {
     }
 
     /// Makes, looks at and removes keys whose time has come; gives how many.
-    pub(crate) async fn settle_deploy_keys_once(&self) -> Result<usize, Error> {
+    ///
+    /// # Errors
+    /// Only the database's: what a provider says is kept in the rows.
+    pub async fn settle_deploy_keys_once(&self) -> Result<usize, Error> {
         let mut tx = self.read().await?;
         let due = deploy_keys::list_due(&mut tx, self.clock.now(), 20).await?;
         drop(tx);

@@ -44,6 +44,7 @@ mod sign_in;
 mod sign_up;
 mod source_access;
 mod source_state;
+mod sources;
 mod teams;
 mod throttle;
 mod tokens;
@@ -76,7 +77,10 @@ pub use inbox::{DeliveryBody, DeliveryDetail, DeliveryEntry, DeliveryEvent};
 pub use intake::Intake;
 pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation};
 pub use keys::{Keys, Sealed};
-pub use links::{LinkSwitch, LinkView, Linked, Receipt, ReceiptItem, UnlinkPreview};
+pub use links::{
+    ConnectWish, Evidence, LinkSwitch, LinkView, Linked, OfferView, Offers, OrganizationView, Receipt, ReceiptItem, ScopeView,
+    SourceNamespaces, SourcePage, SourceSearch, UnlinkPreview, UnlinkSource, UsedBy,
+};
 pub use mail::{MailConfig, MailTransport, Sender};
 pub use oidc::{CreateAccounts, OidcOutcome, OidcProvider, OidcProviderView, OidcPurpose};
 pub use organizations::{Doomed, Membership, OrganizationChange};
@@ -88,11 +92,11 @@ pub use sessions::{ClientInfo, SignIn};
 pub use sign_in::{PendingSignIn, SignedIn};
 pub use sign_up::SignUp;
 pub use slipway_store as store;
-pub use source_access::{SourceAccess, SshKeyAccess};
-pub use source_state::{SourceProblem, SourceState};
 pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
 pub use slipway_store::deliveries::Filter as DeliveryFilter;
 pub use slipway_store::refused::RefusedRequest;
+pub use source_access::{SourceAccess, SshKeyAccess};
+pub use source_state::{SourceProblem, SourceState};
 pub use teams::{Member, TeamChange, TeamMember};
 pub use tokens::{NewToken, TokenView, TokenWish};
 
@@ -115,6 +119,10 @@ pub struct Config {
     pub reconcile_interval: Duration,
     /// For how many things an account may ask a provider in an hour, to compare.
     pub reconcile_calls: u32,
+    /// How often a link is looked at, give or take a fifth.
+    pub link_check_interval: Duration,
+    /// How often what a used link sees is read anew, give or take a fifth.
+    pub source_sweep_interval: Duration,
     /// How mail leaves, if it does.
     pub mail: Option<MailConfig>,
     /// Where people may sign in beside here.
@@ -136,6 +144,8 @@ impl Config {
             delivery_retention: Duration::from_secs(90 * 24 * 3600),
             reconcile_interval: Duration::from_secs(300),
             reconcile_calls: 1000,
+            link_check_interval: Duration::from_secs(5 * 60),
+            source_sweep_interval: Duration::from_secs(15 * 60),
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
@@ -150,11 +160,15 @@ pub(crate) struct Wake {
     pub(crate) deliveries: Notify,
     /// A hook's wish changed.
     pub(crate) hooks: Notify,
+    /// Standing hooks are to be looked at.
+    pub(crate) checks: Notify,
     /// A deploy key's wish changed.
     pub(crate) keys: Notify,
-    /// A link is to be looked at, or what it sees.
+    /// A link is to be looked at.
     pub(crate) links: Notify,
-    /// A source is to be looked at.
+    /// What a link sees is to be read.
+    pub(crate) sources: Notify,
+    /// The heads of a source are to be compared.
     pub(crate) reconcile: Notify,
     /// A mail waits.
     pub(crate) mail: Notify,
@@ -197,8 +211,10 @@ impl App {
         let wake = Wake {
             deliveries: Notify::new(),
             hooks: Notify::new(),
+            checks: Notify::new(),
             keys: Notify::new(),
             links: Notify::new(),
+            sources: Notify::new(),
             reconcile: Notify::new(),
             mail: Notify::new(),
             queue: Notify::new(),

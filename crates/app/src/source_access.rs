@@ -50,7 +50,8 @@ impl App {
             Err(trouble) => return self.with_key_alone(account, build, trouble).await,
         };
         let keys = self.deploy_keys_for(account, build).await.map_err(|error| SourceTrouble::ours(&build.provider, error))?;
-        let short = acted.link.token_expires_at.is_some() || self.forges.get(&build.provider).is_some_and(|forge| forge.provider().app.is_some());
+        let short =
+            acted.link.token_expires_at.is_some() || self.forges.get(&build.provider).is_some_and(|forge| forge.provider().app.is_some());
         let ssh = self.open_access(build, &keys);
         Ok(SourceAccess {
             because: if ssh.is_some() { None } else { why_no_key(&keys) },

@@ -34,12 +34,7 @@ impl HookState {
 impl std::str::FromStr for HookState {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "wanted" => Ok(Self::Wanted),
-            "standing" => Ok(Self::Standing),
-            "unwanted" => Ok(Self::Unwanted),
-            _ => Err(()),
-        }
+        [Self::Wanted, Self::Standing, Self::Unwanted].into_iter().find(|state| state.as_str() == text).ok_or(())
     }
 }
 
@@ -66,11 +61,7 @@ impl MadeBy {
 impl std::str::FromStr for MadeBy {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "service" => Ok(Self::Service),
-            "person" => Ok(Self::Person),
-            _ => Err(()),
-        }
+        [Self::Service, Self::Person].into_iter().find(|by| by.as_str() == text).ok_or(())
     }
 }
 
@@ -121,6 +112,14 @@ pub struct Hook {
     pub last_there: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+impl Hook {
+    /// Whether only a delivery with its secret of now shows that it stands as it should.
+    #[must_use]
+    pub fn waits_for_proof(&self) -> bool {
+        self.made_by == MadeBy::Person && (self.state == HookState::Wanted || self.problem.is_some())
+    }
 }
 
 #[derive(sqlx::FromRow)]

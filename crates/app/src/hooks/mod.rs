@@ -138,7 +138,10 @@ impl App {
     }
 
     /// Makes and removes hooks whose time has come; gives how many were looked at.
-    pub(crate) async fn settle_hooks_once(&self) -> Result<usize, Error> {
+    ///
+    /// # Errors
+    /// Only the database's: what a provider says is kept in the rows.
+    pub async fn settle_hooks_once(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let mut tx = self.read().await?;
         let due = hooks::list_due(&mut tx, now, 20).await?;
@@ -195,6 +198,13 @@ impl App {
     async fn leave_hook_to_person(&self, hook: &Hook, why: &str) -> Result<(), Error> {
         let mut tx = self.write().await?;
         hooks::set_made_by_person(&mut tx, hook.id, why, self.clock.now().plus(jittered(ASK_AGAIN))).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A delivery came that the hook's secret of now had signed: one that a person put up stands.
+    pub(crate) async fn prove_hook(&self, id: HookId) -> Result<(), Error> {
+        let mut tx = self.write().await?;
+        hooks::set_proven(&mut tx, id, self.clock.now()).await?;
         Ok(tx.commit().await?)
     }
 

@@ -107,7 +107,7 @@ fn every_recorded_delivery_is_read_as_what_it_is() {
             }
             ("repo:updated", Payload::Repository { repository_id, what }) => {
                 assert_eq!(repository_id, raw["repository"]["uuid"], "{file}");
-                assert_eq!(what, "event `repo:updated` with a change of `name`", "{file}");
+                assert_eq!(what, "event `repo:updated` with a change of `name`, `full_name`", "{file}");
             }
             ("repo:push" | "repo:updated", other) => panic!("{file}: {other:?}"),
             (_, Payload::Other { what }) => assert!(what.starts_with("event `"), "{file}: {what}"),

@@ -205,3 +205,7 @@ fn workspace_of(url: &Url) -> Option<String> {
     parts.find(|part| *part == "repositories")?;
     parts.next().filter(|name| is_name(name)).map(str::to_owned)
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -163,6 +163,8 @@ mod tests {
         let now = Some("Fri, 27 Nov 2026 04:24:31 GMT");
         assert!(is_settled("2026-11-27T04:24:26Z", now) && is_settled("2026-11-27T05:24:26+01:00", now));
         assert!(!is_settled("2026-11-27T04:24:27Z", now) && !is_settled("2026-11-27T05:24:26Z", now));
-        assert!(!is_settled("yesterday", now) && !is_settled("2026-11-27T04:24:26Z", None) && !is_settled("2026-11-27T04:24:26Z", Some("x")));
+        assert!(
+            !is_settled("yesterday", now) && !is_settled("2026-11-27T04:24:26Z", None) && !is_settled("2026-11-27T04:24:26Z", Some("x"))
+        );
     }
 }

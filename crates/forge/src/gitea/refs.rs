@@ -190,7 +190,9 @@ mod tests {
             assert!(read_advertisement(&whole.as_bytes()[..end]).is_err(), "{end}");
         }
         let odd = ["", "<html>", "0000", "zzzz", "0001", "001e# service=git-receive-pack\n0000"];
-        for body in odd.map(str::to_owned).into_iter().chain([list(&["ERR no\n".to_owned()]), list(&["x refs/heads/a".to_owned()]), whole + "x"]) {
+        for body in
+            odd.map(str::to_owned).into_iter().chain([list(&["ERR no\n".to_owned()]), list(&["x refs/heads/a".to_owned()]), whole + "x"])
+        {
             assert!(read_advertisement(body.as_bytes()).is_err(), "{body}");
         }
     }

@@ -80,7 +80,13 @@ struct Repository {
 #[derive(Deserialize)]
 struct Other {
     action: Option<String>,
-    repository: Option<Repository>,
+    repository: Option<MaybeRepository>,
+}
+
+/// Of events that start nothing, also what has no id is read.
+#[derive(Deserialize)]
+struct MaybeRepository {
+    id: Option<u64>,
 }
 
 pub(super) fn read(event: &str, headers: &HeaderMap, body: &[u8]) -> Result<Payload, Unreadable> {
@@ -90,8 +96,8 @@ pub(super) fn read(event: &str, headers: &HeaderMap, body: &[u8]) -> Result<Payl
     }
     let other: Other = object(&json, "Gitea")?;
     let what = describe(event, other.action.as_deref());
-    match (event, other.repository) {
-        ("repository", Some(repository)) => Ok(Payload::Repository { repository_id: repository.id.to_string(), what }),
+    match (event, other.repository.and_then(|repository| repository.id)) {
+        ("repository", Some(id)) => Ok(Payload::Repository { repository_id: id.to_string(), what }),
         _ => Ok(Payload::Other { what }),
     }
 }

@@ -126,7 +126,7 @@ fn every_signature_vector_of_the_family_holds() {
     let vectors: Vec<Value> = serde_json::from_slice(&std::fs::read(fixtures().join("signature-vectors.json")).unwrap()).unwrap();
     let mut seen = 0;
     for vector in &vectors {
-        let file = vector["file"].as_str().unwrap();
+        let Some(file) = vector["file"].as_str() else { continue };
         let family = match file.split('/').next().unwrap() {
             "gitea" => "gitea",
             "forgejo" => "forgejo",
@@ -145,7 +145,7 @@ fn every_signature_vector_of_the_family_holds() {
         assert_eq!(verify(&sent, &body, &secrets(&["other"])), Err(Refusal::BadSignature), "{file}");
         assert_eq!(verify(&sent, &[&body[..], b" "].concat(), &secrets(&[secret])), Err(Refusal::BadSignature), "{file}");
     }
-    assert!(seen >= 8, "{seen}");
+    assert_eq!(seen, 17, "the vectors of Gitea and Gogs");
 }
 
 #[test]
@@ -212,7 +212,8 @@ fn new_deleted_and_moved_refs_are_told_apart() {
     assert_eq!((new.before, new.after.unwrap().as_str()), (None, SHA));
     let long_zero = "0".repeat(64);
     for zero in [ZERO, long_zero.as_str()] {
-        let body = push_with(&[("ref", json!("refs/tags/v1")), ("after", json!(zero)), ("head_commit", Value::Null), ("commits", Value::Null)]);
+        let body =
+            push_with(&[("ref", json!("refs/tags/v1")), ("after", json!(zero)), ("head_commit", Value::Null), ("commits", Value::Null)]);
         let deleted = only_change(read_json("push", &body).unwrap());
         assert_eq!((deleted.name.to_string().as_str(), deleted.after, deleted.commit_message), ("refs/tags/v1", None, None));
     }

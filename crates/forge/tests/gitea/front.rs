@@ -74,7 +74,8 @@ impl Front {
             let reply = Arc::clone(&reply);
             async move {
                 let Answer { status, headers, body } = reply(&request, &own);
-                let response = headers.into_iter().fold(Response::builder().status(status), |response, (name, value)| response.header(name, value));
+                let response =
+                    headers.into_iter().fold(Response::builder().status(status), |response, (name, value)| response.header(name, value));
                 response.body(Body::from(body)).unwrap()
             }
         })
@@ -199,5 +200,6 @@ fn check_body(name: &str, description: &Value, schema: &Value, body: &Value) {
 
 fn matches_template(template: &str, path: &str) -> bool {
     let (template, path): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
-    template.len() == path.len() && template.iter().zip(&path).all(|(part, given)| (part.starts_with('{') && !given.is_empty()) || part == given)
+    template.len() == path.len()
+        && template.iter().zip(&path).all(|(part, given)| (part.starts_with('{') && !given.is_empty()) || part == given)
 }

@@ -50,11 +50,3 @@ async fn a_key_is_made_once_reads_only_and_goes() {
     assert!(matches!(error, ForgeError::Unexpected { status: 422, .. }), "{error}");
     assert_eq!(client.deploy_keys_url(HELLO).path(), "/octo/hello/settings/keys");
 }
-
-#[tokio::test]
-async fn a_gitea_without_ssh_takes_no_keys() {
-    let world = World::new().await;
-    let token = world.token().await;
-    let error = world.client.ensure_deploy_key(&token, HELLO, "Slipway", &public_key()).await.unwrap_err();
-    assert!(matches!(&error, ForgeError::Unsupported { detail, .. } if detail.contains("SSH")), "{error}");
-}

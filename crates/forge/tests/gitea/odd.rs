@@ -65,7 +65,8 @@ async fn what_is_no_answer_of_gitea_is_unexpected_everywhere() {
         }
     }
     // A delete has no body to be read, so here the status alone speaks.
-    let half = [raw(200, "text/html", "<html>hello</html>"), raw(200, "application/json", "{\"id\": 1, \"log"), raw(200, "application/json", "")];
+    let half =
+        [raw(200, "text/html", "<html>hello</html>"), raw(200, "application/json", "{\"id\": 1, \"log"), raw(200, "application/json", "")];
     for reply in half {
         let front = always(reply).await;
         for (call, error) in all_but_delete(&*client(&front.origin)).await {
@@ -168,6 +169,18 @@ async fn what_cannot_be_seen_is_not_called_gone() {
     assert_eq!(client.delete_hook(&TOKEN.into(), "o/odd", "7").await.unwrap_err(), ForgeError::NotFound);
     assert_eq!(client.delete_hook(&TOKEN.into(), "o/hidden", "7").await.unwrap_err(), ForgeError::NotFound);
     assert_eq!(client.delete_deploy_key(&TOKEN.into(), "o/hidden", "7").await.unwrap_err(), ForgeError::NotFound);
+}
+
+/// Forgejo and older Giteas refuse keys where nobody could use them; Gitea 1.26 takes them all the same.
+#[tokio::test]
+async fn a_server_without_ssh_takes_no_deploy_keys() {
+    let front = Front::scripted(|request, _| match request.method.as_str() {
+        "GET" => answer(200, &json!([])),
+        _ => answer(422, &json!({ "message": "SSH is disabled" })),
+    })
+    .await;
+    let error = client(&front.origin).ensure_deploy_key(&TOKEN.into(), "o/r", "t", "ssh-ed25519 AAAA").await.unwrap_err();
+    assert!(matches!(&error, ForgeError::Unsupported { detail, .. } if detail.contains("SSH")), "{error}");
 }
 
 #[tokio::test]

@@ -87,16 +87,16 @@ async fn empty_is_not_hidden_and_hidden_is_not_found() {
     }
 }
 
-/// Six hundred of each, in one request.
+/// More than a page of the API, in one request.
 #[tokio::test]
 async fn many_refs_are_read_whole() {
     let world = World::new().await;
     let token = world.token().await;
     let main = world.gitea.ref_head("octo/hello", "refs/heads/main").await.unwrap().unwrap();
-    let names: Vec<String> = (0..600).flat_map(|n| [format!("refs/heads/b{n}"), format!("refs/tags/t{n}")]).collect();
+    let names: Vec<String> = (0..60).flat_map(|n| [format!("refs/heads/b{n}"), format!("refs/tags/t{n}")]).collect();
     let refs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), main.as_str())).collect();
     world.gitea.update_refs("octo/hello", &refs).await.unwrap();
     let before = world.front.requests().len();
-    assert_eq!(seen(&world.client.heads(&token, "octo/hello", None).await.unwrap()).0.len(), 1201);
+    assert_eq!(seen(&world.client.heads(&token, "octo/hello", None).await.unwrap()).0.len(), 121);
     assert_eq!(world.front.requests().len(), before + 1);
 }

@@ -108,7 +108,11 @@ ALTER TABLE autobuilds ADD COLUMN next_reconcile_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE autobuilds ADD COLUMN problem TEXT;
 ALTER TABLE autobuilds ADD COLUMN problem_text TEXT;
 ALTER TABLE autobuilds ADD COLUMN problem_since BIGINT;
+-- Until now an account had one link to a provider.
+UPDATE autobuilds SET link_id = (SELECT l.id FROM links l JOIN repositories r ON r.account_id = l.account_id
+                                 WHERE r.id = autobuilds.repository_id AND l.provider = autobuilds.provider);
 CREATE INDEX autobuilds_source ON autobuilds (provider, source_id);
+CREATE INDEX autobuilds_link ON autobuilds (link_id);
 CREATE INDEX autobuilds_due ON autobuilds (next_reconcile_at);
 
 -- Where each ref stood when it was last told or looked at: what the reconciler compares with.

@@ -78,7 +78,8 @@ async fn pages_of_deliveries(db: &Db) {
     let mut seen: Vec<DeliveryId> = Vec::new();
     let mut n = 100;
     loop {
-        let page = deliveries::list(&mut look(db).await, web, &deliveries::Filter::default(), seen.last().copied(), 4).await.expect("lists");
+        let page =
+            deliveries::list(&mut look(db).await, web, &deliveries::Filter::default(), seen.last().copied(), 4).await.expect("lists");
         if page.is_empty() {
             break;
         }

@@ -1,7 +1,7 @@
 //! Autobuild settings: choosing a source, rules and variables in one form, the preview.
 
 use axum::response::Response;
-use slipway_app::{App, Error, NamespaceOwner, PreviewRef, RepositoryRead, RuleInput, StartBuild};
+use slipway_app::{App, Error, NamespaceOwner, PreviewRef, RepositoryRead, RuleInput, SourceSearch, StartBuild};
 use slipway_model::{Autotest, LinkState, ProviderId, RefName, Scope, Visibility};
 
 use super::autobuild_form::{Typed, place, rule_row, variable_row, with_empty_rule, with_empty_variable, with_values};
@@ -281,7 +281,7 @@ pub(super) async fn pick(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
 
 async fn fill(visit: &Visit, owner: &NamespaceOwner, query: &Fields, page: &mut SourcePickerPage) -> Result<(), Error> {
     let Ok(provider) = page.provider.parse::<ProviderId>() else { return Ok(()) };
-    page.namespaces = visit.app().source_namespaces(owner, &provider).await?.into_iter().map(|namespace| namespace.name).collect();
+    page.namespaces = visit.app().source_namespaces(owner, &provider, None).await?.namespaces.into_iter().map(|one| one.name).collect();
     page.namespace = match page.namespaces.as_slice() {
         [only] => only.clone(),
         _ => query.text("namespace").to_owned(),
@@ -291,7 +291,9 @@ async fn fill(visit: &Visit, owner: &NamespaceOwner, query: &Fields, page: &mut 
     }
     let mut cursor: Option<String> = None;
     for _ in 0..PARTS {
-        let part = visit.app().source_repositories(owner, &provider, &page.namespace, &page.query, cursor.as_deref()).await?;
+        let search =
+            SourceSearch { namespace: Some(&page.namespace), text: &page.query, after: cursor.as_deref(), ..SourceSearch::default() };
+        let part = visit.app().source_repositories(owner, &provider, search).await?;
         page.repositories.extend(part.items.into_iter().map(|found| PickRepository {
             full_name: found.full_name,
             visibility: if found.private { Visibility::Private } else { Visibility::Public },

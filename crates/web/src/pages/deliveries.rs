@@ -179,7 +179,10 @@ fn way(base: &str, delivery: &Delivery, changes: usize) -> Vec<WayStep> {
     let mut steps = vec![step(Tone::Good, came.to_owned())];
     if let Some(first) = delivery.duplicate_of {
         let link = Some(("See the first one".to_owned(), format!("{base}/deliveries/{first}")));
-        steps.push(WayStep { link, ..step(Tone::Stopped, "The same delivery came before: it was decided then, and builds nothing twice.".to_owned()) });
+        steps.push(WayStep {
+            link,
+            ..step(Tone::Stopped, "The same delivery came before: it was decided then, and builds nothing twice.".to_owned())
+        });
         return steps;
     }
     if changes > 0 {
@@ -196,7 +199,8 @@ fn way(base: &str, delivery: &Delivery, changes: usize) -> Vec<WayStep> {
 
 /// The beginning of the body with its JSON laid out, whether it came as JSON or as a form with `payload=`.
 fn readable(body: &DeliveryBody) -> (String, Shown) {
-    let from_form = || form_urlencoded::parse(body.text.as_bytes()).find(|(name, _)| name == "payload").map(|(_, value)| value.into_owned());
+    let from_form =
+        || form_urlencoded::parse(body.text.as_bytes()).find(|(name, _)| name == "payload").map(|(_, value)| value.into_owned());
     let json = serde_json::from_str::<serde_json::Value>(&body.text).ok().or_else(|| serde_json::from_str(&from_form()?).ok());
     let text = json.map_or_else(|| body.text.clone(), |value| format!("{value:#}"));
     match text.char_indices().nth(BODY) {
@@ -232,7 +236,8 @@ mod tests {
 
     #[test]
     fn the_filter_is_read_whole_and_odd_words_are_said() {
-        let (fields, filter) = read(&Fields::of("status=accepted&event=+push+&ref=main&outcome=no_match&after=2026-11-21&before=2026-11-21"));
+        let (fields, filter) =
+            read(&Fields::of("status=accepted&event=+push+&ref=main&outcome=no_match&after=2026-11-21&before=2026-11-21"));
         assert!(fields.errors().is_empty() && fields.is_filtered());
         assert_eq!((filter.status, filter.outcome), (Some(DeliveryStatus::Accepted), Some(VerdictOutcome::NoMatch)));
         assert_eq!((filter.event.as_deref(), filter.source_ref.as_deref()), (Some("push"), Some("main")));

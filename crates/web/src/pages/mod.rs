@@ -114,7 +114,12 @@ fn provider_routes(base: &str) -> Routes {
         .route(&format!("{base}/{{provider}}/connect"), get(providers::explain).post(providers::connect))
         .route(&format!("{base}/{{provider}}/enable"), post(providers::enable))
         .route(&format!("{base}/{{provider}}/disable"), post(providers::disable))
+        .route(&format!("{base}/{{provider}}/check"), post(providers::check))
+        .route(&format!("{base}/{{provider}}/refresh"), post(providers::refresh))
+        .route(&format!("{base}/{{provider}}/links/{{link}}/picture"), get(providers::picture))
         .route(&format!("{base}/{{provider}}/unlink"), get(providers::preview_unlink).post(providers::unlink))
+        .route(&format!("{base}/receipts"), get(providers::receipts))
+        .route(&format!("{base}/receipts/{{receipt}}"), get(providers::receipt))
 }
 
 fn repository_routes() -> Routes {

@@ -16,9 +16,7 @@ use super::providers::provider_name;
 use super::repository::{Opened, open};
 use super::view::repositories::{HeadNotice, Tab};
 use super::view::ui::{self, Tone};
-use super::view::webhook::{
-    AtProvider, HookNotice, HookPanel, HookSecretPage, KeyPanel, LoggedRow, PutUpBy, RemoteLogPage, SeenThere,
-};
+use super::view::webhook::{AtProvider, HookNotice, HookPanel, HookSecretPage, KeyPanel, LoggedRow, PutUpBy, RemoteLogPage, SeenThere};
 use crate::edge::routes::{Routes, get, post};
 use crate::error::{ApiError, Code};
 
@@ -60,7 +58,9 @@ pub(super) fn trouble(state: &SourceState, providers: Option<&str>, namespace: &
     let help = || format!("An owner of `{namespace}` can help: who owns the namespace manages its links.");
     if let Some(problem) = &state.link_problem {
         let (tone, stops) = match state.link {
-            LinkState::Disabled => (Tone::Stopped, "Nothing is built from the source until it is enabled; what was pushed meanwhile is found then."),
+            LinkState::Disabled => {
+                (Tone::Stopped, "Nothing is built from the source until it is enabled; what was pushed meanwhile is found then.")
+            }
             LinkState::Expiring => (Tone::Attention, "Builds go on until then."),
             LinkState::ScopeMissing | LinkState::Error => (Tone::Attention, "Some of what builds need may fail until this is mended."),
             _ => (Tone::Attention, "Nothing is built from the source until this is mended; what was pushed meanwhile is found then."),
@@ -171,7 +171,9 @@ fn key_panel(key: &DeployKeyStatus, provider: &str) -> KeyPanel {
             "not allowed",
             Some(format!("Clones use a short-lived token of the link, because there may be no deploy key{because}.")),
         ),
-        _ if error.is_some() => (Tone::Attention, "does not stand", Some(format!("{instead}, because {provider} did not take it{because}."))),
+        _ if error.is_some() => {
+            (Tone::Attention, "does not stand", Some(format!("{instead}, because {provider} did not take it{because}.")))
+        }
         _ => (Tone::Running, "on its way", Some(format!("The key is being put up at {provider}. {instead}."))),
     };
     // A key that stands with a remark about the last look is no green one.

@@ -187,9 +187,19 @@ impl HookSecretPage {
     pub fn steps(&self) -> &'static [&'static str] {
         if self.previous_secret_until.is_some() {
             return match self.kind {
-                ProviderKind::GitHub => &["Choose `Edit` beside the webhook with the address below.", "Paste the secret into `Secret`.", "Choose `Update webhook`."],
-                ProviderKind::Bitbucket => &["Choose `Edit` beside the webhook with the address below.", "Choose `Change secret` and paste the secret.", "Choose `Save`."],
-                ProviderKind::Gitea => &["Choose the webhook with the address below.", "Paste the secret into `Secret`.", "Choose `Update Webhook`."],
+                ProviderKind::GitHub => &[
+                    "Choose `Edit` beside the webhook with the address below.",
+                    "Paste the secret into `Secret`.",
+                    "Choose `Update webhook`.",
+                ],
+                ProviderKind::Bitbucket => &[
+                    "Choose `Edit` beside the webhook with the address below.",
+                    "Choose `Change secret` and paste the secret.",
+                    "Choose `Save`.",
+                ],
+                ProviderKind::Gitea => {
+                    &["Choose the webhook with the address below.", "Paste the secret into `Secret`.", "Choose `Update Webhook`."]
+                }
             };
         }
         match self.kind {

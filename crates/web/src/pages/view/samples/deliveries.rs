@@ -9,7 +9,9 @@ use crate::pages::view::form::Field;
 use crate::pages::view::repositories::{HeadNotice, May, RepositoryHead, Tab};
 use crate::pages::view::shell::Area;
 use crate::pages::view::ui::Tone;
-use crate::pages::view::webhook::{AtProvider, HookNotice, HookPanel, HookSecretPage, KeyPanel, LoggedRow, PutUpBy, RemoteLogPage, SeenThere};
+use crate::pages::view::webhook::{
+    AtProvider, HookNotice, HookPanel, HookSecretPage, KeyPanel, LoggedRow, PutUpBy, RemoteLogPage, SeenThere,
+};
 use slipway_model::{DeliveryStatus, ProviderKind, VerdictOutcome};
 
 const FIRST: &str = "/acme/shop/deliveries/0198f3c2-7d11-7c3e-9a55-0d7f3f0a91c4";
@@ -25,7 +27,14 @@ fn verdict(rule: &str, outcome: VerdictOutcome, text: &str, build: Option<&str>)
     }
 }
 
-fn row(age: i64, event: &str, source_ref: Option<&str>, status: DeliveryStatus, note: Option<&str>, verdicts: Vec<VerdictView>) -> DeliveryRow {
+fn row(
+    age: i64,
+    event: &str,
+    source_ref: Option<&str>,
+    status: DeliveryStatus,
+    note: Option<&str>,
+    verdicts: Vec<VerdictView>,
+) -> DeliveryRow {
     DeliveryRow {
         href: FIRST.into(),
         brought: if event == "reconcile" { Brought::Reconciler } else { Brought::Delivery },
@@ -54,7 +63,12 @@ fn rows() -> Vec<DeliveryRow> {
         main,
         Accepted,
         Some("2 changes of `acme/shop` that no delivery told"),
-        vec![verdict("branch `main`", Built, "found by the reconciler: branch `main` at 9f8e7d6 is built as #47 for latest", Some("See the build"))],
+        vec![verdict(
+            "branch main",
+            Built,
+            "found by the reconciler: branch `main` at 9f8e7d6 is built as #47 for latest",
+            Some("See the build"),
+        )],
     );
     let covered = "the reconciler had found this push at 2026-11-22T22:02:20Z: built as #47";
     vec![
@@ -66,13 +80,20 @@ fn rows() -> Vec<DeliveryRow> {
             Accepted,
             None,
             vec![
-                verdict("branch `main`", Built, "branch `main` at 9f8e7d6 is built as #48 for latest", Some("See the build")),
-                verdict("tag `/^v(.*)$/`", NoMatch, "the rule builds tag `/^v(.*)$/`, this is branch `main`", None),
+                verdict("branch main", Built, "branch `main` at 9f8e7d6 is built as #48 for latest", Some("See the build")),
+                verdict("tag /^v(.*)$/", NoMatch, "the rule builds tag `/^v(.*)$/`, this is branch main", None),
             ],
         ),
         DeliveryRow { more_refs: 1, ..found },
-        row(280, "push", main, Accepted, None, vec![verdict("branch `main`", Built, covered, Some("See the build"))]),
-        row(4000, "push", Some("refs/heads/feature/basket"), Accepted, None, vec![verdict("branch `main`", NoMatch, "the rule builds branch `main`", None)]),
+        row(280, "push", main, Accepted, None, vec![verdict("branch main", Built, covered, Some("See the build"))]),
+        row(
+            4000,
+            "push",
+            Some("refs/heads/feature/basket"),
+            Accepted,
+            None,
+            vec![verdict("branch main", NoMatch, "the rule builds branch main", None)],
+        ),
         row(4100, "push", None, Duplicate, Some("the same delivery came before; it was decided then."), vec![]),
         row(9000, "push", main, Accepted, None, vec![verdict("", Disabled, "link disabled: enable it under Source providers", None)]),
         row(90_000, "ping", None, Ignored, Some("tells of no push"), vec![]),
@@ -82,7 +103,7 @@ fn rows() -> Vec<DeliveryRow> {
             Some(HOSTILE),
             Rejected,
             Some(HOSTILE),
-            vec![verdict("branch `main`", Refused, HOSTILE, None), verdict("branch `main`", Skipped, "the branch was deleted", None)],
+            vec![verdict("branch main", Refused, HOSTILE, None), verdict("branch main", Skipped, "the branch was deleted", None)],
         ),
     ]
 }
@@ -129,8 +150,11 @@ fn delivery() -> DeliveryPage {
         author: author.map(str::to_owned),
     };
     let mut row = rows().remove(1);
-    row.verdicts.push(verdict("branch `main`", VerdictOutcome::Refused, HOSTILE, None));
-    row.verdicts.push(VerdictView { at: ago(10), ..verdict("branch `main`", VerdictOutcome::Skipped, "this push was built by the rule already", None) });
+    row.verdicts.push(verdict("branch main", VerdictOutcome::Refused, HOSTILE, None));
+    row.verdicts.push(VerdictView {
+        at: ago(10),
+        ..verdict("branch main", VerdictOutcome::Skipped, "this push was built by the rule already", None)
+    });
     DeliveryPage {
         shell: shell(Area::Repositories),
         head: head(Tab::Deliveries),
@@ -210,7 +234,9 @@ fn broken() -> AtProvider {
     let key = KeyPanel {
         tone: Tone::Attention,
         word: "not allowed".into(),
-        problem: Some("Clones use a short-lived token of the link, because there may be no deploy key: the organization `acme` forbids them.".into()),
+        problem: Some(
+            "Clones use a short-lived token of the link, because there may be no deploy key: the organization `acme` forbids them.".into(),
+        ),
         checked_at: None,
         ..key()
     };
@@ -302,27 +328,55 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
     };
     let bare = RepositoryHead { source: None, ..head(Tab::Deliveries) };
     let reader = RepositoryHead { may: May::Read, providers: None, notices: troubles(), ..head(Tab::Autobuild) };
-    let found = DeliveryPage { row: rows().remove(2), way: delivery().way[..1].to_vec(), headers: vec![], body: String::new(), body_bytes: 0, ..delivery() };
-    let duplicate = DeliveryPage { row: rows().remove(5), events: vec![], body: String::new(), body_bytes: 0, shown: Shown::Whole, ..delivery() };
+    let found = DeliveryPage {
+        row: rows().remove(2),
+        way: delivery().way[..1].to_vec(),
+        headers: vec![],
+        body: String::new(),
+        body_bytes: 0,
+        ..delivery()
+    };
+    let duplicate =
+        DeliveryPage { row: rows().remove(5), events: vec![], body: String::new(), body_bytes: 0, shown: Shown::Whole, ..delivery() };
     let unsupported = RemoteLogPage {
         rows: vec![],
         next: None,
-        problem: Some("Bitbucket shows what became of deliveries only on its own page: Repository settings, Webhooks, View requests.".into()),
+        problem: Some(
+            "Bitbucket shows what became of deliveries only on its own page: Repository settings, Webhooks, View requests.".into(),
+        ),
         ..log()
     };
     vec![
         ("deliveries", page(&list())),
         ("deliveries-fine", page(&DeliveryListPage { hook: None, refused: vec![], next: None, ..list() })),
         ("deliveries-none", page(&DeliveryListPage { filter, rows: vec![], hook: None, next: None, ..list() })),
-        ("deliveries-empty", page(&DeliveryListPage { head: bare, provider: String::new(), rows: vec![], hook: None, refused: vec![], next: None, ..list() })),
+        (
+            "deliveries-empty",
+            page(&DeliveryListPage {
+                head: bare,
+                provider: String::new(),
+                rows: vec![],
+                hook: None,
+                refused: vec![],
+                next: None,
+                ..list()
+            }),
+        ),
         ("delivery", page(&delivery())),
         ("delivery-found", page(&found)),
         ("delivery-duplicate", page(&duplicate)),
         ("deliveries-there", page(&log())),
         ("deliveries-there-none", page(&unsupported)),
-        ("autobuild-broken", page(&AutobuildPage { at_provider: Some(broken()), head: RepositoryHead { notices: troubles(), ..head(Tab::Autobuild) }, ..autobuild(false) })),
+        (
+            "autobuild-broken",
+            page(&AutobuildPage {
+                at_provider: Some(broken()),
+                head: RepositoryHead { notices: troubles(), ..head(Tab::Autobuild) },
+                ..autobuild(false)
+            }),
+        ),
         ("autobuild-manual", page(&AutobuildPage { at_provider: Some(manual()), ..autobuild(false) })),
-        ("autobuild-reader", page(&AutobuildPage { at_provider: Some(broken()), head: reader, ..autobuild(false) })),
+        ("autobuild-broken-reader", page(&AutobuildPage { at_provider: Some(broken()), head: reader, ..autobuild(false) })),
         ("webhook-secret", page(&secret(ProviderKind::GitHub))),
         ("webhook-secret-changed", page(&HookSecretPage { previous_secret_until: Some(ago(-86_000)), ..secret(ProviderKind::Gitea) })),
         ("webhook-secret-bitbucket", page(&secret(ProviderKind::Bitbucket))),
