@@ -97,7 +97,10 @@ struct Concluded {
 
 impl App {
     /// Looks at links whose time has come; gives how many.
-    pub(crate) async fn check_links_once(&self) -> Result<usize, Error> {
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn check_links_once(&self) -> Result<usize, Error> {
         let mut due = Vec::new();
         while due.len() < AT_ONCE {
             let now = self.clock.now();

@@ -178,7 +178,10 @@ impl App {
     }
 
     /// Sweeps the namespace whose time has come; gives whether there was one.
-    pub(crate) async fn sweep_sources_once(&self) -> Result<bool, Error> {
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn sweep_sources_once(&self) -> Result<bool, Error> {
         let now = self.clock.now();
         let mut tx = self.write().await?;
         let claimed = source_namespaces::claim_sweep(&mut tx, now, now.plus(CLAIM)).await?;

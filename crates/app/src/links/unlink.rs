@@ -212,7 +212,10 @@ impl App {
     }
 
     /// Goes on with an unlink that nobody works on any more; gives whether there was one.
-    pub(crate) async fn finish_unlinks_once(&self) -> Result<bool, Error> {
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn finish_unlinks_once(&self) -> Result<bool, Error> {
         let now = self.clock.now();
         let held_until = now.plus(HOLD);
         let mut tx = self.write().await?;

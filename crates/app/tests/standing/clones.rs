@@ -42,7 +42,7 @@ async fn a_builder_gets_the_key_and_the_token(place: Place) -> Result<()> {
 }
 
 async fn a_source_without_a_key_is_cloned_with_the_token_and_says_why(place: Place) -> Result<()> {
-    place.github.organization("acme", &[("octo", OrgRole::Owner)]);
+    place.github.organization("acme", &[("octo", OrgRole::Admin)]);
     place.github.repository("acme/app", Shown::Private).await?;
     place.github.commit("acme/app", "main", &[("Dockerfile", "FROM scratch\n")], "first").await?;
     place.github.collaborator("acme/app", "octo", Permission::Admin);

@@ -156,7 +156,7 @@ async fn put_up_by_hand(place: &Place, right: &RepositoryAdmin, source: &str) ->
 
 async fn without_rights_a_person_puts_the_hook_up(place: Place) -> Result<()> {
     place.github.user("boss");
-    place.github.organization("acme", &[("boss", OrgRole::Owner), ("octo", OrgRole::Member)]);
+    place.github.organization("acme", &[("boss", OrgRole::Admin), ("octo", OrgRole::Member)]);
     place.github.repository("acme/app", Shown::Private).await?;
     place.github.commit("acme/app", "main", &[("Dockerfile", "FROM scratch\n")], "first").await?;
     place.github.collaborator("acme/app", "octo", Permission::Write);
@@ -246,7 +246,7 @@ async fn the_providers_log_stands_beside_the_inbox(place: Place) -> Result<()> {
     place.github.settle().await;
     let log = place.app.remote_deliveries(&write(&right), None).await?;
     let push = log.items.iter().find(|entry| entry.event == "push").context("a push")?;
-    assert_eq!((push.here, push.outcome.status), (None, None), "our address is not to be reached from there");
+    assert!(push.here.is_none() && push.outcome.status != Some(202), "our address is not to be reached from there: {push:?}");
     // It comes by another way; the same id joins the two.
     let address = status(&place, &right).await?.address;
     let secret = the_hook(&place, "octo/hello")?.secret.context("secret")?;

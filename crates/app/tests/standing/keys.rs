@@ -56,7 +56,7 @@ async fn a_public_source_needs_none_until_it_turns_private(place: Place) -> Resu
 }
 
 async fn an_organization_that_forbids_keys_is_asked_again(place: Place) -> Result<()> {
-    place.github.organization("acme", &[("octo", OrgRole::Owner)]);
+    place.github.organization("acme", &[("octo", OrgRole::Admin)]);
     place.github.repository("acme/app", Shown::Private).await?;
     place.github.commit("acme/app", "main", &[("Dockerfile", "FROM scratch\n")], "first").await?;
     place.github.collaborator("acme/app", "octo", Permission::Admin);

@@ -629,8 +629,6 @@ fn settings_pages() -> Vec<(&'static str, String)> {
         builds: vec![],
         ..node.clone()
     };
-    let removes =
-        vec!["3 webhooks in acme/shop, acme/base-image and acme/mailer".to_owned(), "The authorization of Slipway at GitHub".to_owned()];
     vec![
         ("providers", page(&ProvidersPage { shell: shell(Area::Providers), cards: cards(), receipts: true })),
         ("providers-empty", page(&ProvidersPage { shell: shell(Area::Providers), cards: vec![], receipts: false })),
