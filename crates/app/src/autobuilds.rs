@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use slipway_forge::{Forge, ForgeError, Fresh, SourceRef, SourceRepository};
+use slipway_forge::{Forge, ForgeError, Fresh, SourceKey, SourceRef, SourceRepository};
 use slipway_model::{
     AccountId, AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern,
     SourceType, Timestamp,
@@ -17,7 +17,7 @@ use slipway_store::sources;
 
 use crate::audit::{self, Change, Place};
 use crate::hooks::STEP;
-use crate::{App, Error, HookStatus, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
+use crate::{App, DeployKeyStatus, Error, HookStatus, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
 
 const ENVIRONMENT: &str = "autobuilds.environment";
 const MAX_RULES: usize = 50;
@@ -105,6 +105,8 @@ pub struct AutobuildSettings {
     pub environment: Vec<EnvironmentVariable>,
     /// How the webhook stands; `None` while there is none.
     pub hook: Option<HookStatus>,
+    /// How the source's deploy key stands; `None` for a source that has none.
+    pub deploy_key: Option<DeployKeyStatus>,
     /// When they were last changed.
     pub updated_at: Timestamp,
 }
@@ -235,6 +237,7 @@ impl App {
             Some(hook) => Some(self.hook_status(&mut tx, &hook).await?),
             None => None,
         };
+        let deploy_key = self.deploy_key_status(&mut tx, right.repository().account, &autobuild).await?;
         Ok(Some(AutobuildSettings {
             id: autobuild.id,
             environment: self.open_environment(&autobuild)?,
@@ -244,6 +247,7 @@ impl App {
             autotest: autobuild.autotest,
             rules,
             hook,
+            deploy_key,
             updated_at: autobuild.updated_at,
         }))
     }
@@ -306,6 +310,11 @@ impl App {
             // Not due for the loop: it is made at once, below.
             self.want_hook(&mut tx, repository.account, &autobuild, now.plus(STEP)).await?;
         }
+        let source_key = SourceKey { id: &source.id, full_name: &source.full_name };
+        self.want_deploy_key(&mut tx, repository.account, &provider, source_key, now.plus(STEP)).await?;
+        if let Some(before) = &before {
+            self.release_deploy_key(&mut tx, repository.account, &before.provider, &before.source_id).await?;
+        }
         let mut change = Change::new("autobuild.change", repository.name.as_str()).now(facts(&autobuild, &rules, &variables));
         if let Some(before) = &before {
             change = change.old(json!({"provider": before.provider, "source": before.source_name, "autotest": before.autotest}));
@@ -313,7 +322,9 @@ impl App {
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
         self.settle_hook_of(id).await?;
+        self.settle_deploy_keys_of(repository.account, &provider, &source.id).await?;
         self.wake.hooks.notify_one();
+        self.wake.keys.notify_one();
         self.get_autobuild(&RepositoryRead::from(crate::RepositoryWrite::from(right.clone()))).await?.ok_or(Error::NotFound)
     }
 
@@ -356,6 +367,7 @@ impl App {
         }
         repositories::delete_autobuild(&mut tx, autobuild.id).await?;
         let repository = right.repository();
+        self.release_deploy_key(&mut tx, repository.account, &autobuild.provider, &autobuild.source_id).await?;
         let change = Change::new("autobuild.remove", repository.name.as_str())
             .old(json!({"provider": autobuild.provider, "source": autobuild.source_name}));
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
@@ -368,6 +380,7 @@ impl App {
                 self.settle_hook(&unwanted).await?;
             }
         }
+        self.wake.keys.notify_one();
         Ok(())
     }
 

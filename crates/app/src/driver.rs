@@ -13,6 +13,8 @@ use crate::{App, Error};
 const RECEIVE_POLL: Duration = Duration::from_secs(2);
 const HOOKS_POLL: Duration = Duration::from_secs(5);
 const CHECKS_POLL: Duration = Duration::from_secs(20);
+const LINKS_POLL: Duration = Duration::from_secs(5);
+const UNLINKS_POLL: Duration = Duration::from_secs(10);
 const LEASES_POLL: Duration = Duration::from_secs(1);
 const MAIL_POLL: Duration = Duration::from_secs(20);
 const RECONCILE_POLL: Duration = Duration::from_secs(2);
@@ -37,6 +39,14 @@ async fn pause(stop: &CancellationToken, wake: Option<&Notify>, limit: Duration)
     }
 }
 
+/// What only reads at a provider may be cut off: its claim ends, and the next process does it.
+async fn unless_stopped<T>(stop: &CancellationToken, step: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        () = stop.cancelled() => None,
+        done = step => Some(done),
+    }
+}
+
 impl App {
     /// Runs every loop until `stop`. Each ends after the step that it is in.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
@@ -44,6 +54,10 @@ impl App {
             self.receive_loop(&stop),
             self.hooks_loop(&stop),
             self.hook_checks_loop(&stop),
+            self.deploy_keys_loop(&stop),
+            self.links_loop(&stop),
+            self.unlinks_loop(&stop),
+            self.sources_loop(&stop),
             self.leases_loop(&stop),
             self.mail_loop(&stop),
             self.reconcile_loop(&stop),
@@ -74,8 +88,47 @@ impl App {
     async fn hook_checks_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match self.check_hooks_once().await {
-                Ok(_) => pause(stop, None, CHECKS_POLL).await,
+                Ok(_) => pause(stop, Some(&self.wake.checks), CHECKS_POLL).await,
                 Err(error) => self.complain("webhook checks", &error, stop).await,
+            }
+        }
+    }
+
+    async fn deploy_keys_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.settle_deploy_keys_once().await {
+                Ok(_) => pause(stop, Some(&self.wake.keys), HOOKS_POLL).await,
+                Err(error) => self.complain("deploy keys", &error, stop).await,
+            }
+        }
+    }
+
+    async fn links_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match unless_stopped(stop, self.check_links_once()).await {
+                Some(Ok(0)) | None => pause(stop, Some(&self.wake.links), LINKS_POLL).await,
+                Some(Ok(_)) => {}
+                Some(Err(error)) => self.complain("links", &error, stop).await,
+            }
+        }
+    }
+
+    async fn unlinks_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.finish_unlinks_once().await {
+                Ok(false) => pause(stop, None, UNLINKS_POLL).await,
+                Ok(true) => {}
+                Err(error) => self.complain("unlinks", &error, stop).await,
+            }
+        }
+    }
+
+    async fn sources_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match unless_stopped(stop, self.sweep_sources_once()).await {
+                Some(Ok(false)) | None => pause(stop, Some(&self.wake.sources), LINKS_POLL).await,
+                Some(Ok(true)) => {}
+                Some(Err(error)) => self.complain("sources", &error, stop).await,
             }
         }
     }

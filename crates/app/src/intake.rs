@@ -130,7 +130,11 @@ impl App {
             self.refuse(hook.id, address, why, body.len());
             return Ok(Intake::WrongRepository);
         }
-        self.keep(&Authentic { hook: &hook, repository, verified: &verified, secrets: &secrets }, headers, body).await
+        let kept = self.keep(&Authentic { hook: &hook, repository, verified: &verified, secrets: &secrets }, headers, body).await?;
+        if hook.waits_for_proof() && forge.verify(headers, body, &secrets[..1]).is_ok() {
+            self.prove_hook(hook.id).await?;
+        }
+        Ok(kept)
     }
 
     async fn keep(&self, authentic: &Authentic<'_>, headers: &HeaderMap, body: &[u8]) -> Result<Intake, Error> {

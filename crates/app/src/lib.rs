@@ -12,6 +12,7 @@ mod autobuilds;
 mod builds;
 mod conversion;
 mod deletion;
+mod deploy_keys;
 mod driver;
 mod emails;
 mod error;
@@ -41,6 +42,9 @@ mod second_factor;
 mod sessions;
 mod sign_in;
 mod sign_up;
+mod source_access;
+mod source_state;
+mod sources;
 mod teams;
 mod throttle;
 mod tokens;
@@ -66,18 +70,22 @@ pub use autobuilds::{AutobuildInput, AutobuildSettings, PreviewRef, RuleInput, V
 pub use builds::{BuildDetail, StartBuild};
 pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
+pub use deploy_keys::DeployKeyStatus;
 pub use error::{Error, Refusal, RefusalKind};
 pub use hooks::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
 pub use inbox::{DeliveryBody, DeliveryDetail, DeliveryEntry, DeliveryEvent};
 pub use intake::Intake;
 pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation};
 pub use keys::{Keys, Sealed};
-pub use links::{LinkSwitch, LinkView, Linked, Receipt, ReceiptItem, UnlinkPreview};
+pub use links::{
+    ConnectWish, Evidence, LinkSwitch, LinkView, Linked, OfferView, Offers, OrganizationView, Receipt, ReceiptItem, ScopeView,
+    SourceNamespaces, SourcePage, SourceSearch, UnlinkPreview, UnlinkSource, UsedBy,
+};
 pub use mail::{MailConfig, MailTransport, Sender};
 pub use oidc::{CreateAccounts, OidcOutcome, OidcProvider, OidcProviderView, OidcPurpose};
 pub use organizations::{Doomed, Membership, OrganizationChange};
 pub use peer::client_address;
-pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, Progress, RegisteredBuilder};
+pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, KeyUse, Progress, RegisteredBuilder};
 pub use registry_auth::{BUILD_USER, RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};
 pub use second_factor::{Enrolment, SecondFactor, SecondFactorState};
 pub use sessions::{ClientInfo, SignIn};
@@ -87,6 +95,8 @@ pub use slipway_store as store;
 pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
 pub use slipway_store::deliveries::Filter as DeliveryFilter;
 pub use slipway_store::refused::RefusedRequest;
+pub use source_access::{SourceAccess, SshKeyAccess};
+pub use source_state::{SourceProblem, SourceState};
 pub use teams::{Member, TeamChange, TeamMember};
 pub use tokens::{NewToken, TokenView, TokenWish};
 
@@ -109,6 +119,10 @@ pub struct Config {
     pub reconcile_interval: Duration,
     /// For how many things an account may ask a provider in an hour, to compare.
     pub reconcile_calls: u32,
+    /// How often a link is looked at, give or take a fifth.
+    pub link_check_interval: Duration,
+    /// How often what a used link sees is read anew, give or take a fifth.
+    pub source_sweep_interval: Duration,
     /// How mail leaves, if it does.
     pub mail: Option<MailConfig>,
     /// Where people may sign in beside here.
@@ -130,6 +144,8 @@ impl Config {
             delivery_retention: Duration::from_secs(90 * 24 * 3600),
             reconcile_interval: Duration::from_secs(300),
             reconcile_calls: 1000,
+            link_check_interval: Duration::from_secs(5 * 60),
+            source_sweep_interval: Duration::from_secs(15 * 60),
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
@@ -144,9 +160,15 @@ pub(crate) struct Wake {
     pub(crate) deliveries: Notify,
     /// A hook's wish changed.
     pub(crate) hooks: Notify,
-    /// A link is to be looked at, or what it sees.
+    /// Standing hooks are to be looked at.
+    pub(crate) checks: Notify,
+    /// A deploy key's wish changed.
+    pub(crate) keys: Notify,
+    /// A link is to be looked at.
     pub(crate) links: Notify,
-    /// A source is to be looked at.
+    /// What a link sees is to be read.
+    pub(crate) sources: Notify,
+    /// The heads of a source are to be compared.
     pub(crate) reconcile: Notify,
     /// A mail waits.
     pub(crate) mail: Notify,
@@ -189,7 +211,10 @@ impl App {
         let wake = Wake {
             deliveries: Notify::new(),
             hooks: Notify::new(),
+            checks: Notify::new(),
+            keys: Notify::new(),
             links: Notify::new(),
+            sources: Notify::new(),
             reconcile: Notify::new(),
             mail: Notify::new(),
             queue: Notify::new(),

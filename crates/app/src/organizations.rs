@@ -110,9 +110,16 @@ pub(crate) async fn doomed(tx: &mut ReadTx, account: &Account) -> Result<Doomed,
         team_count: teams::count_teams(tx, id).await?,
         member_count: teams::count_people(tx, id).await?,
         token_count: tokens::count_tokens(tx, id).await?,
-        links: links::list(tx, id).await?.into_iter().map(|link| link.provider).collect(),
+        links: linked_providers(tx, id).await?,
         build_count: builds::count_open(tx, id).await?,
     })
+}
+
+/// The providers that an account is linked to, each once.
+async fn linked_providers(tx: &mut ReadTx, account: slipway_model::AccountId) -> Result<Vec<ProviderId>, Error> {
+    let mut providers: Vec<ProviderId> = links::list(tx, account).await?.into_iter().map(|link| link.provider).collect();
+    providers.dedup();
+    Ok(providers)
 }
 
 impl App {
@@ -236,7 +243,7 @@ impl App {
         for link in linked {
             // A provider that is not configured any more has nobody to ask; its row goes with the account.
             if self.forges.contains_key(&link.provider) {
-                receipts.push(self.unlink(owner, &link.provider).await?);
+                receipts.push(self.unlink(owner, &link.provider, Some(link.id)).await?);
             }
         }
         Ok(receipts)

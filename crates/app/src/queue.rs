@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use slipway_forge::{CloneAccess, Forge, ForgeError, SourceKey};
+use slipway_forge::{Forge, ForgeError, SourceKey};
 use slipway_model::{
     AccountId, BuildId, BuildState, BuilderId, CommitId, EnvironmentVariable, FailureCode, FailureReason, Phase, RepositoryPath,
     SecretToken, Step, Timestamp, TokenKind,
 };
 use slipway_store::builders::{self, Builder};
 use slipway_store::builds::{self, Build, Ending};
-use slipway_store::{ReadTx, WriteTx, progress, repositories};
+use slipway_store::{ReadTx, WriteTx, deploy_keys, progress, repositories};
 
 use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
+use crate::source_access::SourceAccess;
 use crate::{App, Error};
 
 /// A builder is called silent when it neither claimed nor beat for so long.
@@ -45,7 +46,7 @@ pub struct Claimed {
     /// The build's own credential for the registry.
     pub registry_token: SecretToken,
     /// How to fetch the source.
-    pub clone: CloneAccess,
+    pub source: SourceAccess,
     /// Variables of the repository.
     pub environment: Vec<EnvironmentVariable>,
 }
@@ -68,8 +69,19 @@ pub enum Progress {
     Step(Step),
     /// Output of a step or of the build as a whole.
     Log(Option<String>, String, Timestamp),
+    /// The source was fetched: with what, why not with the deploy key, and whether that was refused.
+    Cloned(String, Option<String>, KeyUse),
     /// What git says of the commit: id, first line, author.
     Commit(CommitId, String, String),
+}
+
+/// What became of the deploy key that a build was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUse {
+    /// It was used, or there was none.
+    Fine,
+    /// The provider refused it: it has to be looked at.
+    Refused,
 }
 
 /// How a build ended on the builder's side.
@@ -296,9 +308,9 @@ impl App {
         // An error here would put the build back in front of the queue, and everybody else would wait behind it for ever.
         let Ok(environment) = self.open_environment(&autobuild) else { return Ok(Err(Unready::sealed())) };
         match self.clone_of(repository.account, &build).await {
-            Ok(clone) => {
+            Ok(source) => {
                 let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
-                Ok(Ok(Claimed { build, path, registry_token, clone, environment }))
+                Ok(Ok(Claimed { build, path, registry_token, source, environment }))
             }
             Err(trouble) => Ok(Err(Unready::of(trouble)?)),
         }
@@ -306,7 +318,7 @@ impl App {
 
     /// How the builder fetches the source: with a token that was made for it just now. The source is looked for by its id, so a build never
     /// gets another repository under the old name, and a rename does not stop it.
-    async fn clone_of(&self, account: AccountId, build: &Build) -> Result<CloneAccess, SourceTrouble> {
+    async fn clone_of(&self, account: AccountId, build: &Build) -> Result<SourceAccess, SourceTrouble> {
         let source = SourceAt {
             account,
             provider: &build.provider,
@@ -317,7 +329,8 @@ impl App {
             let found = forge.source_repository_by_id(&token, source.key).await?.ok_or(ForgeError::NotFound)?;
             Ok(forge.clone_access(&found.full_name, Some(&token)))
         };
-        Ok(self.with_source(source, access).await?.value)
+        let http = self.with_source(source, access).await;
+        self.source_access(account, build, http).await
     }
 
     async fn held(
@@ -388,6 +401,7 @@ impl App {
                 Progress::PhaseStarted(phase, at) => progress::start_phase(&mut tx, build, attempt, *phase, *at).await?,
                 Progress::PhaseFinished(phase, at) => progress::finish_phase(&mut tx, build, attempt, *phase, *at).await?,
                 Progress::Step(step) => progress::upsert_step(&mut tx, build, attempt, &bounded(step)).await?,
+                Progress::Cloned(with, because, key) => self.cloned(&mut tx, &held, with, because.as_deref(), *key).await?,
                 Progress::Commit(commit, message, author) => {
                     builds::set_commit(&mut tx, build, commit, &cut(message, 500), &cut(author, 200)).await?
                 }
@@ -409,6 +423,19 @@ impl App {
         tx.commit().await?;
         self.build_changed(build);
         Ok(Ok(sequence))
+    }
+
+    async fn cloned(&self, tx: &mut WriteTx, build: &Build, with: &str, because: Option<&str>, key: KeyUse) -> Result<(), Error> {
+        if let Some(because) = because {
+            builds::add_note(tx, build.id, &cut(&format!("cloned with {with}, because {because}"), 500)).await?;
+        }
+        if key == KeyUse::Refused
+            && let Some(repository) = repositories::get(tx, build.repository).await?
+        {
+            deploy_keys::hurry_source(tx, repository.account, &build.provider, &build.source_id, self.clock.now()).await?;
+            self.wake.keys.notify_one();
+        }
+        Ok(())
     }
 
     /// The build ended on the builder's side: decides the final state and moves the tags, in one transaction. Asking again gives the same answer.

@@ -347,6 +347,11 @@ impl App {
         reconciling::set_seen(&mut tx, watched, &source.full_name, &source.default_branch).await?;
         slipway_store::sources::set_look(&mut tx, watched.autobuild, source.private, source.archived).await?;
         slipway_store::hooks::rename_source(&mut tx, &watched.provider, &watched.source_id, &source.full_name).await?;
+        slipway_store::deploy_keys::rename_source(&mut tx, &watched.provider, &watched.source_id, &source.full_name).await?;
+        // It may have become private, or public.
+        let key = SourceKey { id: &watched.source_id, full_name: &source.full_name };
+        self.want_deploy_key(&mut tx, watched.account, &watched.provider, key, self.clock.now()).await?;
+        self.release_deploy_key(&mut tx, watched.account, &watched.provider, &watched.source_id).await?;
         reconciling::set_problem(&mut tx, watched.autobuild, None, self.clock.now()).await?;
         Ok(tx.commit().await?)
     }

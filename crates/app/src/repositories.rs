@@ -117,16 +117,21 @@ impl App {
                 Refusal::new(RefusalKind::Conflict, "build_running", format!("build #{} of this repository is running", build.number));
             return Err(refusal.hint("cancel it or wait for its end, then delete the repository").into());
         }
-        if let Some(autobuild) = repositories::get_autobuild(&mut tx, repository.id).await?
+        let autobuild = repositories::get_autobuild(&mut tx, repository.id).await?;
+        if let Some(autobuild) = &autobuild
             && let Some(hook) = hooks::get_by_autobuild(&mut tx, autobuild.id).await?
         {
             hooks::set_unwanted(&mut tx, hook.id, now).await?;
         }
         repositories::delete(&mut tx, repository.id).await?;
+        if let Some(autobuild) = &autobuild {
+            self.release_deploy_key(&mut tx, repository.account, &autobuild.provider, &autobuild.source_id).await?;
+        }
         let change = Change::new("repository.delete", repository.name.as_str()).old(json!({"visibility": repository.visibility}));
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
         self.wake.hooks.notify_one();
+        self.wake.keys.notify_one();
         Ok(())
     }
 

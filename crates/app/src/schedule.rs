@@ -91,8 +91,9 @@ impl App {
         let oldest = reconciling::oldest_due(&mut tx, now).await?;
         drop(tx);
         metrics::gauge!("slipway_reconcile_lag_seconds").set(oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));
-        let looks: Vec<Result<bool, Error>> =
-            futures_util::stream::iter(&due).map(|watched| self.look_when_due(watched)).buffer_unordered(AT_ONCE).collect().await;
+        // Made before they are streamed: a stream that makes them from borrows is no future that a thread may take over.
+        let looks: Vec<_> = due.iter().map(|watched| self.look_when_due(watched)).collect();
+        let looks: Vec<Result<bool, Error>> = futures_util::stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
         let mut looked = 0;
         for look in looks {
             looked += usize::from(look?);
@@ -171,7 +172,8 @@ impl App {
             let mut tx = self.write().await?;
             let later = reconciling::list_later(&mut tx, now.plus(interval), after, 500).await?;
             for id in &later {
-                reconciling::hurry(&mut tx, *id, now.plus(interval.mul_f64(rand::rng().random_range(0.0..1.0)))).await?;
+                let spread = interval.mul_f64(rand::random_range(0.0..1.0));
+                reconciling::hurry(&mut tx, *id, now.plus(spread)).await?;
             }
             tx.commit().await?;
             match later.last() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use slipway_model::{CommitId, FailureCode, Phase, Step};
 use slipway_wire::{Event, Source};
 
+use crate::access::{SshTrouble, Way, ssh_trouble};
 use crate::failure::Failure;
 use crate::git::{Git, fetch_failure, refuses_commit_ids};
 use crate::home::BuildDir;
@@ -33,9 +34,10 @@ pub(crate) async fn run(source: &Source, dir: &BuildDir, reporter: &Reporter) ->
     let name = format!("fetch {} of {}", source.commit.short(), source.source_ref.short());
     let step = begun(STEP, Phase::Checkout, &name, &reporter.clock);
     reporter.step(step.clone()).await;
+    let git = Git::new(dir);
     let work = async {
         tokio::select! {
-            done = fetch_and_checkout(source, dir, reporter) => done,
+            done = fetch_and_checkout(&git, source, dir, reporter) => done,
             failure = watch(dir.source()) => Err(failure),
             () = tokio::time::sleep(TIME_LIMIT) => {
                 Err(Failure::passing(FailureCode::SourceUnavailable, format!("the source was not fetched within {} minutes", TIME_LIMIT.as_secs() / 60)))
@@ -51,33 +53,96 @@ async fn end(step: Step, failure: Option<&Failure>, reporter: &Reporter) {
     reporter.end_step(step, failure.map(|failure| failure.reason.text.clone())).await;
 }
 
-async fn fetch_and_checkout(source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Checkout, Failure> {
-    let git = Git::new(source, dir)?;
+async fn fetch_and_checkout(git: &Git, source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Checkout, Failure> {
     let format = if source.commit.as_str().len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
-    let init = call(&git, &["init", "--quiet", "--template=", format], reporter, Stdout::Logged).await?;
+    let init = call(git, &["init", "--quiet", "--template=", format], reporter, Stdout::Logged).await?;
     if !init.succeeded() {
         return Err(Failure::internal("git init failed", init.last_words()));
     }
-    fetch(&git, source, reporter).await?;
+    let cloned = fetch(git, source, dir, reporter).await?;
+    reporter.line(Some(STEP), &cloned.line()).await;
+    reporter.event(cloned.into_event()).await;
     let peeled = format!("{}^{{commit}}", source.commit);
-    let commit = call(&git, &["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled], reporter, Stdout::Kept).await?;
+    let commit = call(git, &["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled], reporter, Stdout::Kept).await?;
     let commit: CommitId = String::from_utf8_lossy(&commit.stdout).trim().parse().map_err(|_| gone(source))?;
-    let done = call(&git, &["checkout", "--quiet", "--force", "--detach", commit.as_str()], reporter, Stdout::Logged).await?;
+    let done = call(git, &["checkout", "--quiet", "--force", "--detach", commit.as_str()], reporter, Stdout::Logged).await?;
     if !done.succeeded() {
         return Err(Failure::new(FailureCode::SourceUnavailable, format!("the source cannot be checked out: {}", done.last_words())));
     }
-    refuse_lfs(&git, reporter).await?;
-    describe(&git, commit, reporter).await
+    refuse_lfs(git, reporter).await?;
+    describe(git, commit, reporter).await
 }
 
-/// By the commit's id, or by its ref where the server does not give ids: first the tip alone, then its history.
-async fn fetch(git: &Git, source: &Source, reporter: &Reporter) -> Result<(), Failure> {
+/// Which way the source came, and why.
+struct Cloned {
+    with: String,
+    because: Option<String>,
+    key_refused: bool,
+}
+
+impl Cloned {
+    fn line(&self) -> String {
+        match &self.because {
+            Some(because) => format!("cloned with {}, because {because}", self.with),
+            None => format!("cloned with {}", self.with),
+        }
+    }
+
+    fn into_event(self) -> Event {
+        Event::Cloned { with: self.with, because: self.because, key_refused: self.key_refused }
+    }
+}
+
+/// With the deploy key where there is one; where that is refused, or nobody answers, with the credential where there is one.
+async fn fetch(git: &Git, source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Cloned, Failure> {
+    let (mut because, mut key_refused) = (source.because.clone(), false);
+    if let Some(ssh) = &source.ssh {
+        let trouble = match fetch_by(git, &Way::ssh(ssh, dir)?, source, reporter).await? {
+            None => return Ok(Cloned { with: "the deploy key".into(), because: None, key_refused }),
+            Some(trouble) => trouble,
+        };
+        let why = match trouble {
+            SshTrouble::OtherServer => return Err(other_server()),
+            SshTrouble::KeyRefused(said) => {
+                key_refused = true;
+                format!("the source refuses the deploy key: {said}")
+            }
+            SshTrouble::Unreachable(said) => format!("the source does not answer over SSH: {said}"),
+        };
+        if source.credential.is_none() {
+            let rest = because.map(|because| format!("; there is no other way: {because}")).unwrap_or_default();
+            reporter.event(Cloned { with: "nothing".into(), because: None, key_refused }.into_event()).await;
+            return Err(Failure::new(FailureCode::SourceUnavailable, format!("{why}{rest}")));
+        }
+        because = Some(why);
+    }
+    fetch_by(git, &Way::http(source, dir)?, source, reporter).await?;
+    let with = match (&source.credential, &source.credential_words) {
+        (None, _) => "no credential".to_owned(),
+        (Some(_), Some(words)) => words.clone(),
+        (Some(_), None) => "a credential".to_owned(),
+    };
+    Ok(Cloned { with, because, key_refused })
+}
+
+fn other_server() -> Failure {
+    let text = "the server that answers for the source over SSH has none of the host keys that are configured for its provider: either the provider \
+                changed them, or somebody stands in between; an administrator compares them";
+    Failure::new(FailureCode::SourceUnavailable, text)
+}
+
+/// By the commit's id, or by its ref where the server does not give ids: first the tip alone, then its history. `Some` when the way itself is
+/// closed.
+async fn fetch_by(git: &Git, way: &Way, source: &Source, reporter: &Reporter) -> Result<Option<SshTrouble>, Failure> {
     let base = ["fetch", "--quiet", "--no-progress", "--no-tags", "--force"];
     let shallow = "--depth=1";
-    let by_id: Vec<&str> = base.iter().copied().chain([shallow, "--end-of-options", &git.url, source.commit.as_str()]).collect();
-    let ended = call(git, &by_id, reporter, Stdout::Logged).await?;
+    let by_id: Vec<&str> = base.iter().copied().chain([shallow, "--end-of-options", &way.url, source.commit.as_str()]).collect();
+    let ended = call_by(git, way, &by_id, reporter).await?;
     if ended.succeeded() {
-        return Ok(());
+        return Ok(None);
+    }
+    if let Some(trouble) = closed(way, &ended) {
+        return Ok(Some(trouble));
     }
     if !refuses_commit_ids(&ended) {
         return Err(fetch_failure(&ended, &source.source_ref));
@@ -85,17 +150,24 @@ async fn fetch(git: &Git, source: &Source, reporter: &Reporter) -> Result<(), Fa
     let refspec = format!("+{}:refs/slipway/source", source.source_ref);
     for depth in [Some(shallow), None] {
         let depth = depth.unwrap_or(if is_shallow(git) { "--unshallow" } else { "--no-auto-gc" });
-        let by_ref: Vec<&str> = base.iter().copied().chain([depth, "--end-of-options", &git.url, &refspec]).collect();
-        let ended = call(git, &by_ref, reporter, Stdout::Logged).await?;
+        let by_ref: Vec<&str> = base.iter().copied().chain([depth, "--end-of-options", &way.url, &refspec]).collect();
+        let ended = call_by(git, way, &by_ref, reporter).await?;
         if !ended.succeeded() {
-            return Err(fetch_failure(&ended, &source.source_ref));
+            return match closed(way, &ended) {
+                Some(trouble) => Ok(Some(trouble)),
+                None => Err(fetch_failure(&ended, &source.source_ref)),
+            };
         }
         let here = call(git, &["cat-file", "-e", source.commit.as_str()], reporter, Stdout::Kept).await?;
         if here.succeeded() {
-            return Ok(());
+            return Ok(None);
         }
     }
     Err(gone(source))
+}
+
+fn closed(way: &Way, ended: &Ended) -> Option<SshTrouble> {
+    (way.protocols == "ssh").then(|| ssh_trouble(ended)).flatten()
 }
 
 fn is_shallow(git: &Git) -> bool {
@@ -143,6 +215,11 @@ async fn call(git: &Git, args: &[&str], reporter: &Reporter, stdout: Stdout) -> 
     ended.map_err(|error| Failure::internal("git cannot be run", error))
 }
 
+async fn call_by(git: &Git, way: &Way, args: &[&str], reporter: &Reporter) -> Result<Ended, Failure> {
+    let ended = git.command_by(way, args.iter().copied()).run(reporter, STEP, Stdout::Logged).await;
+    ended.map_err(|error| Failure::internal("git cannot be run", error))
+}
+
 /// Ends with a failure when the folder grows beyond the limits: a small pack can hold an endless tree.
 async fn watch(folder: PathBuf) -> Failure {
     loop {
@@ -181,18 +258,5 @@ fn over_limits(folder: &Path, size_limit: u64, entry_limit: u64) -> Option<Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_that_grows_too_large_is_noticed() {
-        let folder = tempfile::tempdir().expect("folder");
-        std::fs::create_dir(folder.path().join("sub")).expect("sub");
-        for name in ["a", "sub/b", "sub/c"] {
-            std::fs::write(folder.path().join(name), vec![0; 1000]).expect("file");
-        }
-        assert_eq!(over_limits(folder.path(), 1 << 20, 100), None);
-        assert!(over_limits(folder.path(), 2000, 100).is_some_and(|text| text.contains("larger")));
-        assert!(over_limits(folder.path(), 1 << 20, 3).is_some_and(|text| text.contains("more than 3")));
-    }
-}
+#[path = "checkout_tests.rs"]
+mod tests;

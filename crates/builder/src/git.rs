@@ -1,66 +1,60 @@
 //! The `git` program with nothing of this machine's or user's settings, and its words turned into reasons.
 //!
-//! The invariant: a credential reaches git only through its environment, bound to the origin it belongs to; it stands in no
-//! argument, address or file. Refs come as full names, object ids as digits, so nothing can be read as an option.
-//! Deliberately elsewhere: which commands in which order (`checkout`).
+//! The invariant: git gets no secret from here, only the names of files that hold one (`access`). Refs come as full names, object ids as
+//! digits, so nothing can be read as an option. Deliberately elsewhere: which commands in which order (`checkout`).
 
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use slipway_model::{FailureCode, RefKind, RefName};
-use slipway_wire::{Credential, Source};
-use url::Url;
+use slipway_wire::Credential;
 
+use crate::access::Way;
 use crate::failure::Failure;
 use crate::home::BuildDir;
 use crate::process::{Ended, Program};
 
-/// Git as it is set up for one source.
+/// Git as it is set up for one build.
 pub(crate) struct Git {
     settings: Vec<(String, String)>,
-    protocols: &'static str,
     home: std::path::PathBuf,
     folder: std::path::PathBuf,
-    pub(crate) url: String,
+    program: String,
 }
 
 impl Git {
-    pub(crate) fn new(source: &Source, dir: &BuildDir) -> Result<Self, Failure> {
-        let refused = |why: &str| {
-            let shown: String = source.clone_url.chars().take(200).collect();
-            Failure::new(FailureCode::SourceUnavailable, format!("clone address `{shown}` {why}"))
-        };
-        let url: Url = source.clone_url.parse().map_err(|_| refused("is no address"))?;
-        let protocols = match url.scheme() {
-            "https" => "https",
-            "http" => "http",
-            _ => return Err(refused("is neither `https://` nor `http://`")),
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(refused("has a credential in it"));
-        }
-        let mut settings = fixed_settings();
-        if let Some(credential) = &source.credential {
-            // The longest prefix that git matches: this repository's address and nothing else.
-            settings.push((format!("http.{}.extraHeader", url.as_str()), header(credential)));
-        }
-        Ok(Self { settings, protocols, home: dir.home(), folder: dir.source(), url: url.to_string() })
+    pub(crate) fn new(dir: &BuildDir) -> Self {
+        Self { settings: fixed_settings(), home: dir.home(), folder: dir.source(), program: "git".to_owned() }
+    }
+
+    /// Another program in the place of git, which notes how it is called.
+    #[cfg(test)]
+    pub(crate) fn with_program(self, program: &Path) -> Self {
+        Self { program: program.display().to_string(), ..self }
     }
 
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// A git command; the settings travel in the environment.
+    /// A git command that speaks to nobody; the settings travel in the environment.
     pub(crate) fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Program {
-        let mut program = Program::new("git", &self.folder)
+        self.prepared(args).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_ALLOW_PROTOCOL", "none")
+    }
+
+    /// A git command that goes this way.
+    pub(crate) fn command_by<'a>(&self, way: &Way, args: impl IntoIterator<Item = &'a str>) -> Program {
+        let program = self.prepared(args).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_ALLOW_PROTOCOL", way.protocols);
+        way.environment.iter().fold(program, |program, (name, value)| program.env(name, value))
+    }
+
+    fn prepared<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Program {
+        let mut program = Program::new(&self.program, &self.folder)
             .args(args)
             .env("HOME", &self.home)
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_ALLOW_PROTOCOL", self.protocols)
             .env("GIT_ATTR_NOSYSTEM", "1")
             .env("GIT_ASKPASS", "/bin/false")
             .env("GIT_CEILING_DIRECTORIES", self.folder.parent().unwrap_or(Path::new("/")))
@@ -101,7 +95,7 @@ fn fixed_settings() -> Vec<(String, String)> {
     settings
 }
 
-fn header(credential: &Credential) -> String {
+pub(crate) fn header(credential: &Credential) -> String {
     let pair = STANDARD.encode(format!("{}:{}", credential.username, credential.password));
     format!("Authorization: Basic {pair}")
 }
@@ -159,29 +153,6 @@ pub(crate) fn fetch_failure(ended: &Ended, source: &RefName) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn source(url: &str) -> Source {
-        Source {
-            clone_url: url.to_owned(),
-            credential: Some(Credential { username: "x".into(), password: "hunter2-hunter2".into() }),
-            source_ref: "refs/heads/main".parse().expect("ref"),
-            commit: "a".repeat(40).parse().expect("commit"),
-            message: None,
-        }
-    }
-
-    #[test]
-    fn only_plain_web_addresses_are_fetched_from() {
-        let dir = BuildDir { path: "/nonexistent".into() };
-        for url in ["file:///etc", "ssh://h/x", "ext::sh -c id", "EXT::sh", "-u", "https://u:p@h/x", "https://u@h/x", "", "git://h/x"] {
-            assert!(Git::new(&source(url), &dir).is_err(), "{url}");
-        }
-        let git = Git::new(&source("https://example.org/a/b.git"), &dir).map_err(|failure| failure.reason).expect("git");
-        let bound: Vec<_> = git.settings.iter().filter(|(_, value)| value.contains("Authorization")).collect();
-        assert_eq!(bound.len(), 1);
-        assert_eq!(bound[0].0, "http.https://example.org/a/b.git.extraHeader");
-        assert_eq!(git.protocols, "https");
-    }
 
     #[test]
     fn gits_words_become_reasons() {

@@ -83,6 +83,11 @@ impl BuildDir {
         self.path.join("home")
     }
 
+    /// What the source is fetched with, while it is.
+    pub(crate) fn access(&self) -> PathBuf {
+        self.path.join("access")
+    }
+
     /// The Docker client's configuration, with the registry credential.
     pub(crate) fn docker(&self) -> PathBuf {
         self.path.join("docker")

@@ -5,6 +5,7 @@
 //! Deliberately elsewhere: the store and the queue (this room knows only the protocol of `slipway-wire`), moving tags
 //! (the server does it after a success), and BuildKit itself (`slipway-buildkit`).
 
+mod access;
 mod api;
 mod args;
 mod checkout;

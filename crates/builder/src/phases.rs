@@ -49,8 +49,9 @@ impl NameLocks {
 pub(crate) fn secrets(assignment: &Assignment) -> Secrets {
     let credentials = assignment.source.credential.iter().chain([&assignment.registry.credential]);
     let forms: Vec<String> = credentials.flat_map(git::forms).collect();
+    let key = assignment.source.ssh.iter().map(|ssh| ssh.private_key.as_str());
     let values = assignment.environment.iter().map(|variable| variable.value.as_str());
-    Secrets::new(forms.iter().map(String::as_str).chain(values))
+    Secrets::new(forms.iter().map(String::as_str).chain(key).chain(values))
 }
 
 /// Runs all phases and returns the digest that was pushed.

@@ -58,6 +58,25 @@ impl Reporter {
         Self { inputs, secrets, clock }
     }
 
+    /// One that keeps what it is told; given when everybody let go of it.
+    #[cfg(test)]
+    pub(crate) fn keeping(secrets: Secrets) -> (Self, tokio::task::JoinHandle<Vec<Event>>) {
+        let (inputs, mut received) = mpsc::channel(256);
+        let clock = Clock::System;
+        let mut state = State::new(secrets.clone(), clock.clone());
+        let kept = tokio::spawn(async move {
+            while let Some(input) = received.recv().await {
+                state.take(input);
+            }
+            let mut events = Vec::new();
+            while !state.queue.is_empty() {
+                events.extend(state.batch());
+            }
+            events
+        });
+        (Self { inputs, secrets, clock }, kept)
+    }
+
     pub(crate) async fn event(&self, event: Event) {
         self.send(Input::Event(event)).await;
     }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, LINK, LOCATION};
+use http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use slipway_model::Clock;
 use url::Url;
@@ -18,6 +18,8 @@ use crate::text;
 
 const MAX_BODY: usize = 8 * 1024 * 1024;
 const MAX_REDIRECTS: usize = 3;
+/// They have about seventy characters.
+const MAX_ETAG: usize = 200;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -74,9 +76,21 @@ impl Reply {
         Ok(None)
     }
 
+    /// Whether the `Link` header tells of a next page, for who counts the pages and does not follow its addresses.
+    pub(crate) fn has_next_page(&self) -> bool {
+        self.headers.get_all(LINK).iter().any(|value| value.to_str().ok().and_then(next_link).is_some())
+    }
+
     /// Reads the body as JSON.
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, ForgeError> {
         serde_json::from_slice(&self.body).map_err(|error| self.unexpected(text::json_problem(&error)))
+    }
+
+    /// The `ETag`, when it is fit to be stored in a marker.
+    pub(crate) fn etag(&self) -> Option<String> {
+        let etag = self.header(ETAG.as_str())?;
+        let fits = (1..=MAX_ETAG).contains(&etag.len()) && etag.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| etag.to_owned())
     }
 
     /// How long the provider wants us to be quiet.

@@ -15,6 +15,7 @@ mod types;
 mod webhook;
 
 pub mod bitbucket;
+pub mod gitea;
 pub mod github;
 
 use std::sync::Arc;
@@ -46,9 +47,7 @@ pub fn open(provider: Provider) -> Result<Arc<dyn Forge>, ForgeError> {
 pub fn open_with(provider: Provider, egress: Egress) -> Result<Arc<dyn Forge>, ForgeError> {
     match provider.kind {
         ProviderKind::GitHub => Ok(Arc::new(github::GitHub::open(provider, egress)?)),
-        ProviderKind::Bitbucket => Ok(Arc::new(bitbucket::Bitbucket::open(provider)?)),
-        ProviderKind::Gitea => {
-            Err(ForgeError::Misconfigured { detail: format!("providers of kind `{}` are not in this version", provider.kind) })
-        }
+        ProviderKind::Bitbucket => Ok(Arc::new(bitbucket::Bitbucket::open(provider, egress)?)),
+        ProviderKind::Gitea => Ok(Arc::new(gitea::Gitea::open(provider, egress)?)),
     }
 }

@@ -67,6 +67,8 @@ ids! {
     AuditId;
     /// An account's connection to a provider.
     LinkId;
+    /// What became of everything that a link had made.
+    ReceiptId;
     /// An image repository; a repository made again under the same name has another id.
     RepositoryId;
     /// The autobuild settings of one repository.

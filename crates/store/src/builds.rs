@@ -454,6 +454,17 @@ pub async fn set_commit(tx: &mut WriteTx, id: BuildId, commit: &CommitId, messag
     Ok(())
 }
 
+/// Adds to what there is to say of a running build.
+pub async fn add_note(tx: &mut WriteTx, id: BuildId, note: &str) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE builds SET note = CASE WHEN note IS NULL THEN $1 ELSE note || '; ' || $1 END WHERE id = $2 AND state = 'running'",
+        note,
+        id.to_string(),
+    )?;
+    Ok(())
+}
+
 /// How a build ends.
 #[derive(Debug)]
 pub struct Ending<'a> {
@@ -471,7 +482,7 @@ pub struct Ending<'a> {
 pub async fn finish(tx: &mut WriteTx, id: BuildId, ending: &Ending<'_>, now: Timestamp) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
-        "UPDATE builds SET state = $1, reason_code = $2, reason_text = $3, note = COALESCE($4, note), digest = $5, finished_at = $6, lease_until = NULL, registry_token_hash = NULL
+        "UPDATE builds SET state = $1, reason_code = $2, reason_text = $3, note = CASE WHEN $4 IS NULL THEN note WHEN note IS NULL THEN $4 ELSE $4 || '; ' || note END, digest = $5, finished_at = $6, lease_until = NULL, registry_token_hash = NULL
          WHERE id = $7 AND state IN ('queued', 'running')",
         ending.state.as_str(),
         ending.reason.map(|reason| reason.code.as_str()),

@@ -76,6 +76,8 @@ pub struct DeployKey {
     pub next_try_at: Timestamp,
     /// When it was last seen at the provider.
     pub checked_at: Option<Timestamp>,
+    /// When it was last put up again without a person's word.
+    pub renewed_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -95,6 +97,7 @@ struct Row {
     tries: i64,
     next_try_at: i64,
     checked_at: Option<i64>,
+    renewed_at: Option<i64>,
     created_at: i64,
 }
 
@@ -114,6 +117,7 @@ impl Row {
             tries: count(self.tries),
             next_try_at: time(self.next_try_at),
             checked_at: self.checked_at.map(time),
+            renewed_at: self.renewed_at.map(time),
             created_at: time(self.created_at),
         })
     }
@@ -280,14 +284,45 @@ pub async fn set_standing(tx: &mut WriteTx, key: &DeployKey, remote_id: &str, no
     Ok(())
 }
 
-/// The key is gone at the provider and is wanted: it will be put up again.
-pub async fn set_wanted(tx: &mut WriteTx, id: DeployKeyId, why: &str, now: Timestamp) -> Result<(), StoreError> {
+/// The key is gone at the provider and is put up again, without a person's word.
+pub async fn set_renewed(tx: &mut WriteTx, id: DeployKeyId, why: &str, now: Timestamp) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE deploy_keys SET state = 'wanted', remote_id = NULL, error = $1, tries = 0, next_try_at = $2 WHERE id = $3 AND state <> 'unwanted'",
+        "UPDATE deploy_keys SET state = 'wanted', remote_id = NULL, error = $1, tries = 0, next_try_at = $2, renewed_at = $2
+         WHERE id = $3 AND state = 'standing'",
         why,
         now.as_millis(),
         id.to_string(),
+    )?;
+    Ok(())
+}
+
+/// A person wants the key put up now.
+pub async fn set_wanted(tx: &mut WriteTx, id: DeployKeyId, now: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE deploy_keys SET state = 'wanted', tries = 0, next_try_at = $1, renewed_at = NULL WHERE id = $2 AND state IN ('wanted', 'forbidden')",
+        now.as_millis(),
+        id.to_string(),
+    )?;
+    Ok(())
+}
+
+/// The key of a source is looked at now: it did not open the source.
+pub async fn hurry_source(
+    tx: &mut WriteTx,
+    account: AccountId,
+    provider: &ProviderId,
+    source_id: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE deploy_keys SET next_try_at = $1 WHERE account_id = $2 AND provider = $3 AND source_id = $4 AND next_try_at > $1",
+        now.as_millis(),
+        account.to_string(),
+        provider.as_str(),
+        source_id,
     )?;
     Ok(())
 }
@@ -296,7 +331,7 @@ pub async fn set_wanted(tx: &mut WriteTx, id: DeployKeyId, why: &str, now: Times
 pub async fn set_forbidden(tx: &mut WriteTx, id: DeployKeyId, why: &str, next: Timestamp) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE deploy_keys SET state = 'forbidden', error = $1, tries = 0, next_try_at = $2 WHERE id = $3 AND state <> 'unwanted'",
+        "UPDATE deploy_keys SET state = 'forbidden', remote_id = NULL, error = $1, tries = 0, next_try_at = $2 WHERE id = $3 AND state <> 'unwanted'",
         why,
         next.as_millis(),
         id.to_string(),

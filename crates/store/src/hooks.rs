@@ -111,6 +111,8 @@ pub struct Hook {
     pub next_check_at: Timestamp,
     /// What the last look found wrong.
     pub problem: Option<String>,
+    /// Since when looks find something wrong.
+    pub problem_since: Option<Timestamp>,
     /// When it was last repaired without a person's word.
     pub repaired_at: Option<Timestamp>,
     /// What was wrong then.
@@ -119,6 +121,14 @@ pub struct Hook {
     pub last_there: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+impl Hook {
+    /// Whether only a delivery with its secret of now shows that it stands as it should.
+    #[must_use]
+    pub fn waits_for_proof(&self) -> bool {
+        self.made_by == MadeBy::Person && (self.state == HookState::Wanted || self.problem.is_some())
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -141,6 +151,7 @@ struct Row {
     checked_at: Option<i64>,
     next_check_at: i64,
     problem: Option<String>,
+    problem_since: Option<i64>,
     repaired_at: Option<i64>,
     repaired_why: Option<String>,
     last_there: Option<String>,
@@ -167,6 +178,7 @@ impl Row {
             checked_at: self.checked_at.map(time),
             next_check_at: time(self.next_check_at),
             problem: self.problem,
+            problem_since: self.problem_since.map(time),
             repaired_at: self.repaired_at.map(time),
             repaired_why: self.repaired_why,
             last_there: self.last_there,
@@ -275,7 +287,7 @@ pub async fn claim_step(tx: &mut WriteTx, hook: &Hook, until: Timestamp) -> Resu
 pub async fn set_standing(tx: &mut WriteTx, hook: &Hook, remote_id: &str, check_at: Timestamp) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
-        "UPDATE hooks SET remote_id = $1, error = NULL, tries = 0, problem = NULL, made_by = 'service', next_check_at = $2,
+        "UPDATE hooks SET remote_id = $1, error = NULL, tries = 0, problem = NULL, problem_since = NULL, made_by = 'service', next_check_at = $2,
              state = CASE WHEN state <> 'unwanted' AND secret_sealed = $3 THEN 'standing' ELSE state END,
              next_try_at = CASE WHEN state <> 'unwanted' AND secret_sealed = $3 THEN next_try_at ELSE 0 END
          WHERE id = $4",
@@ -303,7 +315,7 @@ pub async fn set_made_by_person(tx: &mut WriteTx, id: HookId, why: &str, next: T
 pub async fn set_proven(tx: &mut WriteTx, id: HookId, now: Timestamp) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE hooks SET state = 'standing', error = NULL, problem = NULL, tries = 0, checked_at = $1, next_check_at = $1
+        "UPDATE hooks SET state = 'standing', error = NULL, problem = NULL, problem_since = NULL, tries = 0, checked_at = $1, next_check_at = $1
          WHERE id = $2 AND made_by = 'person' AND (state = 'wanted' OR problem IS NOT NULL) AND state <> 'unwanted'",
         now.as_millis(),
         id.to_string(),
@@ -355,11 +367,8 @@ pub async fn rotate(
 
 /// Forgets secrets that are accepted no more.
 pub async fn forget_previous_secrets(tx: &mut WriteTx, now: Timestamp) -> Result<u64, StoreError> {
-    Ok(change!(
-        tx,
-        "UPDATE hooks SET previous_secret_sealed = NULL, previous_until = NULL WHERE previous_until IS NOT NULL AND previous_until <= $1",
-        now.as_millis()
-    )?)
+    let forget = "UPDATE hooks SET previous_secret_sealed = NULL, previous_until = NULL WHERE previous_until <= $1";
+    Ok(change!(tx, forget, now.as_millis())?)
 }
 
 /// A try failed; the next one is due at `next`.
@@ -423,7 +432,8 @@ pub struct Look<'a> {
 pub async fn set_checked(tx: &mut WriteTx, id: HookId, look: &Look<'_>, now: Timestamp) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE hooks SET problem = $1, last_there = $2, remote_id = COALESCE($3, remote_id), checked_at = $4, next_check_at = $5
+        "UPDATE hooks SET problem_since = CASE WHEN $1 IS NULL THEN NULL ELSE COALESCE(problem_since, $4) END, problem = $1, last_there = $2,
+             remote_id = COALESCE($3, remote_id), checked_at = $4, next_check_at = $5
          WHERE id = $6 AND state = 'standing'",
         look.problem,
         look.last_there,

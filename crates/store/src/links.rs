@@ -125,21 +125,23 @@ impl Row {
 }
 
 /// Writes the link of an account to a person at a provider. Linking the same person again replaces tokens, access and state in the row
-/// that stands, which keeps its identity; gives that identity, so the tokens have to be sealed for it: see [`identity`].
-pub async fn upsert(tx: &mut WriteTx, link: &Link) -> Result<(), StoreError> {
-    change!(
+/// that stands, which keeps its identity, so the tokens have to be sealed for that one: see [`identity`]. False when the row has another
+/// identity or is being unlinked: then nothing was written.
+pub async fn upsert(tx: &mut WriteTx, link: &Link) -> Result<bool, StoreError> {
+    let changed = change!(
         tx,
         "INSERT INTO links (id, account_id, provider, remote_user_id, login, display_name, access, linked_as, scopes, access_token_sealed,
                             refresh_token_sealed, token_expires_at, token_version, state, since, evidence, evidence_status, failures,
-                            probe_marker, checked_at, next_check_at, unlinking, linked_at, avatar_url, picture_due_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, 0, $25)
+                            probe_marker, checked_at, next_check_at, unlinking, linked_at, avatar_url, picture_due_at, told_since, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, 0, $25, $26)
          ON CONFLICT (account_id, provider, remote_user_id) DO UPDATE SET
              login = excluded.login, display_name = excluded.display_name, access = excluded.access, linked_as = excluded.linked_as,
              scopes = excluded.scopes, access_token_sealed = excluded.access_token_sealed, refresh_token_sealed = excluded.refresh_token_sealed,
              token_expires_at = excluded.token_expires_at, token_version = links.token_version + 1, refresh_by = NULL, refresh_until = NULL,
              state = excluded.state, since = excluded.since, evidence = excluded.evidence, evidence_status = excluded.evidence_status,
-             failures = 0, probe_marker = NULL, checked_at = excluded.checked_at, next_check_at = excluded.next_check_at, unlinking = FALSE,
-             linked_at = excluded.linked_at, avatar_url = excluded.avatar_url, picture_due_at = 0",
+             failures = 0, probe_marker = NULL, checked_at = excluded.checked_at, next_check_at = excluded.next_check_at,
+             linked_at = excluded.linked_at, avatar_url = excluded.avatar_url, picture_due_at = 0, told_since = excluded.told_since
+         WHERE links.id = excluded.id AND NOT links.unlinking",
         link.id.to_string(),
         link.account.to_string(),
         link.provider.as_str(),
@@ -164,9 +166,10 @@ pub async fn upsert(tx: &mut WriteTx, link: &Link) -> Result<(), StoreError> {
         link.unlinking,
         link.linked_at.as_millis(),
         link.avatar_url.as_deref(),
+        link.told_since.map(Timestamp::as_millis),
         link.created_at.as_millis(),
     )?;
-    Ok(())
+    Ok(changed > 0)
 }
 
 /// The identity of the link of an account to a person at a provider, when it stands already: what its tokens are sealed for.
@@ -198,7 +201,7 @@ pub async fn get(tx: &mut ReadTx, account: AccountId, provider: &ProviderId) -> 
         Row,
         tx,
         "SELECT * FROM links WHERE account_id = $1 AND provider = $2 AND NOT unlinking
-         ORDER BY CASE WHEN state IN ('ok', 'expiring') THEN 0 ELSE 1 END, id LIMIT 1",
+         ORDER BY CASE WHEN state IN ('ok', 'expiring') THEN 0 WHEN state = 'disabled' THEN 2 ELSE 1 END, id LIMIT 1",
         account.to_string(),
         provider.as_str()
     )?
@@ -417,4 +420,63 @@ pub async fn set_state(tx: &mut WriteTx, id: LinkId, state: LinkState, evidence:
 /// Removes a link and with it the sealed tokens.
 pub async fn delete(tx: &mut WriteTx, id: LinkId) -> Result<bool, StoreError> {
     Ok(change!(tx, "DELETE FROM links WHERE id = $1", id.to_string())? > 0)
+}
+
+/// A small picture of a linked person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// `image/png`, ...
+    pub media_type: String,
+    /// At most 256 KiB.
+    pub content: Vec<u8>,
+    /// When it was fetched.
+    pub fetched_at: Timestamp,
+}
+
+/// The picture of the person behind a link.
+pub async fn get_picture(tx: &mut ReadTx, id: LinkId) -> Result<Option<Picture>, StoreError> {
+    let row = fetch_optional!(
+        (String, Vec<u8>, i64),
+        tx,
+        "SELECT media_type, content, fetched_at FROM link_pictures WHERE link_id = $1",
+        id.to_string()
+    )?;
+    Ok(row.map(|(media_type, content, fetched_at)| Picture { media_type, content, fetched_at: time(fetched_at) }))
+}
+
+/// Which of an account's links have a picture.
+pub async fn list_pictured(tx: &mut ReadTx, account: AccountId) -> Result<Vec<LinkId>, StoreError> {
+    let rows = fetch_all!(
+        (String,),
+        tx,
+        "SELECT p.link_id FROM link_pictures p JOIN links l ON l.id = p.link_id WHERE l.account_id = $1 LIMIT 500",
+        account.to_string()
+    )?;
+    rows.iter().map(|(id,)| read("link_pictures", id)).collect()
+}
+
+/// Keeps a picture.
+pub async fn set_picture(tx: &mut WriteTx, id: LinkId, picture: &Picture) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "INSERT INTO link_pictures (link_id, media_type, content, fetched_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (link_id) DO UPDATE SET media_type = excluded.media_type, content = excluded.content, fetched_at = excluded.fetched_at",
+        id.to_string(),
+        picture.media_type.as_str(),
+        picture.content.as_slice(),
+        picture.fetched_at.as_millis(),
+    )?;
+    Ok(())
+}
+
+/// Takes the right to fetch the picture of a link now; false when it is not due.
+pub async fn claim_picture(tx: &mut WriteTx, id: LinkId, now: Timestamp, again_at: Timestamp) -> Result<bool, StoreError> {
+    let changed = change!(
+        tx,
+        "UPDATE links SET picture_due_at = $1 WHERE id = $2 AND picture_due_at <= $3 AND avatar_url IS NOT NULL",
+        again_at.as_millis(),
+        id.to_string(),
+        now.as_millis()
+    )?;
+    Ok(changed > 0)
 }

@@ -223,3 +223,14 @@ pub async fn checked_at(tx: &mut ReadTx, id: AutobuildId) -> Result<Option<Times
     let row = fetch_optional!((Option<i64>,), tx, "SELECT heads_checked_at FROM autobuilds WHERE id = $1", id.to_string())?;
     Ok(row.and_then(|(at,)| at).map(time))
 }
+
+/// When the refs of a source were last read, and when the next look at it is due.
+pub async fn looks(tx: &mut ReadTx, id: AutobuildId) -> Result<Option<(Option<Timestamp>, Timestamp)>, StoreError> {
+    let row = fetch_optional!(
+        (Option<i64>, i64),
+        tx,
+        "SELECT heads_checked_at, next_reconcile_at FROM autobuilds WHERE id = $1",
+        id.to_string()
+    )?;
+    Ok(row.map(|(last, next)| (last.map(time), time(next))))
+}

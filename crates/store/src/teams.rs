@@ -170,6 +170,21 @@ pub async fn lock(tx: &mut WriteTx, id: TeamId) -> Result<bool, StoreError> {
     Ok(change!(tx, "UPDATE teams SET revision = revision + 1 WHERE id = $1", id.to_string())? > 0)
 }
 
+/// The confirmed e-mail addresses of whoever owns a namespace: the user, or the owners of the organization; at most 500.
+pub async fn owner_emails(tx: &mut ReadTx, namespace: AccountId) -> Result<Vec<String>, StoreError> {
+    let rows = fetch_all!(
+        (String,),
+        tx,
+        "SELECT a.email FROM accounts a
+         WHERE a.email IS NOT NULL
+           AND (a.id = $1 OR a.id IN (SELECT m.account_id FROM team_members m JOIN teams t ON t.id = m.team_id
+                                      WHERE t.account_id = $1 AND t.is_owners))
+         ORDER BY a.email LIMIT 500",
+        namespace.to_string(),
+    )?;
+    Ok(rows.into_iter().map(|(email,)| email).collect())
+}
+
 /// Holds the row of every `owners` team that the account is in.
 pub async fn lock_owned(tx: &mut WriteTx, account: AccountId) -> Result<(), StoreError> {
     change!(

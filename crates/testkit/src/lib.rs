@@ -1,5 +1,6 @@
-//! Everything that tests and the demo need around Slipway: a fake GitHub with real git, the real Gitea, a fake OpenID Connect provider, a mail
-//! server that keeps what it is sent, throw-away PostgreSQL databases, OpenAPI descriptions to hold answers against.
+//! Everything that tests and the demo need around Slipway: a fake GitHub and a fake Bitbucket Cloud with real git, the real Gitea,
+//! a fake OpenID Connect provider, a mail server that keeps what it is sent, throw-away PostgreSQL databases, an
+//! OpenSSH server for git, OpenAPI descriptions to hold requests and answers against.
 //! Invariant: nothing here is part of the product's binary, and nothing here uses the product's own types, so that a
 //! wrong word in the product cannot be wrong on both sides.
 
@@ -11,6 +12,7 @@ pub mod openapi;
 pub mod postgres;
 mod provider;
 pub mod smtp;
+pub mod sshd;
 pub mod wait;
 
 use anyhow::Result;
@@ -19,5 +21,5 @@ use anyhow::Result;
 pub fn http_client() -> Result<reqwest::Client> {
     // Someone in the process may have installed one already; any is good.
     rustls::crypto::ring::default_provider().install_default().ok();
-    Ok(reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?)
+    Ok(reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().user_agent("slipway-testkit").build()?)
 }

@@ -20,8 +20,14 @@ pub use route::{Operation, Route};
 pub struct Description(Value, Mutex<HashMap<String, Arc<jsonschema::Validator>>>);
 
 impl Description {
-    fn new(document: Value) -> Self {
+    /// A description that is at hand already.
+    pub fn new(document: Value) -> Self {
         Self(document, Mutex::default())
+    }
+
+    /// The whole of it.
+    pub fn json(&self) -> &Value {
+        &self.0
     }
 
     /// Reads a description from a file.
@@ -107,7 +113,8 @@ impl Description {
         Ok(())
     }
 
-    fn resolved<'a>(&'a self, schema: &'a Value) -> Result<&'a Value> {
+    /// What a reference leads to; anything else is itself.
+    pub fn resolved<'a>(&'a self, schema: &'a Value) -> Result<&'a Value> {
         match schema.get("$ref").and_then(Value::as_str) {
             Some(name) => self.0.pointer(name.trim_start_matches('#')).with_context(|| format!("`{name}` leads nowhere")),
             None => Ok(schema),

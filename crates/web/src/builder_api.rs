@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 use secrecy::ExposeSecret;
-use slipway_app::{BUILD_USER, BuilderOutcome, Claimed, Progress, RegisteredBuilder};
+use slipway_app::{BUILD_USER, BuilderOutcome, Claimed, KeyUse, Progress, RegisteredBuilder, SourceAccess};
 use slipway_model::BuildId;
 use slipway_wire::{
     Assignment, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, MAX_LOG_CHUNK_BYTES,
-    MAX_REPORT_BYTES, Outcome, RegistryTarget, Release, Report, ReportAnswer, Source,
+    MAX_REPORT_BYTES, Outcome, RegistryTarget, Release, Report, ReportAnswer, Source, SshAccess,
 };
 use tokio::time::Instant;
 
@@ -98,7 +98,8 @@ async fn claim(State(state): State<WebState>, Builder(builder): Builder, Json(cl
 }
 
 fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -> Assignment {
-    let Claimed { build, path, registry_token, clone, environment } = claimed;
+    let Claimed { build, path, registry_token, source, environment } = claimed;
+    let SourceAccess { ssh, http: clone, http_words, because } = source;
     let config = state.app().config();
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     let credential = clone.username.map(|username| Credential {
@@ -114,6 +115,13 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
         source: Source {
             clone_url: clone.url.into(),
             credential,
+            ssh: ssh.map(|ssh| SshAccess {
+                url: ssh.url.into(),
+                private_key: ssh.private_key.expose_secret().to_owned(),
+                host_keys: ssh.host_keys,
+            }),
+            credential_words: Some(http_words),
+            because,
             source_ref: build.source_ref,
             commit: build.commit,
             message: build.commit_message.and_then(|message| message.lines().next().map(str::to_owned)),
@@ -169,6 +177,9 @@ fn progress(event: Event) -> Result<Progress, ApiError> {
             return Err(ApiError::new(Code::TooLarge, detail));
         }
         Event::Log { step, text, at } => Progress::Log(step.map(|step| step.chars().take(128).collect()), text, at),
+        Event::Cloned { with, because, key_refused } => {
+            Progress::Cloned(with, because, if key_refused { KeyUse::Refused } else { KeyUse::Fine })
+        }
         Event::Commit { commit, message, author } => Progress::Commit(commit, message, author),
     })
 }

@@ -34,9 +34,12 @@ pub(crate) async fn callback(
 ) -> Response {
     let program = headers.contains_key(header::AUTHORIZATION);
     let person = caller.as_ref().map(|caller| caller.0.account().name.clone());
-    let providers_page = |linked: &Linked| match person {
-        Some(person) if person != linked.namespace => format!("/o/{}/settings/source-providers", linked.namespace),
-        _ => "/settings/source-providers".to_owned(),
+    let providers_page = |linked: &Linked| {
+        let done = if linked.link.scopes_missing.is_empty() { "linked" } else { "linked-partly" };
+        match person {
+            Some(person) if person != linked.namespace => format!("/o/{}/settings/source-providers?done={done}", linked.namespace),
+            _ => format!("/settings/source-providers?done={done}"),
+        }
     };
     match finish(&state, caller, &provider, &answer).await {
         Ok(linked) if program => Json(Link::from(linked.link)).into_response(),

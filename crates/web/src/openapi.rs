@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::api::{
     account, admin, audit, autobuild, builds, deliveries, invitations, links, log, me, members, namespaces, organizations, repositories,
-    teams, tokens,
+    teams, tokens, webhook,
 };
 use crate::edge::routes::Routes;
 use crate::error::Problem;
@@ -133,7 +133,24 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
         .routes(routes!(log::live))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
+        .routes(routes!(deliveries::body))
         .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::refused))
+        .merge(hook_routes())
+}
+
+/// What stands at a repository's source: webhook and deploy key.
+fn hook_routes() -> OpenApiRouter<WebState> {
+    OpenApiRouter::new()
+        .routes(routes!(webhook::get))
+        .routes(routes!(webhook::check))
+        .routes(routes!(webhook::repair))
+        .routes(routes!(webhook::rotate_secret))
+        .routes(routes!(webhook::show_secret))
+        .routes(routes!(webhook::deliveries))
+        .routes(routes!(webhook::redeliver))
+        .routes(routes!(webhook::deploy_key))
+        .routes(routes!(webhook::rotate_deploy_key))
 }
 
 /// The same as routes that know their addresses.

@@ -91,12 +91,38 @@ pub struct Source {
     pub clone_url: String,
     /// HTTP Basic credential for that address alone.
     pub credential: Option<Credential>,
+    /// Another way, to be tried first; where it is refused the one above follows, if it has a credential.
+    #[serde(default)]
+    pub ssh: Option<SshAccess>,
+    /// What the log says of a clone by the address above: `a short-lived token of the link`.
+    #[serde(default)]
+    pub credential_words: Option<String>,
+    /// Why there is no deploy key; beside one, why there is no credential.
+    #[serde(default)]
+    pub because: Option<String>,
     /// The ref that was pushed.
     pub source_ref: RefName,
     /// The commit to build; an annotated tag's own id is allowed and is peeled after the fetch.
     pub commit: CommitId,
     /// First line of the commit's message, when known.
     pub message: Option<String>,
+}
+
+/// How a source is read with a deploy key; `Debug` never shows the private key.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SshAccess {
+    /// `ssh://git@host:22/owner/name.git`.
+    pub url: String,
+    /// In OpenSSH's form.
+    pub private_key: String,
+    /// The server's public keys, `ssh-ed25519 AAAA...`: any other server is refused.
+    pub host_keys: Vec<String>,
+}
+
+impl std::fmt::Debug for SshAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SshAccess({}, [redacted])", self.url)
+    }
 }
 
 /// Where the image goes.
@@ -193,6 +219,15 @@ pub enum Event {
         text: String,
         /// When it came.
         at: Timestamp,
+    },
+    /// The source was fetched.
+    Cloned {
+        /// With what: `the deploy key`.
+        with: String,
+        /// Why not with the deploy key.
+        because: Option<String>,
+        /// Whether the provider refused the deploy key.
+        key_refused: bool,
     },
     /// What git said of the commit that is built.
     Commit {

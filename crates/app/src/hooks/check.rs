@@ -94,7 +94,10 @@ fn judge(remote: &RemoteHook, address: &str, events: &[&str], heard: Option<Time
 
 impl App {
     /// Looks at hooks whose time has come; gives how many.
-    pub(crate) async fn check_hooks_once(&self) -> Result<usize, Error> {
+    ///
+    /// # Errors
+    /// Only the database's: what a provider says is kept in the rows.
+    pub async fn check_hooks_once(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let mut tx = self.read().await?;
         let due = hooks::list_checks_due(&mut tx, now, 20).await?;

@@ -114,6 +114,7 @@ impl App {
             checked_at: None,
             next_check_at: due,
             problem: None,
+            problem_since: None,
             repaired_at: None,
             repaired_why: None,
             last_there: None,
@@ -123,7 +124,8 @@ impl App {
         Ok(id)
     }
 
-    /// After linking or enabling: every repository built through the provider wants a hook, and those that stand are looked at.
+    /// After linking or enabling: every repository built through the provider wants a hook and, where it is private, a deploy key; those that
+    /// stand are looked at. The caller wakes the loops.
     pub(crate) async fn want_missing_hooks(&self, tx: &mut WriteTx, account: AccountId, provider: &ProviderId) -> Result<(), Error> {
         let now = self.clock.now();
         for autobuild in repositories::list_autobuilds_by_provider(tx, account, provider).await? {
@@ -131,11 +133,15 @@ impl App {
                 self.want_hook(tx, account, &autobuild, now).await?;
             }
         }
-        Ok(hooks::hurry(tx, account, provider, now).await?)
+        hooks::hurry(tx, account, provider, now).await?;
+        self.want_missing_deploy_keys(tx, account, provider).await
     }
 
     /// Makes and removes hooks whose time has come; gives how many were looked at.
-    pub(crate) async fn settle_hooks_once(&self) -> Result<usize, Error> {
+    ///
+    /// # Errors
+    /// Only the database's: what a provider says is kept in the rows.
+    pub async fn settle_hooks_once(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let mut tx = self.read().await?;
         let due = hooks::list_due(&mut tx, now, 20).await?;
@@ -192,6 +198,13 @@ impl App {
     async fn leave_hook_to_person(&self, hook: &Hook, why: &str) -> Result<(), Error> {
         let mut tx = self.write().await?;
         hooks::set_made_by_person(&mut tx, hook.id, why, self.clock.now().plus(jittered(ASK_AGAIN))).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A delivery came that the hook's secret of now had signed: one that a person put up stands.
+    pub(crate) async fn prove_hook(&self, id: HookId) -> Result<(), Error> {
+        let mut tx = self.write().await?;
+        hooks::set_proven(&mut tx, id, self.clock.now()).await?;
         Ok(tx.commit().await?)
     }
 

@@ -37,8 +37,12 @@ pub struct HookStatus {
     pub error: Option<String>,
     /// What the last look found wrong.
     pub problem: Option<String>,
+    /// Since when it does not stand, or something is wrong with it; `None` when it is right.
+    pub wrong_since: Option<Timestamp>,
     /// When it was last looked at.
     pub checked_at: Option<Timestamp>,
+    /// When it is looked at, or tried to be put up, next.
+    pub next_look_at: Timestamp,
     /// When it was last repaired without a person, and why.
     pub repaired_at: Option<Timestamp>,
     /// What was wrong then.
@@ -122,9 +126,14 @@ impl App {
         let now = self.clock.now();
         let forge = self.forges.get(&hook.provider);
         let standing = hook.state == HookState::Standing;
+        let right = standing && hook.problem.is_none();
+        // What no look found began when its secret was changed, or when it was wanted.
+        let changed = hook.previous.as_ref().map(|(_, until)| until.minus(PREVIOUS_SECRET));
         Ok(HookStatus {
             standing,
-            right: standing && hook.problem.is_none(),
+            right,
+            wrong_since: hook.problem_since.or(changed).or(Some(hook.created_at)).filter(|_| !right),
+            next_look_at: if standing { hook.next_check_at } else { hook.next_try_at },
             manual: hook.made_by == MadeBy::Person,
             address: self.hook_address(&hook.provider, hook.id).into(),
             events: forge.map(|forge| owned(forge.hook_events())).unwrap_or_default(),

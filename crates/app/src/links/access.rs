@@ -117,7 +117,7 @@ impl SourceTrouble {
         Self { error: Some(error.clone()), ..Self::new(kind, provider, format!("provider `{provider}`: {error}"), hint) }
     }
 
-    fn ours(provider: &ProviderId, error: impl Into<Error>) -> Self {
+    pub(crate) fn ours(provider: &ProviderId, error: impl Into<Error>) -> Self {
         let error = error.into();
         let words = error.to_string();
         Self::new(TroubleKind::Ours(error), provider, words, "an administrator finds more in the log of the server")
@@ -269,7 +269,7 @@ impl App {
     }
 
     /// Calls with the token of one link. A token that was not accepted is renewed once: somebody else may have rotated it, or it ended early.
-    async fn try_link<T, F>(
+    pub(super) async fn try_link<T, F>(
         &self,
         forge: &Arc<dyn Forge>,
         link: &Link,
@@ -357,7 +357,7 @@ fn none_could(provider: &ProviderId, refused: &[Refused]) -> SourceTrouble {
 }
 
 /// How a try with one link ended.
-enum Tried {
+pub(super) enum Tried {
     Forge(ForgeError),
     Ours(Error),
 }

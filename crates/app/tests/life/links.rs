@@ -11,7 +11,7 @@ fn is_bad<T: std::fmt::Debug>(result: Result<T, Error>) {
 }
 
 async fn linked(world: &World, caller: &slipway_app::Caller) -> Result<LinkState> {
-    Ok(world.app.get_link(&world.namespace(caller).await?, &world.provider).await?.state)
+    Ok(world.app.get_link(&world.namespace(caller).await?, &world.provider, None).await?.state)
 }
 
 #[tokio::test]
@@ -59,18 +59,18 @@ async fn a_disabled_link_builds_nothing_and_sends_nothing() -> Result<()> {
     let world = World::new().await?;
     let (caller, right) = world.ready().await?;
     let owner = world.namespace(&caller).await?;
-    world.app.switch_link(&owner, &world.provider, LinkSwitch::Disable).await?;
+    world.app.switch_link(&owner, &world.provider, None, LinkSwitch::Disable).await?;
     let asked = world.github.requests().len();
     world.push(&right, &commit('1'), &commit('2')).await?;
     assert!(world.builds(&right).await?.is_empty());
-    assert_eq!(world.app.check_link(&owner, &world.provider).await?.state, LinkState::Disabled);
+    assert_eq!(world.app.check_link(&owner, &world.provider, None).await?.state, LinkState::Disabled);
     assert_eq!(world.github.requests().len(), asked, "nothing may be sent while the link is disabled");
     let read = slipway_app::RepositoryRead::from(slipway_app::RepositoryWrite::from(right.clone()));
     let deliveries = world.app.list_deliveries(&read, &slipway_app::DeliveryFilter::default(), None, 10).await?;
     assert_eq!(deliveries[0].verdicts[0].outcome, VerdictOutcome::Disabled);
     assert!(deliveries[0].verdicts[0].text.contains("link disabled"));
 
-    world.app.switch_link(&owner, &world.provider, LinkSwitch::Enable).await?;
+    world.app.switch_link(&owner, &world.provider, None, LinkSwitch::Enable).await?;
     world.push(&right, &commit('2'), &commit('3')).await?;
     assert_eq!(world.builds(&right).await?.len(), 1);
     Ok(())
@@ -81,9 +81,9 @@ async fn unlinking_removes_what_was_made_and_says_so() -> Result<()> {
     let world = World::new().await?;
     let (caller, _) = world.ready().await?;
     let owner = world.namespace(&caller).await?;
-    let preview = world.app.preview_unlink(&owner, &world.provider).await?;
+    let preview = world.app.preview_unlink(&owner, &world.provider, None).await?;
     assert_eq!((preview.hooks, preview.stops), (vec!["octo/hello".to_owned()], vec!["hello".to_owned()]));
-    let receipt = world.app.unlink(&owner, &world.provider).await?;
+    let receipt = world.app.unlink(&owner, &world.provider, None).await?;
     assert!(receipt.left.is_empty(), "{receipt:?}");
     assert_eq!(receipt.done.len(), 3, "{receipt:?}");
     assert!(world.github.hooks("octo/hello").is_empty());

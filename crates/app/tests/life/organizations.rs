@@ -51,7 +51,7 @@ pub async fn repository(world: &World, caller: &Caller, organization: &str, text
 async fn linked(world: &World, caller: &Caller, organization: &str) -> Result<RepositoryAdmin> {
     let path = (name(organization)?, "hello".parse()?);
     let namespace = world.app.namespace(caller, &path.0, Scope::RepoAdmin).await?;
-    let url = world.app.begin_connect(&namespace, caller, &world.provider).await?;
+    let url = world.app.begin_connect(&namespace, caller, &world.provider, slipway_app::ConnectWish::default()).await?;
     let callback: Url = world.github.approve_oauth(url.as_str(), "octo").await?.parse()?;
     let part = |name: &str| callback.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).context("a part");
     world.app.finish_connect(caller, &world.provider, &part("state")?, Ok(&part("code")?)).await?;

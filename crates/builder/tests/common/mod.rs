@@ -77,6 +77,9 @@ impl World {
             source: Source {
                 clone_url: self.git.url(),
                 credential: Some(Credential { username: git::USER.into(), password: git::PASSWORD.into() }),
+                ssh: None,
+                credential_words: Some("a token of the link".into()),
+                because: None,
                 source_ref: name.parse().expect("ref"),
                 commit: self.git.commit(name).parse().expect("commit"),
                 message: None,

@@ -20,6 +20,7 @@ use secrecy::SecretString;
 use slipway_model::{AccessLevel, CommitId, RefName};
 use url::Url;
 
+use crate::egress::Egress;
 use crate::error::ForgeError;
 use crate::forge::Forge;
 use crate::http_client::{HttpClient, check_base, join};
@@ -50,17 +51,18 @@ const OFFERS: &[Offer] = &[
 pub struct Bitbucket {
     provider: Provider,
     http: HttpClient,
+    egress: Egress,
 }
 
 impl Bitbucket {
-    /// The client of a configured Bitbucket.
+    /// The client of a configured Bitbucket; pictures are fetched with `egress`.
     ///
     /// # Errors
     /// [`ForgeError::Misconfigured`] when an address cannot be used.
-    pub fn open(provider: Provider) -> Result<Self, ForgeError> {
+    pub fn open(provider: Provider, egress: Egress) -> Result<Self, ForgeError> {
         check_base("`web_url`", &provider.web_url)?;
         check_base("`api_url`", &provider.api_url)?;
-        Ok(Self { provider, http: HttpClient::new()? })
+        Ok(Self { provider, http: HttpClient::new()?, egress })
     }
 
     fn web_address<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
@@ -154,8 +156,8 @@ impl Forge for Bitbucket {
         self.read_person(token, known).await
     }
 
-    async fn picture(&self, _url: &Url) -> Result<Picture, ForgeError> {
-        Self::by_hand("pictures are not fetched from Bitbucket yet", self.web_address([]))
+    async fn picture(&self, url: &Url) -> Result<Picture, ForgeError> {
+        Ok(self.egress.picture(url, &self.provider.web_url).await?)
     }
 
     async fn source_namespaces(&self, token: &SecretString) -> Result<Vec<SourceNamespace>, ForgeError> {

@@ -41,6 +41,8 @@ struct Link {
 #[derive(Deserialize)]
 struct Membership {
     workspace: Workspace,
+    #[serde(default)]
+    administrator: bool,
 }
 
 #[derive(Deserialize)]
@@ -49,11 +51,22 @@ struct Workspace {
     slug: String,
 }
 
+impl User {
+    /// The workspace that came with an account is called as the account was then, and Bitbucket says so nowhere else. Names of accounts
+    /// are not unique, so only a workspace that the person administrates counts.
+    fn is_called(&self, slug: &str) -> bool {
+        [&self.username, &self.nickname].into_iter().flatten().any(|name| name.eq_ignore_ascii_case(slug))
+    }
+}
+
 impl Bitbucket {
     pub(super) async fn read_person(&self, token: &SecretString, known: Option<&str>) -> Result<Fresh<Person>, ForgeError> {
-        match self.get_fresh(token, self.api_address(["user"]), known).await? {
-            Fresh::Unchanged => Ok(Fresh::Unchanged),
-            Fresh::Changed { value: reply, marker } => {
+        match self.get_fresh(token, self.api_address(["user"]), known).await {
+            // With the scope for it, everybody may ask who they are, but who is shut out.
+            Err(ForgeError::Forbidden { detail }) => Err(ForgeError::Suspended { detail }),
+            Err(error) => Err(error),
+            Ok(Fresh::Unchanged) => Ok(Fresh::Unchanged),
+            Ok(Fresh::Changed { value: reply, marker }) => {
                 let user: User = self.read_object(token, &reply)?;
                 Ok(Fresh::Changed { value: person_of(&reply, user)?, marker })
             }
@@ -68,13 +81,12 @@ impl Bitbucket {
             tracing::warn!(provider = %self.provider.id, "a person has more workspaces than are listed");
         }
         let mut namespaces = Vec::with_capacity(listing.items.len());
-        for Membership { workspace } in listing.items {
+        for Membership { workspace, administrator } in listing.items {
             if !is_uuid(&workspace.uuid) || !is_name(&workspace.slug) {
                 let detail = "a workspace came without a usable `uuid` or `slug`".to_owned();
                 return Err(ForgeError::Unexpected { status: 200, detail });
             }
-            // The workspace that came with an account has the account's uuid.
-            let own = workspace.uuid.eq_ignore_ascii_case(&user.uuid) || user.username.as_deref() == Some(&workspace.slug);
+            let own = workspace.uuid.eq_ignore_ascii_case(&user.uuid) || (administrator && user.is_called(&workspace.slug));
             namespaces.push(SourceNamespace {
                 id: workspace.uuid,
                 name: workspace.slug,

@@ -129,10 +129,10 @@ fn read_change(change: Value, pusher: Option<&String>) -> Result<RefChange, Stri
     }
     let name = full_name(tip)?;
     let before = change.old.as_ref().map(|old| commit("old", old)).transpose()?.flatten();
-    let after = change.new.as_ref().map(|new| commit("new", new)).transpose()?;
-    let after = match after {
+    let after = match change.new.as_ref().map(|new| commit("new", new)).transpose()? {
         Some(None) => return Err("`new` leads to no commit".to_owned()),
         Some(found) => found,
+        None if before.is_none() => return Err("`old` led to no commit, and `new` is null".to_owned()),
         None => None,
     };
     let target = change.new.and_then(|new| new.target);

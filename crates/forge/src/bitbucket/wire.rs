@@ -3,7 +3,7 @@
 //! Invariant: the token is only ever in a header marked sensitive; a status that is not expected is an error, with Bitbucket's own words;
 //! so is an error that comes with status 200.
 
-use http::header::{ACCEPT, AUTHORIZATION, ETAG, IF_NONE_MATCH};
+use http::header::{ACCEPT, AUTHORIZATION, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -22,7 +22,6 @@ use crate::types::Fresh;
 const VERSION: &str = "2.0";
 /// The longest that Bitbucket makes a page.
 const PAGE_LENGTH: &str = "100";
-const MAX_MARKER_BYTES: usize = 200;
 
 /// One page of a list.
 #[derive(Deserialize)]
@@ -77,8 +76,7 @@ impl Bitbucket {
             return Ok(Fresh::Unchanged);
         }
         let reply = check(reply, &self.secrets(token))?;
-        let marker = reply.header(ETAG.as_str()).filter(|marker| marker.len() <= MAX_MARKER_BYTES).map(str::to_owned);
-        Ok(Fresh::Changed { value: reply, marker })
+        Ok(Fresh::Changed { marker: reply.etag(), value: reply })
     }
 
     /// Reads the body as the JSON object that it must be.
@@ -207,3 +205,7 @@ fn workspace_of(url: &Url) -> Option<String> {
     parts.find(|part| *part == "repositories")?;
     parts.next().filter(|name| is_name(name)).map(str::to_owned)
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -11,14 +11,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
+use super::GitHub;
 use super::refusals::Absence;
-use super::{GitHub, scopes};
+use crate::credentials::{is_token, split_scopes};
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply};
 use crate::text;
 use crate::types::{AuthorizeRequest, Grant, Removal};
-
-const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// What the token endpoint answers, as JSON or as a form.
 #[derive(Deserialize, Default)]
@@ -102,7 +101,7 @@ impl GitHub {
             access_token,
             refresh_token: token(answer.refresh_token),
             expires_in: answer.expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs),
-            scopes: scopes::split(&answer.scope.unwrap_or_default()),
+            scopes: split_scopes(&answer.scope.unwrap_or_default()),
         })
     }
 }
@@ -127,9 +126,4 @@ fn read_answer(reply: &Reply) -> Option<TokenAnswer> {
         }
     }
     Some(answer)
-}
-
-/// A token must fit into a header.
-fn is_token(text: &str) -> bool {
-    (1..=MAX_TOKEN_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use url::Url;
 
 use super::GitHub;
-use super::scopes;
-use super::wire::{Call, etag_of};
+use super::wire::Call;
+use crate::credentials::split_scopes;
 use crate::error::ForgeError;
 use crate::http_client::Reply;
 use crate::text;
@@ -36,7 +36,7 @@ impl<'a> Marker<'a> {
 }
 
 fn scopes_of(reply: &Reply) -> Vec<String> {
-    let mut scopes = scopes::split(reply.header("x-oauth-scopes").unwrap_or_default());
+    let mut scopes = split_scopes(reply.header("x-oauth-scopes").unwrap_or_default());
     scopes.sort();
     scopes
 }
@@ -53,7 +53,7 @@ impl GitHub {
         }
         let user: User = reply.json()?;
         let scopes = scopes_of(&reply);
-        let marker = etag_of(&reply).map(|etag| format!("{} {etag}", scopes.join(",")));
+        let marker = reply.etag().map(|etag| format!("{} {etag}", scopes.join(",")));
         let person = Person {
             id: user.id.to_string(),
             login: text::line(&user.login, 100),

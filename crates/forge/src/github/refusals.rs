@@ -3,22 +3,15 @@
 //! Invariant: each refusal becomes the decision that it asks for, with GitHub's own words; an address that a person is sent to is at the
 //! configured web origin.
 
-use std::time::Duration;
-
 use http::header::RETRY_AFTER;
 use serde::Deserialize;
-use slipway_model::Clock;
 use url::Url;
 
 use super::{GitHub, is_name, scopes};
+use crate::credentials::split_scopes;
 use crate::error::ForgeError;
 use crate::http_client::Reply;
 use crate::text;
-
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// What GitHub asks for when it says nothing else.
-const USUAL_PAUSE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// What it may mean that something is not found.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,7 +76,7 @@ impl GitHub {
                 self.missing_scope(&reply).map_or(ForgeError::NotFound, |scopes| ForgeError::MissingScope { scopes, detail })
             }
             404 => ForgeError::NotFound,
-            429 => ForgeError::RateLimited { retry_after: pause(&reply) },
+            429 => ForgeError::RateLimited { retry_after: reply.pause() },
             451 => ForgeError::Forbidden { detail },
             _ => reply.unexpected(detail),
         })
@@ -103,13 +96,13 @@ impl GitHub {
         }
         // Too many wrong tokens lock the right ones out, too, for a while.
         if reply.headers.contains_key(RETRY_AFTER) || words.contains("rate limit") || words.contains("maximum number of login attempts") {
-            return ForgeError::RateLimited { retry_after: pause(reply) };
+            return ForgeError::RateLimited { retry_after: reply.pause() };
         }
         if let Some(scopes) = self.missing_scope(reply) {
             return ForgeError::MissingScope { scopes, detail };
         }
         if reply.header("x-ratelimit-remaining") == Some("0") {
-            return ForgeError::RateLimited { retry_after: pause(reply) };
+            return ForgeError::RateLimited { retry_after: reply.pause() };
         }
         ForgeError::Forbidden { detail }
     }
@@ -122,8 +115,8 @@ impl GitHub {
             let accepted = reply.header("x-accepted-github-permissions").filter(|_| integration)?;
             return Some(accepted.split([',', ';']).take(20).map(|word| text::line(word, 100)).filter(|word| !word.is_empty()).collect());
         }
-        let granted = scopes::split(reply.header("x-oauth-scopes")?);
-        let accepted = scopes::split(reply.header("x-accepted-oauth-scopes")?);
+        let granted = split_scopes(reply.header("x-oauth-scopes")?);
+        let accepted = split_scopes(reply.header("x-accepted-oauth-scopes")?);
         let covered = accepted.is_empty() || accepted.iter().any(|scope| scopes::covered(&granted, scope));
         (!covered).then_some(accepted)
     }
@@ -163,16 +156,4 @@ impl GitHub {
     pub(super) fn connection_page(&self) -> Url {
         self.web_address(["settings", "connections", "applications", &self.provider.client_id])
     }
-}
-
-/// How long GitHub wants us to be quiet.
-fn pause(reply: &Reply) -> Duration {
-    let seconds = |name| reply.header(name).and_then(|text| text.trim().parse::<u64>().ok());
-    let exhausted = reply.header("x-ratelimit-remaining") == Some("0");
-    let pause = match (seconds("retry-after"), seconds("x-ratelimit-reset").filter(|_| exhausted)) {
-        (Some(seconds), _) => Duration::from_secs(seconds),
-        (None, Some(reset)) => Duration::from_secs(reset.saturating_sub(u64::try_from(Clock::System.now().as_seconds()).unwrap_or(0))),
-        (None, None) => USUAL_PAUSE,
-    };
-    pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }

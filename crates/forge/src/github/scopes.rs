@@ -4,7 +4,6 @@
 
 use slipway_model::AccessLevel;
 
-use crate::text;
 use crate::types::Offer;
 
 /// `repo` covers private sources, their webhooks and deploy keys: GitHub has no narrower scope that does. `read:org` lists the organizations.
@@ -68,17 +67,12 @@ pub(super) fn missing(offer: &Offer, granted: &[String]) -> Vec<String> {
     offer.scopes.iter().filter(|asked| !covered(granted, asked)).map(|asked| (*asked).to_owned()).collect()
 }
 
-/// Scopes come with commas from the token endpoint and with commas and blanks in headers.
-pub(super) fn split(text: &str) -> Vec<String> {
-    text.split([',', ' ']).filter(|scope| !scope.is_empty()).take(100).map(|scope| text::line(scope, 100)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn granted(text: &str) -> Vec<String> {
-        split(text)
+        crate::credentials::split_scopes(text)
     }
 
     #[test]

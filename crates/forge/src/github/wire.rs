@@ -2,8 +2,7 @@
 //!
 //! Invariant: the token is only ever in a header marked sensitive; a status that is not expected is an error (`refusals` says which).
 
-use base64::Engine;
-use http::header::{ACCEPT, AUTHORIZATION, ETAG, IF_NONE_MATCH};
+use http::header::{ACCEPT, AUTHORIZATION, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -12,14 +11,13 @@ use url::Url;
 
 use super::GitHub;
 use super::refusals::Absence;
+use crate::credentials::{basic, bearer};
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply, join};
 
 const API_VERSION: &str = "2022-11-28";
 /// Pages of 100 that are read for one list.
 pub(super) const FEW_PAGES: usize = 10;
-/// An ETag of GitHub's has about seventy characters; a marker is stored.
-const MAX_ETAG: usize = 200;
 
 /// A list, and whether there would have been more.
 pub(super) struct Listing<T> {
@@ -99,8 +97,8 @@ impl GitHub {
         body: &Value,
         sent: &SecretString,
     ) -> Result<Reply, ForgeError> {
-        let request =
-            Outgoing::new(method, url, api_headers(self.application_credentials()?)).with_body("application/json", body.to_string());
+        let request = Outgoing::new(method, url, api_headers(basic(&self.provider.client_id, &self.provider.client_secret)?))
+            .with_body("application/json", body.to_string());
         let reply = self.http.send(request).await?;
         self.judge(reply, Absence::Plain, &[sent.expose_secret(), self.provider.client_secret.expose_secret()])
     }
@@ -137,7 +135,7 @@ impl GitHub {
             match reply.next_page()? {
                 Some(next) => url = next,
                 None => {
-                    listing.etag = etag_of(&reply).filter(|_| page == 0);
+                    listing.etag = reply.etag().filter(|_| page == 0);
                     return Ok(listing);
                 }
             }
@@ -145,29 +143,6 @@ impl GitHub {
         listing.truncated = true;
         Ok(listing)
     }
-
-    fn application_credentials(&self) -> Result<HeaderValue, ForgeError> {
-        let pair = format!("{}:{}", self.provider.client_id, self.provider.client_secret.expose_secret());
-        sensitive(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
-    }
-}
-
-/// The ETag of an answer, when it is fit to be stored in a marker.
-pub(super) fn etag_of(reply: &Reply) -> Option<String> {
-    let etag = reply.headers.get(ETAG)?.to_str().ok()?;
-    let fits = (1..=MAX_ETAG).contains(&etag.len()) && etag.bytes().all(|b| b.is_ascii_graphic());
-    fits.then(|| etag.to_owned())
-}
-
-fn bearer(token: &SecretString) -> Result<HeaderValue, ForgeError> {
-    sensitive(&format!("Bearer {}", token.expose_secret()))
-}
-
-fn sensitive(text: &str) -> Result<HeaderValue, ForgeError> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| ForgeError::Unauthorized { detail: "the stored token has characters that no token has".to_owned() })?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn api_headers(authorization: HeaderValue) -> HeaderMap {

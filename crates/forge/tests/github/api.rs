@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use crate::fake::*;
 use serde_json::{Value, json};
-use slipway_forge::{ForgeError, HookSpec, NamespaceKind, Removal, open};
+use slipway_forge::{Coverage, ForgeError, Fresh, Heads, HookSpec, Removal, SourceKey, open};
 use slipway_model::RefName;
 use url::Url;
 
 const SHA: &str = "aa218f56b14c9653891f9e74264a383fa43fefbd";
 const OTHER_SHA: &str = "c5b97d5ae6c19d5c5df71a34c7fbeeda2479ccbc";
+
+fn key(id: &str) -> SourceKey<'_> {
+    SourceKey { id, full_name: "octocat/Hello-World" }
+}
 
 fn branch(name: &str) -> RefName {
     RefName::branch(name).unwrap()
@@ -50,33 +54,15 @@ async fn a_person_is_its_number_and_every_call_has_the_right_headers() {
 }
 
 #[tokio::test]
-async fn namespaces_are_the_person_and_every_page_of_organizations() {
-    let github = Fake::start(|request, own| match request.path.as_str() {
-        "/api/v3/user" => answer(200, fixture("api/goscm__user.json")),
-        "/api/v3/user/orgs" if request.query.contains_key("page") => answer(200, json!([{ "id": 9, "login": "second" }])),
-        "/api/v3/user/orgs" => answer(200, fixture("openapi-examples/get.user.orgs.200.default.json")).with(
-            "link",
-            format!("<{own}api/v3/user/orgs?per_page=100&page=2>; rel=\"next\", <{own}api/v3/user/orgs?page=2>; rel=\"last\""),
-        ),
-        _ => not_found(),
-    })
-    .await;
-    let namespaces = github.client().source_namespaces(&token()).await.unwrap();
-    let seen: Vec<_> = namespaces.iter().map(|namespace| (namespace.id.as_str(), namespace.name.as_str(), namespace.kind)).collect();
-    assert_eq!(
-        seen,
-        [("1", "octocat", NamespaceKind::User), ("1", "github", NamespaceKind::Organization), ("9", "second", NamespaceKind::Organization)]
-    );
-    assert_eq!(github.requests().len(), 3);
-}
-
-#[tokio::test]
 async fn a_next_page_or_redirect_elsewhere_never_gets_the_token() {
     let thief = Fake::start(|_, _| answer(200, json!([]))).await;
     let elsewhere = thief.origin.clone();
     let github = Fake::start(move |request, _| match request.path.as_str() {
         "/api/v3/user" => answer(200, fixture("api/goscm__user.json")),
         "/api/v3/user/orgs" => answer(200, json!([])).with("link", format!("<{elsewhere}api/v3/user/orgs?page=2>; rel=\"next\"")),
+        "/api/v3/repos/o/paged/hooks/1/deliveries" => {
+            answer(200, json!([])).with("link", format!("<{elsewhere}api/v3/repos/o/paged/hooks/1/deliveries?cursor=v1_2>; rel=\"next\""))
+        }
         "/api/v3/repos/o/moved" => answer(301, json!({})).with("location", format!("{elsewhere}api/v3/repositories/1")),
         "/api/v3/repos/o/moved/hooks" => answer(307, json!({})).with("location", "//127.0.0.2/api/v3/repositories/1/hooks"),
         "/login/oauth/access_token" => answer(307, json!({})).with("location", format!("{elsewhere}login/oauth/access_token")),
@@ -89,6 +75,7 @@ async fn a_next_page_or_redirect_elsewhere_never_gets_the_token() {
         client.source_namespaces(&token()).await.map(drop),
         client.source_repository(&token(), "o/moved").await.map(drop),
         client.hooks(&token(), "o/moved").await.map(drop),
+        client.hook_deliveries(&token(), "o/paged", "1", None).await.map(drop),
         client.exchange_code("code", &redirect, &"verifier".into()).await.map(drop),
     ];
     for result in results {
@@ -118,7 +105,7 @@ async fn renames_are_followed_with_method_and_body() {
     assert_eq!((found.id.as_str(), found.full_name.as_str()), ("1296269", "o/new"));
     assert_eq!(found.web_url, github.origin.join("o/new").unwrap());
     let url = "https://slipway.example/hooks/github/1".parse().unwrap();
-    let made = client.create_hook(&token(), "o/old", &HookSpec { url: &url, secret: &"s3cret".into() }).await.unwrap();
+    let made = client.ensure_hook(&token(), "o/old", &HookSpec { url: &url, secret: &"s3cret".into() }).await.unwrap();
     assert_eq!(made.id, "12");
     let requests = github.requests();
     let last = requests.last().unwrap();
@@ -127,60 +114,6 @@ async fn renames_are_followed_with_method_and_body() {
     let error = client.source_repository(&token(), "o/loop").await.unwrap_err();
     assert!(error.to_string().contains("redirects"), "{error}");
     assert_eq!(github.lines().iter().filter(|line| line.contains("loop")).count(), 4);
-}
-
-#[tokio::test]
-async fn each_refusal_becomes_the_decision_that_it_asks_for() {
-    let restricted = |name: &str| ForgeError::Restricted { organization: Some(name.into()) };
-    let wait = |seconds| ForgeError::RateLimited { retry_after: Duration::from_secs(seconds) };
-    let message = |text: &str| json!({ "message": text });
-    let limited = "You have exceeded a secondary rate limit. Please wait a few minutes.";
-    let saml = "Resource protected by organization SAML enforcement. You must grant your OAuth token access to this organization.";
-    let allow_list = "Although you appear to have the correct authorization credentials, the `acme` organization has an IP allow list enabled, and your IP address is not permitted.";
-    let cases: Vec<(Answer, ForgeError)> = vec![
-        (answer(403, fixture("oauth/error-403-oauth-app-restrictions.json")), restricted("unit-mesh")),
-        (answer(403, fixture("oauth/error-403-oauth-app-restrictions.json")).with("x-ratelimit-remaining", "0"), restricted("unit-mesh")),
-        (
-            answer(403, message(saml)).with("x-github-sso", "required; url=https://github.com/orgs/acme/sso?authorization_request=x"),
-            restricted("acme"),
-        ),
-        (answer(403, message(saml)), ForgeError::Restricted { organization: None }),
-        (answer(403, message(allow_list)), restricted("acme")),
-        (
-            answer(403, fixture("oauth/error-403-blocked-tos.json")),
-            ForgeError::Forbidden { detail: "Repository access blocked (reason `tos`)".into() },
-        ),
-        (
-            answer(451, fixture("oauth/error-451-blocked.json")),
-            ForgeError::Forbidden { detail: "Repository access blocked (reason `dmca`)".into() },
-        ),
-        (
-            answer(403, message("Sorry. Your account was suspended.")),
-            ForgeError::Forbidden { detail: "Sorry. Your account was suspended.".into() },
-        ),
-        (answer(401, message("Bad credentials")), ForgeError::Unauthorized { detail: "Bad credentials".into() }),
-        (answer(404, message("Not Found")), ForgeError::NotFound),
-        (answer(403, message(limited)), wait(60)),
-        (answer(403, message("no")).with("retry-after", "17"), wait(17)),
-        (answer(429, message("no")).with("retry-after", "999999999"), wait(3600)),
-        (answer(403, message("API rate limit exceeded")).with("x-ratelimit-remaining", "0").with("x-ratelimit-reset", "1"), wait(1)),
-        (answer(502, Value::Null), ForgeError::Unexpected { status: 502, detail: "no words came with it".into() }),
-        (
-            raw(200, "application/json", &b"{\"id\": 1, \"log"[..]),
-            ForgeError::Unexpected { status: 200, detail: "the body ends too early (line 1, column 14)".into() },
-        ),
-        (
-            raw(200, "text/html", &b"<html>"[..]),
-            ForgeError::Unexpected { status: 200, detail: "the body is no JSON (line 1, column 1)".into() },
-        ),
-        (answer(204, Value::Null), ForgeError::Unexpected { status: 204, detail: "the body ends too early (line 1, column 0)".into() }),
-    ];
-    for (reply, expected) in cases {
-        let reply = std::sync::Mutex::new(Some(reply));
-        let github = Fake::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
-        assert_eq!(github.client().person(&token()).await.unwrap_err(), expected);
-    }
-    assert!(wait(1).is_temporary() && !restricted("a").is_temporary() && !ForgeError::NotFound.is_temporary());
 }
 
 #[tokio::test]
@@ -234,22 +167,19 @@ async fn no_secret_is_in_an_error_or_in_debug() {
 }
 
 #[tokio::test]
-async fn repositories_are_searched_page_by_page() {
+async fn repositories_come_page_by_page() {
     let github = Fake::start(|request, own| {
         let page: u32 = request.query.get("page").map_or(0, |page| page.parse().unwrap());
         let next = format!("<{own}x?page={}>; rel=\"next\"", page + 1);
         match (request.path.as_str(), page) {
             ("/api/v3/user", _) => answer(200, fixture("api/goscm__user.json")),
             ("/api/v3/user/repos", 1) => {
-                answer(200, json!([repository(1, "Octocat/one"), repository(2, "stranger/one")])).with("link", next)
+                answer(200, json!([repository(1, "octocat/one"), repository(2, "octocat/two")])).with("link", next)
             }
-            ("/api/v3/user/repos", 2) => answer(200, json!([repository(3, "octocat/two")])),
-            ("/api/v3/orgs/acme/repos", 1 | 2) => answer(200, json!([repository(4, "acme/api")])).with("link", next),
-            ("/api/v3/orgs/acme/repos", 3) => {
-                answer(200, json!([repository(5, "acme/WebSite"), repository(6, "acme/other")])).with("link", next)
-            }
-            ("/api/v3/orgs/acme/repos", 4) => answer(200, json!([])),
-            ("/api/v3/orgs/endless/repos", _) => answer(200, json!([repository(7, "endless/x")])).with("link", next),
+            ("/api/v3/user/repos", 2) => answer(200, json!([repository(3, "octocat/three")])),
+            ("/api/v3/orgs/acme/repos", 1) => answer(200, json!([])).with("link", next),
+            ("/api/v3/orgs/acme/repos", 2) => answer(200, json!([repository(5, "acme/WebSite")])),
+            ("/api/v3/orgs/odd/repos", 1) => answer(200, json!([repository(6, "../../x")])),
             _ => not_found(),
         }
     })
@@ -258,23 +188,23 @@ async fn repositories_are_searched_page_by_page() {
     let names = |page: &slipway_forge::Page<slipway_forge::SourceRepository>| {
         page.items.iter().map(|item| item.full_name.clone()).collect::<Vec<_>>()
     };
-    let first = client.source_repositories(&token(), "octocat", "", None).await.unwrap();
-    assert_eq!(names(&first), ["Octocat/one"]);
-    let second = client.source_repositories(&token(), "octocat", "", first.next.as_deref()).await.unwrap();
-    assert_eq!((names(&second), second.next), (vec!["octocat/two".to_owned()], None));
-    let found = client.source_repositories(&token(), "acme", " website ", None).await.unwrap();
-    assert_eq!(names(&found), ["acme/WebSite"]);
-    let rest = client.source_repositories(&token(), "acme", "website", found.next.as_deref()).await.unwrap();
-    assert_eq!((names(&rest), rest.next), (vec![], None));
-    let vain = client.source_repositories(&token(), "endless", "nothing", None).await.unwrap();
-    assert!(vain.items.is_empty() && vain.next.is_some());
-    assert_eq!(client.source_repositories(&token(), "nobody", "", None).await, Err(ForgeError::NotFound));
+    let first = client.source_repositories(&token(), "Octocat", None).await.unwrap();
+    assert_eq!(names(&first), ["octocat/one", "octocat/two"]);
+    assert_eq!(first.items[0].pushed.as_deref(), Some("2011-01-26T19:06:43Z"));
+    let second = client.source_repositories(&token(), "octocat", first.next.as_deref()).await.unwrap();
+    assert_eq!((names(&second), second.next), (vec!["octocat/three".to_owned()], None));
+    let empty = client.source_repositories(&token(), "acme", None).await.unwrap();
+    assert!(empty.items.is_empty());
+    let found = client.source_repositories(&token(), "acme", empty.next.as_deref()).await.unwrap();
+    assert_eq!((names(&found), found.next), (vec!["acme/WebSite".to_owned()], None));
+    assert!(matches!(client.source_repositories(&token(), "odd", None).await, Err(ForgeError::Unexpected { .. })));
+    assert_eq!(client.source_repositories(&token(), "nobody", None).await, Err(ForgeError::NotFound));
     let before = github.requests().len();
     for cursor in ["organization.1/../../user", "2", ""] {
-        assert!(client.source_repositories(&token(), "acme", "", Some(cursor)).await.is_err());
+        assert!(client.source_repositories(&token(), "acme", Some(cursor)).await.is_err());
     }
     for name in ["..", "a/b", "", "a?b", "a b"] {
-        assert_eq!(client.source_repositories(&token(), name, "", None).await, Err(ForgeError::NotFound));
+        assert_eq!(client.source_repositories(&token(), name, None).await, Err(ForgeError::NotFound));
     }
     assert_eq!(github.requests().len(), before);
 }
@@ -289,18 +219,18 @@ async fn a_repository_is_found_by_name_and_by_id_or_is_none() {
     .await;
     let client = github.client();
     let by_name = client.source_repository(&token(), "octocat/Hello-World").await.unwrap().unwrap();
-    assert_eq!(Some(by_name.clone()), client.source_repository_by_id(&token(), "1296269").await.unwrap());
+    assert_eq!(Some(by_name.clone()), client.source_repository_by_id(&token(), key("1296269")).await.unwrap());
     assert_eq!((by_name.default_branch.as_str(), by_name.private, by_name.archived), ("master", false, false));
     assert_eq!(client.source_repository(&token(), "o/none").await, Ok(None));
-    assert_eq!(client.source_repository_by_id(&token(), "404").await, Ok(None));
+    assert_eq!(client.source_repository_by_id(&token(), key("404")).await, Ok(None));
     assert!(matches!(client.source_repository(&token(), "o/odd").await, Err(ForgeError::Unexpected { .. })));
     let before = github.requests().len();
     for name in ["o", "o/", "/r", "../user", "o/..", "o/r/hooks", "o/r?x", "o/r%2F..", "o\n/r", "."] {
         assert_eq!(client.source_repository(&token(), name).await, Ok(None), "{name:?}");
-        assert_eq!(client.refs(&token(), name).await, Err(ForgeError::NotFound), "{name:?}");
+        assert_eq!(client.heads(&token(), name, None).await, Err(ForgeError::NotFound), "{name:?}");
     }
     for id in ["", "-1", "1/hooks", "..", "0x1", "123456789012345678901"] {
-        assert_eq!(client.source_repository_by_id(&token(), id).await, Ok(None), "{id}");
+        assert_eq!(client.source_repository_by_id(&token(), key(id)).await, Ok(None), "{id}");
     }
     assert_eq!(github.requests().len(), before);
 }
@@ -321,11 +251,13 @@ async fn refs_are_branches_and_tags_with_their_commits() {
         _ => not_found(),
     })
     .await;
-    let refs = github.client().refs(&token(), "o/r").await.unwrap();
+    let client = github.client();
+    let Fresh::Changed { value: Heads { refs, coverage }, marker } = client.heads(&token(), "o/r", None).await.unwrap() else { panic!() };
+    assert_eq!((coverage, marker), (Coverage::Whole, None));
     let seen: Vec<_> = refs.iter().map(|item| (item.name.as_str(), item.commit.as_str())).collect();
     assert_eq!(seen, [("refs/heads/main", SHA), ("refs/heads/feature/a#b", OTHER_SHA), ("refs/tags/v0.1", OTHER_SHA)]);
     assert_eq!(github.requests()[0].query["per_page"], "100");
-    assert!(matches!(github.client().refs(&token(), "o/lost").await, Err(ForgeError::Unexpected { status: 500, .. })));
+    assert!(matches!(client.heads(&token(), "o/lost", None).await, Err(ForgeError::Unexpected { status: 500, .. })));
 }
 
 #[tokio::test]
@@ -384,7 +316,7 @@ async fn a_hook_is_made_once_and_adopted_afterwards() {
     .await;
     let client = github.client();
     for secret in ["first", "second"] {
-        let made = client.create_hook(&token(), "o/r", &HookSpec { url: &ours, secret: &secret.into() }).await.unwrap();
+        let made = client.ensure_hook(&token(), "o/r", &HookSpec { url: &ours, secret: &secret.into() }).await.unwrap();
         assert_eq!((made.id.as_str(), made.url.as_str(), made.active), ("2", ours.as_str(), true));
     }
     let writes: Vec<_> = github.requests().into_iter().filter(|request| request.method != "GET").collect();
@@ -392,7 +324,7 @@ async fn a_hook_is_made_once_and_adopted_afterwards() {
     for (write, secret) in writes.iter().zip(["first", "second"]) {
         let body = write.json();
         assert_eq!(body["config"], json!({ "url": ours, "content_type": "json", "secret": secret, "insecure_ssl": "0" }));
-        assert_eq!((&body["events"], &body["active"]), (&json!(["push"]), &json!(true)));
+        assert_eq!((&body["events"], &body["active"]), (&json!(["push", "repository"]), &json!(true)));
     }
     assert_eq!(client.hooks(&token(), "o/r").await.unwrap().len(), 2);
 }
@@ -417,10 +349,10 @@ async fn a_hook_that_another_made_meanwhile_is_adopted_and_a_refusal_has_words()
     }).await;
     let client = github.client();
     let spec = HookSpec { url: &ours, secret: &"s".into() };
-    assert_eq!(client.create_hook(&token(), "o/race", &spec).await.unwrap().id, "3");
-    let error = client.create_hook(&token(), "o/full", &spec).await.unwrap_err();
+    assert_eq!(client.ensure_hook(&token(), "o/race", &spec).await.unwrap().id, "3");
+    let error = client.ensure_hook(&token(), "o/full", &spec).await.unwrap_err();
     assert!(matches!(&error, ForgeError::Unexpected { status: 422, detail } if detail.contains("20 hooks")), "{error}");
-    assert_eq!(client.create_hook(&token(), "o/reader", &spec).await, Err(ForgeError::NotFound));
+    assert_eq!(client.ensure_hook(&token(), "o/reader", &spec).await, Err(ForgeError::NotFound));
 }
 
 #[tokio::test]

@@ -141,6 +141,8 @@ pub fn provider(origin: &Url) -> Provider {
         api_url: origin.join("api/v3").unwrap(),
         client_id: "Iv1.abc".into(),
         client_secret: CLIENT_SECRET.into(),
+        app: None,
+        ssh: None,
     }
 }
 

@@ -5,4 +5,5 @@
 mod api;
 mod fake;
 mod oauth;
+mod refusals;
 mod whole;

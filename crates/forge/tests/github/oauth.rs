@@ -126,8 +126,12 @@ fn addresses_are_built_from_the_configuration() {
     {
         let client = open(provider(&web.parse().unwrap())).unwrap();
         let redirect = redirect();
-        let url =
-            client.authorize_url(&AuthorizeRequest { redirect_uri: &redirect, state: "s t&", challenge: "ch", scopes: client.scopes() });
+        let url = client.authorize_url(&AuthorizeRequest {
+            redirect_uri: &redirect,
+            state: "s t&",
+            challenge: "ch",
+            scopes: client.offers()[0].scopes,
+        });
         assert!(url.as_str().starts_with(&format!("{prefix}login/oauth/authorize?")), "{url}");
         let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
         let expected = [

@@ -8,7 +8,10 @@ use base64::Engine;
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Digest;
-use slipway_forge::{AuthorizeRequest, Forge, ForgeError, Grant, HookSpec, NamespaceKind, Payload, Provider, RefChange, Removal, open};
+use slipway_forge::{
+    AuthorizeRequest, Coverage, Forge, ForgeError, Fresh, Grant, Heads, HookSpec, NamespaceKind, Payload, Provider, RefChange, Removal,
+    SourceKey, open,
+};
 use slipway_model::{ProviderKind, RefName};
 use slipway_testkit::github::{FakeGitHub, OrgRole, Visibility};
 use url::Url;
@@ -53,6 +56,8 @@ async fn world() -> (FakeGitHub, Arc<dyn Forge>) {
         api_url: github.api_url().parse().unwrap(),
         client_id: app.client_id,
         client_secret: app.client_secret.into(),
+        app: None,
+        ssh: None,
     })
     .unwrap();
     (github, client)
@@ -61,7 +66,7 @@ async fn world() -> (FakeGitHub, Arc<dyn Forge>) {
 async fn link(github: &FakeGitHub, client: &Arc<dyn Forge>, login: &str) -> Grant {
     let callback: Url = CALLBACK.parse().unwrap();
     let challenge = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(VERIFIER));
-    let request = AuthorizeRequest { redirect_uri: &callback, state: "st4te", challenge: &challenge, scopes: client.scopes() };
+    let request = AuthorizeRequest { redirect_uri: &callback, state: "st4te", challenge: &challenge, scopes: client.offers()[0].scopes };
     let back: Url = github.approve_oauth(client.authorize_url(&request).as_str(), login).await.unwrap().parse().unwrap();
     let query = |name: &str| back.query_pairs().find(|(found, _)| found == name).unwrap().1.into_owned();
     assert_eq!(query("state"), "st4te");
@@ -87,7 +92,7 @@ async fn pushes(github: &FakeGitHub, client: &Arc<dyn Forge>, inbox: &Inbox, sec
                     assert_eq!(repository_id, Some(github.repository_id("octo/hello").to_string()));
                     Vec::new()
                 }
-                Payload::Other { what } => panic!("we asked for pushes only, not {what}"),
+                Payload::Repository { what, .. } | Payload::Other { what } => panic!("nothing but pushes happened here, not {what}"),
             }
         })
         .collect()
@@ -120,18 +125,18 @@ async fn a_person_links_sees_sources_and_unlinks() {
     let token = &grant.access_token;
     let person = client.person(token).await.unwrap();
     assert_eq!((person.id, person.login.as_str()), (github.account_id("octo").to_string(), "octo"));
-    for scope in client.scopes() {
+    for scope in client.offers()[0].scopes {
         assert!(person.scopes.iter().any(|granted| granted == scope) && grant.scopes.iter().any(|granted| granted == scope), "{scope}");
     }
     let namespaces = client.source_namespaces(token).await.unwrap();
     let names: Vec<_> = namespaces.iter().map(|namespace| (namespace.name.as_str(), namespace.kind)).collect();
     assert_eq!(names, [("octo", NamespaceKind::User), ("acme", NamespaceKind::Organization)]);
     for (namespace, expected) in [("octo", "octo/hello"), ("acme", "acme/site")] {
-        let page = client.source_repositories(token, namespace, "", None).await.unwrap();
+        let page = client.source_repositories(token, namespace, None).await.unwrap();
         assert_eq!(page.items.iter().map(|item| item.full_name.as_str()).collect::<Vec<_>>(), [expected]);
         let found = client.source_repository(token, expected).await.unwrap().unwrap();
         assert_eq!((&found.id, found.private), (&github.repository_id(expected).to_string(), true));
-        assert_eq!(client.source_repository_by_id(token, &found.id).await.unwrap(), Some(found));
+        assert_eq!(client.source_repository_by_id(token, SourceKey { id: &found.id, full_name: expected }).await.unwrap(), Some(found));
     }
     assert_eq!(client.revoke_grant(token).await, Ok(Removal::Removed));
     assert!(matches!(client.person(token).await, Err(ForgeError::Unauthorized { .. })));
@@ -144,9 +149,12 @@ async fn a_push_arrives_signed_and_leads_to_the_commit() {
     let token = link(&github, &client, "octo").await.access_token;
     let (inbox, secret) = (Inbox::default(), SecretString::from("h00k-secret"));
     let url = inbox.listen().await;
-    let hook = client.create_hook(&token, "octo/hello", &HookSpec { url: &url, secret: &secret }).await.unwrap();
-    let again = client.create_hook(&token, "octo/hello", &HookSpec { url: &url, secret: &secret }).await.unwrap();
-    assert_eq!((&hook.id, hook.events.as_slice(), github.hooks("octo/hello").len()), (&again.id, &["push".to_owned()][..], 1));
+    let hook = client.ensure_hook(&token, "octo/hello", &HookSpec { url: &url, secret: &secret }).await.unwrap();
+    let again = client.ensure_hook(&token, "octo/hello", &HookSpec { url: &url, secret: &secret }).await.unwrap();
+    assert_eq!(
+        (&hook.id, hook.events.as_slice(), github.hooks("octo/hello").len()),
+        (&again.id, &["push".to_owned(), "repository".to_owned()][..], 1)
+    );
     assert!(pushes(&github, &client, &inbox, &secret).await.is_empty());
 
     let commit = github.commit("octo/hello", "feature/a#b", &[("Dockerfile", "FROM scratch\n")], "Grüße\n\nbody").await.unwrap();
@@ -162,7 +170,12 @@ async fn a_push_arrives_signed_and_leads_to_the_commit() {
         (tags[0].name.as_str(), tags[0].before.is_none(), tags[0].after.as_ref().unwrap().as_str()),
         ("refs/tags/v1", true, commit.as_str())
     );
-    let refs = client.refs(&token, "octo/hello").await.unwrap();
+    let Fresh::Changed { value: Heads { refs, coverage: Coverage::Whole }, marker } =
+        client.heads(&token, "octo/hello", None).await.unwrap()
+    else {
+        panic!("expected all heads")
+    };
+    assert_eq!(client.heads(&token, "octo/hello", marker.as_deref()).await, Ok(Fresh::Unchanged));
     for change in [&changes[0], &tags[0]] {
         assert!(refs.iter().any(|found| found.name == change.name && Some(&found.commit) == change.after.as_ref()), "{}", change.name);
     }

@@ -52,19 +52,20 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
     if let Some(warning) = &key.warning {
         tracing::warn!("{warning}");
     }
+    let egress = slipway_forge::Egress::new(config.egress.clone());
     let mut forges = Vec::new();
     for provider in &config.providers {
-        let opened = slipway_forge::open(slipway_forge::Provider {
+        let provider_of_forge = slipway_forge::Provider {
             id: provider.id.clone(),
             kind: provider.kind,
             web_url: provider.web_url.clone(),
             api_url: provider.api_url.clone(),
             client_id: provider.client_id.clone(),
             client_secret: provider.client_secret.clone(),
-            app: None,
-            ssh: None,
-        });
-        forges.push(opened.map_err(|error| {
+            app: provider.app.clone(),
+            ssh: provider.ssh.clone(),
+        };
+        forges.push(slipway_forge::open_with(provider_of_forge, egress.clone()).map_err(|error| {
             Failure::usage(format!("the provider `{}` cannot be used: {error}", provider.id), "`slipway check-config` shows its addresses")
         })?);
     }

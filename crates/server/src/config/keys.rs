@@ -8,6 +8,8 @@ pub(crate) enum Shape {
     Text,
     Integer,
     Boolean,
+    /// A list of texts; in the environment and as a flag they are divided by commas.
+    Texts,
 }
 
 /// One setting.
@@ -45,21 +47,43 @@ keys! {
     MAIL_URL = "mail.url", "SLIPWAY_MAIL_URL", "--mail-url", Text;
     MAIL_FROM = "mail.from", "SLIPWAY_MAIL_FROM", "--mail-from", Text;
     LIMITS_API_PER_MINUTE = "limits.api_per_minute", "SLIPWAY_LIMITS_API_PER_MINUTE", "--limits-api-per-minute", Integer;
+    EGRESS_ALLOW = "egress.allow", "SLIPWAY_EGRESS_ALLOW", "--egress-allow", Texts;
 }
 
 /// The variable that names the file itself.
 pub(crate) const CONFIG_VARIABLE: &str = "SLIPWAY_CONFIG";
 
 /// Keys of one `[[provider]]`.
-pub(crate) const PROVIDER_KEYS: &[&str] =
-    &["id", "kind", "web_url", "api_url", "client_id", "client_secret", "client_secret_file", "app_id", "private_key_file"];
+pub(crate) const PROVIDER_KEYS: &[&str] = &[
+    "id",
+    "kind",
+    "web_url",
+    "api_url",
+    "client_id",
+    "client_secret",
+    "client_secret_file",
+    "app_id",
+    "private_key_file",
+    "ssh_url",
+    "ssh_host_keys",
+];
 
 /// Keys of one `[[oidc]]`.
 pub(crate) const OIDC_KEYS: &[&str] =
     &["id", "name", "issuer", "client_id", "client_secret", "client_secret_file", "scopes", "create_accounts"];
 
+/// The shape of a key in one of the lists.
+pub(crate) fn entry_shape(key: &str) -> Shape {
+    match key {
+        "create_accounts" => Shape::Boolean,
+        "app_id" => Shape::Integer,
+        "ssh_host_keys" => Shape::Texts,
+        _ => Shape::Text,
+    }
+}
+
 /// The tables of the file that stand once.
-pub(crate) const TABLES: &[&str] = &["builder", "mail", "limits"];
+pub(crate) const TABLES: &[&str] = &["builder", "mail", "limits", "egress"];
 
 /// The lists of tables of the file.
 pub(crate) const LISTS: &[&str] = &["provider", "oidc"];

@@ -111,6 +111,7 @@ fn flag(flags: &SettingFlags, key: &Key) -> Option<String> {
         "mail.url" => &flags.mail_url,
         "mail.from" => &flags.mail_from,
         "limits.api_per_minute" => &flags.limits_api_per_minute,
+        "egress.allow" => &flags.egress_allow,
         _ => &None,
     };
     value.clone()
@@ -242,6 +243,18 @@ impl File<'_> {
             (Shape::Text, DeValue::String(text)) => Ok(text.to_string()),
             (Shape::Integer, DeValue::Integer(number)) if number.radix() == 10 => Ok(number.as_str().replace('_', "")),
             (Shape::Boolean, DeValue::Boolean(flag)) => Ok(flag.to_string()),
+            (Shape::Texts, DeValue::Array(list)) => {
+                // Divided by commas from here on, as in the environment; none of these values has one in it.
+                let texts = list.iter().map(|item| match item.get_ref() {
+                    DeValue::String(text) if !text.contains(',') => Some(text.to_string()),
+                    _ => None,
+                });
+                match texts.collect::<Option<Vec<_>>>() {
+                    Some(texts) => Ok(texts.join(",")),
+                    None => wrong("a list of texts without commas in them", &format!("{last} = [\"...\"]")),
+                }
+            }
+            (Shape::Texts, _) => wrong("a list of texts", &format!("{last} = [\"...\"]")),
             (Shape::Text, _) => wrong("a text", &format!("{last} = \"...\"")),
             (Shape::Integer, _) => wrong("a whole number", &format!("{last} = 2")),
             (Shape::Boolean, _) => wrong("`true` or `false`", &format!("{last} = true")),
@@ -263,8 +276,7 @@ impl File<'_> {
                 };
                 return Err(self.refuse(&name.span(), &format!("unknown key `{word}` in `[[{list}]]`"), &hint));
             };
-            let shape = if *known == "create_accounts" { Shape::Boolean } else { Shape::Text };
-            let text = self.scalar(known, shape, value)?;
+            let text = self.scalar(known, keys::entry_shape(known), value)?;
             found.values.insert(known, Raw { text, source: self.source(&name.span()) });
         }
         Ok(found)

@@ -9,6 +9,7 @@ mod layers;
 mod people;
 mod provider;
 mod resolve;
+mod ssh;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use slipway_app::{MailConfig, OidcProvider, SignUp};
 use slipway_buildkit::EngineAddress;
+use slipway_forge::EgressPolicy;
 use url::Url;
 
 pub(crate) use entry::{secret_file, wide_mode};
@@ -59,6 +61,8 @@ pub struct Config {
     pub sign_up: SignUp,
     /// How many requests one credential or address may send to the API in a minute.
     pub api_per_minute: NonZeroU32,
+    /// What of the network that is not public may be reached for addresses that people give.
+    pub egress: EgressPolicy,
     /// Configured source code providers.
     pub providers: Vec<ProviderSettings>,
     /// Configured OpenID Connect providers.

@@ -1,4 +1,4 @@
-//! What is set about people: mail, sign-up, limits, and the `[[oidc]]` list of providers they sign in with.
+//! What is set about people: mail, sign-up, limits, where they may send us, and the `[[oidc]]` list of providers they sign in with.
 //!
 //! Invariant: an OpenID Connect provider that exists here can be asked safely: over TLS, or on this machine.
 
@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use slipway_app::{CreateAccounts, MailConfig, MailTransport, OidcProvider, Sender, SignUp};
+use slipway_forge::EgressPolicy;
 use slipway_model::ProviderId;
 use url::Url;
 
@@ -79,6 +80,16 @@ pub(super) fn api_per_minute(r: &mut Resolver<'_>) -> Result<NonZeroU32, Failure
         let number = text.parse::<NonZeroU32>().ok().filter(|n| (10..=1_000_000).contains(&n.get()));
         number.ok_or_else(|| "expected a number from 10 to 1000000".to_owned())
     })
+}
+
+/// `egress.allow`.
+pub(super) fn egress(r: &mut Resolver<'_>) -> Result<EgressPolicy, Failure> {
+    let (text, source) = r.raw(&keys::EGRESS_ALLOW, "");
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let hint = "for example `[\"10.1.0.0/16\", \"avatars.ghe.example.com\"]`";
+    let policy = EgressPolicy::allowing(entries).map_err(|problem| refuse(&keys::EGRESS_ALLOW, &text, &source, &problem, hint))?;
+    r.show(&keys::EGRESS_ALLOW, if text.is_empty() { NONE } else { &text }, source);
+    Ok(policy)
 }
 
 /// Checks all OpenID Connect providers; relative secret files are looked for beside the configuration file.

@@ -5,15 +5,17 @@
 use std::path::Path;
 
 use secrecy::SecretString;
+use slipway_forge::{AppCredentials, SshAccess};
 use slipway_model::{ProviderId, ProviderKind};
 use url::Url;
 
-use super::entry::{Entry, Notes, is_loopback};
+use super::entry::{Entry, Notes, is_loopback, secret_file, wide_mode};
 use super::layers::RawEntry;
+use super::ssh;
 use crate::failure::Failure;
 
-const KINDS: &str = "github";
-const LATER_KINDS: &[&str] = &["bitbucket", "gitlab", "gitea", "bitbucket-dc", "git"];
+const KINDS: &str = "github, bitbucket, gitea (Forgejo too)";
+const LATER_KINDS: &[&str] = &["gitlab", "bitbucket-dc", "git"];
 const MAX_PROVIDERS: usize = 50;
 const WHERE_FROM: &str = "copy it from the OAuth app's page at the provider";
 
@@ -32,6 +34,10 @@ pub struct ProviderSettings {
     pub client_id: String,
     /// Of the OAuth app.
     pub client_secret: SecretString,
+    /// Set when the application is a GitHub App.
+    pub app: Option<AppCredentials>,
+    /// How git reaches it over SSH; without it there are no deploy keys.
+    pub ssh: Option<SshAccess>,
 }
 
 /// Checks all providers; relative secret files are looked for beside the configuration file.
@@ -59,15 +65,31 @@ fn check_one(entry: &Entry<'_>, notes: &mut Notes) -> Result<ProviderSettings, F
         .parse()
         .map_err(|problem: String| entry.refuse("id", &problem, "for example `github` or `ghe-acme`; it stands in addresses"))?;
     let kind = kind(entry)?;
-    for key in ["app_id", "private_key_file"] {
-        if entry.get(key).is_some() {
-            return Err(entry.refuse(
-                key,
-                &format!("`{key}` is of GitHub Apps, which this version cannot use"),
-                "use an OAuth app: `client_id` and `client_secret_file`",
-            ));
-        }
+    let (web_url, api_url) = addresses(entry, kind, notes)?;
+    let client_id = entry.client_id(WHERE_FROM)?;
+    let client_secret = entry.secret(WHERE_FROM, notes)?;
+    let app = app(entry, kind, notes)?;
+    let ssh = ssh::check(entry, &web_url)?;
+    entry.show(id.as_str(), notes);
+    Ok(ProviderSettings { id, kind, web_url, api_url, client_id, client_secret, app, ssh })
+}
+
+/// Where the service of this kind stands that everybody uses; there is none of Gitea.
+fn public_service(kind: ProviderKind) -> Option<(&'static str, &'static str)> {
+    match kind {
+        ProviderKind::GitHub => Some(("https://github.com", "https://api.github.com")),
+        ProviderKind::Bitbucket => Some(("https://bitbucket.org", "https://api.bitbucket.org")),
+        ProviderKind::Gitea => None,
     }
+}
+
+fn addresses(entry: &Entry<'_>, kind: ProviderKind, notes: &mut Notes) -> Result<(Url, Url), Failure> {
+    let Some((web, api)) = public_service(kind) else {
+        entry.required("web_url", "web_url = \"https://git.example.com\"")?;
+        let web_url = url(entry, "web_url", "https://git.example.com", notes)?;
+        let api = format!("{}/api/v1", web_url.as_str().trim_end_matches('/'));
+        return Ok((web_url, url(entry, "api_url", &api, notes)?));
+    };
     // With one of the two left to its default, the client secret of one provider would go to another.
     if entry.get("web_url").is_some() != entry.get("api_url").is_some() {
         let (set, missing) = if entry.get("web_url").is_some() { ("web_url", "api_url") } else { ("api_url", "web_url") };
@@ -77,12 +99,41 @@ fn check_one(entry: &Entry<'_>, notes: &mut Notes) -> Result<ProviderSettings, F
             &format!("add `{missing}`; both belong to the same provider"),
         ));
     }
-    let web_url = url(entry, "web_url", "https://github.com", notes)?;
-    let api_url = url(entry, "api_url", "https://api.github.com", notes)?;
-    let client_id = entry.client_id(WHERE_FROM)?;
-    let client_secret = entry.secret(WHERE_FROM, notes)?;
-    entry.show(id.as_str(), notes);
-    Ok(ProviderSettings { id, kind, web_url, api_url, client_id, client_secret })
+    Ok((url(entry, "web_url", web, notes)?, url(entry, "api_url", api, notes)?))
+}
+
+/// `app_id` and `private_key_file`, which make the application a GitHub App.
+fn app(entry: &Entry<'_>, kind: ProviderKind, notes: &mut Notes) -> Result<Option<AppCredentials>, Failure> {
+    let (app_id, key_file) = match (entry.get("app_id"), entry.get("private_key_file")) {
+        (None, None) => return Ok(None),
+        (Some(app_id), Some(key_file)) => (app_id, key_file),
+        (app_id, _) => {
+            let (set, missing) = if app_id.is_some() { ("app_id", "private_key_file") } else { ("private_key_file", "app_id") };
+            return Err(entry.refuse(
+                set,
+                &format!("`{set}` is set without `{missing}`"),
+                &format!("add `{missing}`; both are on the page of the GitHub App"),
+            ));
+        }
+    };
+    if kind != ProviderKind::GitHub {
+        return Err(entry.refuse(
+            "app_id",
+            &format!("`app_id` is of GitHub Apps, and this provider is of kind `{kind}`"),
+            "remove `app_id` and `private_key_file`",
+        ));
+    }
+    let fits = (1..=20).contains(&app_id.text.len()) && app_id.text.bytes().all(|b| b.is_ascii_digit());
+    if !fits {
+        return Err(entry.refuse("app_id", "`app_id` must be a number", "copy it from the page of the GitHub App"));
+    }
+    let hint = "GitHub makes the file on the page of the App: \"Generate a private key\"; keep it with mode 0600";
+    let path = entry.folder.join(&key_file.text);
+    let refuse = |problem: String| entry.refuse("private_key_file", &format!("`{}` {problem}", path.display()), hint);
+    let private_key = SecretString::from(secret_file(&path).map_err(refuse)?);
+    slipway_forge::github::check_private_key(&private_key).map_err(|problem| refuse(format!("cannot be used: {problem}")))?;
+    notes.warnings.extend(wide_mode(&path));
+    Ok(Some(AppCredentials { app_id: app_id.text.clone(), private_key }))
 }
 
 fn kind(entry: &Entry<'_>) -> Result<ProviderKind, Failure> {

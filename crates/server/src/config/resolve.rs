@@ -50,6 +50,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
     let mut warnings = Vec::new();
     let mail = people::mail(&mut r, &mut warnings)?;
     let api_per_minute = people::api_per_minute(&mut r)?;
+    let egress = people::egress(&mut r)?;
     let mut notes = Notes { shown: r.shown, warnings };
     let providers = provider::check(&layers.providers, &file, &file_folder, &mut notes)?;
     let oidc = people::oidc(&layers.oidc, &file, &file_folder, &mut notes)?;
@@ -72,6 +73,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
         mail,
         sign_up,
         api_per_minute,
+        egress,
         providers,
         oidc,
     };

@@ -108,7 +108,11 @@ ALTER TABLE autobuilds ADD COLUMN next_reconcile_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE autobuilds ADD COLUMN problem TEXT;
 ALTER TABLE autobuilds ADD COLUMN problem_text TEXT;
 ALTER TABLE autobuilds ADD COLUMN problem_since BIGINT;
+-- Until now an account had one link to a provider.
+UPDATE autobuilds SET link_id = (SELECT l.id FROM links l JOIN repositories r ON r.account_id = l.account_id
+                                 WHERE r.id = autobuilds.repository_id AND l.provider = autobuilds.provider);
 CREATE INDEX autobuilds_source ON autobuilds (provider, source_id);
+CREATE INDEX autobuilds_link ON autobuilds (link_id);
 CREATE INDEX autobuilds_due ON autobuilds (next_reconcile_at);
 
 -- Where each ref stood when it was last told or looked at: what the reconciler compares with.
@@ -141,6 +145,7 @@ ALTER TABLE hooks ADD COLUMN made_by TEXT NOT NULL DEFAULT 'service';
 ALTER TABLE hooks ADD COLUMN checked_at BIGINT;
 ALTER TABLE hooks ADD COLUMN next_check_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE hooks ADD COLUMN problem TEXT;
+ALTER TABLE hooks ADD COLUMN problem_since BIGINT;
 ALTER TABLE hooks ADD COLUMN repaired_at BIGINT;
 ALTER TABLE hooks ADD COLUMN repaired_why TEXT;
 -- What the provider said of its last delivery, as JSON.
@@ -173,6 +178,8 @@ CREATE TABLE deploy_keys (
     next_try_at BIGINT NOT NULL,
     tries BIGINT NOT NULL,
     checked_at BIGINT,
+    -- When it was last put up again without a person's word.
+    renewed_at BIGINT,
     created_at BIGINT NOT NULL
 );
 CREATE INDEX deploy_keys_source ON deploy_keys (account_id, provider, source_id);

@@ -385,7 +385,14 @@ async fn a_user_becomes_an_organization(db: &Db) {
 }
 
 fn flow(account: AccountId) -> OauthFlow {
-    OauthFlow { account, provider: provider(), initiator: "session:x".into(), verifier_sealed: vec![0, 1, 255] }
+    OauthFlow {
+        account,
+        provider: provider(),
+        initiator: "session:x".into(),
+        verifier_sealed: vec![0, 1, 255],
+        access: slipway_model::AccessLevel::ReadOnly,
+        linked_as: slipway_model::LinkedAs::ServiceUser,
+    }
 }
 
 async fn a_flow_is_taken_once(db: &Db) {
@@ -409,6 +416,7 @@ async fn a_flow_is_taken_once(db: &Db) {
         assert_eq!(taken.len(), 1);
         assert_eq!((taken[0].account, &taken[0].provider, taken[0].initiator.as_str()), (ada, &provider(), "session:x"));
         assert_eq!(taken[0].verifier_sealed, [0, 1, 255]);
+        assert_eq!((taken[0].access.as_str(), taken[0].linked_as.as_str()), ("read_only", "service_user"));
     }
 }
 

@@ -1,7 +1,8 @@
 //! Webhooks: from a wish to a hook that stands, and away again.
 
 use slipway_model::{HookId, ProviderId};
-use slipway_store::hooks::{self, Hook, HookState};
+use slipway_store::deliveries::{self, NewDelivery};
+use slipway_store::hooks::{self, Hook, HookState, Look, MadeBy};
 use slipway_store::{Db, WriteTx, repositories};
 
 use crate::fixture::{NOW, ODD, World, after, begin, done, provider, world};
@@ -12,6 +13,12 @@ on_both! {
     a_hook_outlives_its_settings;
     only_the_right_hook_receives;
     a_failed_try_waits;
+    a_step_and_a_look_are_one_replicas_alone;
+    a_secret_is_changed_and_the_one_before_is_forgotten_in_time;
+    a_look_is_kept_with_its_repairs;
+    a_hook_of_a_person_stands_by_its_delivery;
+    a_renamed_source_and_a_new_link_reach_every_hook;
+    the_provider_s_delivery_is_found_in_the_inbox;
 }
 
 fn hook(world: &World) -> Hook {
@@ -27,8 +34,21 @@ fn hook(world: &World) -> Hook {
         remote_id: None,
         error: None,
         tries: 0,
+        next_try_at: NOW,
+        previous: None,
+        made_by: MadeBy::Service,
+        checked_at: None,
+        next_check_at: NOW,
+        problem: None,
+        repaired_at: None,
+        repaired_why: None,
+        last_there: None,
         created_at: NOW,
     }
+}
+
+async fn read(tx: &mut WriteTx, id: HookId) -> Hook {
+    hooks::get(tx, id).await.expect("query").expect("stands")
 }
 
 async fn state(tx: &mut WriteTx, id: HookId) -> (HookState, Option<String>) {
@@ -51,20 +71,20 @@ async fn a_wish_becomes_a_hook_and_goes(db: &Db) {
     let found = hooks::get(&mut tx, hook.id).await.expect("query").expect("stands");
     assert_eq!(format!("{found:?}"), format!("{hook:?}"), "every field comes back");
     assert_eq!(due(&mut tx, 0).await, [hook.id]);
-    assert!(hooks::set_standing(&mut tx, hook.id, "remote-1").await.expect("writes"));
+    assert!(hooks::set_standing(&mut tx, &hook, "remote-1", after(60)).await.expect("writes"));
     assert_eq!(state(&mut tx, hook.id).await, (HookState::Standing, Some("remote-1".into())));
     assert!(due(&mut tx, 1000).await.is_empty(), "nothing to do");
     hooks::set_wanted(&mut tx, hook.id, after(5)).await.expect("writes");
     assert_eq!(state(&mut tx, hook.id).await, (HookState::Wanted, None), "somebody removed it at the provider");
     assert!(due(&mut tx, 4).await.is_empty());
     assert_eq!(due(&mut tx, 5).await, [hook.id]);
-    hooks::set_standing(&mut tx, hook.id, "remote-2").await.expect("writes");
+    hooks::set_standing(&mut tx, &hook, "remote-2", after(60)).await.expect("writes");
     hooks::set_unwanted(&mut tx, hook.id, after(6)).await.expect("writes");
     assert_eq!(state(&mut tx, hook.id).await, (HookState::Unwanted, Some("remote-2".into())), "its id is needed to remove it");
     assert_eq!(due(&mut tx, 6).await, [hook.id]);
     hooks::delete(&mut tx, hook.id).await.expect("deletes");
     assert!(hooks::get(&mut tx, hook.id).await.expect("query").is_none());
-    assert!(!hooks::set_standing(&mut tx, hook.id, "late").await.expect("writes"));
+    assert!(!hooks::set_standing(&mut tx, &hook, "late", after(60)).await.expect("writes"));
 }
 
 /// The wish may change while a call to the provider is under way.
@@ -74,7 +94,7 @@ async fn an_unwanted_hook_never_comes_back(db: &Db) {
     let mut tx = begin(db).await;
     hooks::insert(&mut tx, &hook).await.expect("inserts");
     hooks::set_unwanted(&mut tx, hook.id, NOW).await.expect("writes");
-    hooks::set_standing(&mut tx, hook.id, "remote").await.expect("writes");
+    hooks::set_standing(&mut tx, &hook, "remote", after(60)).await.expect("writes");
     assert_eq!(state(&mut tx, hook.id).await, (HookState::Unwanted, Some("remote".into())), "stays unwanted, and can now be removed");
     hooks::set_wanted(&mut tx, hook.id, NOW).await.expect("writes");
     assert_eq!(state(&mut tx, hook.id).await, (HookState::Unwanted, Some("remote".into())));
@@ -131,7 +151,136 @@ async fn a_failed_try_waits(db: &Db) {
     assert_eq!((failed.state, failed.error.as_deref(), failed.tries), (HookState::Wanted, Some("403"), 2));
     assert!(due(&mut tx, 19).await.is_empty());
     assert_eq!(due(&mut tx, 20).await, [hook.id]);
-    hooks::set_standing(&mut tx, hook.id, "remote").await.expect("writes");
+    hooks::set_standing(&mut tx, &hook, "remote", after(60)).await.expect("writes");
     let stands = hooks::get(&mut tx, hook.id).await.expect("query").expect("stands");
     assert_eq!((stands.error, stands.tries), (None, 0), "what was wrong is over");
+}
+
+async fn a_step_and_a_look_are_one_replicas_alone(db: &Db) {
+    let world = world(db, "web").await;
+    let hook = hook(&world);
+    let mut tx = begin(db).await;
+    hooks::insert(&mut tx, &hook).await.expect("inserts");
+    assert!(hooks::claim_step(&mut tx, &hook, after(120)).await.expect("writes"));
+    assert!(!hooks::claim_step(&mut tx, &hook, after(120)).await.expect("writes"), "the other one read the row before");
+    assert!(due(&mut tx, 119).await.is_empty());
+    assert_eq!(due(&mut tx, 120).await, [hook.id], "whoever took it died");
+    hooks::set_standing(&mut tx, &hook, "remote", after(60)).await.expect("writes");
+    assert!(hooks::list_checks_due(&mut tx, after(59), 10).await.expect("lists").is_empty());
+    let stands = hooks::list_checks_due(&mut tx, after(60), 10).await.expect("lists").remove(0);
+    assert!(hooks::claim_check(&mut tx, &stands, after(180)).await.expect("writes"));
+    assert!(!hooks::claim_check(&mut tx, &stands, after(180)).await.expect("writes"));
+    assert!(hooks::list_checks_due(&mut tx, after(179), 10).await.expect("lists").is_empty());
+}
+
+async fn a_secret_is_changed_and_the_one_before_is_forgotten_in_time(db: &Db) {
+    let world = world(db, "web").await;
+    let hook = hook(&world);
+    let mut tx = begin(db).await;
+    hooks::insert(&mut tx, &hook).await.expect("inserts");
+    hooks::set_standing(&mut tx, &hook, "remote", after(60)).await.expect("writes");
+    assert!(hooks::rotate(&mut tx, &hook, &[9], after(100), None, NOW).await.expect("writes"));
+    assert!(!hooks::rotate(&mut tx, &hook, &[8], after(100), None, NOW).await.expect("writes"), "it is another secret by now");
+    let changed = read(&mut tx, hook.id).await;
+    assert_eq!((changed.state, changed.remote_id.as_deref()), (HookState::Wanted, Some("remote")), "the provider has to hear of it");
+    assert_eq!((changed.secret_sealed.as_slice(), changed.previous), ([9].as_slice(), Some((hook.secret_sealed.clone(), after(100)))));
+    // Somebody told the provider the old one at the same moment: it does not count.
+    hooks::set_standing(&mut tx, &hook, "remote", after(60)).await.expect("writes");
+    assert_eq!(read(&mut tx, hook.id).await.state, HookState::Wanted);
+    let changed = read(&mut tx, hook.id).await;
+    hooks::set_standing(&mut tx, &changed, "remote", after(60)).await.expect("writes");
+    assert_eq!(read(&mut tx, hook.id).await.state, HookState::Standing);
+    assert_eq!(hooks::forget_previous_secrets(&mut tx, after(99)).await.expect("writes"), 0);
+    assert_eq!(hooks::forget_previous_secrets(&mut tx, after(100)).await.expect("writes"), 1);
+    assert_eq!(read(&mut tx, hook.id).await.previous, None);
+}
+
+async fn a_look_is_kept_with_its_repairs(db: &Db) {
+    let world = world(db, "web").await;
+    let hook = hook(&world);
+    let mut tx = begin(db).await;
+    hooks::insert(&mut tx, &hook).await.expect("inserts");
+    let look = Look { remote_id: Some("other"), problem: Some(ODD), last_there: Some("{}"), next: after(50) };
+    hooks::set_checked(&mut tx, hook.id, &look, after(5)).await.expect("writes");
+    assert_eq!(read(&mut tx, hook.id).await.checked_at, None, "it does not stand, so it was another one that was looked at");
+    hooks::set_standing(&mut tx, &hook, "remote", after(60)).await.expect("writes");
+    hooks::set_checked(&mut tx, hook.id, &look, after(5)).await.expect("writes");
+    hooks::set_repaired(&mut tx, hook.id, "gone", after(6)).await.expect("writes");
+    let looked = read(&mut tx, hook.id).await;
+    assert_eq!(
+        (looked.remote_id.as_deref(), looked.problem.as_deref(), looked.last_there.as_deref()),
+        (Some("other"), Some(ODD), Some("{}"))
+    );
+    assert_eq!((looked.checked_at, looked.next_check_at), (Some(after(5)), after(50)));
+    assert_eq!((looked.repaired_at, looked.repaired_why.as_deref()), (Some(after(6)), Some("gone")));
+    hooks::set_checked(&mut tx, hook.id, &Look { remote_id: None, problem: None, ..look }, after(7)).await.expect("writes");
+    hooks::put_off_check(&mut tx, hook.id, after(70)).await.expect("writes");
+    hooks::forget_repair(&mut tx, hook.id).await.expect("writes");
+    let looked = read(&mut tx, hook.id).await;
+    assert_eq!((looked.remote_id.as_deref(), looked.problem, looked.repaired_at), (Some("other"), None, None));
+    assert_eq!((looked.checked_at, looked.next_check_at), (Some(after(7)), after(70)));
+}
+
+async fn a_hook_of_a_person_stands_by_its_delivery(db: &Db) {
+    let world = world(db, "web").await;
+    let hook = hook(&world);
+    let mut tx = begin(db).await;
+    hooks::insert(&mut tx, &hook).await.expect("inserts");
+    hooks::set_proven(&mut tx, hook.id, NOW).await.expect("writes");
+    assert_eq!(read(&mut tx, hook.id).await.state, HookState::Wanted, "ours stands when the provider says so");
+    hooks::set_made_by_person(&mut tx, hook.id, "the link only reads", after(500)).await.expect("writes");
+    let left = read(&mut tx, hook.id).await;
+    assert_eq!((left.made_by, left.error.as_deref()), (MadeBy::Person, Some("the link only reads")));
+    assert!(left.waits_for_proof());
+    assert_eq!(due(&mut tx, 500).await, [hook.id], "it is asked again whether the link may");
+    hooks::set_proven(&mut tx, hook.id, after(7)).await.expect("writes");
+    let proven = read(&mut tx, hook.id).await;
+    assert_eq!((proven.state, proven.error.as_deref(), proven.checked_at), (HookState::Standing, None, Some(after(7))));
+    assert!(!proven.waits_for_proof());
+    assert!(hooks::list_checks_due(&mut tx, after(1000), 10).await.expect("lists").is_empty(), "nobody can look at it");
+    assert!(hooks::rotate(&mut tx, &proven, &[9], after(100), Some("enter it"), NOW).await.expect("writes"));
+    let changed = read(&mut tx, hook.id).await;
+    assert_eq!((changed.state, changed.problem.as_deref()), (HookState::Standing, Some("enter it")));
+    hooks::set_proven(&mut tx, hook.id, after(8)).await.expect("writes");
+    assert_eq!(read(&mut tx, hook.id).await.problem, None, "the new one was entered");
+}
+
+async fn a_renamed_source_and_a_new_link_reach_every_hook(db: &Db) {
+    let (one, two) = (world(db, "one").await, world(db, "two").await);
+    let (first, second) = (hook(&one), Hook { source_id: "43".into(), ..hook(&two) });
+    let mut tx = begin(db).await;
+    for hook in [&first, &second] {
+        hooks::insert(&mut tx, hook).await.expect("inserts");
+    }
+    hooks::rename_source(&mut tx, &provider(), "42", "new/name").await.expect("writes");
+    assert_eq!(read(&mut tx, first.id).await.source_name, "new/name");
+    assert_eq!(read(&mut tx, second.id).await.source_name, ODD, "another source");
+    hooks::set_failed(&mut tx, first.id, "no link", after(500)).await.expect("writes");
+    hooks::hurry(&mut tx, one.account, &provider(), after(3)).await.expect("writes");
+    let hurried = read(&mut tx, first.id).await;
+    assert_eq!((hurried.next_try_at, hurried.next_check_at), (after(3), after(3)));
+}
+
+async fn the_provider_s_delivery_is_found_in_the_inbox(db: &Db) {
+    let world = world(db, "web").await;
+    let hook = hook(&world);
+    let mut tx = begin(db).await;
+    hooks::insert(&mut tx, &hook).await.expect("inserts");
+    assert_eq!(hooks::last_delivery(&mut tx, hook.id).await.expect("query"), None);
+    let new = |delivery_id: &'static str, body_sha256: &'static str| NewDelivery {
+        hook: hook.id,
+        repository: world.repository,
+        delivery_id,
+        event: "push",
+        headers: "{}",
+        body: b"{}",
+        body_sha256,
+    };
+    let (first, _) = deliveries::insert(&mut tx, &new("one", "1"), after(1)).await.expect("inserts");
+    deliveries::insert(&mut tx, &new("one", "2"), after(2)).await.expect("a repetition");
+    let last = hooks::last_delivery(&mut tx, hook.id).await.expect("query").map(|(at, status)| (at, status.as_str()));
+    assert_eq!(last, Some((after(2), "duplicate")));
+    let found = hooks::find_delivery(&mut tx, hook.id, "one").await.expect("query").map(|(id, _)| id);
+    assert_eq!(found, Some(first));
+    assert_eq!(hooks::find_delivery(&mut tx, HookId::new(), "one").await.expect("query"), None, "another hook's");
 }

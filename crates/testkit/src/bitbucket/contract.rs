@@ -3,7 +3,7 @@
 //! Where recorded answers contradict the description, the recording wins; all such places are in `as_described`.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use axum::http::request::Parts;
 use serde_json::Value;
@@ -16,7 +16,7 @@ const EVERYWHERE: &[&str] = &["page", "pagelen", "fields", "q", "sort"];
 
 /// The description and what broke it.
 pub(crate) struct Contract {
-    description: Option<Description>,
+    description: Option<&'static Description>,
     violations: Mutex<Vec<String>>,
 }
 
@@ -29,12 +29,15 @@ pub(crate) enum Place {
 }
 
 impl Contract {
+    /// The description is read once for all fakes of the process, with the validators that are made of it.
     pub(crate) fn read() -> Self {
-        let (description, violations) = match Description::read(Path::new(DESCRIPTION)) {
-            Ok(description) => (Some(description), Vec::new()),
-            Err(error) => (None, vec![format!("nothing is held against the description: {error:#}")]),
-        };
-        Self { description, violations: Mutex::new(violations) }
+        static READ: OnceLock<Result<Description, String>> = OnceLock::new();
+        match READ.get_or_init(|| Description::read(Path::new(DESCRIPTION)).map_err(|error| format!("{error:#}"))) {
+            Ok(description) => Self { description: Some(description), violations: Mutex::default() },
+            Err(error) => {
+                Self { description: None, violations: Mutex::new(vec![format!("nothing is held against the description: {error}")]) }
+            }
+        }
     }
 
     pub(crate) fn violations(&self) -> Vec<String> {
@@ -47,7 +50,7 @@ impl Contract {
 
     /// Finds the operation and checks query and body.
     pub(crate) fn request(&self, parts: &Parts, path: &str, body: &[u8]) -> Place {
-        let Some(description) = &self.description else { return Place::Known(None) };
+        let Some(description) = self.description else { return Place::Known(None) };
         let what = format!("request {} {path}", parts.method);
         let operation = match description.route(parts.method.as_str(), path) {
             Route::Known(operation) => operation,
@@ -73,7 +76,7 @@ impl Contract {
 
     /// Checks an answer of an operation.
     pub(crate) fn answer(&self, operation: &Operation, status: u16, body: Option<&Value>) {
-        let Some(description) = &self.description else { return };
+        let Some(description) = self.description else { return };
         // Bitbucket answers 429 with a line of text, which no operation describes; a redirect has no body that means anything.
         if status == 429 || (300..400).contains(&status) {
             return;

@@ -38,7 +38,8 @@ impl FakeBitbucket {
         self.inner.state().knobs.latency = latency;
     }
 
-    /// Puts a fault on requests whose path begins with `prefix` (`/2.0/user`, `/site/oauth2/access_token`, `/ws/repo.git`).
+    /// Puts a fault on requests whose path, encoded as it is sent, begins with `prefix` (`/2.0/user`,
+    /// `/site/oauth2/access_token`, `/ws/repo.git`). The contract judges the true answer, not the fault.
     pub fn add_fault(&self, prefix: &str, fault: Fault, hits: Hits) {
         self.inner.state().knobs.faults.add(prefix, fault, hits);
     }

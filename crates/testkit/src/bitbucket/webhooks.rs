@@ -70,7 +70,7 @@ impl Inner {
     pub(super) async fn send(&self, outgoing: &Outgoing) {
         for attempt in 1..=ATTEMPTS {
             let status = self.attempt(outgoing, attempt).await;
-            if !status.is_some_and(|status| status >= 500) {
+            if status.is_none_or(|status| status < 500) {
                 return;
             }
         }

@@ -49,7 +49,7 @@ impl Gitea {
     ) -> Result<String> {
         let copy = self.copy_of(full_name);
         let files: Vec<_> = files.iter().map(|(path, text)| (*path, File::Text(text))).collect();
-        let at_s = jiff::Timestamp::now().as_second();
+        let at_s = crate::provider::wall_clock_ms() / 1000;
         let new = NewCommit { branch, parent, files: &files, message, name: "Octo Cat", email: "octo@users.example", at_s };
         let commit = git::make_commit(&copy, &new).await?;
         self.push(full_name, &[&format!("+refs/heads/{branch}:refs/heads/{branch}")]).await?;
@@ -77,7 +77,7 @@ impl Gitea {
     /// Pushes an annotated tag and returns the id of the tag object.
     pub async fn annotated_tag(&self, full_name: &str, tag: &str, commit: &str, message: &str) -> Result<String> {
         let copy = self.fresh_copy(full_name).await?;
-        let at_s = jiff::Timestamp::now().as_second();
+        let at_s = crate::provider::wall_clock_ms() / 1000;
         let text = format!("object {commit}\ntype commit\ntag {tag}\ntagger Octo Cat <octo@users.example> {at_s} +0000\n\n{message}\n");
         let object = git::git(&copy, &["mktag"], text.as_bytes()).await?.trim().to_owned();
         self.push(full_name, &[&format!("+{object}:refs/tags/{tag}")]).await?;

@@ -30,6 +30,28 @@ pub enum RefreshTokens {
     Rotating,
 }
 
+/// Whether git is served over SSH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ssh {
+    /// No, and then Gitea takes no deploy keys.
+    Off,
+    /// By Gitea's own SSH server on a loopback port.
+    On,
+}
+
+/// Where git is served over SSH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshEndpoint {
+    /// The user of every connection; the key tells who it is.
+    pub user: String,
+    /// Its address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Its public key, as a line without a comment.
+    pub host_key: String,
+}
+
 /// How a server is set up.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -37,11 +59,13 @@ pub struct Settings {
     pub refresh_tokens: RefreshTokens,
     /// How long an access token lives, in seconds.
     pub access_token_seconds: u32,
+    /// Whether git is served over SSH.
+    pub ssh: Ssh,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { refresh_tokens: RefreshTokens::Reusable, access_token_seconds: 3600 }
+        Self { refresh_tokens: RefreshTokens::Reusable, access_token_seconds: 3600, ssh: Ssh::Off }
     }
 }
 
@@ -75,6 +99,11 @@ impl Gitea {
     /// `http://127.0.0.1:PORT/api/v1`
     pub fn api_url(&self) -> String {
         format!("{}/api/v1", self.web_url())
+    }
+
+    /// Where git is served over SSH, if it is.
+    pub fn ssh(&self) -> Option<&SshEndpoint> {
+        self.server.ssh()
     }
 
     /// What the server wrote into its log.

@@ -125,10 +125,15 @@ impl Gitea {
         self.api(Method::PATCH, &format!("/admin/users/{}", segment(login)), Some(body)).await.map(drop)
     }
 
-    /// Gives an account another name. Its repositories move with it.
-    pub async fn rename_account(&self, name: &str, new_name: &str) -> Result<()> {
+    /// Gives a person another name. The repositories move along.
+    pub async fn rename_user(&self, login: &str, new_name: &str) -> Result<()> {
         let body = json!({ "new_username": new_name });
-        self.api(Method::POST, &format!("/admin/users/{}/rename", segment(name)), Some(body)).await.map(drop)
+        self.api(Method::POST, &format!("/admin/users/{}/rename", segment(login)), Some(body)).await.map(drop)
+    }
+
+    /// Gives an organization another name. The repositories move along.
+    pub async fn rename_organization(&self, name: &str, new_name: &str) -> Result<()> {
+        self.api(Method::POST, &format!("/orgs/{}/rename", segment(name)), Some(json!({ "new_name": new_name }))).await.map(drop)
     }
 
     /// Makes a repository (the owner is a person or an organization) and returns its id.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{ADMINISTRATOR, RefreshTokens, Settings};
+use super::{ADMINISTRATOR, RefreshTokens, Settings, Ssh, SshEndpoint};
 
 /// Names the program to use instead of the one that scripts/install-gitea built.
 pub const TEST_GITEA: &str = "SLIPWAY_TEST_GITEA";
@@ -18,6 +18,7 @@ pub(super) const START_WITHIN: Duration = Duration::from_secs(60);
 pub(super) struct Server {
     origin: String,
     folder: PathBuf,
+    ssh: Option<SshEndpoint>,
     /// The shell around the server; it ends when our end of its standard input closes.
     keeper: Child,
 }
@@ -25,6 +26,10 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn origin(&self) -> &str {
         &self.origin
+    }
+
+    pub(super) fn ssh(&self) -> Option<&SshEndpoint> {
+        self.ssh.as_ref()
     }
 
     /// A folder that goes away with the server.
@@ -48,9 +53,13 @@ impl Drop for Server {
 pub(super) fn start(settings: Settings) -> Result<(Server, String)> {
     let program = program()?;
     let folder = tempfile::Builder::new().prefix("slipway-gitea-").tempdir()?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = free_port()?;
+    let ssh = match settings.ssh {
+        Ssh::Off => None,
+        Ssh::On => Some(ssh_endpoint(folder.path())?),
+    };
     let configuration = folder.path().join("app.ini");
-    std::fs::write(&configuration, configuration_text(folder.path(), port, settings))?;
+    std::fs::write(&configuration, configuration_text(folder.path(), port, settings, ssh.as_ref()))?;
     run(&program, &configuration, &["migrate"])?;
     let email = format!("{ADMINISTRATOR}@users.example");
     let printed = run(
@@ -78,7 +87,27 @@ pub(super) fn start(settings: Settings) -> Result<(Server, String)> {
     let token = printed.split_whitespace().find(|word| word.len() == 40 && word.bytes().all(|b| b.is_ascii_hexdigit()));
     let token = token.with_context(|| format!("Gitea printed no token: {printed}"))?.to_owned();
     let keeper = keep_running(&program, folder.path())?;
-    Ok((Server { origin: format!("http://127.0.0.1:{port}"), folder: folder.keep(), keeper }, token))
+    Ok((Server { origin: format!("http://127.0.0.1:{port}"), folder: folder.keep(), ssh, keeper }, token))
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Makes the key of the SSH server, which Gitea itself would take seconds for.
+fn ssh_endpoint(folder: &Path) -> Result<SshEndpoint> {
+    let key = folder.join("host_key");
+    let output = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
+        .arg(&key)
+        .stdin(Stdio::null())
+        .output()
+        .context("`ssh-keygen` did not start; hint: scripts/install-test-parts installs Debian's `openssh-client`")?;
+    if !output.status.success() {
+        bail!("`ssh-keygen` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let host_key = std::fs::read_to_string(key.with_extension("pub"))?.trim().to_owned();
+    Ok(SshEndpoint { user: "git".to_owned(), host: "127.0.0.1".to_owned(), port: free_port()?, host_key })
 }
 
 fn program() -> Result<PathBuf> {
@@ -104,16 +133,23 @@ fn program() -> Result<PathBuf> {
     found.pop().with_context(|| format!("there is no Gitea in `{}`; hint: scripts/install-gitea builds it", tools.display()))
 }
 
-fn configuration_text(folder: &Path, port: u16, settings: Settings) -> String {
+fn configuration_text(folder: &Path, port: u16, settings: Settings, ssh: Option<&SshEndpoint>) -> String {
     let folder = folder.display();
-    let Settings { refresh_tokens, access_token_seconds } = settings;
+    let Settings { refresh_tokens, access_token_seconds, .. } = settings;
+    let ssh = match ssh {
+        None => "DISABLE_SSH = true\n".to_owned(),
+        Some(SshEndpoint { user, host, port, .. }) => format!(
+            "START_SSH_SERVER = true\nBUILTIN_SSH_SERVER_USER = {user}\nSSH_USER = {user}\nSSH_DOMAIN = {host}\nSSH_PORT = {port}\n\
+             SSH_LISTEN_HOST = {host}\nSSH_LISTEN_PORT = {port}\nSSH_SERVER_HOST_KEYS = {folder}/host_key\nSSH_ROOT_PATH = {folder}/ssh\n"
+        ),
+    };
     let rotating = refresh_tokens == RefreshTokens::Rotating;
     let user = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(whoami);
     // Gitea takes root only when told so in these words; what it may do here is bounded by loopback and a folder of its own.
     format!(
         "APP_NAME = Gitea of the tests\nRUN_MODE = prod\nRUN_USER = {user}\nI_AM_BEING_UNSAFE_RUNNING_AS_ROOT = true\nWORK_PATH = {folder}\n\
-         [server]\nHTTP_ADDR = 127.0.0.1\nHTTP_PORT = {port}\nROOT_URL = http://127.0.0.1:{port}/\nOFFLINE_MODE = true\nDISABLE_SSH = true\n\
-         LFS_START_SERVER = false\n\
+         [server]\nHTTP_ADDR = 127.0.0.1\nHTTP_PORT = {port}\nROOT_URL = http://127.0.0.1:{port}/\nOFFLINE_MODE = true\n\
+         LFS_START_SERVER = false\n{ssh}\
          [database]\nDB_TYPE = sqlite3\nPATH = {folder}/gitea.db\nSQLITE_JOURNAL_MODE = WAL\nSQLITE_TIMEOUT = 20000\n\
          [security]\nINSTALL_LOCK = true\nPASSWORD_HASH_ALGO = pbkdf2$1000$50\nMIN_PASSWORD_LENGTH = 1\nPASSWORD_COMPLEXITY = off\n\
          [service]\nDISABLE_REGISTRATION = true\n\

@@ -1,50 +1,100 @@
-//! Who asks, and whether they may: tokens, scopes, organization restrictions.
-//! Invariant: lost access reads as 404, an organization's restriction as 403 with GitHub's text, a dead token as 401.
+//! Who asks, and whether they may: tokens, scopes, permissions of Apps.
+//! Invariant: lost access reads as 404, an organization's rule as 403 with GitHub's text (`gates`), a dead token as 401.
 
 use axum::http::StatusCode;
 
 use super::api::reply::ApiError;
+use super::apps::InstallationToken;
 use super::state::{Repo, State};
-use super::types::{Permission, Visibility};
+use super::types::{CredentialKind, Permission, Visibility};
 pub(crate) use crate::provider::credentials::{Credentials, credentials};
 
 /// The side that sent a request.
 #[derive(Clone)]
 pub(crate) enum Caller {
     Anonymous,
-    User { id: u64, scopes: Vec<String>, app: Option<String> },
+    /// A person, by a token of an app (`app`, `token`), by one of their own (`token`) or in a browser (neither).
+    User {
+        id: u64,
+        scopes: Vec<String>,
+        app: Option<String>,
+        token: Option<u64>,
+    },
+    /// A GitHub App where it is installed.
+    Installation(InstallationToken),
+    /// A GitHub App as itself, by a JSON web token.
+    App(String),
 }
 
 /// What a request wants to do with a repository.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     Read,
+    Fetch,
     Push,
     SetStatus,
     ReadHooks,
     WriteHooks,
     DeleteHooks,
+    ReadKeys,
+    WriteKeys,
+}
+
+impl Need {
+    pub(crate) fn writes(self) -> bool {
+        !matches!(self, Self::Read | Self::Fetch | Self::ReadHooks | Self::ReadKeys)
+    }
+
+    /// The permission of a GitHub App that this takes, and how much of it.
+    fn permission(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Read => ("metadata", "read"),
+            Self::Fetch => ("contents", "read"),
+            Self::Push => ("contents", "write"),
+            Self::SetStatus => ("statuses", "write"),
+            Self::ReadHooks => ("repository_hooks", "read"),
+            Self::WriteHooks | Self::DeleteHooks => ("repository_hooks", "write"),
+            Self::ReadKeys => ("administration", "read"),
+            Self::WriteKeys => ("administration", "write"),
+        }
+    }
 }
 
 impl Caller {
+    /// A person in their own browser.
+    pub(crate) fn person(id: u64) -> Self {
+        Self::User { id, scopes: vec!["repo".to_owned()], app: None, token: None }
+    }
+
     pub(crate) fn user(&self) -> Option<u64> {
         match self {
-            Self::Anonymous => None,
             Self::User { id, .. } => Some(*id),
+            _ => None,
         }
     }
 
     pub(crate) fn scopes(&self) -> &[String] {
         match self {
-            Self::Anonymous => &[],
             Self::User { scopes, .. } => scopes,
+            _ => &[],
         }
     }
 
+    /// The app whose credential this is.
     pub(crate) fn app(&self) -> Option<&str> {
         match self {
             Self::Anonymous => None,
             Self::User { app, .. } => app.as_deref(),
+            Self::Installation(token) => Some(&token.app),
+            Self::App(client_id) => Some(client_id),
+        }
+    }
+
+    /// The row of a person's token.
+    pub(crate) fn token(&self) -> Option<u64> {
+        match self {
+            Self::User { token, .. } => *token,
+            _ => None,
         }
     }
 
@@ -54,46 +104,60 @@ impl Caller {
 }
 
 impl State {
-    fn caller_by_token(&self, value: &str) -> Option<Caller> {
-        let token = self.tokens.iter().find(|token| token.value == value)?;
-        Some(Caller::User { id: token.user, scopes: token.scopes.clone(), app: token.app.clone() })
+    fn caller_by_secret(&self, value: &str) -> Result<Caller, ApiError> {
+        if let Some(found) = self.caller_by_token(value) {
+            return Ok(found);
+        }
+        if let Some(found) = self.caller_by_installation_token(value) {
+            return found;
+        }
+        match self.kind_of(value) {
+            CredentialKind::AppJwt => self.caller_by_jwt(value),
+            _ => Err(ApiError::new(StatusCode::UNAUTHORIZED, "Bad credentials")),
+        }
     }
 
     /// The caller behind a header. A token is taken as Bearer, as Basic password and as Basic user name,
     /// as GitHub does (`https://TOKEN:x-oauth-basic@...`, `x-access-token:TOKEN@...`).
     pub(crate) fn caller(&self, credentials: &Credentials) -> Result<Caller, ApiError> {
-        let found = match credentials {
+        let caller = match credentials {
             Credentials::None => return Ok(Caller::Anonymous),
-            Credentials::Token(value) => self.caller_by_token(value),
-            Credentials::Basic(user, password) => self.caller_by_token(password).or_else(|| self.caller_by_token(user)),
+            Credentials::Token(value) => self.caller_by_secret(value)?,
+            Credentials::Basic(user, password) => match self.caller_by_token(user) {
+                Some(caller) => caller,
+                None => self.caller_by_secret(password)?,
+            },
         };
-        let caller = found.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Bad credentials"))?;
-        let suspended = caller.user().and_then(|id| self.user(id)).is_none_or(|user| user.suspended);
-        if suspended {
+        if caller.user().is_some_and(|id| self.user(id).is_none_or(|user| user.suspended)) {
             return Err(ApiError::new(StatusCode::FORBIDDEN, "Sorry. Your account was suspended."));
         }
         Ok(caller)
     }
 
-    /// Whether the organization `owner` keeps the caller's app out.
-    pub(crate) fn keeps_out(&self, owner: u64, caller: &Caller) -> bool {
-        match (self.organization(owner), caller.app()) {
-            (Some(organization), Some(app)) => organization.restricted && !organization.approved_apps.contains(app),
-            _ => false,
+    /// What kind of credential a request shows, for the record.
+    pub(crate) fn credential_kind(&self, credentials: &Credentials) -> CredentialKind {
+        match credentials {
+            Credentials::None => CredentialKind::None,
+            Credentials::Token(value) => self.kind_of(value),
+            Credentials::Basic(user, _) if self.apps.contains_key(user) => CredentialKind::Basic,
+            Credentials::Basic(user, password) => match self.kind_of(password) {
+                CredentialKind::Unknown => self.kind_of(user),
+                kind => kind,
+            },
         }
     }
 
-    /// The most that the caller's scopes let it do with this repository, whatever the person's rights.
+    /// The most that an OAuth token's scopes let it do with this repository, whatever the person's rights.
     fn scope_ceiling(repo: &Repo, caller: &Caller, need: Need) -> Permission {
-        let hooks: &[&str] = match need {
+        let narrow: &[&str] = match need {
             Need::ReadHooks => &["admin:repo_hook", "write:repo_hook", "read:repo_hook"],
             Need::WriteHooks => &["admin:repo_hook", "write:repo_hook"],
             Need::DeleteHooks => &["admin:repo_hook"],
             Need::SetStatus => &["repo:status"],
-            Need::Read | Need::Push => &[],
+            _ => &[],
         };
         let public = repo.visibility == Visibility::Public;
-        if caller.has_any(&["repo"]) || (public && caller.has_any(&["public_repo"])) || caller.has_any(hooks) {
+        if caller.has_any(&["repo"]) || (public && caller.has_any(&["public_repo"])) || caller.has_any(narrow) {
             Permission::Admin
         } else if public {
             Permission::Read
@@ -102,31 +166,50 @@ impl State {
         }
     }
 
+    /// The most that the credential lets its caller do; a GitHub App is limited by repositories and by permissions.
+    fn ceiling(&self, repo: &Repo, caller: &Caller, need: Need) -> Result<Permission, ApiError> {
+        let Some(granted) = self.app_permissions(repo, caller) else {
+            return Ok(Self::scope_ceiling(repo, caller, need));
+        };
+        let public = repo.visibility == Visibility::Public;
+        let (name, level) = need.permission();
+        match granted {
+            None if public && matches!(need, Need::Read | Need::Fetch) => Ok(Permission::Read),
+            None if public => Err(ApiError::new(StatusCode::FORBIDDEN, "Resource not accessible by integration")),
+            None => Ok(Permission::None),
+            Some(_) if need == Need::Read => Ok(Permission::Admin),
+            Some(permissions) => match permissions.get(name).map(String::as_str) {
+                Some("write") => Ok(Permission::Admin),
+                Some("read") if level == "read" => Ok(Permission::Admin),
+                _ if public && need == Need::Fetch => Ok(Permission::Read),
+                _ => Err(ApiError::new(StatusCode::FORBIDDEN, "Resource not accessible by integration")),
+            },
+        }
+    }
+
     /// Checks that the caller may do `need` with `repo`.
     pub(crate) fn check(&self, repo: &Repo, caller: &Caller, need: Need) -> Result<(), ApiError> {
-        let public = repo.visibility == Visibility::Public;
-        let person = match caller.user() {
-            Some(user) => self.permission(repo, user),
-            None if public => Permission::Read,
-            None => Permission::None,
+        let person = match caller {
+            Caller::User { id, .. } => self.permission(repo, *id),
+            Caller::Installation(token) if token.reaches(self, repo) => Permission::Admin,
+            _ if repo.visibility == Visibility::Public => Permission::Read,
+            _ => Permission::None,
         };
         if person == Permission::None {
             return Err(ApiError::not_found());
         }
-        if self.keeps_out(repo.owner, caller) && !(public && need == Need::Read) {
-            return Err(ApiError::restricted(self.login(repo.owner)));
-        }
-        let allowed = person.min(Self::scope_ceiling(repo, caller, need));
+        self.gates(repo, caller, need)?;
+        let allowed = person.min(self.ceiling(repo, caller, need)?);
         if allowed == Permission::None {
             return Err(ApiError::not_found());
         }
         match need {
-            Need::Read => Ok(()),
+            Need::Read | Need::Fetch => Ok(()),
             Need::Push if allowed >= Permission::Write => Ok(()),
             Need::Push => Err(ApiError::new(StatusCode::FORBIDDEN, "Must have push access to repository")),
             Need::SetStatus if allowed >= Permission::Write => Ok(()),
-            // GitHub hides what a caller may not manage: no admin right on hooks is a 404.
-            Need::ReadHooks | Need::WriteHooks | Need::DeleteHooks if allowed == Permission::Admin => Ok(()),
+            // GitHub hides what a caller may not manage: no admin right on hooks and keys is a 404.
+            _ if allowed == Permission::Admin => Ok(()),
             _ => Err(ApiError::not_found()),
         }
     }

@@ -1,11 +1,12 @@
 //! What goes wrong at a provider, as switches for tests.
 //! Invariant: a knob changes the state of the fake; what the product sees follows from it.
+//! Deliberately elsewhere: faults of single requests (`trouble`), rules of organizations (`gates`), repositories that move
+//! (`moves`).
 
 use std::time::Duration;
 
 use super::FakeGitHub;
-use super::state::State;
-use super::types::{ReleaseOrder, Webhooks};
+use super::types::{ReleaseOrder, TokenLife, Webhooks};
 
 impl FakeGitHub {
     /// How webhooks leave from now on.
@@ -39,15 +40,29 @@ impl FakeGitHub {
         self.inner.state().knobs.clock_skew_ms += i64::try_from(by.as_millis()).unwrap_or(i64::MAX / 4);
     }
 
-    /// The person revokes the app in their settings: all tokens and the grant die, hooks stay.
+    /// The person revokes the app in their settings: all tokens and the grant die, with the deploy keys that an OAuth app
+    /// made for them; hooks stay.
     pub fn revoke_grant(&self, login: &str, client_id: &str) {
         let user = self.account_id(login);
         self.inner.state().revoke_grant(user, client_id);
+        self.inner.tell_authorization_revoked(user, client_id);
     }
 
     /// One token dies.
     pub fn revoke_token(&self, token: &str) {
-        self.inner.state().tokens.retain(|one| one.value != token);
+        self.inner.state().revoke_token(token);
+    }
+
+    /// An OAuth app's setting: its tokens live this long from now on; those that stand stay as they are.
+    pub fn set_token_life(&self, client_id: &str, life: TokenLife) {
+        if let Some(app) = self.inner.state().apps.get_mut(client_id) {
+            app.life = life;
+        }
+    }
+
+    /// The next person who is asked to authorize something grants only these scopes of what is asked.
+    pub fn grant_only_next(&self, scopes: &[&str]) {
+        self.inner.state().knobs.next_scopes = Some(scopes.iter().map(|scope| (*scope).to_owned()).collect());
     }
 
     /// The person takes scopes away from what they granted: tokens keep only `scopes`.
@@ -65,18 +80,6 @@ impl FakeGitHub {
         }
     }
 
-    /// The organization lets only approved OAuth apps in.
-    pub fn restrict_organization(&self, login: &str) {
-        self.with_organization(login, |organization| organization.restricted = true);
-    }
-
-    /// An owner approves the app.
-    pub fn approve_app(&self, login: &str, client_id: &str) {
-        self.with_organization(login, |organization| {
-            organization.approved_apps.insert(client_id.to_owned());
-        });
-    }
-
     /// A person leaves an organization.
     pub fn remove_member(&self, organization: &str, login: &str) {
         let user = self.account_id(login);
@@ -85,19 +88,34 @@ impl FakeGitHub {
         });
     }
 
-    fn with_organization(&self, login: &str, act: impl FnOnce(&mut super::state::Organization)) {
-        let id = self.account_id(login);
-        let mut state = self.inner.state();
-        let organization = state.organization_mut(id);
-        act(organization.unwrap_or_else(|| panic!("`{login}` is no organization")));
-    }
-
     /// The account is suspended: API and git answer 403.
     pub fn suspend_user(&self, login: &str) {
         let id = self.account_id(login);
         if let Some(user) = self.inner.state().user_mut(id) {
             user.suspended = true;
         }
+    }
+
+    /// The account works again.
+    pub fn unsuspend_user(&self, login: &str) {
+        let id = self.account_id(login);
+        if let Some(user) = self.inner.state().user_mut(id) {
+            user.suspended = false;
+        }
+    }
+
+    /// How many requests an hour a person has from now on.
+    pub fn set_rate_limit(&self, login: &str, limit: u64) {
+        let id = self.account_id(login);
+        if let Some(user) = self.inner.state().user_mut(id) {
+            user.rate.limit = limit;
+            user.rate.used = user.rate.used.min(limit);
+        }
+    }
+
+    /// Payloads over this size are not delivered; GitHub's limit is 25 MB.
+    pub fn set_payload_limit(&self, bytes: usize) {
+        self.inner.state().knobs.payload_max_bytes = bytes;
     }
 
     /// Leaves a person this many requests until the reset in an hour.
@@ -109,40 +127,5 @@ impl FakeGitHub {
             user.rate.used = user.rate.limit.saturating_sub(remaining);
             user.rate.reset_s = reset_s;
         }
-    }
-
-    /// Renames a repository within its owner; the old name redirects.
-    pub fn rename_repository(&self, full_name: &str, new_name: &str) {
-        let id = self.with_repo(full_name, |repo| {
-            repo.name = new_name.to_owned();
-            repo.id
-        });
-        self.inner.state().old_names.insert(full_name.to_lowercase(), id);
-    }
-
-    /// Moves a repository to another owner; the old name redirects.
-    pub fn transfer_repository(&self, full_name: &str, new_owner: &str) {
-        let owner = self.account_id(new_owner);
-        let id = self.with_repo(full_name, |repo| {
-            repo.owner = owner;
-            repo.id
-        });
-        self.inner.state().old_names.insert(full_name.to_lowercase(), id);
-    }
-
-    /// Deletes a repository; its hooks are told nothing.
-    pub fn delete_repository(&self, full_name: &str) {
-        let id = self.repository_id(full_name);
-        let mut state = self.inner.state();
-        state.repos.remove(&id);
-        state.old_names.retain(|_, target| *target != id);
-    }
-}
-
-impl State {
-    pub(super) fn revoke_grant(&mut self, user: u64, client_id: &str) {
-        self.tokens.retain(|token| !(token.user == user && token.app.as_deref() == Some(client_id)));
-        self.grants.remove(&(user, client_id.to_owned()));
-        self.codes.retain(|_, code| !(code.user == user && code.client_id == client_id));
     }
 }

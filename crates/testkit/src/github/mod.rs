@@ -5,19 +5,29 @@
 
 mod access;
 mod api;
+mod app_events;
+mod apps;
 mod browser;
+mod connections;
+mod contract;
+mod gates;
+mod keys;
 mod knobs;
+mod moves;
 mod oauth;
 mod pages;
 mod push;
 mod script;
+mod settings;
 mod smart_http;
 mod state;
+mod tokens;
+mod trouble;
 mod types;
 mod webhooks;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
@@ -28,16 +38,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 pub use crate::provider::sign_sha256;
+pub use apps::{GitHubApp, NewGitHubApp, Selection};
 pub use script::user_password;
+pub use trouble::{Fault, Times};
 pub use types::{
-    CommitStatus, ContentType, Delivery, File, Hook, OAuthApp, OrgRole, Permission, ReleaseOrder, RequestSeen, Visibility, Webhooks,
+    AppAccess, Blocked, CommitStatus, ContentType, CredentialKind, Delivery, DeployKey, DeployKeyPolicy, File, Hook, KeyAccess, KeyMaker,
+    OAuthApp, OrgRole, Permission, ReleaseOrder, RequestSeen, TokenLife, Visibility, Webhooks,
 };
 pub use webhooks::sign_sha1;
 
 use crate::provider::{git, http_backend};
 use api::views::Urls;
 use state::State;
-use types::RequestSeen as Seen;
 
 pub(crate) struct Inner {
     state: Mutex<State>,
@@ -45,6 +57,7 @@ pub(crate) struct Inner {
     folder: tempfile::TempDir,
     http: reqwest::Client,
     under_way: tokio::sync::watch::Sender<usize>,
+    contract: OnceLock<contract::Contract>,
 }
 
 impl Inner {
@@ -85,18 +98,15 @@ impl FakeGitHub {
             tokio::net::TcpListener::bind(address).await.with_context(|| format!("the sample provider cannot listen on `{address}`"))?;
         let web = format!("http://{}", listener.local_addr()?);
         let inner = Arc::new(Inner {
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::new(web.clone())),
             urls: Urls { api: format!("{web}/api/v3"), web },
             folder: tempfile::Builder::new().prefix("sample-provider-").tempdir()?,
             http: crate::http_client()?,
             under_way: tokio::sync::watch::Sender::new(0),
+            contract: OnceLock::new(),
         });
         let app = router(Arc::clone(&inner));
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                tracing::error!(%error, "the sample provider stopped");
-            }
-        });
+        let server = tokio::spawn(connections::serve(listener, app));
         Ok(Self { inner, _server: Arc::new(Server(server)) })
     }
 
@@ -122,6 +132,7 @@ fn router(inner: Arc<Inner>) -> Router {
     Router::new()
         .merge(oauth::routes())
         .merge(pages::routes())
+        .merge(settings::routes())
         .fallback(anything_else)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&inner), weather))
         .with_state(inner)
@@ -139,21 +150,32 @@ async fn anything_else(Extract(inner): Extract<Arc<Inner>>, request: Request) ->
     pages::serve(inner, request).await
 }
 
-/// Outages and slowness, and the record of requests.
+/// Outages, slowness and faults, and the record of requests.
 async fn weather(Extract(inner): Extract<Arc<Inner>>, request: Request, next: Next) -> Response {
-    let (outage, latency) = {
-        let state = inner.state();
-        (state.knobs.outage, state.knobs.latency)
+    let (outage, latency, fault, mut seen, now_s) = {
+        let mut state = inner.state();
+        let fault = trouble::of(&mut state, &request);
+        let uri = request.uri();
+        let seen = RequestSeen {
+            method: request.method().to_string(),
+            path: uri.path().to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
+            credential: state.credential_kind(&access::credentials(request.headers())),
+            status: 0,
+        };
+        (state.knobs.outage, state.knobs.latency, fault, seen, state.now_ms() / 1000)
     };
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-    let response = match outage.map(StatusCode::from_u16) {
-        Some(Ok(status)) => (status, Body::from("<html><body>Unicorn!</body></html>")).into_response(),
+    let response = match (outage.map(StatusCode::from_u16), fault) {
+        (Some(Ok(status)), _) => (status, Body::from("<html><body>Unicorn!</body></html>")).into_response(),
+        (_, Some(fault)) => trouble::apply(fault, request, next, &inner.urls.api, now_s).await,
         _ => next.run(request).await,
     };
-    let status = response.status().as_u16();
-    inner.state().remember_request(Seen { method, path, status });
+    if response.extensions().get::<trouble::Dropped>().is_none() {
+        seen.status = response.status().as_u16();
+    }
+    inner.state().remember_request(seen);
     response
 }

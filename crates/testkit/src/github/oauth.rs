@@ -16,8 +16,10 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::access::{Credentials, normalise_scopes};
-use super::state::{AccountKind, Code, Session, State, random_hex};
+use super::access::{Credentials, credentials, normalise_scopes};
+use super::state::{AccountKind, Session, State, random_hex};
+use super::tokens::{ACCESS_LIFETIME_S, Code, NewToken, REFRESH_LIFETIME_S, Token};
+use super::types::TokenLife;
 use super::{Inner, pages};
 
 const COOKIE_NAME: &str = "user_session";
@@ -94,14 +96,16 @@ async fn sign_in(Extract(inner): Extract<Arc<Inner>>, body: Bytes) -> Response {
     response
 }
 
+/// Also the way to another account: `return_to` then leads back to where the person was asked.
 async fn sign_out(Extract(inner): Extract<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> Response {
+    let params = form(&body);
     let mut state = inner.state();
     if let Some((id, session)) = session(&state, &headers)
-        && session.csrf == text(&form(&body), "authenticity_token")
+        && session.csrf == text(&params, "authenticity_token")
     {
         state.sessions.remove(&id);
     }
-    redirect("/")
+    redirect(local_path(text(&params, "return_to")))
 }
 
 /// A checked authorization request.
@@ -112,6 +116,7 @@ struct Asked {
     explicit_scopes: Option<Vec<String>>,
     state: String,
     challenge: Option<String>,
+    life: TokenLife,
 }
 
 /// `redirect_uri` must have the host of the registered callback and a path inside of it; a loopback callback without
@@ -131,7 +136,7 @@ fn redirect_allowed(callback: &url::Url, asked: &str) -> bool {
         && asked.password().is_none()
 }
 
-fn with_query(address: &str, pairs: &[(&str, &str)]) -> String {
+pub(super) fn with_query(address: &str, pairs: &[(&str, &str)]) -> String {
     match address.parse::<url::Url>() {
         Ok(mut url) => {
             url.query_pairs_mut().extend_pairs(pairs.iter().filter(|(_, value)| !value.is_empty()));
@@ -169,9 +174,15 @@ fn check(state: &State, params: &Params) -> Result<Asked, Box<Response>> {
         client_id: client_id.to_owned(),
         app_name: app.name.clone(),
         redirect_uri,
-        explicit_scopes: params.get("scope").map(|scope| normalise_scopes(scope.split([' ', ',']).filter(|one| !one.is_empty()))),
+        // A GitHub App has permissions; scopes mean nothing to it.
+        explicit_scopes: params
+            .get("scope")
+            .filter(|_| app.github_app.is_none())
+            .map(|scope| normalise_scopes(scope.split([' ', ',']).filter(|one| !one.is_empty()))),
         state: text(params, "state").to_owned(),
         challenge: (!challenge.is_empty()).then(|| challenge.to_owned()),
+        // An app may ask for tokens that expire, request by request.
+        life: if text(params, "scope").split([' ', ',']).any(|one| one == "offline_access") { TokenLife::EightHours } else { app.life },
     })
 }
 
@@ -183,6 +194,7 @@ fn hand_out_code(state: &mut State, user: u64, asked: Asked, scopes: Vec<String>
         scopes,
         redirect_uri: asked.redirect_uri.clone(),
         challenge: asked.challenge,
+        life: asked.life,
         expires_ms: 0,
     });
     redirect(&with_query(&asked.redirect_uri, &[("code", &code), ("state", &asked.state)]))
@@ -212,6 +224,7 @@ async fn authorize(
     };
     // A person who has granted all of this before is not asked again.
     if let Some(granted) = granted
+        && state.knobs.next_scopes.is_none()
         && scopes.iter().all(|scope| granted.contains(scope))
         && text(&params, "prompt").is_empty()
     {
@@ -223,7 +236,7 @@ async fn authorize(
         .values()
         .filter_map(|account| match &account.kind {
             AccountKind::Organization(organization) if organization.members.contains_key(&session.user) => {
-                Some((account.login.clone(), !organization.restricted || organization.approved_apps.contains(&asked.client_id)))
+                Some((account.login.clone(), !state.keeps_app_out(account.id, &asked.client_id)))
             }
             _ => None,
         })
@@ -236,11 +249,12 @@ async fn authorize(
         csrf: &session.csrf,
         params: &params,
         redirect_uri: &asked.redirect_uri,
+        address: uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str),
     })
     .into_response()
 }
 
-fn with_local_query(path: &str, pairs: &[(&str, &str)]) -> String {
+pub(super) fn with_local_query(path: &str, pairs: &[(&str, &str)]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(pairs);
     format!("{path}?{}", query.finish())
@@ -275,7 +289,9 @@ async fn decide(Extract(inner): Extract<Arc<Inner>>, headers: HeaderMap, body: B
         let granted: Vec<&str> = granted.split(' ').collect();
         scopes.retain(|scope| granted.contains(&scope.as_str()));
     }
-    if let Some(before) = state.grants.get(&(session.user, asked.client_id.clone())) {
+    if let Some(only) = state.knobs.next_scopes.take() {
+        scopes.retain(|scope| only.contains(scope));
+    } else if let Some(before) = state.grants.get(&(session.user, asked.client_id.clone())) {
         scopes = normalise_scopes(before.iter().chain(&scopes).map(String::as_str));
     }
     hand_out_code(&mut state, session.user, asked, scopes)
@@ -301,15 +317,14 @@ const BAD_REDIRECT: TokenRefusal = TokenRefusal(
 );
 const BAD_REFRESH: TokenRefusal = TokenRefusal("bad_refresh_token", "The refresh token passed is incorrect or expired.", "");
 
-fn exchange(state: &mut State, params: &Params) -> Result<(String, Vec<String>), TokenRefusal> {
+fn exchange(state: &mut State, params: &Params) -> Result<Token, TokenRefusal> {
     let client_id = text(params, "client_id");
     let known = state.apps.get(client_id).is_some_and(|app| app.public.client_secret == text(params, "client_secret"));
     if !known {
         return Err(BAD_CLIENT);
     }
     if text(params, "grant_type") == "refresh_token" {
-        // Tokens of this fake do not expire, so no refresh token was ever given out.
-        return Err(BAD_REFRESH);
+        return state.refresh(client_id, text(params, "refresh_token")).ok_or(BAD_REFRESH);
     }
     let now = state.now_ms();
     // A code is used up by the first attempt of the right app, whatever comes of it.
@@ -330,8 +345,17 @@ fn exchange(state: &mut State, params: &Params) -> Result<(String, Vec<String>),
             return Err(BAD_CODE);
         }
     }
-    let token = state.issue_token(code.user, Some(code.client_id), code.scopes);
-    Ok((token.value, token.scopes))
+    Ok(state.issue_token(NewToken { user: code.user, app: Some(code.client_id), scopes: code.scopes, life: code.life }))
+}
+
+fn token_fields(token: Token) -> Vec<(&'static str, Value)> {
+    let mut fields = vec![("access_token", json!(token.value)), ("scope", json!(token.scopes.join(","))), ("token_type", json!("bearer"))];
+    if let Some(refresh) = token.refresh {
+        fields.push(("expires_in", json!(ACCESS_LIFETIME_S)));
+        fields.push(("refresh_token", json!(refresh.value)));
+        fields.push(("refresh_token_expires_in", json!(REFRESH_LIFETIME_S)));
+    }
+    fields
 }
 
 async fn access_token(Extract(inner): Extract<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -341,31 +365,27 @@ async fn access_token(Extract(inner): Extract<Arc<Inner>>, headers: HeaderMap, b
     } else {
         form(&body)
     };
-    if let Some(Credentials::Basic(id, secret)) = basic(&headers) {
+    if let Credentials::Basic(id, secret) = credentials(&headers) {
         params.insert("client_id".to_owned(), id);
         params.insert("client_secret".to_owned(), secret);
     }
     let answer = exchange(&mut inner.state(), &params);
-    let pairs: Vec<(&str, String)> = match answer {
-        Ok((token, scopes)) => vec![("access_token", token), ("scope", scopes.join(",")), ("token_type", "bearer".to_owned())],
+    let pairs: Vec<(&str, Value)> = match answer {
+        Ok(token) => token_fields(token),
         Err(TokenRefusal(error, description, uri)) => [("error", error), ("error_description", description), ("error_uri", uri)]
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| (name, value.to_owned()))
+            .map(|(name, value)| (name, json!(value)))
             .collect(),
     };
     // Errors too come with status 200.
     if header(ACCEPT).contains("json") {
-        let object: serde_json::Map<String, Value> = pairs.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let object: serde_json::Map<String, Value> = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         return axum::Json(Value::Object(object)).into_response();
     }
     let mut form = form_urlencoded::Serializer::new(String::new());
-    form.extend_pairs(pairs);
+    form.extend_pairs(pairs.into_iter().map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned))));
     ([(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")], form.finish()).into_response()
-}
-
-fn basic(headers: &HeaderMap) -> Option<Credentials> {
-    Some(super::access::credentials(headers)).filter(|found| matches!(found, Credentials::Basic(..)))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! The pages that a person sees at the sample provider: sign-in, consent, repositories with their hooks, granted apps.
+//! The pages that a person sees at the sample provider: sign-in, consent, repositories with their hooks.
 //! Invariant: everything that is not a constant is escaped; forms that change something carry the session's token.
+//! Deliberately elsewhere: granted apps, SAML and installing (`settings`).
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Path, Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
@@ -33,13 +33,10 @@ table{width:100%;border-collapse:collapse}td,th{text-align:left;padding:6px 8px;
 code{font:13px ui-monospace,monospace}ul{margin:0 0 12px;padding-left:20px}.bad{color:#d1242f}.good{color:var(--go)}";
 
 pub(super) fn routes() -> Router<Arc<Inner>> {
-    Router::new()
-        .route("/", get(home))
-        .route("/avatars/u/{id}", get(avatar))
-        .route("/settings/connections/applications/{client_id}", get(connection).post(disconnect))
+    Router::new().route("/", get(home)).route("/avatars/u/{id}", get(avatar))
 }
 
-fn page(title: &str, width: &str, who: Option<&str>, body: &str) -> Html<String> {
+pub(super) fn page(title: &str, width: &str, who: Option<&str>, body: &str) -> Html<String> {
     let who = who.map_or_else(|| "<a href=\"/login\">Sign in</a>".to_owned(), |login| format!("signed in as <b>{}</b>", escape(login)));
     Html(format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
@@ -49,7 +46,7 @@ fn page(title: &str, width: &str, who: Option<&str>, body: &str) -> Html<String>
     ))
 }
 
-fn hidden(name: &str, value: &str) -> String {
+pub(super) fn hidden(name: &str, value: &str) -> String {
     format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(name), escape(value))
 }
 
@@ -78,6 +75,8 @@ pub(super) struct Consent<'a> {
     pub(super) csrf: &'a str,
     pub(super) params: &'a HashMap<String, String>,
     pub(super) redirect_uri: &'a str,
+    /// This page's own address, for those who want to come back to it as somebody else.
+    pub(super) address: &'a str,
 }
 
 fn scope_words(scope: &str) -> &str {
@@ -120,7 +119,10 @@ pub(super) fn authorize(consent: &Consent<'_>) -> Html<String> {
          <ul>{list}</ul>{organizations}<form method=\"post\" action=\"/login/oauth/authorize\">{fields}\
          <div class=\"row\"><button name=\"authorize\" value=\"0\" type=\"submit\">Cancel</button>\
          <button class=\"go\" name=\"authorize\" value=\"1\" type=\"submit\" id=\"authorize\">Authorize {app}</button></div></form>\
-         <p class=\"soft\">Authorizing sends you to <code>{back}</code></p></div>",
+         <p class=\"soft\">Authorizing sends you to <code>{back}</code></p></div>\
+         <div class=\"card\"><form method=\"post\" action=\"/logout\">{switch}\
+         <p>Not {login}? <button type=\"submit\" id=\"switch\">Use another account</button></p></form></div>",
+        switch = hidden("authenticity_token", consent.csrf) + &hidden("return_to", consent.address),
         app = escape(consent.app),
         login = escape(consent.login),
         back = escape(consent.redirect_uri),
@@ -130,9 +132,7 @@ pub(super) fn authorize(consent: &Consent<'_>) -> Html<String> {
 
 fn visitor(state: &State, headers: &HeaderMap) -> (Option<String>, Caller) {
     match oauth::session(state, headers) {
-        Some((_, session)) => {
-            (Some(state.login(session.user).to_owned()), Caller::User { id: session.user, scopes: vec!["repo".to_owned()], app: None })
-        }
+        Some((_, session)) => (Some(state.login(session.user).to_owned()), Caller::person(session.user)),
         None => (None, Caller::Anonymous),
     }
 }
@@ -184,36 +184,6 @@ async fn avatar(Path(id): Path<u64>) -> Response {
     ([("content-type", "image/svg+xml")], svg).into_response()
 }
 
-async fn connection(Extract(inner): Extract<Arc<Inner>>, Path(client_id): Path<String>, headers: HeaderMap) -> Response {
-    let state = inner.state();
-    let Some((_, session)) = oauth::session(&state, &headers) else {
-        return oauth::redirect("/login");
-    };
-    let (Some(app), Some(scopes)) = (state.apps.get(&client_id), state.grants.get(&(session.user, client_id.clone()))) else {
-        return (StatusCode::NOT_FOUND, message("404", "You have not authorized this app.")).into_response();
-    };
-    let body = format!(
-        "<div class=\"card\"><h1>{}</h1><p>Scopes: <code>{}</code></p><form method=\"post\">{}\
-         <div class=\"row\"><button type=\"submit\">Revoke access</button></div></form></div>",
-        escape(&app.name),
-        escape(&scopes.join(", ")),
-        hidden("authenticity_token", &session.csrf)
-    );
-    page(&app.name, "narrow", Some(state.login(session.user)), &body).into_response()
-}
-
-async fn disconnect(Extract(inner): Extract<Arc<Inner>>, Path(client_id): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
-    let mut state = inner.state();
-    let Some((_, session)) = oauth::session(&state, &headers) else {
-        return oauth::redirect("/login");
-    };
-    if oauth::form(&body).get("authenticity_token") != Some(&session.csrf) {
-        return StatusCode::UNPROCESSABLE_ENTITY.into_response();
-    }
-    state.revoke_grant(session.user, &client_id);
-    oauth::redirect("/")
-}
-
 /// `/{owner}/{repo}`: branches, last commits, hooks with their deliveries. Hooks are for those who may manage them.
 pub(super) async fn serve(inner: Arc<Inner>, request: Request) -> Response {
     let missing = || (StatusCode::NOT_FOUND, message("404", "There is nothing here.")).into_response();
@@ -225,7 +195,7 @@ pub(super) async fn serve(inner: Arc<Inner>, request: Request) -> Response {
         state.repo(owner, name).filter(|repo| sees(&state, repo, &caller)).map(|repo| {
             let admin = caller.user().is_some_and(|user| state.permission(repo, user) == Permission::Admin);
             let hooks = if admin { hooks_card(repo) } else { String::new() };
-            (login, state.full_name(repo), repo.folder.clone(), hooks)
+            (login, state.full_name(repo), repo.git.readable().to_owned(), hooks)
         })
     };
     let Some((login, full_name, folder, hooks)) = found else { return missing() };

@@ -2,12 +2,14 @@
 //! Invariant: an event is made only from what git says before and after; nothing is taken from the pusher's words.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::Inner;
 use super::api::views::Urls;
-use super::git::{self, CommitInfo, RefChange, RefValue, ZERO};
+use super::git::{self, CommitInfo, GitData, RefChange, RefValue, ZERO, changes};
 use super::state::State;
 
 /// GitHub lists at most so many commits in one event.
@@ -16,21 +18,21 @@ const COMMITS_IN_EVENT: usize = 2048;
 const TAGS_IN_PUSH: usize = 3;
 
 /// The changes that GitHub tells hooks about.
-pub(crate) fn announced(changes: Vec<RefChange>) -> Vec<RefChange> {
+fn announced(changes: Vec<RefChange>) -> Vec<RefChange> {
     let is_tag = |change: &RefChange| change.name.starts_with("refs/tags/");
     let tags = changes.iter().filter(|change| is_tag(change)).count();
     changes.into_iter().filter(|change| !is_tag(change) || tags <= TAGS_IN_PUSH).collect()
 }
 
 /// What git says about a change: read before the state is locked.
-pub(crate) struct PushFacts {
+struct PushFacts {
     commits: Vec<CommitInfo>,
     head: Option<CommitInfo>,
     forced: bool,
     base_ref: Option<String>,
 }
 
-pub(crate) async fn facts(folder: &Path, change: &RefChange, before: &[RefValue], after: &[RefValue]) -> Result<PushFacts> {
+async fn facts(folder: &Path, change: &RefChange, before: &[RefValue], after: &[RefValue]) -> Result<PushFacts> {
     let Some(new) = &change.after else {
         return Ok(PushFacts { commits: Vec::new(), head: None, forced: false, base_ref: None });
     };
@@ -91,7 +93,7 @@ fn commit_json(state: &State, urls: &Urls, full_name: &str, commit: &CommitInfo)
 }
 
 /// Body of a `push` event (GitHub docs, "Webhook events and payloads": push).
-pub(crate) fn payload(state: &State, urls: &Urls, repo: u64, pusher: u64, change: &RefChange, facts: &PushFacts) -> Option<Value> {
+fn payload(state: &State, urls: &Urls, repo: u64, pusher: u64, change: &RefChange, facts: &PushFacts) -> Option<Value> {
     let repo = state.repos.get(&repo)?;
     let sender = state.accounts.get(&pusher)?;
     let full_name = state.full_name(repo);
@@ -121,7 +123,7 @@ pub(crate) fn payload(state: &State, urls: &Urls, repo: u64, pusher: u64, change
 }
 
 /// Event name and body of the `create` or `delete` event that goes with a new or removed ref.
-pub(crate) fn ref_event(state: &State, urls: &Urls, repo: u64, pusher: u64, change: &RefChange) -> Option<(&'static str, Value)> {
+fn ref_event(state: &State, urls: &Urls, repo: u64, pusher: u64, change: &RefChange) -> Option<(&'static str, Value)> {
     let event = match (&change.before, &change.after) {
         (None, Some(_)) => "create",
         (Some(_), None) => "delete",
@@ -140,4 +142,57 @@ pub(crate) fn ref_event(state: &State, urls: &Urls, repo: u64, pusher: u64, chan
         body["description"] = json!(repo.description);
     }
     Some((event, body))
+}
+
+/// Whose change of which repository.
+pub(super) struct PushBy {
+    pub(super) repo: u64,
+    pub(super) pusher: u64,
+    pub(super) git: GitData,
+}
+
+impl PushBy {
+    /// Makes the git folder if nobody needed it before.
+    pub(super) async fn make_ready(&self) -> Result<()> {
+        let _one_at_a_time = self.git.lock.lock().await;
+        self.git.ready().await
+    }
+}
+
+impl Inner {
+    /// Runs something that changes refs and tells the hooks what changed.
+    pub(super) async fn recording_push<T>(self: &Arc<Self>, by: &PushBy, change: impl Future<Output = Result<T>>) -> Result<T> {
+        let _one_push_at_a_time = by.git.lock.lock().await;
+        by.git.ready().await?;
+        let before = git::refs(&by.git.folder).await?;
+        let done = change.await;
+        let after = git::refs(&by.git.folder).await?;
+        let mut found = changes(&before, &after);
+        if !found.is_empty() {
+            let mut state = self.state();
+            let now = state.now_ms();
+            if let Some(repo) = state.repos.get_mut(&by.repo) {
+                repo.pushed_ms = now;
+                repo.refs = Arc::new(after.clone());
+            }
+        }
+        found = announced(found);
+        for change in &found {
+            let facts = facts(&by.git.folder, change, &before, &after).await?;
+            let (body, extra) = {
+                let state = self.state();
+                (
+                    payload(&state, self.urls(), by.repo, by.pusher, change, &facts),
+                    ref_event(&state, self.urls(), by.repo, by.pusher, change),
+                )
+            };
+            if let Some(body) = body {
+                self.emit(by.repo, "push", &body);
+            }
+            if let Some((event, body)) = extra {
+                self.emit(by.repo, event, &body);
+            }
+        }
+        done
+    }
 }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 
 use super::git::{self, NewCommit};
-use super::smart_http::PushBy;
-use super::state::{Account, AccountKind, App, Organization, Rate, Repo, User, random_hex};
-use super::types::{CommitStatus, Delivery, File, Hook, OAuthApp, OrgRole, Permission, RequestSeen, Visibility};
+use super::push::PushBy;
+use super::state::{Account, AccountKind, HookOf, Organization, Rate, Repo, User, random_hex};
+use super::tokens::{App, NewToken};
+use super::types::{
+    CommitStatus, Delivery, DeployKeyPolicy, File, Hook, OAuthApp, OrgRole, Permission, RequestSeen, TokenLife, Visibility,
+};
 use super::{FakeGitHub, webhooks};
 
 /// Requests an hour of one user.
@@ -47,7 +50,10 @@ impl FakeGitHub {
             members,
             base_permission: Permission::Read,
             restricted: false,
-            approved_apps: std::collections::BTreeSet::new(),
+            app_access: std::collections::BTreeMap::new(),
+            deploy_keys: DeployKeyPolicy::Allowed,
+            saml: false,
+            addresses_limited: false,
         };
         self.add_account(login, AccountKind::Organization(organization));
     }
@@ -60,10 +66,13 @@ impl FakeGitHub {
 
     /// Registers an OAuth app; `redirect_uri` values must start with `callback`.
     pub fn oauth_app(&self, name: &str, callback: &str) -> Result<OAuthApp> {
-        let app = OAuthApp { client_id: format!("Ov23li{}", random_hex(7)), client_secret: random_hex(20) };
         let callback = callback.parse().with_context(|| format!("`{callback}` is no address"))?;
-        let row = App { public: app.clone(), name: name.to_owned(), callback };
-        self.inner.state().apps.insert(app.client_id.clone(), row);
+        let mut state = self.inner.state();
+        let client_secret = state.new_secret("", 20);
+        let app = OAuthApp { client_id: format!("Ov23li{}", random_hex(7)), client_secret };
+        let (name, life, created_ms) = (name.to_owned(), TokenLife::Unlimited, state.now_ms());
+        let row = App { public: app.clone(), name, callback, life, created_ms, github_app: None };
+        state.apps.insert(app.client_id.clone(), row);
         Ok(app)
     }
 
@@ -76,28 +85,13 @@ impl FakeGitHub {
     pub async fn repository_with_branch(&self, full_name: &str, visibility: Visibility, branch: &str) -> Result<u64> {
         let (owner, name) = full_name.split_once('/').context("a repository is `owner/name`")?;
         let owner = self.account_id(owner);
-        // Larger than 32 bits, so that a too narrow id type is found out.
-        let id = 5_000_000_000 + self.inner.state().next_id();
-        let folder = self.inner.folder.path().join(format!("{id}.git"));
-        git::init(&folder, branch).await?;
-        let mut state = self.inner.state();
-        let now = state.now_ms();
-        let repo = Repo {
-            id,
-            owner,
-            name: name.to_owned(),
-            description: None,
-            visibility,
-            default_branch: branch.to_owned(),
-            created_ms: now,
-            pushed_ms: now,
-            collaborators: std::collections::BTreeMap::new(),
-            hooks: Vec::new(),
-            statuses: Vec::new(),
-            folder,
-            push_lock: Arc::default(),
-        };
-        state.repos.insert(id, repo);
+        let root = self.inner.folder.path().to_owned();
+        let id = self.inner.state().new_repository(owner, name, visibility, &root);
+        let data = self.with_repo(full_name, |repo| {
+            (repo.default_branch, repo.git.branch) = (branch.to_owned(), branch.to_owned());
+            repo.git.clone()
+        });
+        data.ready().await?;
         Ok(id)
     }
 
@@ -136,29 +130,25 @@ impl FakeGitHub {
     pub fn personal_token(&self, login: &str, scopes: &[&str]) -> String {
         let user = self.account_id(login);
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        self.inner.state().issue_token(user, None, scopes).value
+        self.inner.state().issue_token(NewToken { user, app: None, scopes, life: TokenLife::Unlimited }).value
     }
 
     /// Live OAuth tokens of a person for an app, oldest first.
     pub fn oauth_tokens(&self, login: &str, client_id: &str) -> Vec<String> {
         let user = self.account_id(login);
         let state = self.inner.state();
+        let now = state.now_ms();
         state
             .tokens
             .iter()
-            .filter(|token| token.user == user && token.app.as_deref() == Some(client_id))
+            .filter(|token| token.user == user && token.app.as_deref() == Some(client_id) && token.lives(now))
             .map(|token| token.value.clone())
             .collect()
     }
 
     fn push_by(&self, full_name: &str, pusher: Option<&str>) -> PushBy {
         let pusher = pusher.map(|login| self.account_id(login));
-        self.with_repo(full_name, |repo| PushBy {
-            repo: repo.id,
-            pusher: pusher.unwrap_or(repo.owner),
-            folder: repo.folder.clone(),
-            lock: Arc::clone(&repo.push_lock),
-        })
+        self.with_repo(full_name, |repo| PushBy { repo: repo.id, pusher: pusher.unwrap_or(repo.owner), git: repo.git.clone() })
     }
 
     /// Commits text files on top of a branch (a new branch starts at the default branch's head) and returns the commit id.
@@ -170,7 +160,7 @@ impl FakeGitHub {
     /// `commit` with executable files, links and deletions.
     pub async fn commit_files(&self, repo: &str, branch: &str, files: &[(&str, File<'_>)], message: &str) -> Result<String> {
         let by = self.push_by(repo, None);
-        let folder = by.folder.clone();
+        let folder = by.git.folder.clone();
         let default = self.with_repo(repo, |repo| repo.default_branch.clone());
         let change = async {
             let parent = match git::resolve(&folder, &format!("refs/heads/{branch}")).await? {
@@ -179,7 +169,7 @@ impl FakeGitHub {
             };
             self.new_commit(&folder, branch, parent, files, message).await
         };
-        self.inner.recording_push(by, change).await
+        self.inner.recording_push(&by, change).await
     }
 
     /// Replaces a branch by a commit on top of `parent` (none: a new root): a forced push.
@@ -192,10 +182,10 @@ impl FakeGitHub {
         message: &str,
     ) -> Result<String> {
         let by = self.push_by(repo, None);
-        let folder = by.folder.clone();
+        let folder = by.git.folder.clone();
         let files: Vec<_> = files.iter().map(|(path, text)| (*path, File::Text(text))).collect();
         let change = self.new_commit(&folder, branch, parent.map(str::to_owned), &files, message);
-        self.inner.recording_push(by, change).await
+        self.inner.recording_push(&by, change).await
     }
 
     async fn new_commit(
@@ -219,7 +209,7 @@ impl FakeGitHub {
     /// Several refs in one push: more than three tags at once make no events.
     pub async fn update_refs(&self, repo: &str, refs: &[(&str, &str)]) -> Result<()> {
         let by = self.push_by(repo, None);
-        let folder = by.folder.clone();
+        let folder = by.git.folder.clone();
         let mut commands = String::new();
         for (name, object) in refs {
             commands.push_str(&format!("update {name}\0{object}\0\0"));
@@ -228,7 +218,7 @@ impl FakeGitHub {
             git::git(&folder, &["update-ref", "-z", "--stdin"], commands.as_bytes()).await?;
             Ok(())
         };
-        self.inner.recording_push(by, change).await
+        self.inner.recording_push(&by, change).await
     }
 
     /// Pushes a lightweight tag.
@@ -238,7 +228,9 @@ impl FakeGitHub {
 
     /// Pushes an annotated tag and returns the id of the tag object, which is what the event calls `after`.
     pub async fn annotated_tag(&self, repo: &str, tag: &str, commit: &str, message: &str) -> Result<String> {
-        let folder = self.with_repo(repo, |repo| repo.folder.clone());
+        let by = self.push_by(repo, None);
+        by.make_ready().await?;
+        let folder = by.git.folder;
         let at_s = self.inner.state().now_ms() / 1000;
         let text = format!("object {commit}\ntype commit\ntag {tag}\ntagger Octo Cat <octo@users.example> {at_s} +0000\n\n{message}\n");
         let object = git::git(&folder, &["mktag"], text.as_bytes()).await?.trim().to_owned();
@@ -249,19 +241,18 @@ impl FakeGitHub {
     /// Deletes a branch or tag (`refs/...`).
     pub async fn delete_ref(&self, repo: &str, name: &str) -> Result<()> {
         let by = self.push_by(repo, None);
-        let folder = by.folder.clone();
+        let folder = by.git.folder.clone();
         let change = async {
             git::git(&folder, &["update-ref", "-d", name], b"").await?;
             Ok(())
         };
-        self.inner.recording_push(by, change).await
+        self.inner.recording_push(&by, change).await
     }
 
     /// The object that a ref (`refs/...`) names now.
     pub async fn ref_head(&self, repo: &str, name: &str) -> Result<Option<String>> {
-        let folder = self.with_repo(repo, |repo| repo.folder.clone());
-        let refs = git::refs(&folder).await?;
-        Ok(refs.into_iter().find(|one| one.name == name).map(|one| one.object))
+        let refs = self.with_repo(repo, |repo| Arc::clone(&repo.refs));
+        Ok(refs.iter().find(|one| one.name == name).map(|one| one.object.clone()))
     }
 
     /// The hooks of a repository, with their secrets.
@@ -274,6 +265,12 @@ impl FakeGitHub {
         let id = self.repository_id(repo);
         let mut state = self.inner.state();
         webhooks::add_hook(&mut state, id, hook, None).map_err(anyhow::Error::msg)
+    }
+
+    /// Changes a hook as a person would by hand: deactivates it, gives it another address or secret.
+    pub fn edit_hook(&self, repo: &str, hook: u64, edit: impl FnOnce(&mut Hook)) {
+        let row = self.with_repo(repo, |repo| repo.hooks.iter_mut().find(|row| row.public.id == hook).map(|row| edit(&mut row.public)));
+        assert!(row.is_some(), "no hook `{hook}` on `{repo}`");
     }
 
     /// Deletes a hook as the repository's owner would by hand.
@@ -293,7 +290,7 @@ impl FakeGitHub {
         let id = self.repository_id(repo);
         let hook = self.deliveries(repo).into_iter().find(|one| one.id == delivery);
         let Some(hook) = hook else { bail!("no delivery `{delivery}`") };
-        self.inner.redeliver(id, hook.hook_id, delivery).context("hook and delivery stand")?;
+        self.inner.redeliver(HookOf::Repository(id, hook.hook_id), delivery).context("hook and delivery stand")?;
         self.settle().await;
         Ok(())
     }
@@ -305,6 +302,16 @@ impl FakeGitHub {
 
     /// Every request that was answered, oldest first (the last ten thousand).
     pub fn requests(&self) -> Vec<RequestSeen> {
-        self.inner.state().requests.clone()
+        self.inner.state().requests.iter().cloned().collect()
+    }
+
+    /// Requests in whose address a secret stood that this provider gave out: a token, a client's secret, a refresh token.
+    pub fn secrets_in_addresses(&self) -> Vec<RequestSeen> {
+        let state = self.inner.state();
+        let leaks = |one: &&RequestSeen| {
+            let address = one.address();
+            state.secrets.iter().any(|secret| address.contains(secret.as_str()))
+        };
+        state.requests.iter().filter(leaks).cloned().collect()
     }
 }

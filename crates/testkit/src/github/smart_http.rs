@@ -1,9 +1,10 @@
-//! Git over smart HTTP with GitHub's rules about who may.
-//! Invariant: a ref change is laid at the door of the push that made it. Git's own part stands in `provider::http_backend`.
+//! Git over smart HTTP through `git http-backend` (CGI), with GitHub's rules about who may.
+//! Invariant: git itself speaks the protocol; bytes are streamed both ways. Only a push is read to its end first,
+//! because its events come from the refs before and after.
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -13,15 +14,13 @@ use axum::response::Response;
 use super::Inner;
 use super::access::{Caller, Credentials, Need, credentials};
 use super::api::reply::ApiError;
-use super::push;
+use super::http_backend;
+use super::push::PushBy;
 use super::state::Repo;
-use super::{git, http_backend};
 use crate::provider::http_backend::{GitPath, Service};
 
 struct Allowed {
-    repo: u64,
-    folder: std::path::PathBuf,
-    lock: Arc<tokio::sync::Mutex<()>>,
+    by: PushBy,
     caller: Caller,
 }
 
@@ -65,7 +64,8 @@ impl Inner {
         let state = self.state();
         let caller = state.caller(&credentials).map_err(|error| match error.status {
             StatusCode::UNAUTHORIZED => Refused::SignIn,
-            status => Refused::Text(status, "Your account is suspended.".to_owned()),
+            status if error.message.contains("account was suspended") => Refused::Text(status, "Your account is suspended.".to_owned()),
+            status => Refused::Text(status, error.message),
         })?;
         let missing = || match anonymous {
             true => Refused::SignIn,
@@ -76,10 +76,10 @@ impl Inner {
         if pushing && anonymous {
             return Err(Refused::SignIn);
         }
-        let need = if pushing { Need::Push } else { Need::Read };
+        let need = if pushing { Need::Push } else { Need::Fetch };
         state.check(repo, &caller, need).map_err(|error: ApiError| match error.status {
             StatusCode::NOT_FOUND => missing(),
-            StatusCode::FORBIDDEN if pushing && !error.message.contains("OAuth App access") => {
+            StatusCode::FORBIDDEN if pushing && error.message.starts_with("Must have push access") => {
                 let who = caller.user().map_or("ghost", |user| state.login(user));
                 let text = format!("Permission to {}.git denied to {who}.", state.full_name(repo));
                 Refused::Text(StatusCode::FORBIDDEN, text)
@@ -91,7 +91,9 @@ impl Inner {
             let query = parts.uri.query().unwrap_or_default();
             return Err(Refused::Moved(format!("{}/{current}.git/info/refs?{query}", self.urls().web)));
         }
-        Ok(Allowed { repo: id, folder: repo.folder.clone(), lock: Arc::clone(&repo.push_lock), caller })
+        // An App pushes by itself; its events name the owner, which stands for the bot that GitHub has.
+        let by = PushBy { repo: id, pusher: caller.user().unwrap_or(repo.owner), git: repo.git.clone() };
+        Ok(Allowed { by, caller })
     }
 }
 
@@ -101,11 +103,9 @@ pub(super) async fn serve(inner: Arc<Inner>, path: GitPath, request: Request) ->
         Ok(allowed) => allowed,
         Err(why) => return refused(why),
     };
-    let done = match path.service {
-        Service::ReceivePack => receive(&inner, &allowed, &parts, body).await,
-        Service::Refs | Service::UploadPack => {
-            http_backend::upload(path.service, &allowed.folder, &allowed.remote_user(), &parts, body).await
-        }
+    let done = match allowed.by.make_ready().await {
+        Err(error) => Err(error),
+        Ok(()) => serve_allowed(&inner, &path, &allowed, &parts, body).await,
     };
     done.unwrap_or_else(|error| {
         tracing::error!(%error, "git over HTTP failed");
@@ -113,52 +113,15 @@ pub(super) async fn serve(inner: Arc<Inner>, path: GitPath, request: Request) ->
     })
 }
 
-async fn receive(inner: &Arc<Inner>, allowed: &Allowed, parts: &Parts, body: Body) -> Result<Response> {
-    let pusher = allowed.caller.user().context("a push has a person")?;
-    let push = PushBy { repo: allowed.repo, pusher, folder: allowed.folder.clone(), lock: Arc::clone(&allowed.lock) };
-    inner.recording_push(push, http_backend::receive(&allowed.folder, &allowed.remote_user(), parts, body)).await
-}
-
-/// Whose change of which repository.
-pub(super) struct PushBy {
-    pub(super) repo: u64,
-    pub(super) pusher: u64,
-    pub(super) folder: std::path::PathBuf,
-    pub(super) lock: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl Inner {
-    /// Runs something that changes refs and tells the hooks what changed.
-    pub(super) async fn recording_push<T>(self: &Arc<Self>, by: PushBy, change: impl Future<Output = Result<T>>) -> Result<T> {
-        let _one_push_at_a_time = by.lock.lock().await;
-        let before = git::refs(&by.folder).await?;
-        let done = change.await;
-        let after = git::refs(&by.folder).await?;
-        let mut changes = git::changes(&before, &after);
-        if !changes.is_empty() {
-            let mut state = self.state();
-            let now = state.now_ms();
-            if let Some(repo) = state.repos.get_mut(&by.repo) {
-                repo.pushed_ms = now;
-            }
+async fn serve_allowed(inner: &Arc<Inner>, path: &GitPath, allowed: &Allowed, parts: &Parts, body: Body) -> Result<Response> {
+    match path.service {
+        Service::ReceivePack => receive(inner, allowed, parts, body).await,
+        Service::Refs | Service::UploadPack => {
+            http_backend::upload(path.service, &allowed.by.git.folder, &allowed.remote_user(), parts, body).await
         }
-        changes = push::announced(changes);
-        for change in &changes {
-            let facts = push::facts(&by.folder, change, &before, &after).await?;
-            let (body, extra) = {
-                let state = self.state();
-                (
-                    push::payload(&state, self.urls(), by.repo, by.pusher, change, &facts),
-                    push::ref_event(&state, self.urls(), by.repo, by.pusher, change),
-                )
-            };
-            if let Some(body) = body {
-                self.emit(by.repo, "push", &body);
-            }
-            if let Some((event, body)) = extra {
-                self.emit(by.repo, event, &body);
-            }
-        }
-        done
     }
+}
+
+async fn receive(inner: &Arc<Inner>, allowed: &Allowed, parts: &Parts, body: Body) -> Result<Response> {
+    inner.recording_push(&allowed.by, http_backend::receive(&allowed.by.git.folder, &allowed.remote_user(), parts, body)).await
 }

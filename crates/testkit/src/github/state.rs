@@ -1,9 +1,9 @@
 //! The fake GitHub's truth: plain data under one mutex, and questions about it that need no I/O.
 //! Invariant: every route is a view of this data and every webhook is made from it; no route keeps state of its own.
-//! Deliberately elsewhere: git objects (`git`), JSON shapes (`api::views`), what a token may do (`access`).
+//! Deliberately elsewhere: git objects (`git`), JSON shapes (`api::views`), what a token may do (`access`), how tokens,
+//! deploy keys and installations live and die (`tokens`, `keys`, `apps`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +11,19 @@ use serde_json::Value;
 
 pub(crate) use crate::provider::{random_hex, wall_clock_ms};
 
-use super::types::{CommitStatus, Delivery, Hook, OAuthApp, OrgRole, Permission, RequestSeen, Visibility, Webhooks};
+use super::access::Caller;
+use super::apps::{Installation, InstallationToken};
+use super::gates::AppAccesses;
+use super::git::{GitData, RefValue};
+use super::keys::KeyRow;
+use super::tokens::{App, Code, Token};
+use super::trouble::Trouble;
+use super::types::{Blocked, CommitStatus, Delivery, DeployKeyPolicy, Hook, OrgRole, Permission, RequestSeen, Visibility, Webhooks};
 
-/// How long an authorization code lives (GitHub docs, "Authorizing OAuth apps": 10 minutes).
-const CODE_LIFETIME_MS: i64 = 10 * 60 * 1000;
 /// Requests kept for `requests()`; older ones are forgotten.
 const REQUESTS_KEPT: usize = 10_000;
-/// GitHub keeps ten tokens for one user, app and scope; the eleventh revokes the oldest.
-const TOKENS_PER_GRANT: usize = 10;
+/// GitHub docs, "Webhook events and payloads": payloads are capped at 25 MB.
+const PAYLOAD_MAX_BYTES: usize = 25 * 1024 * 1024;
 
 /// A user or an organization: GitHub has one space of logins for both.
 pub(crate) struct Account {
@@ -43,48 +48,22 @@ pub(crate) struct User {
     pub(crate) rate: Rate,
 }
 
-/// An organization with its rule about third-party applications.
+/// An organization with its rules about third-party applications, sign-in, addresses and deploy keys.
 pub(crate) struct Organization {
     pub(crate) members: BTreeMap<u64, OrgRole>,
     pub(crate) base_permission: Permission,
     pub(crate) restricted: bool,
-    pub(crate) approved_apps: BTreeSet<String>,
+    pub(crate) app_access: AppAccesses,
+    pub(crate) deploy_keys: DeployKeyPolicy,
+    pub(crate) saml: bool,
+    pub(crate) addresses_limited: bool,
 }
 
-/// The hourly allowance of one user, shared by all of their tokens.
+/// The hourly allowance of one user, shared by all of their tokens, or of one installation.
 pub(crate) struct Rate {
     pub(crate) limit: u64,
     pub(crate) used: u64,
     pub(crate) reset_s: i64,
-}
-
-/// A registered OAuth app.
-pub(crate) struct App {
-    pub(crate) public: OAuthApp,
-    pub(crate) name: String,
-    pub(crate) callback: url::Url,
-}
-
-/// An authorization code that waits for its exchange.
-pub(crate) struct Code {
-    pub(crate) client_id: String,
-    pub(crate) user: u64,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) redirect_uri: String,
-    pub(crate) challenge: Option<String>,
-    pub(crate) expires_ms: i64,
-}
-
-/// An access token; `app` is empty for a personal one.
-#[derive(Clone)]
-pub(crate) struct Token {
-    pub(crate) id: u64,
-    pub(crate) value: String,
-    pub(crate) user: u64,
-    pub(crate) app: Option<String>,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) created_ms: i64,
-    pub(crate) updated_ms: i64,
 }
 
 /// A browser session of a person.
@@ -94,7 +73,7 @@ pub(crate) struct Session {
     pub(crate) csrf: String,
 }
 
-/// A repository; its git data lies in `folder`, named by id so that a rename moves nothing.
+/// A repository; its git data lies in a folder named by id, so that a rename moves nothing.
 pub(crate) struct Repo {
     pub(crate) id: u64,
     pub(crate) owner: u64,
@@ -106,10 +85,13 @@ pub(crate) struct Repo {
     pub(crate) pushed_ms: i64,
     pub(crate) collaborators: BTreeMap<u64, Permission>,
     pub(crate) hooks: Vec<HookRow>,
+    pub(crate) keys: Vec<KeyRow>,
     pub(crate) statuses: Vec<CommitStatus>,
-    pub(crate) folder: PathBuf,
-    /// Held while refs change, so that a ref change is laid at the door of the push that made it.
-    pub(crate) push_lock: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) archived: bool,
+    pub(crate) blocked: Option<(Blocked, i64)>,
+    pub(crate) git: GitData,
+    /// What git said of branches and tags after the last push; nothing else changes them.
+    pub(crate) refs: Arc<Vec<RefValue>>,
 }
 
 /// A webhook with the parts that the API never shows.
@@ -122,11 +104,28 @@ pub(crate) struct HookRow {
     pub(crate) deliveries: Vec<Delivery>,
 }
 
+impl HookRow {
+    pub(crate) fn new(public: Hook, now_ms: i64) -> Self {
+        let last_response = (None, "unused".to_owned(), None);
+        Self { public, made_by_app: None, created_ms: now_ms, updated_ms: now_ms, last_response, deliveries: Vec::new() }
+    }
+}
+
+/// Where a hook hangs.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum HookOf {
+    /// On a repository: its id and the hook's.
+    Repository(u64, u64),
+    /// On a GitHub App: its client id.
+    App(String),
+}
+
 /// One request to a hook that still has to be made.
 #[derive(Clone)]
 pub(crate) struct Outgoing {
-    pub(crate) repo: u64,
-    pub(crate) hook: u64,
+    pub(crate) to: HookOf,
+    pub(crate) repository: Option<u64>,
+    pub(crate) installation: Option<u64>,
     pub(crate) delivery: u64,
     pub(crate) guid: String,
     pub(crate) event: String,
@@ -140,39 +139,65 @@ pub(crate) struct Knobs {
     pub(crate) outage: Option<u16>,
     pub(crate) latency: Duration,
     pub(crate) clock_skew_ms: i64,
+    /// The next person who is asked grants only these.
+    pub(crate) next_scopes: Option<Vec<String>>,
+    /// Payloads over this are not delivered.
+    pub(crate) payload_max_bytes: usize,
 }
 
 /// Everything the fake knows.
 pub(crate) struct State {
+    /// Base of its pages.
+    pub(crate) web: String,
     pub(crate) accounts: BTreeMap<u64, Account>,
     pub(crate) apps: BTreeMap<String, App>,
     pub(crate) codes: HashMap<String, Code>,
     pub(crate) tokens: Vec<Token>,
     /// What a user has allowed an app, kept when single tokens die.
     pub(crate) grants: BTreeMap<(u64, String), Vec<String>>,
+    pub(crate) installations: BTreeMap<u64, Installation>,
+    pub(crate) installation_tokens: Vec<InstallationToken>,
+    /// Who is signed in at which organization's identity provider.
+    pub(crate) saml_sessions: BTreeSet<(u64, u64)>,
+    /// Every secret that was ever given out.
+    pub(crate) secrets: HashSet<String>,
     pub(crate) sessions: HashMap<String, Session>,
     pub(crate) repos: BTreeMap<u64, Repo>,
     /// Lower-case `owner/name` that a repository had before.
     pub(crate) old_names: HashMap<String, u64>,
     pub(crate) knobs: Knobs,
-    pub(crate) requests: Vec<RequestSeen>,
+    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) requests: VecDeque<RequestSeen>,
     pub(crate) held: Vec<Outgoing>,
     next: u64,
 }
 
 impl State {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(web: String) -> Self {
         Self {
+            web,
             accounts: BTreeMap::new(),
             apps: BTreeMap::new(),
             codes: HashMap::new(),
             tokens: Vec::new(),
             grants: BTreeMap::new(),
+            installations: BTreeMap::new(),
+            installation_tokens: Vec::new(),
+            saml_sessions: BTreeSet::new(),
+            secrets: HashSet::new(),
             sessions: HashMap::new(),
             repos: BTreeMap::new(),
             old_names: HashMap::new(),
-            knobs: Knobs { webhooks: Webhooks::Deliver, outage: None, latency: Duration::ZERO, clock_skew_ms: 0 },
-            requests: Vec::new(),
+            knobs: Knobs {
+                webhooks: Webhooks::Deliver,
+                outage: None,
+                latency: Duration::ZERO,
+                clock_skew_ms: 0,
+                next_scopes: None,
+                payload_max_bytes: PAYLOAD_MAX_BYTES,
+            },
+            troubles: Vec::new(),
+            requests: VecDeque::new(),
             held: Vec::new(),
             next: 1000,
         }
@@ -221,6 +246,15 @@ impl State {
         }
     }
 
+    /// The allowance that a caller's requests count against; anonymous ones and those of an App itself count nowhere.
+    pub(crate) fn rate_mut(&mut self, caller: &Caller) -> Option<&mut Rate> {
+        match caller {
+            Caller::User { id, .. } => self.user_mut(*id).map(|user| &mut user.rate),
+            Caller::Installation(token) => self.installations.get_mut(&token.installation).map(|row| &mut row.rate),
+            Caller::Anonymous | Caller::App(_) => None,
+        }
+    }
+
     pub(crate) fn login(&self, id: u64) -> &str {
         self.accounts.get(&id).map_or("ghost", |account| account.login.as_str())
     }
@@ -261,45 +295,18 @@ impl State {
         by_organization.into_iter().chain(by_invitation).fold(by_everyone, Permission::max)
     }
 
-    pub(crate) fn hook_mut(&mut self, repo: u64, hook: u64) -> Option<&mut HookRow> {
-        self.repos.get_mut(&repo)?.hooks.iter_mut().find(|row| row.public.id == hook)
-    }
-
-    /// Stores a new code and returns it.
-    pub(crate) fn issue_code(&mut self, mut code: Code) -> String {
-        code.expires_ms = self.now_ms() + CODE_LIFETIME_MS;
-        let value = random_hex(10);
-        self.codes.insert(value.clone(), code);
-        value
-    }
-
-    /// Makes an OAuth token and, as GitHub does, revokes the oldest of more than ten for the same scopes.
-    pub(crate) fn issue_token(&mut self, user: u64, app: Option<String>, scopes: Vec<String>) -> Token {
-        let prefix = if app.is_some() { "gho_" } else { "ghp_" };
-        let now = self.now_ms();
-        let token =
-            Token { id: self.next_id(), value: format!("{prefix}{}", random_hex(18)), user, app, scopes, created_ms: now, updated_ms: now };
-        self.tokens.push(token.clone());
-        if token.app.is_some() {
-            let same: Vec<u64> = self
-                .tokens
-                .iter()
-                .filter(|other| other.user == token.user && other.app == token.app && other.scopes == token.scopes)
-                .map(|other| other.id)
-                .collect();
-            if same.len() > TOKENS_PER_GRANT {
-                let oldest = same[0];
-                self.tokens.retain(|other| other.id != oldest);
-            }
+    pub(crate) fn hook_mut(&mut self, of: &HookOf) -> Option<&mut HookRow> {
+        match of {
+            HookOf::Repository(repo, hook) => self.repos.get_mut(repo)?.hooks.iter_mut().find(|row| row.public.id == *hook),
+            HookOf::App(client_id) => self.apps.get_mut(client_id)?.github_app.as_mut()?.hook.as_mut(),
         }
-        token
     }
 
     pub(crate) fn remember_request(&mut self, request: RequestSeen) {
         if self.requests.len() >= REQUESTS_KEPT {
-            self.requests.remove(0);
+            self.requests.pop_front();
         }
-        self.requests.push(request);
+        self.requests.push_back(request);
     }
 }
 

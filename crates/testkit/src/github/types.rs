@@ -1,5 +1,6 @@
 //! The words that test scripts and the fake share: what a script passes in and what it looks at.
 //! Invariant: data only, no behaviour of the provider.
+//! Deliberately elsewhere: the words about what goes wrong (`trouble`) and about GitHub Apps (`apps`).
 
 use serde_json::Value;
 
@@ -21,6 +22,81 @@ pub struct OAuthApp {
     pub client_id: String,
     /// Secret of the app.
     pub client_secret: String,
+}
+
+/// How long the access tokens of an app live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenLife {
+    /// Until they are revoked, as an OAuth app's do by default.
+    Unlimited,
+    /// Eight hours, with a refresh token that works once and lives for six months.
+    EightHours,
+}
+
+/// What an organization says to deploy keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeployKeyPolicy {
+    /// They work.
+    Allowed,
+    /// None can be made, and those that stand do not work; GitHub's default for new organizations.
+    Forbidden,
+}
+
+/// What an organization's owners said of an OAuth app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppAccess {
+    /// A member asked for it.
+    Requested,
+    /// It may use the organization's data.
+    Approved,
+    /// It may not.
+    Denied,
+}
+
+/// With what a deploy key was made; it decides whether the key outlives a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyMaker {
+    /// A person, by hand or with a personal token.
+    Person,
+    /// A token of this OAuth app: the key dies with it.
+    OAuthApp(String),
+    /// A token of this GitHub App: the key stays.
+    GitHubApp(String),
+}
+
+/// A deploy key as it stands at the provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeployKey {
+    /// Its id at the provider.
+    pub id: u64,
+    /// Its name.
+    pub title: String,
+    /// Kind and key, without a comment.
+    pub key: String,
+    /// Whether it may only read.
+    pub read_only: bool,
+    /// With what it was made.
+    pub maker: KeyMaker,
+}
+
+/// What a deploy key opens at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyAccess {
+    /// `owner/name` of the one repository.
+    pub full_name: String,
+    /// Its numeric id.
+    pub repository: u64,
+    /// Whether pushing is refused.
+    pub read_only: bool,
+}
+
+/// Why the provider shows a repository to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocked {
+    /// A copyright notice: 451.
+    Dmca,
+    /// Against the terms of service: 403.
+    Tos,
 }
 
 /// What a webhook's body looks like.
@@ -82,6 +158,10 @@ pub struct Delivery {
     pub response_headers: Vec<(String, String)>,
     /// The answer's body, cut.
     pub response_body: String,
+    /// The repository that the event is about.
+    pub repository_id: Option<u64>,
+    /// The installation that an App's event belongs to.
+    pub installation_id: Option<u64>,
 }
 
 /// A commit status.
@@ -105,6 +185,25 @@ pub struct CommitStatus {
     pub created_ms: i64,
 }
 
+/// What a request showed to say who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// Nothing.
+    None,
+    /// A token of a person, by an OAuth app or a GitHub App (`gho_`, `ghu_`).
+    OAuth,
+    /// A person's own token (`ghp_`).
+    Personal,
+    /// A token of an installation (`ghs_`).
+    Installation,
+    /// A JSON web token signed with an App's key.
+    AppJwt,
+    /// Id and secret of an app.
+    Basic,
+    /// Something that this provider never gave out.
+    Unknown,
+}
+
 /// A request that the REST API, the OAuth endpoints or git answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestSeen {
@@ -112,6 +211,17 @@ pub struct RequestSeen {
     pub method: String,
     /// Path without the query.
     pub path: String,
-    /// Status of the answer.
+    /// The query as it came, without the question mark; empty without one.
+    pub query: String,
+    /// What it showed to say who it is.
+    pub credential: CredentialKind,
+    /// Status of the answer; 0 when the connection was dropped without one.
     pub status: u16,
+}
+
+impl RequestSeen {
+    /// Path and query, as they stood in the request line.
+    pub fn address(&self) -> String {
+        if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
+    }
 }

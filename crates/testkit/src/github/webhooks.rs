@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::Inner;
 use super::sign_sha256;
-use super::state::{HookRow, Outgoing, State};
+use super::state::{HookOf, HookRow, Outgoing, Repo, State};
 use super::types::{ContentType, Delivery, Visibility, Webhooks};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How much of an answer is kept.
 const ANSWER_KEPT_BYTES: usize = 64 * 1024;
-/// Payloads over this are not delivered.
-const PAYLOAD_MAX_BYTES: usize = 25 * 1024 * 1024;
+/// GitHub docs, "Troubleshooting webhooks": so many hooks on a repository for one event.
+const HOOKS_PER_EVENT: usize = 20;
 
 /// Counts a delivery under way until it is dropped, so that `settle` can wait for all of them.
 pub(super) struct UnderWay(Arc<Inner>);
@@ -35,29 +35,58 @@ impl Drop for UnderWay {
     }
 }
 
-fn fires(state: &State, repo: u64, row: &HookRow, event: &str) -> bool {
-    let wanted = row.public.events.iter().any(|one| one == event || one == "*") || event == "ping";
-    // A restricted organization stops deliveries of private repositories to hooks of apps that it has not approved.
-    let kept_out = state.repos.get(&repo).is_some_and(|repo| {
-        repo.visibility == Visibility::Private
-            && match (state.organization(repo.owner), &row.made_by_app) {
-                (Some(organization), Some(app)) => organization.restricted && !organization.approved_apps.contains(app),
-                _ => false,
-            }
-    });
-    wanted && !kept_out && (row.public.active || event == "ping")
+/// Something that a hook is told.
+pub(super) struct Event {
+    pub(super) to: HookOf,
+    pub(super) name: String,
+    pub(super) payload: Value,
+    pub(super) repository: Option<u64>,
+    pub(super) installation: Option<u64>,
+}
+
+impl State {
+    /// Whether an organization stops the deliveries of this hook: of a private repository, to an app that it keeps out.
+    pub(super) fn stops(&self, repo: &Repo, row: &HookRow) -> bool {
+        repo.visibility == Visibility::Private && row.made_by_app.as_ref().is_some_and(|app| self.keeps_app_out(repo.owner, app))
+    }
+
+    fn fires(&self, repo: &Repo, row: &HookRow, event: &str) -> bool {
+        let wanted = row.public.events.iter().any(|one| one == event || one == "*") || event == "ping";
+        wanted && !self.stops(repo, row) && (row.public.active || event == "ping")
+    }
+
+    fn outgoing(&mut self, event: Event) -> Outgoing {
+        Outgoing {
+            to: event.to,
+            repository: event.repository,
+            installation: event.installation,
+            delivery: 20_000_000_000 + self.next_id(),
+            guid: uuid::Uuid::new_v4().to_string(),
+            event: event.name,
+            payload: event.payload,
+            redelivery: false,
+        }
+    }
 }
 
 impl Inner {
-    /// Tells every hook of the repository that wants to hear about `event`.
-    pub(super) fn emit(self: &Arc<Self>, repo: u64, event: &str, payload: &Value) {
-        let hooks: Vec<u64> = {
+    /// Tells every hook that wants to hear about `event`: those of the repository, and those of Apps that reach it.
+    pub(super) fn emit(self: &Arc<Self>, id: u64, event: &str, payload: &Value) {
+        let told: Vec<(HookOf, Option<u64>)> = {
             let state = self.state();
-            let rows = state.repos.get(&repo).map(|repo| repo.hooks.as_slice()).unwrap_or_default();
-            rows.iter().filter(|row| fires(&state, repo, row, event)).map(|row| row.public.id).collect()
+            let Some(repo) = state.repos.get(&id) else { return };
+            let own = repo.hooks.iter().filter(|row| state.fires(repo, row, event));
+            let own = own.map(|row| (HookOf::Repository(id, row.public.id), None));
+            let apps = state.apps_that_hear(repo, event).into_iter().map(|(to, installation)| (to, Some(installation)));
+            own.chain(apps).collect()
         };
-        for hook in hooks {
-            self.enqueue(repo, hook, event, payload.clone());
+        for (to, installation) in told {
+            let mut payload = payload.clone();
+            if let Some(installation) = installation {
+                let node_id = super::api::views::node_id("MDIzOkludGVncmF0aW9uSW5zdGFsbGF0aW9u", installation);
+                payload["installation"] = json!({ "id": installation, "node_id": node_id });
+            }
+            self.enqueue(Event { to, name: event.to_owned(), payload, repository: Some(id), installation });
         }
     }
 
@@ -74,22 +103,17 @@ impl Inner {
                 "sender": state.accounts.get(&sender).map(|sender| self.urls().simple_user(sender)),
             })
         };
-        self.enqueue(repo, hook, "ping", payload);
+        let (to, name) = (HookOf::Repository(repo, hook), "ping".to_owned());
+        self.enqueue(Event { to, name, payload, repository: Some(repo), installation: None });
     }
 
-    fn enqueue(self: &Arc<Self>, repo: u64, hook: u64, event: &str, payload: Value) {
+    pub(super) fn enqueue(self: &Arc<Self>, event: Event) {
+        if let Some(contract) = self.contract.get() {
+            contract.judge_event(&event.name, &event.payload);
+        }
         let (outgoing, mode) = {
             let mut state = self.state();
-            let outgoing = Outgoing {
-                repo,
-                hook,
-                delivery: 20_000_000_000 + state.next_id(),
-                guid: uuid::Uuid::new_v4().to_string(),
-                event: event.to_owned(),
-                payload,
-                redelivery: false,
-            };
-            (outgoing, state.knobs.webhooks)
+            (state.outgoing(event), state.knobs.webhooks)
         };
         match mode {
             Webhooks::Drop => {}
@@ -124,7 +148,7 @@ impl Inner {
         let mut delivery = Delivery {
             id: outgoing.delivery,
             guid: outgoing.guid.clone(),
-            hook_id: outgoing.hook,
+            hook_id: request.hook,
             event: outgoing.event.clone(),
             action: outgoing.payload.get("action").and_then(Value::as_str).map(str::to_owned),
             delivered_ms: self.state().now_ms(),
@@ -136,6 +160,8 @@ impl Inner {
             payload: outgoing.payload,
             response_headers: Vec::new(),
             response_body: String::new(),
+            repository_id: outgoing.repository,
+            installation_id: outgoing.installation,
         };
         match call.send().await {
             Ok(answer) => read_answer(answer, &mut delivery).await,
@@ -145,7 +171,7 @@ impl Inner {
         delivery.duration = (started.elapsed().as_secs_f64() * 100.0).round() / 100.0;
         let mut state = self.state();
         // The hook may have been deleted while the request was under way.
-        if let Some(row) = state.hook_mut(outgoing.repo, outgoing.hook) {
+        if let Some(row) = state.hook_mut(&outgoing.to) {
             let healthy = (200..300).contains(&delivery.status_code);
             row.last_response =
                 (Some(delivery.status_code), if healthy { "active" } else { "misconfigured" }.to_owned(), Some(delivery.status.clone()));
@@ -155,8 +181,11 @@ impl Inner {
 
     fn compose(&self, outgoing: &Outgoing) -> Option<HookRequest> {
         let mut state = self.state();
-        let row = state.hook_mut(outgoing.repo, outgoing.hook)?;
-        let hook = row.public.clone();
+        let hook = state.hook_mut(&outgoing.to)?.public.clone();
+        let (kind, target) = match &outgoing.to {
+            HookOf::Repository(repo, _) => ("repository", *repo),
+            HookOf::App(client_id) => ("integration", state.github_app(client_id)?.1.id),
+        };
         let json = outgoing.payload.to_string();
         let (content_type, body) = match hook.content_type {
             ContentType::Json => ("application/json", json),
@@ -166,7 +195,7 @@ impl Inner {
                 ("application/x-www-form-urlencoded", form.finish())
             }
         };
-        if body.len() > PAYLOAD_MAX_BYTES {
+        if body.len() > state.knobs.payload_max_bytes {
             return None;
         }
         let mut headers = vec![
@@ -176,25 +205,25 @@ impl Inner {
             ("X-GitHub-Delivery".to_owned(), outgoing.guid.clone()),
             ("X-GitHub-Event".to_owned(), outgoing.event.clone()),
             ("X-GitHub-Hook-ID".to_owned(), hook.id.to_string()),
-            ("X-GitHub-Hook-Installation-Target-ID".to_owned(), outgoing.repo.to_string()),
-            ("X-GitHub-Hook-Installation-Target-Type".to_owned(), "repository".to_owned()),
+            ("X-GitHub-Hook-Installation-Target-ID".to_owned(), target.to_string()),
+            ("X-GitHub-Hook-Installation-Target-Type".to_owned(), kind.to_owned()),
         ];
         if let Some(secret) = &hook.secret {
             headers.push(("X-Hub-Signature".to_owned(), format!("sha1={}", sign_sha1(secret, body.as_bytes()))));
             headers.push(("X-Hub-Signature-256".to_owned(), format!("sha256={}", sign_sha256(secret, body.as_bytes()))));
         }
-        Some(HookRequest { url: hook.url, headers, body })
+        Some(HookRequest { hook: hook.id, url: hook.url, headers, body })
     }
 
     /// Repeats a delivery: same GUID and payload, new id (`POST .../deliveries/{id}/attempts`).
-    pub(super) fn redeliver(self: &Arc<Self>, repo: u64, hook: u64, delivery: u64) -> Option<()> {
+    pub(super) fn redeliver(self: &Arc<Self>, to: HookOf, delivery: u64) -> Option<()> {
         let outgoing = {
             let mut state = self.state();
-            let row = state.hook_mut(repo, hook)?;
-            let old = row.deliveries.iter().find(|one| one.id == delivery)?.clone();
+            let old = state.hook_mut(&to)?.deliveries.iter().find(|one| one.id == delivery)?.clone();
             Outgoing {
-                repo,
-                hook,
+                to,
+                repository: old.repository_id,
+                installation: old.installation_id,
                 delivery: 20_000_000_000 + state.next_id(),
                 guid: old.guid,
                 event: old.event,
@@ -208,6 +237,7 @@ impl Inner {
 }
 
 struct HookRequest {
+    hook: u64,
     url: String,
     headers: Vec<(String, String)>,
     body: String,
@@ -245,44 +275,30 @@ pub fn sign_sha1(secret: &str, body: &[u8]) -> String {
 }
 
 /// Adds a hook to a repository after GitHub's checks; the error is the text of a 422.
-pub(super) fn add_hook(
-    state: &mut State,
-    repo: u64,
-    mut hook: super::types::Hook,
-    made_by_app: Option<String>,
-) -> Result<u64, &'static str> {
+pub(super) fn add_hook(state: &mut State, repo: u64, mut hook: super::types::Hook, made_by_app: Option<String>) -> Result<u64, String> {
     let id = 400_000_000 + state.next_id();
     let now = state.now_ms();
     let Some(repo) = state.repos.get_mut(&repo) else {
-        return Err("Repository is gone");
+        return Err("Repository is gone".to_owned());
     };
     clashes(repo.hooks.iter().map(|row| &row.public), &hook)?;
     hook.id = id;
-    repo.hooks.push(HookRow {
-        public: hook,
-        made_by_app,
-        created_ms: now,
-        updated_ms: now,
-        last_response: (None, "unused".to_owned(), None),
-        deliveries: Vec::new(),
-    });
+    repo.hooks.push(HookRow { made_by_app, ..HookRow::new(hook, now) });
     Ok(id)
 }
 
 /// GitHub's two limits: no second hook for the same address and event, and 20 hooks for an event.
-pub(super) fn clashes<'a>(others: impl Iterator<Item = &'a super::types::Hook>, hook: &super::types::Hook) -> Result<(), &'static str> {
-    let mut same_event = 0;
-    for other in others {
-        let overlaps = other.events.iter().any(|event| hook.events.contains(event));
-        if overlaps && other.url == hook.url && other.content_type == hook.content_type {
-            return Err("Hook already exists on this repository");
-        }
-        same_event += usize::from(overlaps);
+pub(super) fn clashes<'a>(others: impl Iterator<Item = &'a super::types::Hook>, hook: &super::types::Hook) -> Result<(), String> {
+    let others: Vec<_> = others.collect();
+    let same = |other: &super::types::Hook| other.url == hook.url && other.content_type == hook.content_type;
+    if others.iter().any(|other| same(other) && other.events.iter().any(|event| hook.events.contains(event))) {
+        return Err("Hook already exists on this repository".to_owned());
     }
-    if same_event >= 20 {
-        return Err("The \"push\" event cannot have more than 20 hooks");
+    let full = |event: &&String| others.iter().filter(|other| other.events.contains(event)).count() >= HOOKS_PER_EVENT;
+    match hook.events.iter().find(full) {
+        Some(event) => Err(format!("The \"{event}\" event cannot have more than 20 hooks")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -292,22 +308,16 @@ mod tests {
 
     #[test]
     fn masked_secret_is_all_the_api_shows() {
-        let row = HookRow {
-            public: super::super::types::Hook {
-                id: 1,
-                url: "http://example.test/".to_owned(),
-                content_type: ContentType::Form,
-                secret: Some("hidden".to_owned()),
-                insecure_ssl: "0".to_owned(),
-                events: vec!["push".to_owned()],
-                active: true,
-            },
-            made_by_app: None,
-            created_ms: 0,
-            updated_ms: 0,
-            last_response: (None, "unused".to_owned(), None),
-            deliveries: Vec::new(),
+        let hook = super::super::types::Hook {
+            id: 1,
+            url: "http://example.test/".to_owned(),
+            content_type: ContentType::Form,
+            secret: Some("hidden".to_owned()),
+            insecure_ssl: "0".to_owned(),
+            events: vec!["push".to_owned()],
+            active: true,
         };
+        let row = HookRow::new(hook, 0);
         assert_eq!(views::hook_config(&row)["secret"], "********");
     }
 }

@@ -1,8 +1,9 @@
 //! Real git underneath: bare repositories in a temporary folder, asked and changed by the `git` program.
 //! Invariant: no git object is ever made or parsed by hand; arguments that come from outside stand behind `--end-of-options`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::io::AsyncWriteExt as _;
@@ -113,6 +114,40 @@ pub(crate) async fn init(folder: &Path, default_branch: &str) -> Result<()> {
         git(folder, &["config", name, value], b"").await?;
     }
     Ok(())
+}
+
+/// Where the git data of a repository lies, and how it gets there.
+#[derive(Clone)]
+pub(crate) struct GitData {
+    pub(crate) folder: PathBuf,
+    /// A repository that this one begins as a copy of; copied when it is first pushed to or cloned.
+    pub(crate) like: Option<PathBuf>,
+    pub(crate) branch: String,
+    /// Held while refs change, so that a ref change is laid at the door of the push that made it.
+    pub(crate) lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl GitData {
+    /// Makes the folder unless it stands; the caller holds the lock.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        if tokio::fs::try_exists(&self.folder).await? {
+            return Ok(());
+        }
+        init(&self.folder, &self.branch).await?;
+        if let Some(like) = &self.like {
+            let from = like.to_str().context("folders have plain names")?;
+            git(&self.folder, &["fetch", "--quiet", from, "+refs/*:refs/*"], b"").await?;
+        }
+        Ok(())
+    }
+
+    /// Where its objects can be read at this moment.
+    pub(crate) fn readable(&self) -> &Path {
+        match &self.like {
+            Some(like) if !self.folder.exists() => like,
+            _ => &self.folder,
+        }
+    }
 }
 
 /// Branches and tags, sorted by name.

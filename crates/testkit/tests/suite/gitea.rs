@@ -1,5 +1,6 @@
 //! The real Gitea does what the scripts say, and what the product will rely on: grants, deliveries, renames.
 
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use slipway_testkit::gitea::{Contents, Gitea, RefreshTokens, Role, Settings};
+use slipway_testkit::gitea::{Contents, Gitea, RefreshTokens, Role, Settings, Ssh};
 use slipway_testkit::github::{OAuthApp, Visibility, sign_sha256};
 use slipway_testkit::wait;
 
@@ -108,7 +109,7 @@ async fn pushes_are_delivered_with_a_signature() {
     let all = received(&seen, 2).await;
     for (headers, body) in &all {
         assert_eq!(headers["x-gitea-event"], "push");
-        assert_eq!(headers["x-hub-signature-256"], sign_sha256("s3cret", body));
+        assert_eq!(headers["x-gitea-signature"], sign_sha256("s3cret", body));
         assert_eq!(serde_json::from_slice::<Value>(body).unwrap()["repository"]["id"], id);
     }
     let refs: Vec<(Value, Value)> = all
@@ -157,9 +158,39 @@ async fn repositories_move_and_organizations_have_people() {
     gitea.delete_repository("acme/world").await.unwrap();
     let anew = gitea.repository("acme/world", Visibility::Private, Contents::Empty).await.unwrap();
     assert_ne!(anew, id);
-    gitea.rename_account("acme", "umbrella").await.unwrap();
+    gitea.rename_organization("acme", "umbrella").await.unwrap();
     assert_eq!(gitea.repository_id("umbrella/world").await.unwrap(), anew);
     gitea.remove_member("umbrella", "hubot").await.unwrap();
     let members = gitea.api(Method::GET, "/orgs/umbrella/members", None).await.unwrap();
     assert_eq!(members.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn git_is_served_over_ssh_to_a_deploy_key() {
+    let gitea = Gitea::start_with(Settings { ssh: Ssh::On, ..Settings::default() }).await.unwrap();
+    gitea.user("octo").await.unwrap();
+    gitea.repository("octo/hello", Visibility::Private, Contents::FirstCommit).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap();
+    assert!(made.success());
+    let ssh = gitea.ssh().unwrap();
+    std::fs::write(folder.path().join("known"), format!("[{}]:{} {}\n", ssh.host, ssh.port, ssh.host_key)).unwrap();
+    let list = || {
+        let (key, known) = (key.display(), folder.path().join("known"));
+        let options = "-F none -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=yes";
+        Command::new("git")
+            .args(["ls-remote", &format!("ssh://{}@{}:{}/octo/hello.git", ssh.user, ssh.host, ssh.port)])
+            .env("GIT_SSH_COMMAND", format!("ssh {options} -i {key} -o UserKnownHostsFile={}", known.display()))
+            .output()
+            .unwrap()
+    };
+    assert!(!list().status.success(), "an unknown key gets nothing");
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    let body = json!({ "title": "test", "key": public.trim(), "read_only": true });
+    gitea.api(Method::POST, "/repos/octo/hello/keys", Some(body)).await.unwrap();
+    assert_eq!(gitea.deploy_keys("octo/hello").await.unwrap().len(), 1);
+    let listed = list();
+    let said = (String::from_utf8_lossy(&listed.stdout), String::from_utf8_lossy(&listed.stderr));
+    assert!(listed.status.success() && said.0.contains("refs/heads/main"), "{said:?} {}", gitea.log());
 }

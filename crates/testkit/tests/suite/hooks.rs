@@ -138,3 +138,66 @@ async fn a_receiver_that_is_gone_is_recorded_and_private_hooks_stop_under_restri
     world.github.settle().await;
     assert_eq!(world.github.deliveries("acme/site").len(), 2);
 }
+
+#[tokio::test]
+async fn a_person_deactivates_changes_and_deletes_a_hook() {
+    let world = World::new().await;
+    let receiver = Receiver::start(StatusCode::OK).await;
+    let hook = hooked(&world, &receiver, "json").await;
+    let path = format!("/repos/octo/hello/hooks/{hook}");
+    let push = async |text: &str| {
+        world.github.commit("octo/hello", "main", &[("a", text)], text).await.unwrap();
+        world.github.settle().await;
+        receiver.of("push").len()
+    };
+    world.github.edit_hook("octo/hello", hook, |hook| hook.active = false);
+    assert_eq!((world.get(&path).await["active"].clone(), push("1").await), (json!(false), 0));
+    assert_eq!(world.call(Method::PATCH, &path, Some(json!({ "active": true }))).await.status(), 200);
+    assert_eq!(world.github.hooks("octo/hello")[0].secret.as_deref(), Some("key"), "a PATCH without `config` leaves the secret");
+    assert_eq!(push("2").await, 1);
+    world.github.edit_hook("octo/hello", hook, |hook| hook.events = vec!["create".to_owned()]);
+    assert_eq!(push("3").await, 1);
+    world.github.delete_hook("octo/hello", hook);
+    for (method, path) in [(Method::GET, path.clone()), (Method::POST, format!("{path}/pings")), (Method::GET, format!("{path}/config"))] {
+        assert_eq!(world.call(method, &path, None).await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn payloads_over_the_limit_are_not_delivered_and_leave_no_trace() {
+    let world = World::new().await;
+    let receiver = Receiver::start(StatusCode::OK).await;
+    let hook = hooked(&world, &receiver, "json").await;
+    world.github.settle().await;
+    world.github.set_payload_limit(12_000);
+    world.github.commit("octo/hello", "main", &[("a", "1")], &"long ".repeat(4000)).await.unwrap();
+    world.github.commit("octo/hello", "main", &[("a", "2")], "short").await.unwrap();
+    world.github.settle().await;
+    let heads: Vec<Value> = receiver.json_of("push").iter().map(|one| one["head_commit"]["message"].clone()).collect();
+    assert_eq!(heads, ["short"]);
+    let log = world.get(&format!("/repos/octo/hello/hooks/{hook}/deliveries")).await;
+    let events: Vec<&Value> = log.as_array().unwrap().iter().map(|one| &one["event"]).collect();
+    assert_eq!(events, ["push", "ping"]);
+}
+
+#[tokio::test]
+async fn the_log_is_paged_by_cursor_and_filtered_by_status() {
+    let world = World::new().await;
+    let receiver = Receiver::start(StatusCode::SERVICE_UNAVAILABLE).await;
+    let hook = hooked(&world, &receiver, "json").await;
+    for number in 0..4 {
+        world.github.commit("octo/hello", "main", &[("a", &number.to_string())], "x").await.unwrap();
+    }
+    world.github.settle().await;
+    let mut next = Some(format!("{}/repos/octo/hello/hooks/{hook}/deliveries?per_page=2&status=failure", world.github.api_url()));
+    let mut ids = Vec::new();
+    while let Some(url) = next {
+        let page = world.http.get(url).bearer_auth(&world.token).send().await.unwrap();
+        let link = page.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        next = link.map(|link| link.split('>').next().unwrap().trim_start_matches('<').to_owned());
+        ids.extend(page.json::<Value>().await.unwrap().as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap()));
+    }
+    assert_eq!(ids.len(), 5, "a ping and four pushes");
+    assert!(ids.is_sorted_by(|one, other| one > other), "{ids:?}");
+    assert_eq!(world.get(&format!("/repos/octo/hello/hooks/{hook}/deliveries?status=success")).await, json!([]));
+}

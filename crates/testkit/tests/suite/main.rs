@@ -1,16 +1,24 @@
-//! The fake GitHub held against GitHub's own description and the real Gitea, used as its callers will use it.
+//! The fakes held against their providers' own descriptions and the real Gitea, used as their callers will use them.
 //! Invariant: only HTTP, git and the public functions; a test reads as a script of what people do.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod access;
+mod apps;
+mod bitbucket;
+mod contract;
 mod gitea;
 mod hooks;
+mod keys;
+mod moves;
 mod oauth;
+mod organizations;
 mod postgres;
 mod push;
 mod receiver;
 mod shapes;
+mod tokens;
+mod trouble;
 
 use reqwest::{Method, Response};
 use serde_json::Value;
@@ -85,4 +93,12 @@ fn query(url: &str, name: &str) -> String {
     let url: url::Url = url.parse().unwrap();
     let found = url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     found.unwrap_or_else(|| panic!("no `{name}` in `{url}`"))
+}
+
+/// An ed25519 public key; each number is another one.
+fn key(number: u8) -> String {
+    use base64::Engine as _;
+    let mut body = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+    body.extend([number; 32]);
+    format!("ssh-ed25519 {}", base64::engine::general_purpose::STANDARD.encode(body))
 }

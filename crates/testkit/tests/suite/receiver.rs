@@ -41,6 +41,11 @@ impl Receiver {
         seen.iter().filter(|one| one.headers["x-github-event"] == event).cloned().collect()
     }
 
+    /// Everything that came in, in order.
+    pub fn all(&self) -> Vec<Received> {
+        self.seen.lock().unwrap().clone()
+    }
+
     pub fn json_of(&self, event: &str) -> Vec<serde_json::Value> {
         self.of(event).iter().map(|one| serde_json::from_slice(&one.body).unwrap()).collect()
     }

@@ -69,6 +69,20 @@ pub(crate) struct DeliveryAt {
     pub(crate) id: DeliveryId,
 }
 
+/// An entry of the provider's own log of a webhook's deliveries.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct HookDeliveryAt {
+    /// The namespace: the name of a user or organization.
+    #[param(value_type = String)]
+    pub(crate) ns: AccountName,
+    /// The repository's name.
+    #[param(value_type = String)]
+    pub(crate) name: RepositoryName,
+    /// The provider's id of the entry.
+    pub(crate) id: String,
+}
+
 /// A token.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]

@@ -3,11 +3,12 @@
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use slipway_app::{AutobuildInput, AutobuildSettings, PreviewRef, RuleInput};
-use slipway_model::{Autotest, BuildRule, ProviderId, RuleId, SourceType, Timestamp};
+use slipway_app::{AutobuildInput, AutobuildSettings, PreviewRef, RepositoryRead, RepositoryWrite, RuleInput, SourceState};
+use slipway_model::{Autotest, BuildRule, LinkState, ProviderId, RuleId, SourceType, Timestamp};
 use utoipa::ToSchema;
 
 use super::at::RepositoryAt;
+use super::webhook::{DeployKeyView, HookView};
 use crate::edge::json::{Json, Path};
 use crate::edge::list::List;
 use crate::error::ApiError;
@@ -29,7 +30,11 @@ pub(crate) struct Autobuild {
     rules: Vec<Rule>,
     env: Vec<Variable>,
     /// How the webhook stands; null while there is none.
-    hook: Option<Hook>,
+    hook: Option<HookView>,
+    /// How the source's deploy key stands; null for a source that needs none.
+    deploy_key: Option<DeployKeyView>,
+    /// How the source itself does, and the link that serves it.
+    source_state: Option<SourceStateView>,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
@@ -75,14 +80,49 @@ pub(crate) struct Variable {
     value: Option<String>,
 }
 
-/// The webhook at the provider.
+/// How a source does.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Hook {
-    standing: bool,
-    /// Its id at the provider.
-    remote_id: Option<String>,
-    /// What the last try said.
-    error: Option<String>,
+pub(crate) struct SourceStateView {
+    /// What is wrong with the source itself.
+    problem: Option<SourceProblemView>,
+    /// How it came that another link serves it than before.
+    takeover: Option<String>,
+    /// Who is linked at the provider.
+    login: Option<String>,
+    /// The state of the link that serves it.
+    #[schema(value_type = String)]
+    link: LinkState,
+    /// What is wrong with the link, in words.
+    link_problem: Option<String>,
+    /// When the refs were last compared with the provider's.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    looked_at: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    next_look_at: Timestamp,
+}
+
+/// What is wrong with a source.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SourceProblemView {
+    /// For programs: `gone`, ...
+    code: String,
+    text: String,
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+}
+
+impl From<SourceState> for SourceStateView {
+    fn from(state: SourceState) -> Self {
+        Self {
+            problem: state.problem.map(|found| SourceProblemView { code: found.code, text: found.text, since: found.since }),
+            takeover: state.takeover,
+            login: state.login,
+            link: state.link,
+            link_problem: state.link_problem,
+            looked_at: state.looked_at,
+            next_look_at: state.next_look_at,
+        }
+    }
 }
 
 /// Whether the values of variables may be shown.
@@ -93,7 +133,7 @@ pub(crate) enum Values {
 }
 
 impl Autobuild {
-    fn of(settings: AutobuildSettings, values: Values) -> Self {
+    fn of(settings: AutobuildSettings, state: Option<SourceState>, values: Values) -> Self {
         let env = settings
             .environment
             .into_iter()
@@ -105,7 +145,9 @@ impl Autobuild {
             autotest: settings.autotest,
             rules: settings.rules.into_iter().map(Rule::from).collect(),
             env: env.collect(),
-            hook: settings.hook.map(|hook| Hook { standing: hook.standing, remote_id: hook.remote_id, error: hook.error }),
+            hook: settings.hook.map(HookView::from),
+            deploy_key: settings.deploy_key.map(DeployKeyView::from),
+            source_state: state.map(SourceStateView::from),
             updated_at: settings.updated_at,
         }
     }
@@ -196,7 +238,8 @@ pub(crate) async fn get(
     let settings =
         state.app().get_autobuild(&right).await?.ok_or_else(|| ApiError::not_found().hint("`PUT` the settings to this address"))?;
     let admin = state.app().repository_admin(&caller, &at.ns, &at.name).await.is_ok();
-    Ok(Json(Autobuild::of(settings, if admin { Values::Shown } else { Values::Hidden })))
+    let source = state.app().get_source_state(&right).await?;
+    Ok(Json(Autobuild::of(settings, source, if admin { Values::Shown } else { Values::Hidden })))
 }
 
 /// Writes the settings and makes the webhook at the provider.
@@ -209,7 +252,8 @@ pub(crate) async fn put(
 ) -> Result<Json<Autobuild>, ApiError> {
     let right = state.app().repository_admin(&caller, &at.ns, &at.name).await?;
     let settings = state.app().put_autobuild(&right, &wish).await?;
-    Ok(Json(Autobuild::of(settings, Values::Shown)))
+    let source = state.app().get_source_state(&RepositoryRead::from(RepositoryWrite::from(right))).await?;
+    Ok(Json(Autobuild::of(settings, source, Values::Shown)))
 }
 
 /// Stops building automatically: the rules go, and the webhook.

@@ -1,18 +1,23 @@
-//! `/api/v1/repositories/{ns}/{name}/deliveries`: every received webhook request with its verdicts, and replay.
+//! `/api/v1/repositories/{ns}/{name}/deliveries`: every received webhook request with its verdicts, and replay; and the list of the
+//! requests that were refused.
+//!
+//! Invariant: a body leaves as bytes that no browser shows as a page. Deliberately elsewhere: the webhook itself (`webhook`).
 
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use serde::Serialize;
+use axum::response::{IntoResponse, Response};
+use http::header;
+use serde::{Deserialize, Serialize};
 use slipway_app::store::deliveries::Verdict;
-use slipway_app::{DeliveryDetail, DeliveryEntry, DeliveryFilter};
+use slipway_app::{DeliveryBody, DeliveryDetail, DeliveryEntry, DeliveryEvent, DeliveryFilter, RefusedRequest};
 use slipway_model::{BuildId, DeliveryId, DeliveryStatus, RuleId, Timestamp, VerdictOutcome};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::at::{DeliveryAt, RepositoryAt};
 use crate::edge::json::{Json, Path, Query};
 use crate::edge::list::{List, Paging};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::openapi::Errors;
 use crate::session::ApiCaller;
 use crate::state::WebState;
@@ -24,7 +29,7 @@ pub(crate) struct DeliveryView {
     id: DeliveryId,
     /// The provider's id of it.
     delivery_id: String,
-    /// The provider's word for the event.
+    /// The provider's word for the event; `reconcile` for what the reconciler found without a delivery.
     event: String,
     #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
@@ -106,25 +111,119 @@ pub(crate) struct RawDeliveryView {
     delivery: DeliveryView,
     /// As they came; secrets and signatures are masked.
     headers: BTreeMap<String, String>,
-    /// As it came; bytes that are no text are replaced. Empty for a duplicate.
+    /// The changes of refs that were read from it.
+    events: Vec<EventView>,
+    /// The beginning of the body as text; bytes that are no text are replaced. Empty for a duplicate.
     body: String,
+    /// How long the whole body is.
+    body_bytes: u64,
+    /// Whether `body` is only a part; `.../body` gives all of it.
+    body_is_cut: bool,
 }
 
-/// Deliveries of a repository, newest first.
-#[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/deliveries", tag = "deliveries", params(RepositoryAt, Paging), responses((status = 200, body = List<DeliveryView>), Errors))]
+/// A change of a ref that a delivery told of.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EventView {
+    /// For a ref that cannot be used, as it came.
+    #[serde(rename = "ref")]
+    source_ref: String,
+    /// Where it stood; null when it was made.
+    before: Option<String>,
+    /// Where it went; null when it was deleted.
+    after: Option<String>,
+    /// Who the commit says wrote it. For display only.
+    author: Option<String>,
+}
+
+impl From<DeliveryEvent> for EventView {
+    fn from(event: DeliveryEvent) -> Self {
+        Self { source_ref: event.source_ref, before: event.before, after: event.after, author: event.author }
+    }
+}
+
+impl From<DeliveryDetail> for RawDeliveryView {
+    fn from(detail: DeliveryDetail) -> Self {
+        let DeliveryDetail { delivery, verdicts, headers, body: DeliveryBody { text, bytes, is_cut }, events } = detail;
+        let events = events.into_iter().map(EventView::from).collect();
+        Self { delivery: DeliveryEntry { delivery, verdicts }.into(), headers, events, body: text, body_bytes: bytes, body_is_cut: is_cut }
+    }
+}
+
+/// Which deliveries are wanted; absent: all.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeliveryQuery {
+    /// `accepted`, `ignored`, `duplicate` or `rejected`.
+    status: Option<String>,
+    /// The provider's word for the event; `reconcile` for what the reconciler found.
+    event: Option<String>,
+    /// A ref with a verdict: its full name, or that of a branch or tag.
+    #[serde(rename = "ref")]
+    #[param(rename = "ref")]
+    source_ref: Option<String>,
+    /// With a verdict like this: `built`, `no_match`, `disabled`, `skipped`, `refused` or `ignored`.
+    outcome: Option<String>,
+    /// Received then or later.
+    #[param(value_type = Option<String>, format = DateTime)]
+    after: Option<Timestamp>,
+    /// Received before then.
+    #[param(value_type = Option<String>, format = DateTime)]
+    before: Option<Timestamp>,
+}
+
+impl DeliveryQuery {
+    fn filter(self) -> Result<DeliveryFilter, ApiError> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        Ok(DeliveryFilter {
+            status: word("status", given(self.status))?,
+            event: given(self.event),
+            source_ref: given(self.source_ref),
+            outcome: word("outcome", given(self.outcome))?,
+            since: self.after,
+            until: self.before,
+        })
+    }
+}
+
+fn word<T: std::str::FromStr<Err = String>>(field: &str, text: Option<String>) -> Result<Option<T>, ApiError> {
+    text.map(|text| text.parse::<T>().map_err(|expected| ApiError::new(Code::Invalid, expected).field(field))).transpose()
+}
+
+/// A request at the webhook's address that was refused. Nothing of what it carried is kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RefusedView {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// Where it came from.
+    address: String,
+    /// Why it was refused.
+    reason: String,
+    /// Bytes of its body.
+    size: u64,
+}
+
+impl From<RefusedRequest> for RefusedView {
+    fn from(request: RefusedRequest) -> Self {
+        Self { at: request.at, address: request.address.to_string(), reason: request.reason, size: request.size }
+    }
+}
+
+/// Deliveries of a repository, newest first, and among them what the reconciler found.
+#[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/deliveries", tag = "deliveries", params(RepositoryAt, DeliveryQuery, Paging), responses((status = 200, body = List<DeliveryView>), Errors))]
 pub(crate) async fn list(
     State(state): State<WebState>,
     ApiCaller(caller): ApiCaller,
     Path(at): Path<RepositoryAt>,
+    Query(query): Query<DeliveryQuery>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<List<DeliveryView>>, ApiError> {
     let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
-    let (limit, before) = (paging.limit()?, paging.after()?);
-    let rows = state.app().list_deliveries(&right, &DeliveryFilter::default(), before, limit + 1).await?;
+    let (filter, limit, before) = (query.filter()?, paging.limit()?, paging.after()?);
+    let rows = state.app().list_deliveries(&right, &filter, before, limit + 1).await?;
     Ok(Json(List::cut(rows, limit, |row| row.delivery.id.to_string(), DeliveryView::from)))
 }
 
-/// A delivery with headers and body.
+/// A delivery with headers, what was read from it, and the beginning of its body.
 #[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/deliveries/{id}", tag = "deliveries", params(DeliveryAt), responses((status = 200, body = RawDeliveryView), Errors))]
 pub(crate) async fn get(
     State(state): State<WebState>,
@@ -132,13 +231,33 @@ pub(crate) async fn get(
     Path(at): Path<DeliveryAt>,
 ) -> Result<Json<RawDeliveryView>, ApiError> {
     let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
-    let detail = state.app().get_delivery(&right, at.id).await?;
+    Ok(Json(state.app().get_delivery(&right, at.id).await?.into()))
+}
+
+/// The whole body of a delivery, byte by byte.
+#[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/deliveries/{id}/body", tag = "deliveries", params(DeliveryAt), responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"), Errors))]
+pub(crate) async fn body(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<DeliveryAt>,
+) -> Result<Response, ApiError> {
+    let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
     let body = state.app().delivery_body(&right, at.id).await?;
-    Ok(Json(RawDeliveryView {
-        headers: detail.headers.clone(),
-        body: String::from_utf8_lossy(&body).into_owned(),
-        delivery: detail.into(),
-    }))
+    // Somebody else's bytes under our own origin: to be kept, never to be shown. `nosniff` stands on every answer.
+    let place = format!("attachment; filename=\"delivery-{}.txt\"", at.id);
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_DISPOSITION, place)], body).into_response())
+}
+
+/// The last requests at the webhook's address that were refused, newest first; at most 20.
+#[utoipa::path(get, path = "/api/v1/repositories/{ns}/{name}/refused-requests", tag = "deliveries", params(RepositoryAt), responses((status = 200, body = List<RefusedView>), Errors))]
+pub(crate) async fn refused(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<RepositoryAt>,
+) -> Result<Json<List<RefusedView>>, ApiError> {
+    let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
+    let found = state.app().list_refused_requests(&right).await?;
+    Ok(Json(List::whole(found.into_iter().map(RefusedView::from).collect())))
 }
 
 /// Decides about a delivery once more, under the rules as they are now.

@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use slipway_app::{LinkSwitch, LinkView, Receipt};
-use slipway_forge::{NamespaceKind, SourceRepository};
+use slipway_app::{ConnectWish, LinkSwitch, LinkView, OrganizationView, Receipt, SourceSearch};
+use slipway_forge::SourceRepository;
 use slipway_model::{LinkState, ProviderId, ProviderKind, Scope, Timestamp};
 use utoipa::{IntoParams, ToSchema};
 
@@ -51,6 +51,12 @@ pub(crate) struct Organization {
     grant_url: Option<String>,
 }
 
+impl From<OrganizationView> for Organization {
+    fn from(view: OrganizationView) -> Self {
+        Self { name: view.name, access: view.access.to_string(), grant_url: view.grant_url }
+    }
+}
+
 impl From<LinkView> for Link {
     fn from(view: LinkView) -> Self {
         Self {
@@ -59,10 +65,10 @@ impl From<LinkView> for Link {
             login: view.login,
             state: view.state,
             since: view.since,
-            evidence: view.evidence,
+            evidence: view.evidence.map(|evidence| evidence.words),
             scopes: view.scopes,
             grant_url: view.grant_url,
-            organizations: Vec::new(),
+            organizations: view.organizations.into_iter().filter(|one| one.kind == "organization").map(Organization::from).collect(),
             affects: view.affects,
         }
     }
@@ -128,7 +134,7 @@ pub(crate) struct SourceNamespace {
     id: String,
     name: String,
     /// `user` or `organization`.
-    kind: &'static str,
+    kind: String,
 }
 
 /// A source repository.
@@ -162,7 +168,8 @@ impl From<SourceRepository> for Source {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SourceQuery {
-    /// Name of the owner at the provider.
+    /// Name of the owner at the provider; all when it is empty.
+    #[serde(default)]
     namespace: String,
     /// Part of the name.
     #[serde(default)]
@@ -191,7 +198,7 @@ pub(crate) async fn connect(
     Path(at): Path<LinkAt>,
 ) -> Result<Json<Connect>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin).await?;
-    let url = state.app().begin_connect(&owner, &caller, &at.provider).await?;
+    let url = state.app().begin_connect(&owner, &caller, &at.provider, ConnectWish::default()).await?;
     Ok(Json(Connect { authorize_url: url.into() }))
 }
 
@@ -205,7 +212,7 @@ pub(crate) async fn change(
 ) -> Result<Json<Link>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin).await?;
     let switch = if change.enabled { LinkSwitch::Enable } else { LinkSwitch::Disable };
-    Ok(Json(state.app().switch_link(&owner, &at.provider, switch).await?.into()))
+    Ok(Json(state.app().switch_link(&owner, &at.provider, None, switch).await?.into()))
 }
 
 /// Unlinks: removes our webhooks and the grant at the provider, and tells what could not be removed.
@@ -216,7 +223,7 @@ pub(crate) async fn remove(
     Path(at): Path<LinkAt>,
 ) -> Result<Json<UnlinkReceipt>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin).await?;
-    Ok(Json(state.app().unlink(&owner, &at.provider).await?.into()))
+    Ok(Json(state.app().unlink(&owner, &at.provider, None).await?.into()))
 }
 
 /// Asks the provider whether the link still works.
@@ -227,7 +234,7 @@ pub(crate) async fn check(
     Path(at): Path<LinkAt>,
 ) -> Result<Json<Link>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoAdmin).await?;
-    Ok(Json(state.app().check_link(&owner, &at.provider).await?.into()))
+    Ok(Json(state.app().check_link(&owner, &at.provider, None).await?.into()))
 }
 
 /// Owners of source repositories that the linked person sees.
@@ -238,19 +245,12 @@ pub(crate) async fn source_namespaces(
     Path(at): Path<LinkAt>,
 ) -> Result<Json<List<SourceNamespace>>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead).await?;
-    let found = state.app().source_namespaces(&owner, &at.provider).await?;
-    let view = |namespace: slipway_forge::SourceNamespace| SourceNamespace {
-        id: namespace.id,
-        name: namespace.name,
-        kind: match namespace.kind {
-            NamespaceKind::User => "user",
-            NamespaceKind::Organization => "organization",
-        },
-    };
-    Ok(Json(List::whole(found.into_iter().map(view).collect())))
+    let found = state.app().source_namespaces(&owner, &at.provider, None).await?;
+    let view = |namespace: OrganizationView| SourceNamespace { id: namespace.id, name: namespace.name, kind: namespace.kind };
+    Ok(Json(List::whole(found.namespaces.into_iter().map(view).collect())))
 }
 
-/// Source repositories of one owner. A part of the list may be empty and still have a next one, when a search looked in vain.
+/// Source repositories of one owner, or of all, as our copy has them.
 #[utoipa::path(get, path = "/api/v1/namespaces/{ns}/links/{provider}/source-repositories", tag = "links", params(LinkAt, SourceQuery), responses((status = 200, body = List<Source>), Errors))]
 pub(crate) async fn source_repositories(
     State(state): State<WebState>,
@@ -260,6 +260,8 @@ pub(crate) async fn source_repositories(
 ) -> Result<Json<List<Source>>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead).await?;
     let cursor: Option<String> = Paging { limit: None, cursor: query.cursor }.after()?;
-    let page = state.app().source_repositories(&owner, &at.provider, &query.namespace, &query.q, cursor.as_deref()).await?;
+    let namespace = Some(query.namespace.as_str()).filter(|name| !name.is_empty());
+    let search = SourceSearch { namespace, text: &query.q, after: cursor.as_deref(), ..SourceSearch::default() };
+    let page = state.app().source_repositories(&owner, &at.provider, search).await?;
     Ok(Json(List::part(page.items.into_iter().map(Source::from).collect(), page.next)))
 }

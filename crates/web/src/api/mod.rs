@@ -20,3 +20,4 @@ pub(crate) mod organizations;
 pub(crate) mod repositories;
 pub(crate) mod teams;
 pub(crate) mod tokens;
+pub(crate) mod webhook;

@@ -44,7 +44,7 @@ async fn installation(visit: Visit, Query(query): Query) -> Result<Response, Pag
 }
 
 /// The first moment of a day in UTC, written `2026-12-31`.
-fn begin_of_day(day: &str) -> Option<Timestamp> {
+pub(super) fn begin_of_day(day: &str) -> Option<Timestamp> {
     // The end of the day says whether it is one.
     end_of_day(day)?;
     Timestamp::deserialize(StrDeserializer::<ValueError>::new(&format!("{day}T00:00:00Z"))).ok()

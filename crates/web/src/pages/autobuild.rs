@@ -1,7 +1,7 @@
 //! Autobuild settings: choosing a source, rules and variables in one form, the preview.
 
 use axum::response::Response;
-use slipway_app::{Error, NamespaceOwner, PreviewRef, RepositoryRead, RuleInput, StartBuild};
+use slipway_app::{App, Error, NamespaceOwner, PreviewRef, RepositoryRead, RuleInput, SourceSearch, StartBuild};
 use slipway_model::{Autotest, LinkState, ProviderId, RefName, Scope, Visibility};
 
 use super::autobuild_form::{Typed, place, rule_row, variable_row, with_empty_rule, with_empty_variable, with_values};
@@ -17,6 +17,7 @@ use super::view::form::Field;
 use super::view::repositories::{SourceView, Tab};
 use super::view::shell::Notice;
 use super::view::ui::Tone;
+use super::webhook::at_provider;
 use crate::error::ApiError;
 
 /// A rule's matches in the preview.
@@ -35,7 +36,7 @@ pub(super) async fn page(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
     let branch = query.filled("branch").unwrap_or("main");
     // Values are shown to those who may change them, and only when they ask: others may look over the shoulder.
     let values = if query.text("values") == "shown" && opened.rights.admin().is_ok() { Values::Shown } else { Values::Hidden };
-    Ok(show(&stored_page(opened, chosen, branch, values)))
+    Ok(show(&stored_page(visit.app(), opened, chosen, branch, values)))
 }
 
 /// The source that the address or a form names, when it is not the stored one.
@@ -56,7 +57,7 @@ enum Values {
     Hidden,
 }
 
-fn stored_page(opened: Opened, chosen: Option<SourceView>, branch: &str, values: Values) -> AutobuildPage {
+fn stored_page(app: &App, opened: Opened, chosen: Option<SourceView>, branch: &str, values: Values) -> AutobuildPage {
     let settings = opened.autobuild.as_ref();
     let mut rules: Vec<RuleRow> =
         settings.map(|s| s.rules.iter().enumerate().map(|(n, rule)| rule_row(n, rule)).collect()).unwrap_or_default();
@@ -69,7 +70,9 @@ fn stored_page(opened: Opened, chosen: Option<SourceView>, branch: &str, values:
         (Values::Shown, Some(settings)) => with_values(variables, &settings.environment),
         _ => variables,
     };
+    let at_provider = if chosen.is_none() { at_provider(app, &opened) } else { None };
     AutobuildPage {
+        at_provider,
         source: chosen.or_else(|| opened.head.source.clone()),
         source_error: None,
         autotest: settings.map_or(Autotest::Off, |s| s.autotest),
@@ -85,6 +88,7 @@ fn stored_page(opened: Opened, chosen: Option<SourceView>, branch: &str, values:
 async fn typed_page(visit: &Visit, opened: Opened, typed: Typed) -> Result<AutobuildPage, PageError> {
     let source = chosen(visit, &opened, &typed.provider, &typed.source).await?;
     Ok(AutobuildPage {
+        at_provider: at_provider(visit.app(), &opened),
         source: source.or_else(|| opened.head.source.clone()),
         source_error: typed.error,
         autotest: typed.autotest,
@@ -147,7 +151,7 @@ async fn build_now(visit: &Visit, at: &RepositoryAt, default_branch: &str) -> Re
         }
     };
     opened.shell.notice = Some(Notice { tone: Tone::Attention, text: format!("Saved, but nothing was built: {}", sentence(&refusal)) });
-    Ok(show(&stored_page(opened, None, default_branch, Values::Hidden)))
+    Ok(show(&stored_page(visit.app(), opened, None, default_branch, Values::Hidden)))
 }
 
 /// `POST …/autobuild/preview`: the preview alone, for the page's script.
@@ -277,7 +281,7 @@ pub(super) async fn pick(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
 
 async fn fill(visit: &Visit, owner: &NamespaceOwner, query: &Fields, page: &mut SourcePickerPage) -> Result<(), Error> {
     let Ok(provider) = page.provider.parse::<ProviderId>() else { return Ok(()) };
-    page.namespaces = visit.app().source_namespaces(owner, &provider).await?.into_iter().map(|namespace| namespace.name).collect();
+    page.namespaces = visit.app().source_namespaces(owner, &provider, None).await?.namespaces.into_iter().map(|one| one.name).collect();
     page.namespace = match page.namespaces.as_slice() {
         [only] => only.clone(),
         _ => query.text("namespace").to_owned(),
@@ -287,7 +291,9 @@ async fn fill(visit: &Visit, owner: &NamespaceOwner, query: &Fields, page: &mut 
     }
     let mut cursor: Option<String> = None;
     for _ in 0..PARTS {
-        let part = visit.app().source_repositories(owner, &provider, &page.namespace, &page.query, cursor.as_deref()).await?;
+        let search =
+            SourceSearch { namespace: Some(&page.namespace), text: &page.query, after: cursor.as_deref(), ..SourceSearch::default() };
+        let part = visit.app().source_repositories(owner, &provider, search).await?;
         page.repositories.extend(part.items.into_iter().map(|found| PickRepository {
             full_name: found.full_name,
             visibility: if found.private { Visibility::Private } else { Visibility::Public },

@@ -27,6 +27,7 @@ mod settings;
 mod teams;
 mod token_form;
 pub mod view;
+mod webhook;
 
 use axum::middleware;
 use axum::response::Response;
@@ -113,7 +114,12 @@ fn provider_routes(base: &str) -> Routes {
         .route(&format!("{base}/{{provider}}/connect"), get(providers::explain).post(providers::connect))
         .route(&format!("{base}/{{provider}}/enable"), post(providers::enable))
         .route(&format!("{base}/{{provider}}/disable"), post(providers::disable))
+        .route(&format!("{base}/{{provider}}/check"), post(providers::check))
+        .route(&format!("{base}/{{provider}}/refresh"), post(providers::refresh))
+        .route(&format!("{base}/{{provider}}/links/{{link}}/picture"), get(providers::picture))
         .route(&format!("{base}/{{provider}}/unlink"), get(providers::preview_unlink).post(providers::unlink))
+        .route(&format!("{base}/receipts"), get(providers::receipts))
+        .route(&format!("{base}/receipts/{{receipt}}"), get(providers::receipt))
 }
 
 fn repository_routes() -> Routes {
@@ -136,6 +142,7 @@ fn repository_routes() -> Routes {
         .route("/{ns}/{name}/deliveries", get(deliveries::list))
         .route("/{ns}/{name}/deliveries/{id}", get(deliveries::page))
         .route("/{ns}/{name}/deliveries/{id}/replay", post(deliveries::replay))
+        .merge(webhook::routes())
 }
 
 /// An error as a page, without the navigation: for what fails before it is known who asks.

@@ -2,8 +2,8 @@
 
 use axum::response::Response;
 use serde::Deserialize;
-use slipway_app::store::{StoreError, builds, images, links};
-use slipway_app::{App, AutobuildSettings, Caller, Error};
+use slipway_app::store::{StoreError, builds, images};
+use slipway_app::{App, AutobuildSettings, Caller, Error, SourceState};
 use slipway_model::{AccountName, LinkState, ProviderId, RepositoryName, RepositoryPath, SourceType, Visibility};
 
 use super::anybody::Anybody;
@@ -14,6 +14,7 @@ use super::frame::{RepositoryAt, Rights, Visit, go, show, show_refused};
 use super::view::form::Field;
 use super::view::repositories::{GeneralPage, May, RepositoryHead, RepositorySettingsPage, SourceView, Tab, TagRow, TagsPage};
 use super::view::shell::{Area, Layout, Shell};
+use super::webhook::trouble;
 use crate::error::Code;
 
 const LATEST: u32 = 6;
@@ -36,6 +37,7 @@ pub(super) struct Opened {
     pub(super) rights: Rights,
     pub(super) head: RepositoryHead,
     pub(super) autobuild: Option<AutobuildSettings>,
+    pub(super) source_state: Option<SourceState>,
     pub(super) path: RepositoryPath,
     pub(super) shell: Shell,
 }
@@ -62,20 +64,18 @@ pub(super) async fn open(visit: &Visit, at: &RepositoryAt, tab: Tab) -> Result<O
 async fn open_as(app: &App, caller: Option<&Caller>, shell: Shell, at: &RepositoryAt, tab: Tab) -> Result<Opened, PageError> {
     let rights = Rights::of(app, caller, at).await?;
     let repository = rights.view.repository().clone();
-    let autobuild = match rights.reads() {
-        Some(read) => app.get_autobuild(read).await?,
-        None => None,
+    let (autobuild, source_state) = match rights.reads() {
+        Some(read) => (app.get_autobuild(read).await?, app.get_source_state(read).await?),
+        None => (None, None),
     };
     let source = match &autobuild {
-        Some(settings) => {
-            let mut tx = app.db().read().await?;
-            let link = links::get(&mut tx, repository.account, &settings.provider).await?;
-            source_view(app, &settings.provider, &settings.source, link.map(|link| link.state))
-        }
+        Some(settings) => source_view(app, &settings.provider, &settings.source, source_state.as_ref().map(|state| state.link)),
         None => None,
     };
     let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
     let may = rights.may();
+    let providers = (may == May::Owner).then(|| shell.providers());
+    let notices = source_state.as_ref().map(|state| trouble(state, providers.as_deref(), path.namespace.as_str())).unwrap_or_default();
     let head = RepositoryHead {
         namespace: path.namespace.to_string(),
         name: path.name.to_string(),
@@ -83,9 +83,10 @@ async fn open_as(app: &App, caller: Option<&Caller>, shell: Shell, at: &Reposito
         source,
         tab,
         may,
-        providers: (may == May::Owner).then(|| shell.providers()),
+        providers,
+        notices,
     };
-    Ok(Opened { shell, rights, head, autobuild, path })
+    Ok(Opened { shell, rights, head, autobuild, source_state, path })
 }
 
 /// A page that strangers may see when the repository is public.

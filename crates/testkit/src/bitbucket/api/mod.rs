@@ -22,7 +22,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use serde_json::Value;
 
-use self::reply::{ApiError, ApiResult, Query, Reply};
+use self::reply::{ApiError, ApiResult, Query};
 use super::Inner;
 use super::access::Caller;
 use super::contract::Place;
@@ -263,7 +263,8 @@ impl Call {
             return Ok(());
         }
         let oldest = person.asked_ms.front().copied().unwrap_or(now);
-        let seconds = ((oldest + HOUR_MS - now) / 1000).max(1);
+        // Rounded up: whoever waits as long as told is let in.
+        let seconds = (oldest + HOUR_MS - now) / 1000 + 1;
         let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit for this resource has been exceeded");
         error.headers.push(("retry-after", seconds.to_string()));
         error.headers.push(("x-ratelimit-limit", person.hourly_limit.to_string()));
@@ -274,4 +275,47 @@ impl Call {
 /// A text member of a body.
 fn text(body: &Value, name: &str) -> Option<String> {
     body.get(name)?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::openapi::{Description, Route};
+
+    const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/openapi/bitbucket-cloud.swagger.v3.json");
+
+    #[test]
+    fn scopes_are_those_of_the_description() {
+        let description = Description::read(Path::new(DESCRIPTION)).unwrap();
+        let paths = [
+            ("GET", "user"),
+            ("GET", "user/workspaces"),
+            ("GET", "user/workspaces/w/permission"),
+            ("GET", "user/workspaces/w/permissions/repositories"),
+            ("GET", "workspaces/w"),
+            ("GET", "repositories/w"),
+            ("GET", "repositories/w/r"),
+            ("GET", "repositories/w/r/refs"),
+            ("GET", "repositories/w/r/refs/branches"),
+            ("GET", "repositories/w/r/refs/branches/a"),
+            ("GET", "repositories/w/r/refs/tags/a"),
+            ("GET", "repositories/w/r/commit/c"),
+            ("GET", "repositories/w/r/commit/c/statuses"),
+            ("POST", "repositories/w/r/commit/c/statuses/build"),
+            ("GET", "repositories/w/r/hooks"),
+            ("POST", "repositories/w/r/hooks"),
+            ("PUT", "repositories/w/r/hooks/h"),
+            ("DELETE", "repositories/w/r/hooks/h"),
+            ("GET", "repositories/w/r/deploy-keys"),
+            ("POST", "repositories/w/r/deploy-keys"),
+            ("DELETE", "repositories/w/r/deploy-keys/1"),
+        ];
+        for (method, path) in paths {
+            let Route::Known(operation) = description.route(method, path) else { panic!("{method} {path}") };
+            let segments: Vec<&str> = path.split('/').collect();
+            assert_eq!(scopes_of(&method.parse().unwrap(), &segments), description.scopes(&operation), "{method} {path}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! What an OAuth app asks about its own tokens, with its id and secret as Basic credentials.
 //! Invariant: an app learns nothing about tokens of another app; a dead token is 404, never a failed sign-in.
 
+use std::sync::Arc;
+
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use serde_json::Value;
@@ -8,9 +10,10 @@ use serde_json::Value;
 use super::reply::{ApiError, ApiResult, Reply};
 use crate::github::Inner;
 use crate::github::access::{Credentials, credentials};
-use crate::github::state::{State, random_hex};
+use crate::github::state::State;
+use crate::github::tokens::Token;
 
-pub(super) fn route(inner: &Inner, parts: &Parts, client_id: &str, what: &str, body: &[u8]) -> ApiResult {
+pub(super) fn route(inner: &Arc<Inner>, parts: &Parts, client_id: &str, what: &str, body: &[u8]) -> ApiResult {
     let mut state = inner.state();
     let authentic = match credentials(&parts.headers) {
         Credentials::Basic(id, secret) => {
@@ -29,19 +32,19 @@ pub(super) fn route(inner: &Inner, parts: &Parts, client_id: &str, what: &str, b
     match (&parts.method, what) {
         (&Method::POST, "token") => Ok(Reply::ok(inner.urls().authorization(&state, &state.tokens[index]))),
         (&Method::PATCH, "token") => {
-            let now = state.now_ms();
-            let token = &mut state.tokens[index];
-            token.value = format!("gho_{}", random_hex(18));
-            token.updated_ms = now;
+            let id = state.tokens[index].id;
+            state.reset_token(id);
             Ok(Reply::ok(inner.urls().authorization(&state, &state.tokens[index])))
         }
         (&Method::DELETE, "token") => {
-            state.tokens.remove(index);
+            state.revoke_token(value);
             Ok(Reply::no_content())
         }
         (&Method::DELETE, "grant") => {
             let user = state.tokens[index].user;
             state.revoke_grant(user, client_id);
+            drop(state);
+            inner.tell_authorization_revoked(user, client_id);
             Ok(Reply::no_content())
         }
         _ => Err(ApiError::not_found()),
@@ -49,5 +52,7 @@ pub(super) fn route(inner: &Inner, parts: &Parts, client_id: &str, what: &str, b
 }
 
 fn find(state: &State, client_id: &str, value: &str) -> Option<usize> {
-    state.tokens.iter().position(|token| token.value == value && token.app.as_deref() == Some(client_id))
+    let now = state.now_ms();
+    let theirs = |token: &Token| token.value == value && token.app.as_deref() == Some(client_id) && token.lives(now);
+    state.tokens.iter().position(theirs)
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::reply::{ApiError, ApiResult, Reply};
 use super::{Call, Target, views};
 use crate::github::access::Need;
-use crate::github::state::HookRow;
-use crate::github::types::{ContentType, Hook};
+use crate::github::state::{HookOf, HookRow, Repo, State};
+use crate::github::types::{ContentType, Delivery, Hook};
 use crate::github::webhooks;
 
 pub(super) fn route(call: &Call, id: u64, rest: &[&str]) -> ApiResult {
@@ -37,7 +37,7 @@ pub(super) fn route(call: &Call, id: u64, rest: &[&str]) -> ApiResult {
 /// Shows a hook row to `look`, or answers 404.
 fn with_hook<T>(call: &Call, target: &Target, hook: u64, look: impl FnOnce(&mut HookRow) -> T) -> Result<T, ApiError> {
     let mut state = call.inner.state();
-    state.hook_mut(target.id, hook).map(look).ok_or_else(ApiError::not_found)
+    state.hook_mut(&HookOf::Repository(target.id, hook)).map(look).ok_or_else(ApiError::not_found)
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {
@@ -78,12 +78,32 @@ fn checked_url(url: &str) -> Result<(), ApiError> {
 fn list(call: &Call, target: &Target) -> ApiResult {
     let state = call.inner.state();
     let repo = state.repos.get(&target.id).ok_or_else(ApiError::not_found)?;
-    let list = repo.hooks.iter().map(|row| call.inner.urls().hook(&target.full_name, row)).collect();
-    Ok(call.query.page(&call.url, list))
+    Ok(call.query.page(&call.url, repo.hooks.iter().collect(), |row| view(call, &state, repo, row)))
+}
+
+/// A hook whose app is kept out by the organization is disabled, not deleted.
+fn view(call: &Call, state: &State, repo: &Repo, row: &HookRow) -> Value {
+    let mut value = call.inner.urls().hook(&state.full_name(repo), row);
+    if state.stops(repo, row) {
+        value["active"] = json!(false);
+    }
+    value
+}
+
+fn shown(call: &Call, target: &Target, hook: u64) -> Result<Value, ApiError> {
+    let state = call.inner.state();
+    let repo = state.repos.get(&target.id).ok_or_else(ApiError::not_found)?;
+    let row = repo.hooks.iter().find(|row| row.public.id == hook).ok_or_else(ApiError::not_found)?;
+    Ok(view(call, &state, repo, row))
+}
+
+/// Who pings: the person, or the owner in place of an App's bot.
+fn sender(call: &Call, target: &Target) -> u64 {
+    let owner = || call.inner.state().repos.get(&target.id).map_or(0, |repo| repo.owner);
+    call.caller.user().unwrap_or_else(owner)
 }
 
 fn create(call: &Call, target: &Target) -> ApiResult {
-    let sender = call.signed_in()?;
     let body = &call.body;
     if text(body, "name").is_some_and(|name| name != "web") {
         return Err(invalid("name must be `web`"));
@@ -102,14 +122,14 @@ fn create(call: &Call, target: &Target) -> ApiResult {
     };
     let made_by = call.caller.app().map(str::to_owned);
     let id = webhooks::add_hook(&mut call.inner.state(), target.id, hook, made_by).map_err(invalid)?;
-    let shown = with_hook(call, target, id, |row| call.inner.urls().hook(&target.full_name, row))?;
-    call.inner.ping(target.id, id, sender);
+    let shown = shown(call, target, id)?;
+    call.inner.ping(target.id, id, sender(call, target));
     let location = shown["url"].as_str().unwrap_or_default().to_owned();
     Ok(Reply::created(shown).header("location", location))
 }
 
 fn show(call: &Call, target: &Target, hook: u64) -> ApiResult {
-    Ok(Reply::ok(with_hook(call, target, hook, |row| call.inner.urls().hook(&target.full_name, row))?))
+    Ok(Reply::ok(shown(call, target, hook)?))
 }
 
 fn change(call: &Call, target: &Target, hook: u64) -> ApiResult {
@@ -185,7 +205,7 @@ fn change_config(call: &Call, target: &Target, hook: u64) -> ApiResult {
 
 fn ping(call: &Call, target: &Target, hook: u64) -> ApiResult {
     with_hook(call, target, hook, |_| ())?;
-    call.inner.ping(target.id, hook, call.signed_in()?);
+    call.inner.ping(target.id, hook, sender(call, target));
     Ok(Reply::no_content())
 }
 
@@ -193,14 +213,19 @@ fn ping(call: &Call, target: &Target, hook: u64) -> ApiResult {
 fn test(call: &Call, target: &Target, hook: u64) -> ApiResult {
     let last = with_hook(call, target, hook, |row| row.deliveries.iter().rev().find(|one| one.event == "push").map(|one| one.id))?;
     if let Some(delivery) = last {
-        call.inner.redeliver(target.id, hook, delivery);
+        call.inner.redeliver(HookOf::Repository(target.id, hook), delivery);
     }
     Ok(Reply::no_content())
 }
 
 /// Newest first, paged by cursor.
 fn deliveries(call: &Call, target: &Target, hook: u64) -> ApiResult {
-    let mut all = with_hook(call, target, hook, |row| row.deliveries.clone())?;
+    let all = with_hook(call, target, hook, |row| row.deliveries.clone())?;
+    delivery_page(call, all)
+}
+
+/// One page of deliveries.
+pub(super) fn delivery_page(call: &Call, mut all: Vec<Delivery>) -> ApiResult {
     all.sort_by_key(|one| std::cmp::Reverse(one.id));
     let wanted = call.query.get("status");
     all.retain(|one| match wanted {
@@ -216,12 +241,12 @@ fn deliveries(call: &Call, target: &Target, hook: u64) -> ApiResult {
     let per_page = call.query.per_page();
     let more = all.len() > per_page;
     all.truncate(per_page);
-    let list = all.iter().map(|one| views::delivery_item(target.id, one)).collect();
+    let list = all.iter().map(views::delivery_item).collect();
     let reply = Reply::ok(Value::Array(list));
     match all.last() {
         Some(last) if more => {
-            let next = format!("<{}?per_page={per_page}&cursor=v1_{}>; rel=\"next\"", call.url, last.id);
-            Ok(reply.header("link", next))
+            let next = call.query.url_with(&call.url, "cursor", &format!("v1_{}", last.id));
+            Ok(reply.header("link", format!("<{next}>; rel=\"next\"")))
         }
         _ => Ok(reply),
     }
@@ -233,10 +258,10 @@ fn one_delivery(call: &Call, target: &Target, hook: u64, delivery: u64) -> ApiRe
         (row.public.url.clone(), found)
     })?;
     let (url, Some(delivery)) = found else { return Err(ApiError::not_found()) };
-    Ok(Reply::ok(views::delivery(target.id, &url, &delivery)))
+    Ok(Reply::ok(views::delivery(&url, &delivery)))
 }
 
 fn redeliver(call: &Call, target: &Target, hook: u64, delivery: u64) -> ApiResult {
-    call.inner.redeliver(target.id, hook, delivery).ok_or_else(ApiError::not_found)?;
+    call.inner.redeliver(HookOf::Repository(target.id, hook), delivery).ok_or_else(ApiError::not_found)?;
     Ok(Reply::with(StatusCode::ACCEPTED, json!({})))
 }

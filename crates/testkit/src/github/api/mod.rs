@@ -2,8 +2,11 @@
 //! Invariant: one `match` names every route; each is a view of the state or a change of it.
 //! Source of names and shapes: GitHub's OpenAPI description; a test holds the bodies against it.
 
+mod app_views;
 mod applications;
+mod apps;
 mod hooks;
+mod keys;
 mod refs;
 pub(crate) mod reply;
 mod repos;
@@ -14,7 +17,7 @@ pub(crate) mod views;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::request::Parts;
@@ -26,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 use self::reply::{ApiError, ApiResult, Query, Reply};
 use super::Inner;
 use super::access::{Caller, Need, credentials};
+use super::git::RefValue;
 use super::state::State;
 
 const BODY_MAX_BYTES: usize = 1024 * 1024;
@@ -42,6 +46,7 @@ struct Call {
     parts: Parts,
     query: Query,
     caller: Caller,
+    raw: Bytes,
     body: Value,
     /// The address asked for, without the query: paging builds on it.
     url: String,
@@ -52,13 +57,11 @@ struct Target {
     id: u64,
     full_name: String,
     folder: PathBuf,
+    refs: Arc<Vec<RefValue>>,
 }
 
 pub(super) async fn serve(inner: Arc<Inner>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(bytes) = axum::body::to_bytes(body, BODY_MAX_BYTES).await else {
-        return render(Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large")), &parts);
-    };
     let path = parts.uri.path().strip_prefix("/api/v3").unwrap_or_default().to_owned();
     let segments: Vec<String> = path
         .trim_matches('/')
@@ -66,36 +69,17 @@ pub(super) async fn serve(inner: Arc<Inner>, request: Request) -> Response {
         .map(|segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned())
         .collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    // These two are asked with the app's own credentials, not with a token.
-    if let ["applications", client_id, what] = segments.as_slice() {
-        return render(applications::route(&inner, &parts, client_id, what, &bytes), &parts);
-    }
-    let body = if bytes.is_empty() {
-        Value::Null
-    } else {
-        match serde_json::from_slice(&bytes) {
-            Ok(body) => body,
-            Err(_) => return render(Err(ApiError::new(StatusCode::BAD_REQUEST, "Problems parsing JSON")), &parts),
-        }
-    };
-    let caller = match inner.state().caller(&credentials(&parts.headers)) {
-        Ok(caller) => caller,
-        Err(error) => return render(Err(error), &parts),
-    };
     let url = format!("{}{path}", inner.urls().api);
-    let call = Call { query: Query::parse(parts.uri.query()), inner, parts, caller, body, url };
-    let accepted = accepted_scopes(&segments);
-    let result = match call.within_rate_limit() {
-        Ok(()) => call.route(&segments).await,
-        Err(error) => Err(error),
-    };
+    let query = Query::parse(parts.uri.query());
+    let mut call = Call { query, inner, parts, caller: Caller::Anonymous, raw: Bytes::new(), body: Value::Null, url };
+    let result = call.answer(&segments, body).await;
     let mut response = render(result, &call.parts);
     // Only answers that carry something new count.
     if response.status() != StatusCode::NOT_MODIFIED && segments != ["rate_limit"] {
         call.count();
     }
-    call.add_headers(&mut response, accepted);
-    response
+    call.add_headers(&mut response, accepted_scopes(&segments));
+    call.judged(&path, response).await
 }
 
 /// The scopes that would do for a route, any one of them (`X-Accepted-OAuth-Scopes`).
@@ -107,6 +91,7 @@ fn accepted_scopes(segments: &[&str]) -> &'static str {
             "admin:repo_hook, public_repo, read:repo_hook, repo, write:repo_hook"
         }
         ["repos", _, _, "statuses", ..] => "repo, repo:status",
+        ["user", "emails"] => "user, user:email",
         ["user", "repos"] | ["repos", ..] | ["repositories", ..] => "repo",
         _ => "",
     }
@@ -115,16 +100,7 @@ fn accepted_scopes(segments: &[&str]) -> &'static str {
 fn render(result: ApiResult, parts: &Parts) -> Response {
     let (status, body, headers) = match result {
         Ok(reply) => (reply.status, reply.body, reply.headers),
-        Err(error) => {
-            let mut headers = Vec::new();
-            if let Some(location) = &error.location {
-                headers.push(("location", location.clone()));
-            }
-            if let Some(seconds) = error.retry_after {
-                headers.push(("retry-after", seconds.to_string()));
-            }
-            (error.status, Some(error.body()), headers)
-        }
+        Err(error) => (error.status, Some(error.body()), error.headers),
     };
     // A text body is what `Accept: application/vnd.github.sha` asks for.
     let (kind, text) = match body {
@@ -157,6 +133,34 @@ fn render(result: ApiResult, parts: &Parts) -> Response {
 }
 
 impl Call {
+    /// Reads the request, finds out who asks, and answers.
+    async fn answer(&mut self, segments: &[&str], body: Body) -> ApiResult {
+        let too_large = |_| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large");
+        let bytes = axum::body::to_bytes(body, BODY_MAX_BYTES).await.map_err(too_large)?;
+        self.raw = bytes.clone();
+        // These are asked with the app's own credentials, not with a token.
+        if let ["applications", client_id, what] = segments {
+            return applications::route(&self.inner, &self.parts, client_id, what, &bytes);
+        }
+        if !bytes.is_empty() {
+            let unreadable = |_| ApiError::new(StatusCode::BAD_REQUEST, "Problems parsing JSON");
+            self.body = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        }
+        let caller = self.inner.state().caller(&credentials(&self.parts.headers))?;
+        self.caller = caller;
+        self.within_rate_limit()?;
+        self.route(segments).await
+    }
+
+    /// Holds the exchange against GitHub's description, where a test wants that.
+    async fn judged(&self, path: &str, response: Response) -> Response {
+        let Some(contract) = self.inner.contract.get() else { return response };
+        let (parts, body) = response.into_parts();
+        let answer = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+        contract.judge(&self.parts, path, &self.raw, parts.status.as_u16(), &answer);
+        Response::from_parts(parts, Body::from(answer))
+    }
+
     async fn route(&self, segments: &[&str]) -> ApiResult {
         let method = &self.parts.method;
         match (method, segments) {
@@ -169,6 +173,10 @@ impl Call {
             (&Method::GET, ["users", login]) => users::by_login(self, login),
             (&Method::GET, ["users" | "orgs", login, "repos"]) => repos::of_account(self, login),
             (&Method::GET, ["rate_limit"]) => Ok(self.rate_limit()),
+            (_, ["app", rest @ ..]) => apps::as_app(self, rest),
+            (_, ["installation", rest @ ..]) => apps::as_installation(self, rest),
+            (&Method::GET, ["user", "installations", rest @ ..]) => apps::as_user(self, rest),
+            (&Method::GET, ["users" | "orgs", login, "installation"]) => apps::of_account(self, login),
             (_, ["repos", owner, name, rest @ ..]) => {
                 let id = self.locate(owner, name, rest)?;
                 self.repo_route(id, rest).await
@@ -204,25 +212,33 @@ impl Call {
         let state = self.inner.state();
         let repo = state.repos.get(&id).ok_or_else(ApiError::not_found)?;
         state.check(repo, &self.caller, need)?;
-        Ok(Target { id, full_name: state.full_name(repo), folder: repo.folder.clone() })
+        let (full_name, folder) = (state.full_name(repo), repo.git.readable().to_owned());
+        Ok(Target { id, full_name, folder, refs: Arc::clone(&repo.refs) })
     }
 
     async fn repo_route(&self, id: u64, rest: &[&str]) -> ApiResult {
         let method = &self.parts.method;
         match (method, rest) {
             (&Method::GET, []) => repos::one(self, id),
-            (&Method::GET, ["branches"]) => refs::branches(self, id).await,
+            (&Method::GET, ["branches"]) => refs::branches(self, id),
             (&Method::GET, ["branches", name @ ..]) => refs::branch(self, id, &name.join("/")).await,
-            (&Method::GET, ["tags"]) => refs::tags(self, id).await,
-            (&Method::GET, ["git", "matching-refs", name @ ..]) => refs::matching(self, id, &name.join("/")).await,
-            (&Method::GET, ["git", "ref", name @ ..]) => refs::one(self, id, &name.join("/")).await,
+            (&Method::GET, ["tags"]) => refs::tags(self, id),
+            (&Method::GET, ["git", "matching-refs", name @ ..]) => refs::matching(self, id, &name.join("/")),
+            (&Method::GET, ["git", "ref", name @ ..]) => refs::one(self, id, &name.join("/")),
             (&Method::GET, ["commits", name @ .., "status"]) => statuses::combined(self, id, &name.join("/")).await,
             (&Method::GET, ["commits", name @ .., "statuses"]) => statuses::list(self, id, &name.join("/")).await,
             (&Method::GET, ["commits", name @ ..]) if !name.is_empty() => refs::commit(self, id, &name.join("/")).await,
             (&Method::POST, ["statuses", sha]) => statuses::create(self, id, sha).await,
             (_, ["hooks", hook @ ..]) => hooks::route(self, id, hook),
+            (_, ["keys", key @ ..]) => keys::route(self, id, key),
+            (&Method::GET, ["installation"]) => apps::of_repository(self, id),
             _ => Err(ApiError::not_found()),
         }
+    }
+
+    /// Whether a person asks through a GitHub App, which has no scopes.
+    fn is_github_app(&self) -> bool {
+        self.caller.app().is_some_and(|app| self.inner.state().is_github_app(app))
     }
 
     fn signed_in(&self) -> Result<u64, ApiError> {
@@ -230,44 +246,45 @@ impl Call {
     }
 
     /// Limit, used and reset of whoever asks.
-    fn rate(&self, state: &State) -> (u64, u64, i64) {
-        let rate = self.caller.user().and_then(|id| state.user(id)).map(|user| &user.rate);
+    fn rate(&self, state: &mut State) -> (u64, u64, i64) {
         let reset = state.now_ms() / 1000 + 3600;
-        rate.map_or((ANONYMOUS_LIMIT, 0, reset), |rate| (rate.limit, rate.used, rate.reset_s))
+        let anonymous = (ANONYMOUS_LIMIT, 0, reset);
+        state.rate_mut(&self.caller).map_or(anonymous, |rate| (rate.limit, rate.used, if rate.reset_s == 0 { reset } else { rate.reset_s }))
     }
 
     fn within_rate_limit(&self) -> Result<(), ApiError> {
         let mut state = self.inner.state();
         let now_s = state.now_ms() / 1000;
-        let Some(id) = self.caller.user() else { return Ok(()) };
-        let Some(user) = state.user_mut(id) else { return Ok(()) };
-        if user.rate.reset_s <= now_s {
-            user.rate.used = 0;
-            user.rate.reset_s = now_s + 3600;
+        let Some(rate) = state.rate_mut(&self.caller) else { return Ok(()) };
+        if rate.reset_s <= now_s {
+            rate.used = 0;
+            rate.reset_s = now_s + 3600;
         }
-        if user.rate.used < user.rate.limit {
+        if rate.used < rate.limit {
             return Ok(());
         }
-        Err(ApiError::new(StatusCode::FORBIDDEN, format!("API rate limit exceeded for user ID {id}.")))
+        let whose = match &self.caller {
+            Caller::Installation(token) => format!("installation ID {}", token.installation),
+            caller => format!("user ID {}", caller.user().unwrap_or_default()),
+        };
+        Err(ApiError::new(StatusCode::FORBIDDEN, format!("API rate limit exceeded for {whose}.")))
     }
 
     fn count(&self) {
-        if let Some(id) = self.caller.user()
-            && let Some(user) = self.inner.state().user_mut(id)
-        {
-            user.rate.used = (user.rate.used + 1).min(user.rate.limit);
+        if let Some(rate) = self.inner.state().rate_mut(&self.caller) {
+            rate.used = (rate.used + 1).min(rate.limit);
         }
     }
 
     fn rate_limit(&self) -> Reply {
-        let (limit, used, reset) = self.rate(&self.inner.state());
+        let (limit, used, reset) = self.rate(&mut self.inner.state());
         let rate = serde_json::json!({ "limit": limit, "used": used, "remaining": limit - used, "reset": reset });
         let resources = serde_json::json!({ "core": rate, "search": rate });
         Reply::ok(serde_json::json!({ "resources": resources, "rate": rate }))
     }
 
     fn add_headers(&self, response: &mut Response, accepted: &'static str) {
-        let (limit, used, reset) = self.rate(&self.inner.state());
+        let (limit, used, reset) = self.rate(&mut self.inner.state());
         let mut pairs = vec![
             ("x-ratelimit-limit", limit.to_string()),
             ("x-ratelimit-remaining", (limit - used).to_string()),
@@ -282,7 +299,7 @@ impl Call {
             pairs.push(("x-oauth-scopes", self.caller.scopes().join(", ")));
             pairs.push(("x-accepted-oauth-scopes", accepted.to_owned()));
         }
-        if let Some(app) = self.caller.app() {
+        if let (Some(app), Some(_)) = (self.caller.app(), self.caller.user()) {
             pairs.push(("x-oauth-client-id", app.to_owned()));
         }
         for (name, value) in pairs {

@@ -1,5 +1,6 @@
 //! Branches, tags, refs and commits, as git says they are at this moment.
-//! Invariant: nothing is cached; an empty repository answers 409 where GitHub does.
+//! Invariant: refs are what git said after the last push (`push`), commits are asked of git each time; an empty repository
+//! answers 409 where GitHub does.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -8,28 +9,24 @@ use super::reply::{ApiError, ApiResult, Reply};
 use super::views::encoded;
 use super::{Call, Target};
 use crate::github::access::Need;
+use crate::github::git::{self, CommitInfo, Signature};
 use crate::github::state::State;
-use crate::provider::git::{self, CommitInfo, Signature};
 
 fn empty() -> ApiError {
     ApiError::new(StatusCode::CONFLICT, "Git Repository is empty.")
 }
 
-pub(super) async fn branches(call: &Call, id: u64) -> ApiResult {
+pub(super) fn branches(call: &Call, id: u64) -> ApiResult {
     let target = call.target(id, Need::Read)?;
-    let refs = git::refs(&target.folder).await?;
-    let list = refs
-        .iter()
-        .filter_map(|one| Some((one.name.strip_prefix("refs/heads/")?, &one.commit)))
-        .map(|(name, sha)| call.inner.urls().branch(&target.full_name, name, sha))
-        .collect();
-    Ok(call.query.page(&call.url, list))
+    let refs = &target.refs;
+    let list = refs.iter().filter_map(|one| Some((one.name.strip_prefix("refs/heads/")?, &one.commit))).collect();
+    Ok(call.query.page(&call.url, list, |(name, sha)| call.inner.urls().branch(&target.full_name, name, sha)))
 }
 
 pub(super) async fn branch(call: &Call, id: u64, name: &str) -> ApiResult {
     let target = call.target(id, Need::Read)?;
     let full = format!("refs/heads/{name}");
-    let found = git::refs(&target.folder).await?.into_iter().find(|one| one.name == full);
+    let found = target.refs.iter().find(|one| one.name == full);
     let found = found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "Branch not found"))?;
     let commit = git::commit(&target.folder, &found.commit).await?;
     let in_url = encoded(name);
@@ -43,24 +40,22 @@ pub(super) async fn branch(call: &Call, id: u64, name: &str) -> ApiResult {
     })))
 }
 
-pub(super) async fn tags(call: &Call, id: u64) -> ApiResult {
+pub(super) fn tags(call: &Call, id: u64) -> ApiResult {
     let target = call.target(id, Need::Read)?;
-    let refs = git::refs(&target.folder).await?;
-    let list = refs
-        .iter()
-        .rev()
-        .filter_map(|one| Some((one.name.strip_prefix("refs/tags/")?, &one.commit)))
-        .map(|(name, sha)| call.inner.urls().tag(&target.full_name, name, sha))
-        .collect();
-    Ok(call.query.page(&call.url, list))
+    let refs = &target.refs;
+    let list = refs.iter().rev().filter_map(|one| Some((one.name.strip_prefix("refs/tags/")?, &one.commit))).collect();
+    Ok(call.query.page(&call.url, list, |(name, sha)| call.inner.urls().tag(&target.full_name, name, sha)))
 }
 
 /// `GET .../git/matching-refs/heads/feat`: every ref that begins with the given text; not paged.
-pub(super) async fn matching(call: &Call, id: u64, start: &str) -> ApiResult {
+pub(super) fn matching(call: &Call, id: u64, start: &str) -> ApiResult {
     let target = call.target(id, Need::Read)?;
+    let refs = &target.refs;
+    if refs.is_empty() {
+        return Err(empty());
+    }
     let start = format!("refs/{start}");
-    let list: Vec<Value> = git::refs(&target.folder)
-        .await?
+    let list: Vec<Value> = refs
         .iter()
         .filter(|one| one.name.starts_with(&start))
         .map(|one| call.inner.urls().git_ref(&target.full_name, &one.name, &one.object, &one.kind))
@@ -69,9 +64,9 @@ pub(super) async fn matching(call: &Call, id: u64, start: &str) -> ApiResult {
 }
 
 /// `GET .../git/ref/heads/main`.
-pub(super) async fn one(call: &Call, id: u64, name: &str) -> ApiResult {
+pub(super) fn one(call: &Call, id: u64, name: &str) -> ApiResult {
     let target = call.target(id, Need::Read)?;
-    let refs = git::refs(&target.folder).await?;
+    let refs = &target.refs;
     if refs.is_empty() {
         return Err(empty());
     }
@@ -82,7 +77,7 @@ pub(super) async fn one(call: &Call, id: u64, name: &str) -> ApiResult {
 
 /// The commit that a branch, a tag or a full or short commit id means.
 pub(super) async fn resolve(target: &Target, name: &str) -> Result<String, ApiError> {
-    if git::refs(&target.folder).await?.is_empty() {
+    if target.refs.is_empty() {
         return Err(empty());
     }
     let is_id = (7..=40).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -30,6 +30,15 @@ impl Reply {
         Self { status: StatusCode::NO_CONTENT, body: None, headers: Vec::new() }
     }
 
+    /// A list that leaves organizations out because the token was not authorized for their SAML.
+    pub(crate) fn partial(self, organizations: &[u64]) -> Self {
+        if organizations.is_empty() {
+            return self;
+        }
+        let ids = organizations.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        self.header("x-github-sso", format!("partial-results; organizations={ids}"))
+    }
+
     pub(crate) fn header(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));
         self
@@ -42,13 +51,14 @@ pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
     pub(crate) errors: Vec<Value>,
-    pub(crate) location: Option<String>,
-    pub(crate) retry_after: Option<u64>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// More fields of the body.
+    pub(crate) extra: Vec<(&'static str, Value)>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), errors: Vec::new(), location: None, retry_after: None }
+        Self { status, message: message.into(), errors: Vec::new(), headers: Vec::new(), extra: Vec::new() }
     }
 
     pub(crate) fn not_found() -> Self {
@@ -68,6 +78,29 @@ impl ApiError {
         )
     }
 
+    /// Whether this is the refusal of an app that an organization has not approved.
+    pub(crate) fn is_restriction(&self) -> bool {
+        self.message.contains("OAuth App access restrictions")
+    }
+
+    /// The 403 of an organization that allows only some addresses.
+    pub(crate) fn address_not_allowed(organization: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            format!(
+                "Although you appear to have the correct authorization credentials, the `{organization}` organization has an IP \
+                 allow list enabled, and your IP address is not permitted to access this resource."
+            ),
+        )
+    }
+
+    /// The 403 of an organization with SAML; the header says where the token is authorized.
+    pub(crate) fn saml(kind: &str) -> Self {
+        let why =
+            format!("Resource protected by organization SAML enforcement. You must grant your {kind} token access to this organization.");
+        Self::new(StatusCode::FORBIDDEN, why)
+    }
+
     pub(crate) fn invalid(errors: Vec<Value>) -> Self {
         let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Validation Failed");
         error.errors = errors;
@@ -78,7 +111,8 @@ impl ApiError {
     pub(crate) fn moved(status: StatusCode, location: String) -> Self {
         let message = if status == StatusCode::MOVED_PERMANENTLY { "Moved Permanently" } else { "Temporary Redirect" };
         let mut error = Self::new(status, message);
-        error.location = Some(location);
+        error.extra.push(("url", Value::String(location.clone())));
+        error.headers.push(("location", location));
         error
     }
 
@@ -89,8 +123,8 @@ impl ApiError {
         } else {
             body["errors"] = Value::Array(self.errors.clone());
         }
-        if let Some(location) = &self.location {
-            body["url"] = json!(location);
+        for (name, value) in &self.extra {
+            body[*name] = value.clone();
         }
         body
     }
@@ -127,23 +161,37 @@ impl Query {
         self.number("per_page", 30).clamp(1, 100)
     }
 
-    fn url_of_page(&self, url: &str, page: usize) -> String {
+    /// The address with all of the query, and with one pair put in its place.
+    pub(crate) fn url_with(&self, url: &str, name: &str, value: &str) -> String {
         let mut serializer = form_urlencoded::Serializer::new(String::new());
-        for (key, value) in self.0.iter().filter(|(key, _)| key != "page") {
-            serializer.append_pair(key, value);
-        }
-        serializer.append_pair("page", &page.to_string());
+        serializer.extend_pairs(self.0.iter().filter(|(key, _)| key != name));
+        serializer.append_pair(name, value);
         format!("{url}?{}", serializer.finish())
     }
 
     /// Cuts one page out of `items` and adds the `Link` header that GitHub would send.
-    pub(crate) fn page(&self, url: &str, items: Vec<Value>) -> Reply {
+    pub(crate) fn page<T>(&self, url: &str, items: Vec<T>, shown: impl Fn(T) -> Value) -> Reply {
+        let (cut, links) = self.cut(url, items);
+        let reply = Reply::ok(cut.into_iter().map(shown).collect());
+        if links.is_empty() { reply } else { reply.header("link", links) }
+    }
+
+    /// One page inside an object, as the lists of installations are.
+    pub(crate) fn page_in<T>(&self, url: &str, name: &str, items: Vec<T>, shown: impl Fn(T) -> Value) -> Reply {
+        let total = items.len();
+        let (cut, links) = self.cut(url, items);
+        let reply = Reply::ok(json!({ "total_count": total, name: cut.into_iter().map(shown).collect::<Vec<_>>() }));
+        if links.is_empty() { reply } else { reply.header("link", links) }
+    }
+
+    /// The items of the page that is asked for, and the `Link` header. Only these are ever rendered.
+    fn cut<T>(&self, url: &str, items: Vec<T>) -> (Vec<T>, String) {
         let per_page = self.per_page();
         let page = self.number("page", 1).max(1);
         let last = items.len().div_ceil(per_page).max(1);
         let mut links = Vec::new();
         let mut link = |number: usize, rel: &str| {
-            links.push(format!("<{}>; rel=\"{rel}\"", self.url_of_page(url, number)));
+            links.push(format!("<{}>; rel=\"{rel}\"", self.url_with(url, "page", &number.to_string())));
         };
         if page > 1 {
             link(page - 1, "prev");
@@ -155,8 +203,7 @@ impl Query {
         if page > 1 {
             link(1, "first");
         }
-        let cut: Vec<Value> = items.into_iter().skip((page - 1) * per_page).take(per_page).collect();
-        let reply = Reply::ok(Value::Array(cut));
-        if links.is_empty() { reply } else { reply.header("link", links.join(", ")) }
+        let cut = items.into_iter().skip((page - 1).saturating_mul(per_page)).take(per_page).collect();
+        (cut, links.join(", "))
     }
 }

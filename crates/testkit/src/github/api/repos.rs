@@ -2,7 +2,6 @@
 //! Invariant: a list never shows what `GET /repos/{owner}/{repo}` would refuse.
 
 use axum::http::StatusCode;
-use serde_json::Value;
 
 use super::Call;
 use super::reply::{ApiError, ApiResult, Reply};
@@ -10,12 +9,28 @@ use crate::github::access::Need;
 use crate::github::state::{Repo, State};
 use crate::github::types::Visibility;
 
-/// Repositories that the caller may see and `wanted` picks, sorted by full name.
-fn listed(call: &Call, state: &State, wanted: impl Fn(&Repo) -> bool) -> Vec<Value> {
+/// Repositories that the caller may see and `wanted` picks, in the order that the query asks for.
+pub(super) fn listed<'a>(call: &Call, state: &'a State, wanted: impl Fn(&Repo) -> bool) -> Vec<&'a Repo> {
     let mut found: Vec<&Repo> =
         state.repos.values().filter(|repo| wanted(repo) && state.check(repo, &call.caller, Need::Read).is_ok()).collect();
-    found.sort_by_key(|repo| state.full_name(repo).to_lowercase());
-    found.into_iter().map(|repo| call.inner.urls().repository(state, repo, call.caller.user())).collect()
+    let sort = call.query.get("sort").unwrap_or("full_name");
+    match sort {
+        "created" => found.sort_by_key(|repo| repo.created_ms),
+        "pushed" | "updated" => found.sort_by_key(|repo| repo.pushed_ms),
+        _ => found.sort_by_cached_key(|repo| state.full_name(repo).to_lowercase()),
+    }
+    let usual = if sort == "full_name" { "asc" } else { "desc" };
+    if call.query.get("direction").unwrap_or(usual) == "desc" {
+        found.reverse();
+    }
+    found
+}
+
+/// One page of a list of repositories. Organizations that want SAML of this token are missing from it, and the header says
+/// which.
+fn page(call: &Call, state: &State, list: Vec<&Repo>) -> ApiResult {
+    let reply = call.query.page(&call.url, list, |repo| call.inner.urls().repository(state, repo, call.caller.user()));
+    Ok(reply.partial(&state.without_sso(&call.caller)))
 }
 
 fn visibility_matches(call: &Call, repo: &Repo) -> bool {
@@ -42,7 +57,7 @@ pub(super) fn of_caller(call: &Call) -> ApiResult {
                 || (wants("collaborator") && repo.collaborators.contains_key(&user))
                 || (wants("organization_member") && member))
     });
-    Ok(call.query.page(&call.url, list))
+    page(call, &state, list)
 }
 
 /// `GET /orgs/{org}/repos` and `GET /users/{username}/repos`; the latter shows public ones only.
@@ -53,13 +68,11 @@ pub(super) fn of_account(call: &Call, login: &str) -> ApiResult {
     if call.url.contains("/orgs/") && !organization {
         return Err(ApiError::not_found());
     }
-    if organization && state.keeps_out(account.id, &call.caller) {
-        return Err(ApiError::restricted(&account.login));
-    }
+    state.organization_gates(account.id, &call.caller)?;
     let list = listed(call, &state, |repo| {
         repo.owner == account.id && visibility_matches(call, repo) && (organization || repo.visibility == Visibility::Public)
     });
-    Ok(call.query.page(&call.url, list))
+    page(call, &state, list)
 }
 
 pub(super) fn one(call: &Call, id: u64) -> ApiResult {

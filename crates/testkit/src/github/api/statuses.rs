@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::reply::{ApiError, ApiResult, Reply};
 use super::{Call, Target, refs};
 use crate::github::access::Need;
+use crate::github::git;
 use crate::github::types::CommitStatus;
-use crate::provider::git;
 
 /// GitHub REST, "Create a commit status": at most so many for one commit and context.
 const STATUSES_OF_CONTEXT: usize = 1000;
@@ -31,7 +31,7 @@ pub(super) async fn list(call: &Call, id: u64, name: &str) -> ApiResult {
     let target = call.target(id, Need::Read)?;
     let sha = refs::resolve(&target, name).await?;
     let list = shown(call, &target, &of_commit(call, &target, &sha));
-    Ok(call.query.page(&call.url, list))
+    Ok(call.query.page(&call.url, list, |one| one))
 }
 
 pub(super) async fn combined(call: &Call, id: u64, name: &str) -> ApiResult {
@@ -64,7 +64,8 @@ pub(super) async fn combined(call: &Call, id: u64, name: &str) -> ApiResult {
 
 pub(super) async fn create(call: &Call, id: u64, sha: &str) -> ApiResult {
     let target = call.target(id, Need::SetStatus)?;
-    let creator = call.signed_in()?;
+    let owner = || call.inner.state().repos.get(&id).map_or(0, |repo| repo.owner);
+    let creator = call.caller.user().unwrap_or_else(owner);
     let is_id = sha.len() == 40 && sha.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_id || git::resolve(&target.folder, sha).await?.is_none() {
         let why = format!("No commit found for SHA: {sha}");

@@ -2,7 +2,7 @@
 //! Invariant: `/user/orgs` shows only organizations that let the app in; `/user/memberships/orgs` shows all of them.
 
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Call;
 use super::reply::{ApiError, ApiResult, Reply};
@@ -21,7 +21,7 @@ pub(super) fn current(call: &Call) -> ApiResult {
 
 pub(super) fn emails(call: &Call) -> ApiResult {
     let id = call.signed_in()?;
-    if !call.caller.has_any(&["user", "user:email"]) {
+    if !call.is_github_app() && !call.caller.has_any(&["user", "user:email"]) {
         return Err(ApiError::not_found());
     }
     let state = call.inner.state();
@@ -41,22 +41,23 @@ fn member_of(state: &State, user: u64) -> Vec<(&Account, OrgRole)> {
 
 pub(super) fn organizations(call: &Call) -> ApiResult {
     let id = call.signed_in()?;
-    if !call.caller.has_any(ORG_SCOPES) && !call.caller.has_any(&["user"]) {
+    if !call.is_github_app() && !call.caller.has_any(ORG_SCOPES) && !call.caller.has_any(&["user"]) {
         let why = "You need at least read:org scope or user scope to list your organizations.";
         return Err(ApiError::new(StatusCode::FORBIDDEN, why));
     }
     let state = call.inner.state();
-    let list: Vec<Value> = member_of(&state, id)
+    let list = member_of(&state, id)
         .into_iter()
-        .filter(|(account, _)| !state.keeps_out(account.id, &call.caller))
-        .map(|(account, _)| call.inner.urls().organization(account))
+        .map(|(account, _)| account)
+        .filter(|account| state.organization_gates(account.id, &call.caller).is_ok())
         .collect();
-    Ok(call.query.page(&call.url, list))
+    let reply = call.query.page(&call.url, list, |account| call.inner.urls().organization(account));
+    Ok(reply.partial(&state.without_sso(&call.caller)))
 }
 
 fn may_see_memberships(call: &Call) -> Result<u64, ApiError> {
     let id = call.signed_in()?;
-    if call.caller.has_any(ORG_SCOPES) {
+    if call.is_github_app() || call.caller.has_any(ORG_SCOPES) {
         return Ok(id);
     }
     let why = "You need at least read:org scope to list your organization memberships.";
@@ -67,11 +68,11 @@ pub(super) fn memberships(call: &Call) -> ApiResult {
     let id = may_see_memberships(call)?;
     let state = call.inner.state();
     let user = state.accounts.get(&id).ok_or_else(ApiError::not_found)?;
-    let list: Vec<Value> = match call.query.get("state") {
+    let list = match call.query.get("state") {
         Some("pending") => Vec::new(),
-        _ => member_of(&state, id).into_iter().map(|(account, role)| call.inner.urls().membership(account, user, role)).collect(),
+        _ => member_of(&state, id),
     };
-    Ok(call.query.page(&call.url, list))
+    Ok(call.query.page(&call.url, list, |(account, role)| call.inner.urls().membership(account, user, role)))
 }
 
 pub(super) fn membership(call: &Call, name: &str) -> ApiResult {
@@ -80,8 +81,6 @@ pub(super) fn membership(call: &Call, name: &str) -> ApiResult {
     let user = state.accounts.get(&id).ok_or_else(ApiError::not_found)?;
     let found = member_of(&state, id).into_iter().find(|(account, _)| account.login.eq_ignore_ascii_case(name));
     let (account, role) = found.ok_or_else(ApiError::not_found)?;
-    if state.keeps_out(account.id, &call.caller) {
-        return Err(ApiError::restricted(&account.login));
-    }
+    state.organization_gates(account.id, &call.caller)?;
     Ok(Reply::ok(call.inner.urls().membership(account, user, role)))
 }

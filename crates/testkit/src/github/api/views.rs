@@ -4,7 +4,8 @@
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
-use crate::github::state::{Account, AccountKind, HookRow, Repo, State, Token, rfc3339};
+use crate::github::state::{Account, AccountKind, HookRow, Repo, State, rfc3339};
+use crate::github::tokens::Token;
 use crate::github::types::{CommitStatus, ContentType, Delivery, OrgRole, Permission, Visibility};
 
 /// Addresses of this provider.
@@ -29,7 +30,7 @@ fn node_id_of_text(kind: &str, text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(format!("{kind}{text}"))
 }
 
-fn insert(into: &mut Value, more: Value) {
+pub(super) fn insert(into: &mut Value, more: Value) {
     if let (Some(into), Value::Object(more)) = (into.as_object_mut(), more) {
         into.extend(more);
     }
@@ -185,7 +186,7 @@ impl Urls {
             "homepage": null, "size": 1,
             "stargazers_count": 0, "watchers_count": 0, "language": null, "has_issues": true,
             "has_projects": true, "has_downloads": true, "has_wiki": true, "has_pages": false,
-            "has_discussions": false, "forks_count": 0, "mirror_url": null, "archived": false,
+            "has_discussions": false, "forks_count": 0, "mirror_url": null, "archived": repo.archived,
             "disabled": false, "open_issues_count": 0, "license": null, "allow_forking": true,
             "is_template": false, "web_commit_signoff_required": false, "topics": [],
             "visibility": if private { "private" } else { "public" },
@@ -282,7 +283,7 @@ impl Urls {
             "token": token.value, "hashed_token": super::sha256_hex(token.value.as_bytes()),
             "token_last_eight": last_eight, "note": null, "note_url": null,
             "created_at": rfc3339(token.created_ms), "updated_at": rfc3339(token.updated_ms),
-            "scopes": token.scopes, "fingerprint": null, "expires_at": null,
+            "scopes": token.scopes, "fingerprint": null, "expires_at": token.expires_ms.map(rfc3339),
             "user": state.accounts.get(&token.user).map(|user| self.simple_user(user)),
         })
     }
@@ -331,21 +332,21 @@ pub(crate) fn hook_config(row: &HookRow) -> Value {
 }
 
 /// `hook-delivery-item`.
-pub(crate) fn delivery_item(repo: u64, delivery: &Delivery) -> Value {
+pub(crate) fn delivery_item(delivery: &Delivery) -> Value {
     json!({
         "id": delivery.id, "guid": delivery.guid, "delivered_at": rfc3339(delivery.delivered_ms),
         "redelivery": delivery.redelivery, "duration": delivery.duration, "status": delivery.status,
         "status_code": delivery.status_code, "event": delivery.event, "action": delivery.action,
-        "installation_id": null, "repository_id": repo, "throttled_at": null,
+        "installation_id": delivery.installation_id, "repository_id": delivery.repository_id, "throttled_at": null,
     })
 }
 
 /// `hook-delivery`: an item with request and answer.
-pub(crate) fn delivery(repo: u64, url: &str, delivery: &Delivery) -> Value {
+pub(crate) fn delivery(url: &str, delivery: &Delivery) -> Value {
     let headers = |list: &[(String, String)]| -> Value {
         list.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>().into()
     };
-    let mut value = delivery_item(repo, delivery);
+    let mut value = delivery_item(delivery);
     insert(
         &mut value,
         json!({

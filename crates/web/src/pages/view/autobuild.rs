@@ -7,6 +7,7 @@ use super::form::Field;
 use super::repositories::{May, RepositoryHead, SourceView, Tab};
 use super::shell::Shell;
 use super::ui;
+use super::webhook::AtProvider;
 
 /// A rule in the table, as it was typed.
 #[derive(Clone, Debug)]
@@ -158,6 +159,8 @@ pub struct AutobuildPage {
     pub preview: Preview,
     /// Whether the settings are in the database.
     pub stored: Stored,
+    /// What stands at the provider; `None` while nothing is stored, or another source was just chosen.
+    pub at_provider: Option<AtProvider>,
 }
 
 impl AutobuildPage {

@@ -29,6 +29,7 @@ pub mod teams;
 pub mod tokens;
 pub mod ui;
 pub mod waterfall;
+pub mod webhook;
 
 #[cfg(test)]
 mod samples;

@@ -6,7 +6,7 @@ use slipway_model::{AccountKind, LinkState, ProviderKind, Timestamp, Visibility}
 use super::builds::BuildRow;
 use super::form::Field;
 use super::shell::Shell;
-use super::ui;
+use super::ui::{self, Tone};
 
 /// Where a repository's source is and how its link does.
 #[derive(Clone, Debug)]
@@ -163,6 +163,23 @@ pub struct RepositoryHead {
     /// Rights.
     pub may: May,
     /// Where the links of its namespace are; only owners go there.
+    pub providers: Option<String>,
+    /// Trouble of its source or link: it stands on every page that it affects.
+    pub notices: Vec<HeadNotice>,
+}
+
+/// Trouble that stands on every page of a repository.
+#[derive(Clone, Debug)]
+pub struct HeadNotice {
+    /// Colour and shape.
+    pub tone: Tone,
+    /// What is so.
+    pub text: String,
+    /// Since when, when the text does not say it.
+    pub since: Option<Timestamp>,
+    /// What that means, and what to do or who can.
+    pub next: String,
+    /// Where links are mended; only for those who may.
     pub providers: Option<String>,
 }
 

@@ -2,14 +2,15 @@
 //! because each page state stands here once, whole, and a reader looks them up by page.
 
 mod accounts;
+mod deliveries;
 mod organizations;
 
 use std::time::Duration;
 
 use askama::Template;
 use slipway_model::{
-    AccountKind, Autotest, BuildState, DeliveryStatus, FailureCode, FailureReason, LinkState, Phase, ProviderKind, SourceType, Step,
-    StepState, Timestamp, VerdictOutcome, Visibility,
+    AccessLevel, AccountKind, Autotest, BuildState, FailureCode, FailureReason, LinkState, LinkedAs, NamespaceAccess, Phase, ProviderKind,
+    SourceType, Step, StepState, Timestamp, Visibility,
 };
 
 use crate::pages::view::autobuild::{
@@ -19,12 +20,12 @@ use crate::pages::view::autobuild::{
 use crate::pages::view::build::BuildPage;
 use crate::pages::view::builds::{BuildListPage, BuildRow, QueuePage};
 use crate::pages::view::chart::{Bar, bars};
-use crate::pages::view::deliveries::{DeliveryListPage, DeliveryPage, DeliveryRow, VerdictView};
 use crate::pages::view::errors::ErrorPage;
 use crate::pages::view::form::Field;
 use crate::pages::view::nodes::{Contact, EngineView, NodeRow, NodesPage};
 use crate::pages::view::providers::{
-    Access, ConnectPage, OrganizationView, ProviderCard, ProvidersPage, ReceiptLine, ReceiptPage, ScopeView, UnlinkPage,
+    ConnectPage, EvidenceView, LinkCard, OfferView, OrganizationView, ProviderCard, ProvidersPage, ReceiptLine, ReceiptPage, ReceiptRow,
+    ReceiptsPage, ScopeView, UnlinkPage, UnlinkSourceView, UsedBy,
 };
 use crate::pages::view::repositories::{
     GeneralPage, Looks, May, NewRepositoryPage, RepositoryHead, RepositoryListPage, RepositoryRow, RepositorySettingsPage, SourceView, Tab,
@@ -88,6 +89,7 @@ fn head(tab: Tab) -> RepositoryHead {
         tab,
         may: May::Owner,
         providers: Some("/o/acme/settings/source-providers".into()),
+        notices: vec![],
     }
 }
 
@@ -318,110 +320,84 @@ fn autobuild(refused: bool) -> AutobuildPage {
             problem: None,
         },
         stored: Stored::Yes,
+        at_provider: Some(deliveries::at_provider()),
     }
 }
 
-fn deliveries() -> Vec<DeliveryRow> {
-    let verdict = |rule: &str, outcome, text: &str, build: Option<&str>| VerdictView {
-        rule: rule.into(),
-        source_ref: Some("refs/heads/main".into()),
-        outcome,
-        text: text.into(),
-        build: build.map(|b| (b.to_owned(), "/acme/shop/builds/48".to_owned())),
+fn link(login: &str, state: LinkState) -> LinkCard {
+    let scope = |name: &str, reason: &str| ScopeView { name: name.into(), reason: reason.into() };
+    let used = |path: &str| UsedBy {
+        path: path.into(),
+        source: format!("octo/{}", path.rsplit('/').next().unwrap_or_default()),
+        note: None,
+        problem: None,
     };
-    let row = |age, event: &str, source_ref: Option<&str>, status, note: Option<&str>, verdicts| DeliveryRow {
-        href: "/acme/shop/deliveries/0198f3c2-7d11-7c3e-9a55-0d7f3f0a91c4".into(),
-        delivery_id: "72d3162e-cc78-11e3-81ab-4c9367dc0958".into(),
-        received_at: ago(age),
-        event: event.into(),
-        source_ref: source_ref.map(str::to_owned),
-        status,
-        note: note.map(str::to_owned),
-        verdicts,
-    };
-    use DeliveryStatus::{Accepted, Duplicate, Ignored, Rejected};
-    vec![
-        row(
-            40,
-            "push",
-            Some("refs/heads/main"),
-            Accepted,
-            None,
-            vec![
-                verdict("rule 1", VerdictOutcome::Built, "built", Some("#48")),
-                verdict("rule 2", VerdictOutcome::NoMatch, "a rule for tags, and `main` is a branch", None),
-            ],
-        ),
-        row(
-            4000,
-            "push",
-            Some("refs/heads/feature/basket"),
-            Accepted,
-            None,
-            vec![
-                verdict("rule 1", VerdictOutcome::NoMatch, "`feature/basket` is not `main`", None),
-                verdict("rule 2", VerdictOutcome::NoMatch, "a rule for tags", None),
-            ],
-        ),
-        row(4100, "push", Some("refs/heads/main"), Duplicate, Some("the same delivery came 12 s before"), vec![]),
-        row(
-            9000,
-            "push",
-            Some("refs/heads/main"),
-            Accepted,
-            None,
-            vec![verdict("", VerdictOutcome::Disabled, "the link to github is disabled", None)],
-        ),
-        row(90_000, "ping", None, Ignored, Some("tells of no push"), vec![]),
-        row(
-            190_000,
-            "push",
-            Some(HOSTILE),
-            Rejected,
-            Some(HOSTILE),
-            vec![
-                verdict("rule 1", VerdictOutcome::Refused, HOSTILE, None),
-                verdict("rule 1", VerdictOutcome::Skipped, "the branch was deleted", None),
-            ],
-        ),
-    ]
-}
-
-fn card(id: &str, name: &str, state: LinkState) -> ProviderCard {
-    ProviderCard {
-        id: id.into(),
-        kind: ProviderKind::GitHub,
-        name: name.into(),
-        web_url: format!("https://{id}.example"),
+    LinkCard {
+        id: format!("0198-{login}"),
         state,
-        login: (state != LinkState::NotLinked).then(|| "octo".into()),
+        login: login.into(),
+        display_name: Some("The Octocat".into()),
+        picture: None,
+        linked_at: Some(ago(9_000_000)),
         since: Some(ago(900_000)),
-        scopes: vec!["repo".into(), "read:org".into()],
-        used_by: vec!["acme/shop".into(), "acme/base".into(), "acme/tools".into()],
+        access: AccessLevel::Full,
+        linked_as: LinkedAs::Person,
+        scopes: vec![
+            scope("repo", "Read sources, also private ones; make the webhook and the deploy key."),
+            scope("read:org", "List the organizations."),
+        ],
+        missing: vec![],
+        used_by: vec![used("acme/shop"), used("acme/base"), used("acme/tools")],
         checked_at: Some(ago(130)),
+        next_check_at: Some(ago(-170)),
         evidence: None,
+        next_step: None,
+        warnings: vec![],
         organizations: vec![],
         grant_url: Some("https://github.com/settings/connections/applications/1".into()),
     }
 }
 
+fn card(id: &str, name: &str, links: Vec<LinkCard>) -> ProviderCard {
+    ProviderCard { id: id.into(), kind: ProviderKind::GitHub, name: name.into(), web_url: format!("https://{id}.example"), links }
+}
+
 fn cards() -> Vec<ProviderCard> {
-    let mut linked = card("github", "GitHub", LinkState::Ok);
+    let organization = |name: &str, access, note: &str, grant_url: Option<&str>| OrganizationView {
+        name: name.into(),
+        access,
+        note: note.into(),
+        grant_url: grant_url.map(str::to_owned),
+    };
+    let walled = "https://github.com/orgs/walled/policies/applications/1";
+    let mut linked = link("octo", LinkState::Ok);
     linked.organizations = vec![
-        OrganizationView { name: "acme".into(), access: Access::Granted, grant_url: None },
-        OrganizationView {
-            name: "walled".into(),
-            access: Access::Restricted,
-            grant_url: Some("https://github.com/orgs/walled/policies/applications/1".into()),
-        },
-        OrganizationView { name: "shut".into(), access: Access::Denied, grant_url: None },
-        OrganizationView { name: "new".into(), access: Access::Unknown, grant_url: None },
+        organization("octo", NamespaceAccess::Granted, "lets Slipway in", None),
+        organization("acme", NamespaceAccess::Granted, "lets Slipway in", Some(walled)),
+        organization("walled", NamespaceAccess::Restricted, "its owners have to approve Slipway first", Some(walled)),
+        organization("shut", NamespaceAccess::Denied, "its owners said no", Some("javascript:alert(1)")),
+        organization(HOSTILE, NamespaceAccess::Unknown, "the provider did not tell", None),
     ];
-    let mut none = card("github-two", "GitHub of the lab", LinkState::NotLinked);
-    none.used_by.clear();
-    let mut revoked = card("git-home", "git.home", LinkState::Revoked);
-    revoked.evidence = Some("revoked at git.home on 21 Nov 14:02: the provider answered 401 to GET /user".into());
-    vec![linked, none, card("ghe-acme", "GHE acme", LinkState::Disabled), revoked]
+    linked.warnings = vec!["`octo` is linked as a person: builds of this organization stop when that person leaves".into()];
+    let mut second = link("ci-bot", LinkState::ScopeMissing);
+    second.linked_as = LinkedAs::ServiceUser;
+    second.missing = vec![ScopeView { name: "admin:repo_hook".into(), reason: "Make, check and remove the webhook.".into() }];
+    second.evidence =
+        Some(EvidenceView { words: "the grant lacks the scope `admin:repo_hook`".into(), status: Some(404), at: Some(ago(60)) });
+    second.used_by[0].note = Some("`ci-bot` took over from `octo` on 21 Nov 14:02, because `octo` was revoked".into());
+    second.used_by[1].problem = Some("gone at the provider".into());
+    let mut revoked = link("octo-home", LinkState::Revoked);
+    revoked.evidence = Some(EvidenceView {
+        words: "revoked at git.home: the provider answered 401 to GET /user".into(),
+        status: Some(401),
+        at: Some(ago(4000)),
+    });
+    revoked.next_step = Some("link it again".into());
+    let mut home = card("git-home", "git.home", vec![revoked]);
+    home.kind = ProviderKind::Gitea;
+    let mut none = card("bitbucket", "Bitbucket", vec![]);
+    none.kind = ProviderKind::Bitbucket;
+    vec![card("github", "GitHub", vec![linked, second]), none, card("ghe-acme", "GHE acme", vec![link("octo", LinkState::Disabled)]), home]
 }
 
 fn rows() -> Vec<RepositoryRow> {
@@ -461,6 +437,7 @@ fn page(template: &impl Template) -> String {
 pub fn all() -> Vec<(&'static str, String)> {
     let mut pages = entry_pages();
     pages.extend(repository_pages());
+    pages.extend(deliveries::all());
     pages.extend(build_pages());
     pages.extend(settings_pages());
     pages.extend(accounts::all());
@@ -548,41 +525,6 @@ fn repository_pages() -> Vec<(&'static str, String)> {
             page(&AutobuildPage { head: RepositoryHead { tab: Tab::Autobuild, ..bare.clone() }, source: None, ..autobuild(false) }),
         ),
         ("source-picker", page(&picker())),
-        (
-            "deliveries",
-            page(&DeliveryListPage {
-                shell: shell(Area::Repositories),
-                head: head(Tab::Deliveries),
-                rows: deliveries(),
-                hook_problem: Some("No webhook stands at the provider. Pushes are found by looking every 5 minutes instead.".into()),
-                next: None,
-            }),
-        ),
-        (
-            "deliveries-empty",
-            page(&DeliveryListPage {
-                shell: shell(Area::Repositories),
-                head: head(Tab::Deliveries),
-                rows: vec![],
-                hook_problem: None,
-                next: None,
-            }),
-        ),
-        (
-            "delivery",
-            page(&DeliveryPage {
-                shell: shell(Area::Repositories),
-                head: head(Tab::Deliveries),
-                row: deliveries().remove(5),
-                headers: vec![
-                    ("content-type".into(), "application/json".into()),
-                    ("x-github-event".into(), "push".into()),
-                    ("x-hub-signature-256".into(), HOSTILE.into()),
-                ],
-                body: format!("{{\n  \"ref\": \"refs/heads/main\",\n  \"message\": \"{HOSTILE}\"\n}}"),
-                body_bytes: 9321,
-            }),
-        ),
     ]
 }
 
@@ -685,20 +627,27 @@ fn settings_pages() -> Vec<(&'static str, String)> {
     let removes =
         vec!["3 webhooks in acme/shop, acme/base-image and acme/mailer".to_owned(), "The authorization of Slipway at GitHub".to_owned()];
     vec![
-        ("providers", page(&ProvidersPage { shell: shell(Area::Providers), cards: cards() })),
-        ("providers-empty", page(&ProvidersPage { shell: shell(Area::Providers), cards: vec![] })),
+        ("providers", page(&ProvidersPage { shell: shell(Area::Providers), cards: cards(), receipts: true })),
+        ("providers-empty", page(&ProvidersPage { shell: shell(Area::Providers), cards: vec![], receipts: false })),
         (
             "provider-connect",
             page(&ConnectPage {
                 shell: shell(Area::Providers),
-                card: card("github", "GitHub", LinkState::NotLinked),
-                scopes: vec![
-                    ScopeView {
-                        name: "repo".into(),
-                        reason: "Read private repositories, add webhooks and report results. GitHub has no smaller scope for this.".into(),
-                    },
-                    ScopeView { name: "read:org".into(), reason: "List the organizations you belong to.".into() },
-                ],
+                id: "github".into(),
+                kind: ProviderKind::GitHub,
+                name: "GitHub".into(),
+                offers: [AccessLevel::Full, AccessLevel::Public, AccessLevel::ReadOnly]
+                    .map(|level| OfferView {
+                        level,
+                        words: "What can be done with it and what not.".into(),
+                        scopes: vec![ScopeView {
+                            name: "repo".into(),
+                            reason: "Read private repositories, add webhooks. GitHub has no smaller scope for this.".into(),
+                        }],
+                    })
+                    .into(),
+                advice: Some("Link a service user that the organization owns".into()),
+                linked: vec!["octo".into(), HOSTILE.into()],
                 problem: None,
             }),
         ),
@@ -706,9 +655,42 @@ fn settings_pages() -> Vec<(&'static str, String)> {
             "provider-unlink",
             page(&UnlinkPage {
                 shell: shell(Area::Providers),
-                card: card("github", "GitHub", LinkState::Ok),
-                removes,
-                stops: vec!["acme/shop".into(), "acme/base".into()],
+                id: "github".into(),
+                name: "GitHub".into(),
+                link: link("octo", LinkState::Ok),
+                sources: vec![
+                    UnlinkSourceView {
+                        path: "acme/shop".into(),
+                        source: "octo/shop".into(),
+                        has: vec!["webhook".into(), "deploy key".into(), "2 build rules".into()],
+                        served_by: None,
+                    },
+                    UnlinkSourceView {
+                        path: "acme/base".into(),
+                        source: HOSTILE.into(),
+                        has: vec!["1 build rule".into()],
+                        served_by: Some("ci-bot".into()),
+                    },
+                ],
+                grant: "The grant of octo is revoked at GitHub".into(),
+                warnings: vec!["Another namespace here is linked to the same person".into()],
+            }),
+        ),
+        (
+            "provider-receipts",
+            page(&ReceiptsPage {
+                shell: shell(Area::Providers),
+                rows: [(0, true), (3, true), (0, false)]
+                    .map(|(left, finished)| ReceiptRow {
+                        href: "/settings/source-providers/receipts/1".into(),
+                        name: "GitHub".into(),
+                        login: HOSTILE.into(),
+                        at: ago(500),
+                        left,
+                        finished,
+                    })
+                    .into(),
+                next: Some("0198".into()),
             }),
         ),
         (
@@ -716,7 +698,14 @@ fn settings_pages() -> Vec<(&'static str, String)> {
             page(&ReceiptPage {
                 shell: shell(Area::Providers),
                 name: "GitHub".into(),
+                login: "octo".into(),
                 at: ago(2),
+                finished_at: None,
+                kept: vec![ReceiptLine {
+                    what: "The webhook of acme/base stays: `ci-bot` serves it".into(),
+                    left: None,
+                    url: Some("https://github.com/acme/base/settings/hooks".into()),
+                }],
                 removed: vec![ReceiptLine { what: "Webhook of acme/shop".into(), left: None, url: None }],
                 left: vec![
                     ReceiptLine {

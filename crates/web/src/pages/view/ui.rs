@@ -244,6 +244,17 @@ pub fn date_text(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// When something comes, within a sentence: `now`, `at 14:02 UTC`, then the date.
+#[must_use]
+pub fn clock_text(at: Timestamp, now: Timestamp) -> String {
+    let text = at.to_string();
+    match at.since(now).as_secs() {
+        0..=9 => "now".to_owned(),
+        10..=86_399 => format!("at {} UTC", text.get(11..16).unwrap_or_default()),
+        _ => format!("on {}", date_text(at, now)),
+    }
+}
+
 /// `just now`, `3 min ago`, `2 h ago`, `5 days ago`, then the date.
 #[must_use]
 pub fn relative_text(at: Timestamp, now: Timestamp) -> String {

@@ -1,0 +1,548 @@
+//! Unlinking: first a preview, then hooks, deploy keys, the grant and our tokens, in this order (hooks survive the grant at some providers,
+//! and without it nobody could remove them); each outcome goes into the receipt as it happens.
+//!
+//! Invariants: from the first transaction on the link serves nothing; whatever a crash leaves is finished by a loop from the receipt; what
+//! another link of the account serves stays; a provider that refuses makes a line with the address where a person can finish it, never an
+//! error. Deliberately elsewhere: the receipt's form (`receipt`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use slipway_forge::{Forge, ForgeError, Removal, SourceKey};
+use slipway_model::{AutobuildId, DeployKeyId, HookId, LinkState, ProviderId, ReceiptId, Timestamp};
+use slipway_store::links::{self, Link};
+use slipway_store::receipts;
+use slipway_store::{ReadTx, accounts, deploy_keys, hooks, sources};
+
+use super::LinkView;
+use super::access::{SourceAt, Tried};
+use super::receipt::{Body, Receipt, ReceiptItem};
+use crate::audit::{self, Change, Place};
+use crate::{Actor, App, Error, NamespaceOwner};
+
+/// Longer than any one step takes: whoever works on a receipt renews it with each step.
+const HOLD: Duration = Duration::from_secs(120);
+
+/// What an unlink would do.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnlinkPreview {
+    /// The link.
+    pub link: LinkView,
+    /// Source repositories that have a hook of ours.
+    pub hooks: Vec<String>,
+    /// Source repositories that have a deploy key of ours.
+    pub keys: Vec<String>,
+    /// Repositories that would not be built any more.
+    pub stops: Vec<String>,
+    /// Each source with what is there and what becomes of it.
+    pub sources: Vec<UnlinkSource>,
+    /// What becomes of the grant at the provider.
+    pub grant: String,
+    /// What there is to know before.
+    pub warnings: Vec<String>,
+}
+
+/// A source that the link serves.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnlinkSource {
+    /// The repository here.
+    pub repository: String,
+    /// The source at the provider.
+    pub source: String,
+    /// Whether a webhook of ours stands there.
+    pub hook: bool,
+    /// Whether a deploy key of ours stands there.
+    pub key: bool,
+    /// How many build rules there are.
+    pub rules: usize,
+    /// The link that serves it from then on; without one its rules stop.
+    pub served_by: Option<String>,
+}
+
+/// What is to be done, and how far it came.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Plan {
+    actor: Option<StoredActor>,
+    /// Sources not looked at yet: whether another link serves them decides what happens to hook and key.
+    sources: Vec<PlannedSource>,
+    hooks: Vec<PlannedHook>,
+    keys: Vec<PlannedKey>,
+    grant_settled: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StoredActor {
+    account: Option<slipway_model::AccountId>,
+    name: String,
+    via: String,
+    address: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct PlannedSource {
+    autobuild: AutobuildId,
+    repository: String,
+    id: String,
+    name: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct PlannedHook {
+    id: HookId,
+    source_id: String,
+    source: String,
+    remote_id: Option<String>,
+    by_person: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct PlannedKey {
+    id: DeployKeyId,
+    source_id: String,
+    source: String,
+    remote_id: Option<String>,
+}
+
+/// A receipt that this process works on.
+struct Work {
+    row: receipts::Receipt,
+    body: Body,
+    held_until: Timestamp,
+}
+
+/// Whether this process still has the receipt for itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Ours,
+    Lost,
+}
+
+/// Whether a link could serve something by its state alone.
+fn may_serve(link: &Link) -> bool {
+    !matches!(link.state, LinkState::Disabled | LinkState::Revoked | LinkState::Suspended)
+}
+
+fn removed(what: &str, removal: Removal) -> ReceiptItem {
+    ReceiptItem::new(match removal {
+        Removal::Removed => format!("{what} was removed"),
+        Removal::AlreadyGone => format!("{what} was gone already"),
+    })
+}
+
+impl App {
+    /// What an unlink would remove, stop and leave.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such link.
+    pub async fn preview_unlink(
+        &self,
+        owner: &NamespaceOwner,
+        provider: &ProviderId,
+        id: Option<slipway_model::LinkId>,
+    ) -> Result<UnlinkPreview, Error> {
+        let account = owner.account().id;
+        let mut tx = self.read().await?;
+        let link = super::find(&mut tx, account, provider, id).await?;
+        let others: Vec<Link> = other_links(&mut tx, &link).await?;
+        let plan = plan(&mut tx, &link, &others).await?;
+        let mut rows = Vec::new();
+        for source in &plan.sources {
+            let rules = slipway_store::repositories::list_rules(&mut tx, source.autobuild).await?.len();
+            rows.push(UnlinkSource {
+                repository: source.repository.clone(),
+                source: source.name.clone(),
+                hook: plan.hooks.iter().any(|hook| hook.source_id == source.id && hook.remote_id.is_some()),
+                key: plan.keys.iter().any(|key| key.source_id == source.id && key.remote_id.is_some()),
+                rules,
+                served_by: sees(&mut tx, &others, &source.id).await?,
+            });
+        }
+        let shared = shared_with(&mut tx, &link).await?;
+        drop(tx);
+        let stands = |remote: &Option<String>| remote.is_some();
+        let link = self.get_link(owner, provider, Some(link.id)).await?;
+        Ok(UnlinkPreview {
+            hooks: plan.hooks.iter().filter(|hook| stands(&hook.remote_id)).map(|hook| hook.source.clone()).collect(),
+            keys: plan.keys.iter().filter(|key| stands(&key.remote_id)).map(|key| key.source.clone()).collect(),
+            stops: rows.iter().filter(|row| row.served_by.is_none()).map(|row| row.repository.clone()).collect(),
+            sources: rows,
+            grant: grant_words(shared),
+            warnings: shared_warning(link.login.as_deref().unwrap_or_default(), shared).into_iter().collect(),
+            link,
+        })
+    }
+
+    /// Unlinks, and tells what became of everything. When the provider fails in the middle, the receipt says what is left and where a person
+    /// can finish it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such link.
+    pub async fn unlink(&self, owner: &NamespaceOwner, provider: &ProviderId, id: Option<slipway_model::LinkId>) -> Result<Receipt, Error> {
+        self.forge(provider)?;
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        let link = super::find(&mut tx, owner.account().id, provider, id).await?;
+        if !links::set_unlinking(&mut tx, link.id).await? {
+            return Err(Error::NotFound);
+        }
+        let others = other_links(&mut tx, &link).await?;
+        let mut body = Body { plan: plan(&mut tx, &link, &others).await?, ..Body::default() };
+        let actor = owner.actor().clone();
+        body.plan.actor = Some(StoredActor { account: actor.account, name: actor.name, via: actor.via, address: actor.address });
+        let row = receipts::Receipt {
+            id: ReceiptId::new(),
+            account: link.account,
+            link: link.id,
+            provider: provider.clone(),
+            login: link.login.clone(),
+            body: body.text(),
+            begun_at: now,
+            finished_at: None,
+        };
+        let held_until = now.plus(HOLD);
+        receipts::insert(&mut tx, &row, held_until).await?;
+        tx.commit().await?;
+        let id = row.id;
+        self.work_off(Work { row, body, held_until }).await?;
+        self.receipt(owner, id).await
+    }
+
+    /// Goes on with an unlink that nobody works on any more; gives whether there was one.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn finish_unlinks_once(&self) -> Result<bool, Error> {
+        let now = self.clock.now();
+        let held_until = now.plus(HOLD);
+        let mut tx = self.write().await?;
+        let claimed = receipts::claim(&mut tx, now, held_until).await?;
+        tx.commit().await?;
+        let Some(row) = claimed else { return Ok(false) };
+        let body = Body::read(&row.body)?;
+        tracing::info!(receipt = %row.id, provider = %row.provider, "an unlink that was cut off goes on");
+        self.work_off(Work { row, body, held_until }).await?;
+        Ok(true)
+    }
+
+    async fn work_off(&self, mut work: Work) -> Result<(), Error> {
+        let mut tx = self.read().await?;
+        let link = links::get_by_id(&mut tx, work.row.link).await?;
+        drop(tx);
+        let forge = self.forges.get(&work.row.provider).cloned();
+        if let (Some(link), Some(forge)) = (&link, &forge) {
+            if self.look_who_serves(&mut work, link).await? == Hold::Lost {
+                return Ok(());
+            }
+            for step in [Step::Hook, Step::Key, Step::Grant] {
+                while self.step(&mut work, link, forge, step).await? {
+                    if self.keep_progress(&mut work).await? == Hold::Lost {
+                        return Ok(());
+                    }
+                }
+            }
+        } else if forge.is_none() {
+            let what = "hooks, deploy keys and the grant: the provider is not configured any more";
+            work.body.left.push(ReceiptItem::new(what));
+        }
+        self.close(work, link.as_ref()).await
+    }
+
+    /// Keeps how far it came, and the receipt for ourselves.
+    async fn keep_progress(&self, work: &mut Work) -> Result<Hold, Error> {
+        let until = self.clock.now().plus(HOLD);
+        let mut tx = self.write().await?;
+        let kept = receipts::set_body(&mut tx, work.row.id, &work.body.text(), work.held_until, until).await?;
+        tx.commit().await?;
+        work.held_until = until;
+        Ok(if kept { Hold::Ours } else { Hold::Lost })
+    }
+
+    /// Asks the other links for each source: what one of them serves keeps its hook and key.
+    async fn look_who_serves(&self, work: &mut Work, link: &Link) -> Result<Hold, Error> {
+        while let Some(source) = work.body.plan.sources.last().cloned() {
+            match self.server_of(link, &source).await {
+                Ok(None) => work.body.stopped.push(source.repository.clone()),
+                Ok(Some(words)) => {
+                    work.body.plan.hooks.retain(|hook| hook.source_id != source.id);
+                    work.body.plan.keys.retain(|key| key.source_id != source.id);
+                    work.body.kept.push(ReceiptItem::new(words));
+                }
+                Err(error) => return Err(error),
+            }
+            work.body.plan.sources.pop();
+            if self.keep_progress(work).await? == Hold::Lost {
+                return Ok(Hold::Lost);
+            }
+        }
+        Ok(Hold::Ours)
+    }
+
+    /// Which other link serves a source, in words; `None` when none does.
+    async fn server_of(&self, link: &Link, source: &PlannedSource) -> Result<Option<String>, Error> {
+        let key = SourceKey { id: &source.id, full_name: &source.name };
+        let at = SourceAt { account: link.account, provider: &link.provider, key, autobuild: Some(source.autobuild) };
+        let look = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)
+        };
+        match self.with_source(at, look).await {
+            Ok(acted) => Ok(Some(format!(
+                "webhook and deploy key of `{}` stay: `{}` serves `{}` from now on",
+                source.name, acted.link.login, source.repository
+            ))),
+            Err(trouble) if trouble.is_passing() => Ok(Some(format!(
+                "webhook and deploy key of `{}` stay: whether another link serves `{}` could not be found out now ({})",
+                source.name, source.repository, trouble.words
+            ))),
+            Err(trouble) => match Error::from(trouble) {
+                error @ (Error::Store(_) | Error::Internal(_)) => Err(error),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    /// One removal; false when there is nothing more of that kind.
+    async fn step(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, step: Step) -> Result<bool, Error> {
+        match step {
+            Step::Hook => {
+                let Some(hook) = work.body.plan.hooks.last().cloned() else { return Ok(false) };
+                self.unlink_hook(work, link, forge, &hook).await?;
+                work.body.plan.hooks.pop();
+            }
+            Step::Key => {
+                let Some(key) = work.body.plan.keys.last().cloned() else { return Ok(false) };
+                self.unlink_key(work, link, forge, &key).await?;
+                work.body.plan.keys.pop();
+            }
+            Step::Grant => {
+                if work.body.plan.grant_settled {
+                    return Ok(false);
+                }
+                self.withdraw(work, link, forge).await?;
+                work.body.plan.grant_settled = true;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn unlink_hook(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, hook: &PlannedHook) -> Result<(), Error> {
+        if hook.by_person {
+            // We never had the right to it. Its address stays ours, so a later link takes deliveries from it again.
+            let what = format!("webhook of `{}`: a person put it up, so a person removes it", hook.source);
+            work.body.left.push(ReceiptItem::new(what).at(forge.hook_settings_url(&hook.source)));
+            return Ok(());
+        }
+        let Some(remote) = hook.remote_id.as_deref() else {
+            let mut tx = self.write().await?;
+            hooks::delete(&mut tx, hook.id).await?;
+            return Ok(tx.commit().await?);
+        };
+        let what = format!("webhook {remote} of `{}`", hook.source);
+        let key = SourceKey { id: &hook.source_id, full_name: &hook.source };
+        let call = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            let (token, name) = at_source(&forge, &token, key).await?;
+            forge.delete_hook(&token, &name, remote).await
+        };
+        match self.try_link(forge, link, &call).await {
+            Ok(removal) => {
+                work.body.done.push(removed(&what, removal));
+                let mut tx = self.write().await?;
+                hooks::delete(&mut tx, hook.id).await?;
+                Ok(tx.commit().await?)
+            }
+            Err(tried) => {
+                let error = refusal(tried)?;
+                let url = forge.hook_settings_url(&hook.source);
+                work.body.left.push(ReceiptItem::new(format!("{what}: {error}")).at(url));
+                // Its address stays ours: linking again finds the hook there and adopts it.
+                let mut tx = self.write().await?;
+                hooks::set_wanted(&mut tx, hook.id, self.clock.now()).await?;
+                Ok(tx.commit().await?)
+            }
+        }
+    }
+
+    async fn unlink_key(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, key: &PlannedKey) -> Result<(), Error> {
+        if let Some(remote) = key.remote_id.as_deref() {
+            let what = format!("deploy key {remote} of `{}`", key.source);
+            let source = SourceKey { id: &key.source_id, full_name: &key.source };
+            let call = |forge: Arc<dyn Forge>, token: SecretString| async move {
+                let (token, name) = at_source(&forge, &token, source).await?;
+                forge.delete_deploy_key(&token, &name, remote).await
+            };
+            match self.try_link(forge, link, &call).await {
+                Ok(removal) => work.body.done.push(removed(&what, removal)),
+                Err(tried) => {
+                    let error = refusal(tried)?;
+                    let words = format!("{what}: {error}; its private half was deleted here, so it opens nothing for Slipway any more");
+                    work.body.left.push(ReceiptItem::new(words).at(forge.deploy_keys_url(&key.source)));
+                }
+            }
+        }
+        let mut tx = self.write().await?;
+        deploy_keys::delete(&mut tx, key.id).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Withdraws the grant, unless others here live on it: at the provider it is one for all of them.
+    async fn withdraw(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>) -> Result<(), Error> {
+        let mut tx = self.read().await?;
+        let shared = shared_with(&mut tx, link).await?;
+        drop(tx);
+        let settings = forge.app_settings_url();
+        if shared > 0 {
+            work.body.left.push(ReceiptItem::new(grant_words(shared)).at(settings));
+            return Ok(());
+        }
+        let call = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.revoke_grant(&token).await };
+        match self.try_link(forge, link, &call).await {
+            Ok(Removal::Removed) => work.body.done.push(ReceiptItem::new("the grant was revoked at the provider")),
+            Ok(Removal::AlreadyGone) => work.body.done.push(ReceiptItem::new("the grant was gone already")),
+            Err(Tried::Forge(ForgeError::Unsupported { detail, url })) => {
+                let url = url.map_or_else(|| settings.to_string(), String::from);
+                work.body.left.push(ReceiptItem::new(format!("the grant at the provider: {detail}")).at(url));
+            }
+            Err(tried) => {
+                let error = refusal(tried)?;
+                work.body.left.push(ReceiptItem::new(format!("the grant at the provider: {error}")).at(settings));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last transaction: our tokens go, the receipt is complete.
+    async fn close(&self, mut work: Work, link: Option<&Link>) -> Result<(), Error> {
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        if let Some(link) = link {
+            links::delete(&mut tx, link.id).await?;
+        }
+        work.body.done.push(ReceiptItem::new("our copy of the tokens was deleted"));
+        work.body.stopped.sort();
+        if !receipts::finish(&mut tx, work.row.id, &work.body.text(), now).await? {
+            return Ok(());
+        }
+        if let Some(account) = accounts::get(&mut tx, work.row.account).await? {
+            let left: Vec<&str> = work.body.left.iter().map(|item| item.what.as_str()).collect();
+            let change = Change::new("link.unlink", work.row.provider.as_str())
+                .old(json!({"login": work.row.login}))
+                .now(json!({"receipt": work.row.id, "left_at_provider": left}));
+            let actor = work.body.plan.actor.take().map_or_else(Actor::system, |actor| Actor {
+                account: actor.account,
+                name: actor.name,
+                via: actor.via,
+                address: actor.address,
+            });
+            audit::write(&mut tx, now, &actor, Place::Account(&account), change).await?;
+        }
+        tx.commit().await?;
+        metrics::counter!("slipway_unlinks_total", "provider" => work.row.provider.to_string()).increment(1);
+        Ok(())
+    }
+}
+
+/// The steps, in the order in which they are done.
+#[derive(Clone, Copy)]
+enum Step {
+    Hook,
+    Key,
+    Grant,
+}
+
+/// What a provider (or a token that does not open) said to a removal; trouble of the database ends the work, and a loop goes on with it.
+fn refusal(tried: Tried) -> Result<String, Error> {
+    match tried {
+        Tried::Forge(error) => Ok(error.to_string()),
+        Tried::Ours(error @ Error::Store(_)) => Err(error),
+        Tried::Ours(error) => Ok(error.to_string()),
+    }
+}
+
+/// The token for a source and the name that it has today: it may have been renamed since.
+async fn at_source(forge: &Arc<dyn Forge>, token: &SecretString, key: SourceKey<'_>) -> Result<(SecretString, String), ForgeError> {
+    let token = forge.repository_token(token, key).await?;
+    let source = forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)?;
+    Ok((token, source.full_name))
+}
+
+async fn other_links(tx: &mut ReadTx, link: &Link) -> Result<Vec<Link>, Error> {
+    let mut others = links::list_by_provider(tx, link.account, &link.provider).await?;
+    others.retain(|other| other.id != link.id && may_serve(other));
+    Ok(others)
+}
+
+/// The login of another link whose copy of the provider shows the source.
+async fn sees(tx: &mut ReadTx, others: &[Link], source_id: &str) -> Result<Option<String>, Error> {
+    for other in others {
+        if slipway_store::source_repositories::contains(tx, other.id, source_id).await? {
+            return Ok(Some(other.login.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// Everything that hangs on the link: what it serves, and what no other link could remove.
+async fn plan(tx: &mut ReadTx, link: &Link, others: &[Link]) -> Result<Plan, Error> {
+    let all = sources::list(tx, link.account, &link.provider, None).await?;
+    let others_serve =
+        |id: &str| all.iter().any(|source| source.source_id == id && others.iter().any(|other| source.link == Some(other.id)));
+    let planned: Vec<PlannedSource> = all
+        .iter()
+        .filter(|source| !others.iter().any(|other| source.link == Some(other.id)))
+        .map(|source| PlannedSource {
+            autobuild: source.autobuild,
+            repository: source.repository_name.to_string(),
+            id: source.source_id.clone(),
+            name: source.source_name.clone(),
+        })
+        .collect();
+    let hooks = hooks::list_by_provider(tx, link.account, &link.provider).await?.into_iter();
+    let keys = deploy_keys::list_by_provider(tx, link.account, &link.provider).await?.into_iter();
+    Ok(Plan {
+        actor: None,
+        sources: planned,
+        hooks: hooks
+            .filter(|hook| !others_serve(&hook.source_id))
+            .map(|hook| PlannedHook {
+                id: hook.id,
+                by_person: hook.made_by == hooks::MadeBy::Person,
+                source_id: hook.source_id,
+                source: hook.source_name,
+                remote_id: hook.remote_id,
+            })
+            .collect(),
+        keys: keys
+            .filter(|key| !others_serve(&key.source_id))
+            .map(|key| PlannedKey { id: key.id, source_id: key.source_id, source: key.source_name, remote_id: key.remote_id })
+            .collect(),
+        grant_settled: false,
+    })
+}
+
+/// How many other namespaces of this installation are linked to the same person.
+async fn shared_with(tx: &mut ReadTx, link: &Link) -> Result<usize, Error> {
+    let all = links::list_by_person(tx, &link.provider, &link.remote_user_id).await?;
+    Ok(all.iter().filter(|other| other.id != link.id && other.account != link.account && !other.unlinking).count())
+}
+
+fn grant_words(shared: usize) -> String {
+    match shared {
+        0 => "the grant is withdrawn at the provider, where it has a way to do that".to_owned(),
+        1 => "the grant stays: another namespace here is linked to the same account at the provider, and withdrawing it would end that link and \
+              its deploy keys too; only our copy of the tokens is deleted"
+            .to_owned(),
+        n => format!(
+            "the grant stays: {n} other namespaces here are linked to the same account at the provider, and withdrawing it would end those links \
+             and their deploy keys too; only our copy of the tokens is deleted"
+        ),
+    }
+}
+
+fn shared_warning(login: &str, shared: usize) -> Option<String> {
+    (shared > 0).then(|| {
+        format!("`{login}` is also linked for {shared} other namespace(s) here: whoever withdraws the grant at the provider ends those links too")
+    })
+}

@@ -1,0 +1,106 @@
+//! With what a builder fetches the source of a build: the deploy key where one stands, and a token of a link.
+//!
+//! Invariants: while every link is disabled nothing is fetched, with a key neither; which way was taken and why is said in the log.
+//! Deliberately elsewhere: which link and which token (`links`, `queue`), how git is run (`builder`).
+
+use secrecy::SecretString;
+use slipway_forge::CloneAccess;
+use slipway_model::AccountId;
+use slipway_store::builds::Build;
+use slipway_store::deploy_keys::{self, DeployKey, DeployKeyState};
+use url::Url;
+
+use crate::links::access::{Acted, SourceTrouble, TroubleKind};
+use crate::{App, Error};
+
+/// How a source is fetched.
+#[derive(Debug)]
+pub struct SourceAccess {
+    /// With a deploy key; to be tried first.
+    pub ssh: Option<SshKeyAccess>,
+    /// Over HTTP; without a credential it is no second way for a source that has a key.
+    pub http: CloneAccess,
+    /// What the log says of a clone over HTTP: "a token of the link".
+    pub http_words: String,
+    /// Why it is not fetched with a deploy key; with one, why there is no second way.
+    pub because: Option<String>,
+}
+
+/// A deploy key in the clear, for one build.
+#[derive(Debug)]
+pub struct SshKeyAccess {
+    /// Without any secret in it.
+    pub url: Url,
+    /// In OpenSSH's form.
+    pub private_key: SecretString,
+    /// The only servers that it is shown to.
+    pub host_keys: Vec<String>,
+}
+
+impl App {
+    /// Puts together what was got of a link and what stands as a key. A key alone is enough where no link works: that is what it is for.
+    pub(crate) async fn source_access(
+        &self,
+        account: AccountId,
+        build: &Build,
+        http: Result<Acted<CloneAccess>, SourceTrouble>,
+    ) -> Result<SourceAccess, SourceTrouble> {
+        let acted = match http {
+            Ok(acted) => acted,
+            Err(trouble) => return self.with_key_alone(account, build, trouble).await,
+        };
+        let keys = self.deploy_keys_for(account, build).await.map_err(|error| SourceTrouble::ours(&build.provider, error))?;
+        let short =
+            acted.link.token_expires_at.is_some() || self.forges.get(&build.provider).is_some_and(|forge| forge.provider().app.is_some());
+        let ssh = self.open_access(build, &keys);
+        Ok(SourceAccess {
+            because: if ssh.is_some() { None } else { why_no_key(&keys) },
+            ssh,
+            http: acted.value,
+            http_words: if short { "a short-lived token of the link".into() } else { "a token of the link".into() },
+        })
+    }
+
+    async fn with_key_alone(&self, account: AccountId, build: &Build, trouble: SourceTrouble) -> Result<SourceAccess, SourceTrouble> {
+        if matches!(trouble.kind, TroubleKind::Disabled | TroubleKind::NotLinked | TroubleKind::Ours(_)) {
+            return Err(trouble);
+        }
+        let keys = self.deploy_keys_for(account, build).await.map_err(|error| SourceTrouble::ours(&build.provider, error))?;
+        let (Some(ssh), Some(forge)) = (self.open_access(build, &keys), self.forges.get(&build.provider)) else { return Err(trouble) };
+        let http = forge.clone_access(&build.source_name, None);
+        Ok(SourceAccess { ssh: Some(ssh), http, http_words: "no credential".into(), because: Some(trouble.whole()) })
+    }
+
+    /// The keys of the build's source that are not on their way out, newest first.
+    async fn deploy_keys_for(&self, account: AccountId, build: &Build) -> Result<Vec<DeployKey>, Error> {
+        let mut tx = self.read().await?;
+        let mut keys = deploy_keys::list_by_source(&mut tx, account, &build.provider, &build.source_id).await?;
+        keys.retain(|key| key.state != DeployKeyState::Unwanted);
+        Ok(keys)
+    }
+
+    fn open_access(&self, build: &Build, keys: &[DeployKey]) -> Option<SshKeyAccess> {
+        let forge = self.forges.get(&build.provider)?;
+        let key = keys.iter().find(|key| key.state == DeployKeyState::Standing)?;
+        let private_key = match self.open_deploy_key(key) {
+            Ok(private_key) => private_key,
+            Err(error) => {
+                tracing::error!(key = %key.id, %error, "a deploy key cannot be used; change it for another one");
+                return None;
+            }
+        };
+        let ssh = forge.provider().ssh.as_ref()?;
+        Some(SshKeyAccess { url: forge.ssh_url(&key.source_name)?, private_key, host_keys: ssh.host_keys.clone() })
+    }
+}
+
+/// Nothing for a source that needs no key.
+fn why_no_key(keys: &[DeployKey]) -> Option<String> {
+    let key = keys.first()?;
+    Some(match (key.state, &key.error) {
+        (DeployKeyState::Forbidden, Some(error)) => format!("there may be no deploy key: {error}"),
+        (DeployKeyState::Wanted, Some(error)) => format!("the deploy key does not stand yet: {error}"),
+        (DeployKeyState::Standing, _) => "the deploy key cannot be used".to_owned(),
+        _ => "the deploy key does not stand yet".to_owned(),
+    })
+}

@@ -1,0 +1,120 @@
+//! Making links: what is asked for, for whom, and what another person or a smaller grant means.
+
+use anyhow::{Context as _, Result};
+use slipway_app::{ConnectWish, Error, RefusalKind};
+use slipway_model::{AccessLevel, LinkState, LinkedAs};
+use slipway_store::links;
+
+use crate::place::{Place, on_both};
+
+on_both! {
+    a_state_works_once_also_at_two_replicas;
+    another_person_at_the_consent_page_makes_a_second_link;
+    an_equal_login_elsewhere_is_another_person;
+    less_than_asked_is_linked_and_says_what_will_not_work;
+    offers_say_what_is_asked_and_why;
+    an_organization_is_warned_of_a_persons_link;
+    links_of_others_are_not_found;
+}
+
+fn is_bad<T: std::fmt::Debug>(result: &Result<T, Error>) -> bool {
+    matches!(result, Err(Error::Refused(refusal)) if refusal.kind == RefusalKind::Bad)
+}
+
+async fn a_state_works_once_also_at_two_replicas(place: Place) -> Result<()> {
+    let (owner, other) = (place.owner().await?, place.replica().await?);
+    let (state, code) = place.approved(&owner, &place.caller, "octo", ConnectWish::default()).await?;
+    let here = place.app.finish_connect(&place.caller, &place.provider, &state, Ok(&code));
+    let there = other.finish_connect(&place.caller, &place.provider, &state, Ok(&code));
+    let (here, there) = tokio::join!(here, there);
+    assert!(is_bad(&here) != is_bad(&there), "{here:?} {there:?}");
+    assert!(here.is_ok() != there.is_ok());
+    assert_eq!(place.app.list_links(&owner).await?.len(), 1);
+    Ok(())
+}
+
+async fn another_person_at_the_consent_page_makes_a_second_link(place: Place) -> Result<()> {
+    let owner = place.owner().await?;
+    let first = place.link("octo").await?;
+    let second = place.link_as(&place.caller, &owner, "ci-bot", ConnectWish::default()).await?;
+    assert!(second.notes.iter().any(|note| note.contains("`octo` stays linked") && note.contains("`ci-bot`")), "{:?}", second.notes);
+    let again = place.link_as(&place.caller, &owner, "octo", ConnectWish::default()).await?;
+    assert_eq!(again.link.id, Some(first), "the row is adopted");
+    assert!(again.notes.iter().any(|note| note.contains("was linked already")), "{:?}", again.notes);
+    let logins: Vec<_> = place.app.list_links(&owner).await?.into_iter().filter_map(|link| link.login).collect();
+    assert_eq!(logins, ["octo", "ci-bot"]);
+    Ok(())
+}
+
+/// Identity is the number: whoever got the name of a person who was renamed is not that person.
+async fn an_equal_login_elsewhere_is_another_person(place: Place) -> Result<()> {
+    let first = place.link("octo").await?;
+    place.github.rename_account("octo", "octo-old");
+    place.github.user("octo");
+    let second = place.link("octo").await?;
+    assert_ne!(first, second);
+    place.next_round().await?;
+    assert_eq!(place.view_of(first).await?.login.as_deref(), Some("octo-old"), "the name follows");
+    let ids = links::list(&mut place.app.db().read().await?, place.caller.account().id).await?;
+    assert_ne!(ids[0].remote_user_id, ids[1].remote_user_id);
+    Ok(())
+}
+
+async fn less_than_asked_is_linked_and_says_what_will_not_work(place: Place) -> Result<()> {
+    place.github.grant_only_next(&["read:org"]);
+    let owner = place.owner().await?;
+    let linked = place.link_as(&place.caller, &owner, "octo", ConnectWish::default()).await?;
+    assert_eq!(linked.link.state, LinkState::ScopeMissing, "{linked:?}");
+    let words = linked.link.evidence.context("evidence")?.words;
+    assert!(words.contains("`repo`"), "{words}");
+    assert!(linked.notes.iter().any(|note| note.contains("will not work")), "{:?}", linked.notes);
+    place.round().await?;
+    assert!(place.sent(0).await?.is_empty(), "whoever linked saw it");
+    // Asking for less is not lacking anything.
+    let wish = ConnectWish { access: AccessLevel::ReadOnly, linked_as: LinkedAs::Person };
+    let linked = place.link_as(&place.caller, &owner, "octo", wish).await?;
+    assert_eq!((linked.link.state, linked.link.access), (LinkState::Ok, Some(AccessLevel::ReadOnly)), "{linked:?}");
+    Ok(())
+}
+
+async fn offers_say_what_is_asked_and_why(place: Place) -> Result<()> {
+    let owner = place.owner().await?;
+    place.link("octo").await?;
+    let offers = place.app.offers(&owner, &place.provider).await?;
+    assert_eq!(offers.offers.iter().map(|offer| offer.level).collect::<Vec<_>>(), [AccessLevel::Full, AccessLevel::Public, AccessLevel::ReadOnly]);
+    assert!(offers.offers.iter().flat_map(|offer| &offer.scopes).all(|scope| scope.words.is_some()), "{offers:?}");
+    assert_eq!((offers.advice, offers.linked), (None, vec!["octo".to_owned()]));
+    for (access, asked) in [(AccessLevel::Full, "repo"), (AccessLevel::Public, "public_repo")] {
+        let wish = ConnectWish { access, linked_as: LinkedAs::Person };
+        let url = place.app.begin_connect(&owner, &place.caller, &place.provider, wish).await?;
+        let scope = url.query_pairs().find(|(key, _)| key == "scope").context("scope")?.1.into_owned();
+        assert!(scope.split(' ').any(|scope| scope == asked), "{scope}");
+        assert!(url.query_pairs().any(|(key, value)| key == "code_challenge_method" && value == "S256"));
+    }
+    Ok(())
+}
+
+async fn an_organization_is_warned_of_a_persons_link(place: Place) -> Result<()> {
+    place.app.create_organization(&place.caller, "initech", "").await?;
+    let owner = place.owner_of(&place.caller, "initech").await?;
+    assert!(place.app.offers(&owner, &place.provider).await?.advice.is_some_and(|advice| advice.contains("service user")));
+    let linked = place.link_as(&place.caller, &owner, "octo", ConnectWish::default()).await?;
+    assert!(linked.link.warnings.iter().any(|warning| warning.contains("`octo` is linked as a person")), "{linked:?}");
+    assert!(linked.link.organizations.iter().any(|one| one.name == "acme"), "the page that follows shows organizations: {linked:?}");
+    Ok(())
+}
+
+async fn links_of_others_are_not_found(place: Place) -> Result<()> {
+    let id = place.link("octo").await?;
+    let ann = place.person("ann").await?;
+    let theirs = place.owner_of(&ann, "ann").await?;
+    let not_found = |found: bool| assert!(found);
+    not_found(matches!(place.app.get_link(&theirs, &place.provider, Some(id)).await, Err(Error::NotFound)));
+    not_found(matches!(place.app.check_link(&theirs, &place.provider, Some(id)).await, Err(Error::NotFound)));
+    not_found(matches!(place.app.unlink(&theirs, &place.provider, Some(id)).await, Err(Error::NotFound)));
+    not_found(matches!(place.app.preview_unlink(&theirs, &place.provider, Some(id)).await, Err(Error::NotFound)));
+    not_found(matches!(place.app.link_picture(&theirs, &place.provider, id).await, Err(Error::NotFound)));
+    not_found(place.owner_of(&ann, "demo").await.is_err());
+    assert_eq!(place.view_of(id).await?.state, LinkState::Ok);
+    Ok(())
+}

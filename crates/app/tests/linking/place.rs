@@ -1,0 +1,241 @@
+//! One installation beside a fake GitHub; its database is SQLite or PostgreSQL.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use secrecy::SecretString;
+use serde_json::json;
+use slipway_app::{
+    App, AuditFilter, AutobuildInput, AutobuildSettings, Caller, ClientInfo, Config, ConnectWish, Keys, LinkView, Linked, MailConfig,
+    MailTransport, NamespaceOwner, RegisteredBuilder, RepositoryAdmin, RepositoryRead, RepositoryWrite, Role, SignedIn, StartBuild,
+};
+use slipway_forge::{Provider, SshAccess};
+use slipway_model::{AccountId, Clock, LinkId, ProviderId, ProviderKind, Scope, Timestamp, Visibility};
+use slipway_store::builds::Build;
+use slipway_store::{Db, accounts};
+use slipway_testkit::github::{FakeGitHub, OrgRole, Visibility as Shown, Webhooks};
+use slipway_testkit::smtp::SmtpSink;
+use url::Url;
+
+pub const INTERVAL: u64 = 400;
+
+pub struct Place {
+    pub app: App,
+    pub clock: Clock,
+    pub github: FakeGitHub,
+    pub provider: ProviderId,
+    pub client_id: String,
+    pub mails: SmtpSink,
+    pub caller: Caller,
+    address: String,
+    client_secret: String,
+    _folder: tempfile::TempDir,
+    _server: Option<slipway_testkit::postgres::Database>,
+}
+
+/// Makes of each `async fn name(place: Place) -> Result<()>` the tests `name::sqlite` and `name::postgres`.
+macro_rules! on_both {
+    ($($name:ident;)*) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sqlite() -> anyhow::Result<()> {
+                super::$name(crate::place::Place::on_sqlite().await?).await
+            }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres() -> anyhow::Result<()> {
+                super::$name(crate::place::Place::on_postgres().await?).await
+            }
+        }
+    )*};
+}
+pub(crate) use on_both;
+
+impl Place {
+    pub async fn on_sqlite() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let address = format!("sqlite://{}", folder.path().join("slipway.db").display());
+        Self::new(address, folder, None).await
+    }
+
+    pub async fn on_postgres() -> Result<Self> {
+        let server = slipway_testkit::postgres::fresh_database().await?;
+        Self::new(server.url(), tempfile::tempdir()?, Some(server)).await
+    }
+
+    /// The user `demo`, who reads mail; nothing is linked yet.
+    async fn new(address: String, folder: tempfile::TempDir, server: Option<slipway_testkit::postgres::Database>) -> Result<Self> {
+        let github = FakeGitHub::start().await?;
+        github.set_webhooks(Webhooks::Drop);
+        for login in ["octo", "ci-bot"] {
+            github.user(login);
+        }
+        github.organization("acme", &[("octo", OrgRole::Admin), ("ci-bot", OrgRole::Admin)]);
+        for name in ["octo/hello", "acme/api"] {
+            github.repository(name, Shown::Private).await?;
+            github.commit(name, "main", &[("Dockerfile", "FROM scratch\n")], "first").await?;
+        }
+        let oauth = github.oauth_app("Slipway", "http://slipway.test:8080/oauth/github/callback")?;
+        let mails = SmtpSink::start().await?;
+        let provider: ProviderId = "github".parse().map_err(|error: String| anyhow!(error))?;
+        let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
+        let (client_id, client_secret) = (oauth.client_id, oauth.client_secret);
+        let app = replica(&address, &clock, &github, &provider, (&client_id, &client_secret), &mails).await?;
+        let caller = person(&app, "demo").await?;
+        let place = Self { app, clock, github, provider, client_id, mails, caller, address, client_secret, _folder: folder, _server: server };
+        place.mail_of(place.caller.account().id, "demo@example.com").await?;
+        Ok(place)
+    }
+
+    /// Another process on the same database.
+    pub async fn replica(&self) -> Result<App> {
+        let oauth = (self.client_id.as_str(), self.client_secret.as_str());
+        replica(&self.address, &self.clock, &self.github, &self.provider, oauth, &self.mails).await
+    }
+
+    pub async fn mail_of(&self, account: AccountId, email: &str) -> Result<()> {
+        let mut tx = self.app.db().write().await?;
+        accounts::set_email(&mut tx, account, Some(email)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    pub async fn person(&self, name: &str) -> Result<Caller> {
+        person(&self.app, name).await
+    }
+
+    pub async fn owner(&self) -> Result<NamespaceOwner> {
+        self.owner_of(&self.caller, self.caller.account().name.as_str()).await
+    }
+
+    pub async fn owner_of(&self, caller: &Caller, namespace: &str) -> Result<NamespaceOwner> {
+        let name = namespace.parse().map_err(|error| anyhow!("{error}"))?;
+        Ok(self.app.namespace(caller, &name, Scope::RepoAdmin).await?)
+    }
+
+    /// `state` and `code` of the callback after that person approved everything.
+    pub async fn approved(&self, owner: &NamespaceOwner, caller: &Caller, login: &str, wish: ConnectWish) -> Result<(String, String)> {
+        let url = self.app.begin_connect(owner, caller, &self.provider, wish).await?;
+        let callback: Url = self.github.approve_oauth(url.as_str(), login).await?.parse()?;
+        let part = |name: &str| callback.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        Ok((part("state").context("state")?, part("code").context("code")?))
+    }
+
+    pub async fn link_as(&self, caller: &Caller, owner: &NamespaceOwner, login: &str, wish: ConnectWish) -> Result<Linked> {
+        let (state, code) = self.approved(owner, caller, login, wish).await?;
+        Ok(self.app.finish_connect(caller, &self.provider, &state, Ok(&code)).await?)
+    }
+
+    /// Links that person for the user `demo`.
+    pub async fn link(&self, login: &str) -> Result<LinkId> {
+        let linked = self.link_as(&self.caller, &self.owner().await?, login, ConnectWish::default()).await?;
+        linked.link.id.context("a link has an id")
+    }
+
+    pub async fn view(&self) -> Result<LinkView> {
+        Ok(self.app.get_link(&self.owner().await?, &self.provider, None).await?)
+    }
+
+    pub async fn view_of(&self, id: LinkId) -> Result<LinkView> {
+        Ok(self.app.get_link(&self.owner().await?, &self.provider, Some(id)).await?)
+    }
+
+    /// Everything that is due: looks at links, then sweeps, until nothing is.
+    pub async fn round(&self) -> Result<()> {
+        while self.app.check_links_once().await? > 0 {}
+        while self.app.sweep_sources_once().await? {}
+        Ok(())
+    }
+
+    /// The next round of the timer.
+    pub async fn next_round(&self) -> Result<()> {
+        self.wait(INTERVAL);
+        self.round().await
+    }
+
+    /// Bodies of the mails that went out since the last call began at `from`.
+    pub async fn sent(&self, from: usize) -> Result<Vec<String>> {
+        self.app.send_mails_once().await?;
+        Ok(self.mails.received()[from..].iter().map(|mail| format!("{}\n{}\n{}", mail.to.join(","), mail.header("subject"), mail.body())).collect())
+    }
+
+    /// A repository `name` that is built from `source`.
+    pub async fn build(&self, name: &str, source: &str) -> Result<(RepositoryAdmin, AutobuildSettings)> {
+        self.app.create_repository(&self.owner().await?, name, "", Visibility::Private).await?;
+        let right = self.app.repository_admin(&self.caller, &self.caller.account().name, &name.parse()?).await?;
+        let input: AutobuildInput = serde_json::from_value(json!({"provider": "github", "source": source}))?;
+        let settings = self.app.put_autobuild(&right, &input).await?;
+        self.app.settle_deploy_keys_once().await?;
+        Ok((right, settings))
+    }
+
+    /// A build of `main` by hand.
+    pub async fn start(&self, right: &RepositoryAdmin) -> Result<Build, slipway_app::Error> {
+        let start = StartBuild { source_ref: "refs/heads/main".parse().expect("a ref"), commit: None, no_cache: false };
+        let made = self.app.start_builds(&RepositoryWrite::from(right.clone()), &start, self.caller.account().id).await?;
+        Ok(made.into_iter().next().expect("the default rule matches"))
+    }
+
+    pub async fn builds(&self, right: &RepositoryAdmin) -> Result<Vec<Build>> {
+        let read = RepositoryRead::from(RepositoryWrite::from(right.clone()));
+        let mut all = self.app.list_builds(&read, None, None, 100).await?;
+        all.reverse();
+        Ok(all)
+    }
+
+    pub async fn builder(&self) -> Result<RegisteredBuilder> {
+        let token = self.app.register_builtin_builder("one").await?;
+        self.app.builder_by_token(token.expose()).await?.context("a registered builder is known")
+    }
+
+    /// Actions in the installation's audit log, newest first.
+    pub async fn audited(&self) -> Result<Vec<String>> {
+        let reader = self.app.installation_audit(&self.caller)?;
+        let entries = self.app.list_audit(&reader, &AuditFilter::default(), None, 500).await?;
+        Ok(entries.into_iter().map(|entry| format!("{} by {}", entry.action, entry.actor)).collect())
+    }
+
+    pub fn wait(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// How often the token endpoint was asked.
+    pub fn token_requests(&self) -> usize {
+        self.github.requests().iter().filter(|seen| seen.path.ends_with("/login/oauth/access_token")).count()
+    }
+}
+
+async fn replica(
+    address: &str,
+    clock: &Clock,
+    github: &FakeGitHub,
+    provider: &ProviderId,
+    (client_id, client_secret): (&str, &str),
+    mails: &SmtpSink,
+) -> Result<App> {
+    let db = Db::open(address).await?;
+    db.migrate().await?;
+    let host_keys = vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl".to_owned()];
+    let forge = slipway_forge::open(Provider {
+        id: provider.clone(),
+        kind: ProviderKind::GitHub,
+        web_url: github.web_url().parse()?,
+        api_url: github.api_url().parse()?,
+        client_id: client_id.to_owned(),
+        client_secret: client_secret.to_owned().into(),
+        app: None,
+        ssh: Some(SshAccess { user: "git".into(), host: "github.test".into(), port: 22, host_keys }),
+    })?;
+    let mut config = Config::new("http://slipway.test:8080".parse()?);
+    let transport = MailTransport::parse(&format!("smtp://slipway:hush@{}", mails.address())).map_err(|error| anyhow!(error))?;
+    let from = "Slipway <slipway@slipway.test>".parse().map_err(|error: &str| anyhow!(error))?;
+    config.mail = Some(MailConfig { transport, from });
+    Ok(App::new(db, clock.clone(), Keys::derive(&[1; 32]), [forge], config))
+}
+
+async fn person(app: &App, name: &str) -> Result<Caller> {
+    let password: SecretString = "correct horse".to_owned().into();
+    let role = if name == "demo" { Role::Administrator } else { Role::User };
+    app.add_user(name, role, &password).await?;
+    let client = ClientInfo { address: "127.0.0.1".into(), user_agent: "test".into() };
+    let SignedIn::Session(session) = app.sign_in(name, &password, &client).await? else { anyhow::bail!("a second factor") };
+    app.caller_by_session(&session.token, "127.0.0.1").await?.context("a new session stands")
+}

@@ -1,0 +1,102 @@
+//! Branches and tags as the real Gitea shows them.
+
+use slipway_forge::{Coverage, ForgeError, Fresh, Heads};
+use slipway_model::RefName;
+use slipway_testkit::gitea::Contents;
+use slipway_testkit::github::Visibility;
+
+use crate::World;
+
+fn tag(short: &str) -> RefName {
+    format!("refs/tags/{short}").parse().unwrap()
+}
+
+fn seen(fresh: &Fresh<Heads>) -> (Vec<(String, String)>, Option<String>) {
+    let Fresh::Changed { value, marker } = fresh else { panic!("it says unchanged") };
+    assert_eq!(value.coverage, Coverage::Whole);
+    let mut refs: Vec<_> = value.refs.iter().map(|one| (one.name.to_string(), one.commit.as_str().to_owned())).collect();
+    refs.sort();
+    (refs, marker.clone())
+}
+
+#[tokio::test]
+async fn heads_are_all_branches_and_peeled_tags() {
+    let world = World::new().await;
+    let token = world.token().await;
+    let (gitea, client) = (&world.gitea, &world.client);
+    let main = gitea.ref_head("octo/hello", "refs/heads/main").await.unwrap().unwrap();
+    let odd = gitea.commit("octo/hello", "größe/a#b", &[("a", "1")], "odd").await.unwrap();
+    gitea.tag("octo/hello", "light", &odd).await.unwrap();
+    let tag_object = gitea.annotated_tag("octo/hello", "v1/x", &main, "One").await.unwrap();
+    gitea.update_ref("octo/hello", "refs/tags/of-a-tag", &tag_object).await.unwrap();
+
+    let fresh = client.heads(&token, "octo/hello", None).await.unwrap();
+    let (refs, marker) = seen(&fresh);
+    let expected = [
+        ("refs/heads/größe/a#b", &odd),
+        ("refs/heads/main", &main),
+        ("refs/tags/light", &odd),
+        ("refs/tags/of-a-tag", &main),
+        ("refs/tags/v1/x", &main),
+    ];
+    assert_eq!(refs, expected.map(|(name, commit)| (name.to_owned(), commit.clone())));
+    assert_ne!(tag_object, main);
+    assert_eq!(client.heads(&token, "octo/hello", marker.as_deref()).await.unwrap(), Fresh::Unchanged);
+    let forced = gitea.force_commit("octo/hello", "größe/a#b", None, &[("a", "2")], "forced").await.unwrap();
+    gitea.delete_ref("octo/hello", "refs/tags/light").await.unwrap();
+    let (refs, _) = seen(&client.heads(&token, "octo/hello", marker.as_deref()).await.unwrap());
+    assert_eq!((refs.len(), &refs[0].1), (4, &forced));
+
+    for (name, expected) in [
+        (RefName::branch("größe/a#b").unwrap(), Some(&forced)),
+        (RefName::branch("main").unwrap(), Some(&main)),
+        (tag("v1/x"), Some(&main)),
+        (tag("light"), None),
+        (RefName::branch("mai").unwrap(), None),
+        (tag("main"), None),
+    ] {
+        let found = client.resolve(&token, "octo/hello", &name).await.unwrap();
+        assert_eq!(found.as_ref().map(|commit| commit.as_str()), expected.map(String::as_str), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_tag_of_a_file_leads_to_no_commit() {
+    let world = World::new().await;
+    let token = world.token().await;
+    let tree = world.gitea.api(http::Method::GET, "/repos/octo/hello/git/trees/main", None).await.unwrap();
+    let blob = tree["tree"][0]["sha"].as_str().unwrap();
+    world.gitea.tag("octo/hello", "file", blob).await.unwrap();
+    let found = world.client.resolve(&token, "octo/hello", &tag("file")).await.unwrap();
+    assert_eq!(found, None);
+}
+
+#[tokio::test]
+async fn empty_is_not_hidden_and_hidden_is_not_found() {
+    let world = World::new().await;
+    world.gitea.user("stranger").await.unwrap();
+    world.gitea.repository("stranger/hidden", Visibility::Private, Contents::FirstCommit).await.unwrap();
+    world.gitea.repository("octo/empty", Visibility::Private, Contents::Empty).await.unwrap();
+    let token = world.token().await;
+    let main = RefName::branch("main").unwrap();
+    assert!(seen(&world.client.heads(&token, "octo/empty", None).await.unwrap()).0.is_empty());
+    assert_eq!(world.client.resolve(&token, "octo/empty", &main).await.unwrap(), None);
+    for hidden in ["stranger/hidden", "octo/none", "nobody/none", "octo/../x"] {
+        assert_eq!(world.client.heads(&token, hidden, None).await.unwrap_err(), ForgeError::NotFound, "{hidden}");
+        assert_eq!(world.client.resolve(&token, hidden, &main).await.unwrap_err(), ForgeError::NotFound, "{hidden}");
+    }
+}
+
+/// More than a page of the API, in one request.
+#[tokio::test]
+async fn many_refs_are_read_whole() {
+    let world = World::new().await;
+    let token = world.token().await;
+    let main = world.gitea.ref_head("octo/hello", "refs/heads/main").await.unwrap().unwrap();
+    let names: Vec<String> = (0..60).flat_map(|n| [format!("refs/heads/b{n}"), format!("refs/tags/t{n}")]).collect();
+    let refs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), main.as_str())).collect();
+    world.gitea.update_refs("octo/hello", &refs).await.unwrap();
+    let before = world.front.requests().len();
+    assert_eq!(seen(&world.client.heads(&token, "octo/hello", None).await.unwrap()).0.len(), 121);
+    assert_eq!(world.front.requests().len(), before + 1);
+}
