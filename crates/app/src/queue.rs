@@ -426,9 +426,8 @@ impl App {
     }
 
     async fn cloned(&self, tx: &mut WriteTx, build: &Build, with: &str, because: Option<&str>, key: KeyUse) -> Result<(), Error> {
-        if let Some(because) = because {
-            builds::add_note(tx, build.id, &cut(&format!("cloned with {with}, because {because}"), 500)).await?;
-        }
+        let because = because.map(|because| format!(", because {because}")).unwrap_or_default();
+        builds::add_note(tx, build.id, &cut(&format!("cloned with {with}{because}"), 500)).await?;
         if key == KeyUse::Refused
             && let Some(repository) = repositories::get(tx, build.repository).await?
         {

@@ -111,7 +111,11 @@ fn build(number: u32, state: BuildState, message: &str) -> BuildRow {
         commit: COMMIT.into(),
         message: Some(message.into()),
         tags: if number.is_multiple_of(5) { vec!["1.4.2".into(), "1.4".into()] } else { vec!["latest".into()] },
-        cause: if number.is_multiple_of(4) { "retry by ada".into() } else { "push".into() },
+        cause: match number % 4 {
+            0 => "retry by ada".into(),
+            1 => "found by the reconciler".into(),
+            _ => "push".into(),
+        },
         queued_at: ago(age.max(40)),
         started_at: begun.then(|| ago(age.max(40) - 3)),
         finished_at: state.is_final().then(|| ago(age.max(120) - 90)),
@@ -240,6 +244,7 @@ fn failed_build() -> BuildPage {
         waterfall: waterfall(&spans(), &steps(), Timestamp::from_millis(NOW)),
         steps: steps(),
         cancelling: None,
+        cloned: Some("a short-lived token of the link, because there may be no deploy key: the organization `acme` forbids them".into()),
         note: None,
     }
 }
@@ -624,8 +629,6 @@ fn settings_pages() -> Vec<(&'static str, String)> {
         builds: vec![],
         ..node.clone()
     };
-    let removes =
-        vec!["3 webhooks in acme/shop, acme/base-image and acme/mailer".to_owned(), "The authorization of Slipway at GitHub".to_owned()];
     vec![
         ("providers", page(&ProvidersPage { shell: shell(Area::Providers), cards: cards(), receipts: true })),
         ("providers-empty", page(&ProvidersPage { shell: shell(Area::Providers), cards: vec![], receipts: false })),
