@@ -34,12 +34,7 @@ impl HookState {
 impl std::str::FromStr for HookState {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "wanted" => Ok(Self::Wanted),
-            "standing" => Ok(Self::Standing),
-            "unwanted" => Ok(Self::Unwanted),
-            _ => Err(()),
-        }
+        [Self::Wanted, Self::Standing, Self::Unwanted].into_iter().find(|state| state.as_str() == text).ok_or(())
     }
 }
 
@@ -66,11 +61,7 @@ impl MadeBy {
 impl std::str::FromStr for MadeBy {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "service" => Ok(Self::Service),
-            "person" => Ok(Self::Person),
-            _ => Err(()),
-        }
+        [Self::Service, Self::Person].into_iter().find(|by| by.as_str() == text).ok_or(())
     }
 }
 

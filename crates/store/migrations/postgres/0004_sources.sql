@@ -110,6 +110,8 @@ WHERE e.after_id IS NOT NULL
 ALTER TABLE ref_events ADD COLUMN covered_by TEXT;
 -- Where the event belongs in the history of the ref, when that is not where it was told.
 ALTER TABLE ref_events ADD COLUMN place BIGINT;
+-- It does not continue from where the ref was known to stand: pushes before it were not told, or not yet.
+ALTER TABLE ref_events ADD COLUMN skips BOOLEAN NOT NULL DEFAULT FALSE;
 CREATE INDEX ref_events_delivery ON ref_events (delivery_id);
 CREATE INDEX ref_events_young ON ref_events (autobuild_id, created_at);
 

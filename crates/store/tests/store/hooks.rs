@@ -40,6 +40,7 @@ fn hook(world: &World) -> Hook {
         checked_at: None,
         next_check_at: NOW,
         problem: None,
+        problem_since: None,
         repaired_at: None,
         repaired_why: None,
         last_there: None,
