@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 /// One run of the binary in a fresh folder.
 struct Case {
@@ -24,6 +25,17 @@ client_id = "abc"
 client_secret = "hush-hush"
 "#;
 
+/// A key as GitHub hands it out.
+static APP_KEY: LazyLock<String> = LazyLock::new(|| {
+    let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
+    rsa::pkcs1::EncodeRsaPrivateKey::to_pkcs1_pem(&key, rsa::pkcs1::LineEnding::LF).unwrap().to_string()
+});
+
+fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 /// Runs a case; paths of the temporary folder are written as `[DIR]`.
 fn run(case: &Case) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -31,6 +43,9 @@ fn run(case: &Case) -> (i32, String) {
         std::fs::write(folder.path().join("slipway.toml"), text).unwrap();
     }
     std::fs::write(folder.path().join("empty"), "").unwrap();
+    if case.file.is_some_and(|text| text.contains("app.pem")) {
+        write_private(&folder.path().join("app.pem"), &APP_KEY);
+    }
     let output = Command::new(env!("CARGO_BIN_EXE_slipway"))
         .args(case.arguments)
         .env_clear()
@@ -187,10 +202,93 @@ fn providers_that_cannot_be_used() {
             ..NONE
         },
         Case {
-            name: "github app",
-            file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\napp_id = \"1\"\n"),
+            name: "app without its key",
+            file: Some("[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\napp_id = 1\n"),
             ..NONE
         },
+        Case {
+            name: "key without its app",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\nprivate_key_file = \"app.pem\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "app id is a text",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\napp_id = \"1\"\nprivate_key_file = \"app.pem\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "app key missing",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\napp_id = 1\nprivate_key_file = \"nowhere\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "app key is none",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\napp_id = 1\nprivate_key_file = \"empty\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "app of bitbucket",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"bitbucket\"\nclient_id = \"c\"\nclient_secret = \"s\"\napp_id = 1\nprivate_key_file = \"app.pem\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "gitea without an address",
+            file: Some("[[provider]]\nid = \"a\"\nkind = \"gitea\"\nclient_id = \"c\"\nclient_secret = \"s\"\n"),
+            ..NONE
+        },
+        Case {
+            name: "ssh without host keys",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"gitea\"\nclient_id = \"c\"\nclient_secret = \"s\"\nweb_url = \"https://git.example\"\nssh_url = \"ssh://git@git.example\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "host keys without ssh",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"gitea\"\nclient_id = \"c\"\nclient_secret = \"s\"\nweb_url = \"https://git.example\"\nssh_host_keys = [\"ssh-ed25519 AAAA\"]\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "ssh with a path",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"gitea\"\nclient_id = \"c\"\nclient_secret = \"s\"\nweb_url = \"https://git.example\"\nssh_url = \"ssh://git@git.example/o/r\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "no host key",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"gitea\"\nclient_id = \"c\"\nclient_secret = \"s\"\nweb_url = \"https://git.example\"\nssh_url = \"ssh://git@git.example\"\nssh_host_keys = [\"ssh-ed25519 AAAA\"]\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "host keys are no list",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"gitea\"\nclient_id = \"c\"\nclient_secret = \"s\"\nweb_url = \"https://git.example\"\nssh_host_keys = \"ssh-ed25519 AAAA\"\n",
+            ),
+            ..NONE
+        },
+        Case {
+            name: "host keys of numbers",
+            file: Some(
+                "[[provider]]\nid = \"a\"\nkind = \"gitea\"\nclient_id = \"c\"\nclient_secret = \"s\"\nweb_url = \"https://git.example\"\nssh_host_keys = [1]\n",
+            ),
+            ..NONE
+        },
+        Case { name: "egress is no network", file: Some("[egress]\nallow = [\"10.0.0.0/99\"]\n"), ..NONE },
         Case {
             name: "same id twice",
             file: Some(
@@ -331,6 +429,19 @@ fn check_config_says_every_value_and_its_source() {
             ),
         },
         Case {
+            name: "providers of every kind",
+            environment: &[("SLIPWAY_EGRESS_ALLOW", "10.1.0.0/16, avatars.ghe.example")],
+            file: Some(
+                "[egress]\nallow = [\"fd00::/8\"]\n\
+                 [[provider]]\nid = \"app\"\nkind = \"github\"\nclient_id = \"a\"\nclient_secret = \"hush-hush\"\napp_id = 42\nprivate_key_file = \"app.pem\"\n\
+                 [[provider]]\nid = \"bitbucket\"\nkind = \"bitbucket\"\nclient_id = \"b\"\nclient_secret = \"hush-hush\"\n\
+                 [[provider]]\nid = \"forgejo\"\nkind = \"gitea\"\nweb_url = \"https://git.example\"\nclient_id = \"c\"\nclient_secret = \"hush-hush\"\n\
+                 ssh_url = \"ssh://git@git.example:2222\"\n\
+                 ssh_host_keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\"]\n",
+            ),
+            ..NONE
+        },
+        Case {
             name: "mail without TLS",
             arguments: &["check-config", "--mail-url", "smtp://mail.internal:25?tls=none", "--mail-from", "a@example.com"],
             ..NONE
@@ -362,6 +473,7 @@ fn the_example_is_accepted_and_says_the_defaults() {
     let load = |text: &str| {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("slipway.toml"), text).unwrap();
+        write_private(&folder.path().join("github-app.pem"), &APP_KEY);
         let loaded = slipway_server::config::load(&Default::default(), &Vec::new(), folder.path()).unwrap();
         let folder = folder.path().display().to_string();
         loaded.shown.into_iter().map(|line| (line.name, line.text.replace(&folder, ""))).collect::<Vec<_>>()
@@ -374,15 +486,22 @@ fn the_example_is_accepted_and_says_the_defaults() {
     };
     assert_eq!(clean(load(&example)), clean(load("")));
     // The commented tables must be right too: without its comment signs each is a table like any other.
-    for (table, shows) in
-        [("# [[provider]]", "provider.github.client_id"), ("# [[oidc]]", "oidc.corp.client_id"), ("# [mail]", "mail.from")]
-    {
-        let at = example.find(table).unwrap();
+    for shows in [
+        "provider.github.client_id",
+        "provider.github-app.app_id",
+        "provider.bitbucket.client_id",
+        "provider.forgejo.ssh_host_keys",
+        "oidc.corp.client_id",
+        "mail.from",
+    ] {
+        let (table, id) = shows.split_once('.').map(|(table, rest)| (table, rest.split('.').next().unwrap())).unwrap();
+        let head = if table == "mail" { "# [mail]".to_owned() } else { format!("# [[{table}]]\n# id = \"{id}\"") };
+        let at = example.find(&head).unwrap_or_else(|| panic!("the example has no {head}"));
         let lines = example[at..].lines().take_while(|line| !line.is_empty());
         let text: String = lines.map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
-        let text = ["github.secret", "corp.secret"]
+        let text = ["github", "github-app", "bitbucket", "forgejo", "corp"]
             .iter()
-            .fold(text, |text, file| text.replace(&format!("client_secret_file = \"{file}\""), "client_secret = \"s\""));
+            .fold(text, |text, name| text.replace(&format!("client_secret_file = \"{name}.secret\""), "client_secret = \"s\""));
         assert!(load(&text).iter().any(|(name, value)| name == shows && value != "none"), "{text}");
     }
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::api::{
     account, admin, audit, autobuild, builds, deliveries, invitations, links, log, me, members, namespaces, organizations, repositories,
-    teams, tokens, webhook,
+    teams, tokens, unlinking, webhook,
 };
 use crate::edge::routes::Routes;
 use crate::error::Problem;
@@ -114,7 +114,12 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
         .routes(routes!(audit::list_all))
         .routes(routes!(audit::export_all))
         .routes(routes!(links::list))
-        .routes(routes!(links::change, links::remove))
+        .routes(routes!(links::change, unlinking::remove))
+        .routes(routes!(links::offers))
+        .routes(routes!(links::refresh))
+        .routes(routes!(unlinking::preview))
+        .routes(routes!(unlinking::receipts))
+        .routes(routes!(unlinking::receipt))
         .routes(routes!(links::connect))
         .routes(routes!(links::check))
         .routes(routes!(links::source_namespaces))
@@ -141,7 +146,7 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
 
 /// What stands at a repository's source: webhook and deploy key.
 fn hook_routes() -> OpenApiRouter<WebState> {
-    OpenApiRouter::new()
+    OpenApiRouter::default()
         .routes(routes!(webhook::get))
         .routes(routes!(webhook::check))
         .routes(routes!(webhook::repair))

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
+#[path = "http/inbox.rs"]
+mod inbox;
 #[path = "http/people.rs"]
 mod people;
 

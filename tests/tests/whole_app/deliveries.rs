@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use slipway_testkit::github::{ContentType, Hook, Webhooks};
 use slipway_tests::provider::{Request, Signature, ZERO, push_payload};
-use slipway_tests::{Database, Repository, Setup, TestApp};
+use slipway_tests::{Database, PASSWORD, PERSON, Repository, Setup, TestApp};
 
 const COMMIT: &str = "1111111111111111111111111111111111111111";
 
@@ -360,4 +360,105 @@ async fn again(app: &TestApp, hello: &Repository<'_>, commit: &str) -> Result<()
     assert_eq!(app.github.deliveries("octo/hello").pop().unwrap().status_code, 202);
     assert_eq!(hello.build_of(commit).await?["state"], "queued");
     Ok(())
+}
+
+#[tokio::test]
+async fn refused_requests_are_listed_with_nothing_of_what_they_carried() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    assert!(app.api.items(&hello.at("/refused-requests")).await?.is_empty());
+    let payload = push_payload(&app, "octo/hello", "refs/heads/main", ZERO, COMMIT);
+    let request = Request::to(&hello, "push", "one", &payload)?;
+    for signature in [Signature::Foreign, Signature::None] {
+        request.clone().signed(signature).send(app.http()).await?.problem(401)?;
+    }
+    let refused = app.api.items(&hello.at("/refused-requests")).await?;
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    for one in &refused {
+        assert_eq!((&one["address"], &one["size"]), (&json!("127.0.0.1"), &json!(request.body.len())), "{one}");
+        assert!(!one["reason"].as_str().unwrap().is_empty() && one.as_object().unwrap().len() == 4, "{one}");
+    }
+    let page = app.sign_in(PERSON, PASSWORD).await?.open(&format!("/{}/deliveries", hello.path())).await?;
+    assert!(page.text.contains("Refused requests") && page.text.contains("127.0.0.1"), "{}", page.text);
+    app.finish().await
+}
+
+#[tokio::test]
+async fn the_inbox_is_filtered_and_gives_bodies_as_files() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    hello.push("other", &[("Dockerfile", "FROM scratch\n")]).await?;
+    let built = hello.delivery_of("refs/heads/main").await?;
+    hello.delivery_of("refs/heads/other").await?;
+    for (query, count) in [
+        ("event=ping", 1),
+        ("ref=main&outcome=built", 1),
+        ("ref=other&outcome=built", 0),
+        ("event=push&status=accepted", 2),
+        ("status=rejected", 0),
+    ] {
+        assert_eq!(app.api.items(&hello.at(&format!("/deliveries?{query}"))).await?.len(), count, "{query}");
+    }
+    let at = hello.at(&format!("/deliveries/{}", built["id"].as_str().unwrap()));
+    let detail = app.api.get(&at).await?;
+    assert_eq!((&detail["events"][0]["ref"], &detail["body_is_cut"]), (&json!("refs/heads/main"), &json!(false)), "{detail}");
+    let body = app.api.try_api(reqwest::Method::GET, &format!("{at}/body"), None).await?;
+    assert_eq!((body.status, body.text.as_str()), (200, detail["body"].as_str().unwrap()));
+    assert_eq!(body.headers["content-type"], "application/octet-stream");
+    assert!(body.headers["content-disposition"].to_str()?.starts_with("attachment;"));
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_webhook_is_looked_at_repaired_and_given_another_secret() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let at = |rest: &str| hello.at(&format!("/hook{rest}"));
+    let hook = app.api.get(&at("")).await?;
+    assert_eq!((&hook["right"], &hook["manual"], &hook["wrong_since"]), (&json!(true), &json!(false), &Value::Null), "{hook}");
+
+    // The first time it is put up again without a person's word; the second time somebody meant it.
+    let delete = || app.github.delete_hook("octo/hello", app.github.hooks("octo/hello")[0].id);
+    delete();
+    app.api.post(&at("/check"), &Value::Null).await?;
+    let hook = app.api.get(&at("")).await?;
+    assert_eq!(hook["right"], true, "{hook}");
+    assert!(hook["repaired_why"].as_str().unwrap().contains("deleted"), "{hook}");
+    delete();
+    let hook = app.api.post(&at("/check"), &Value::Null).await?;
+    assert_eq!(hook["right"], false, "{hook}");
+    assert!(hook["problem"].as_str().unwrap().contains("deleted") && hook["wrong_since"].is_string(), "{hook}");
+    let browser = app.sign_in(PERSON, PASSWORD).await?;
+    let page = browser.open(&format!("/{}/deliveries", hello.path())).await?.text;
+    assert!(
+        page.contains("webhook was deleted") && page.contains("the reconciler finds pushes") && page.contains("webhook/repair"),
+        "{page}"
+    );
+    let hook = app.api.post(&at("/repair"), &Value::Null).await?;
+    assert_eq!((&hook["right"], app.github.hooks("octo/hello").len()), (&json!(true), 1), "{hook}");
+
+    // Another secret: what is signed with the one before is still taken.
+    let payload = push_payload(&app, "octo/hello", "refs/heads/main", ZERO, COMMIT);
+    let before = Request::to(&hello, "push", "before", &payload)?;
+    let rotated = app.api.post(&at("/rotate-secret"), &Value::Null).await?;
+    assert_eq!((&rotated["secret"], &rotated["hook"]["right"]), (&Value::Null, &json!(true)), "{rotated}");
+    assert!(rotated["hook"]["previous_secret_until"].is_string(), "{rotated}");
+    assert_ne!(hello.hook()?.1, before.secret);
+    assert_eq!(before.send(app.http()).await?.status, 202);
+    app.api.try_api(reqwest::Method::POST, &at("/show-secret"), None).await?.problem(409)?;
+
+    // The provider's log beside ours, and a delivery sent once more.
+    hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    hello.delivery_of("refs/heads/main").await?;
+    let log = app.api.get(&at("/deliveries")).await?;
+    let push = log["items"].as_array().unwrap().iter().find(|entry| entry["event"] == "push").unwrap();
+    assert_eq!((&push["outcome"]["status"], &push["here"]["status"]), (&json!(202), &json!("accepted")), "{push}");
+    let again = at(&format!("/deliveries/{}/redeliver", push["id"].as_str().unwrap()));
+    assert_eq!(app.api.try_api(reqwest::Method::POST, &again, None).await?.status, 202);
+    app.github.settle().await;
+    assert_eq!(app.api.items(&hello.at("/deliveries?status=duplicate")).await?.len(), 1);
+    let page = browser.open(&format!("/{}/deliveries/at-provider", hello.path())).await?.text;
+    assert!(page.contains("Ask to send it again") && page.contains(push["delivery_id"].as_str().unwrap()), "{page}");
+    app.finish().await
 }

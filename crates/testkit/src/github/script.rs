@@ -305,12 +305,16 @@ impl FakeGitHub {
         self.inner.state().requests.iter().cloned().collect()
     }
 
-    /// Requests in whose address a secret stood that this provider gave out: a token, a client's secret, a refresh token.
+    /// Requests in whose address a secret stood: a token, a refresh token or an app's secret that this provider gave out,
+    /// or the secret of a hook.
     pub fn secrets_in_addresses(&self) -> Vec<RequestSeen> {
         let state = self.inner.state();
+        let hooks = state.repos.values().flat_map(|repo| repo.hooks.iter().filter_map(|row| row.public.secret.as_deref()));
+        // A secret of a few letters would be found in any word.
+        let secrets: Vec<&str> = state.secrets.iter().map(String::as_str).chain(hooks).filter(|secret| secret.len() >= 8).collect();
         let leaks = |one: &&RequestSeen| {
             let address = one.address();
-            state.secrets.iter().any(|secret| address.contains(secret.as_str()))
+            secrets.iter().any(|secret| address.contains(secret))
         };
         state.requests.iter().filter(leaks).cloned().collect()
     }

@@ -130,7 +130,7 @@ async fn many_repositories_begin_like_one_and_go_their_own_ways() {
         let list = world.get(&format!("/repos/{repo}/git/matching-refs/heads")).await;
         list.as_array().unwrap().iter().map(|one| one["object"]["sha"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(heads("octo/many-04999").await, [sha.clone()]);
+    assert_eq!(heads("octo/many-04999").await, [sha.as_str()]);
     assert_eq!(world.get("/repos/octo/many-00001/commits/main").await["sha"], sha);
     let receiver = listening(&world, "octo/many-00001").await;
     let second = world.github.commit("octo/many-00001", "main", &[("a", "2")], "Second").await.unwrap();

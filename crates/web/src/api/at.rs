@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 use slipway_model::{
-    AccountName, BuildId, DeliveryId, IdentityId, ImageTag, InvitationId, ProviderId, RepositoryName, SessionId, TeamName, TokenId,
+    AccountName, BuildId, DeliveryId, IdentityId, ImageTag, InvitationId, ProviderId, ReceiptId, RepositoryName, SessionId, TeamName,
+    TokenId,
 };
 use utoipa::IntoParams;
 
@@ -25,6 +26,18 @@ pub(crate) struct LinkAt {
     /// The provider's id.
     #[param(value_type = String)]
     pub(crate) provider: ProviderId,
+}
+
+/// A receipt.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct ReceiptAt {
+    /// The namespace: the name of a user or organization.
+    #[param(value_type = String)]
+    pub(crate) ns: AccountName,
+    /// The receipt's id.
+    #[param(value_type = String)]
+    pub(crate) id: ReceiptId,
 }
 
 /// A repository.

@@ -20,4 +20,5 @@ pub(crate) mod organizations;
 pub(crate) mod repositories;
 pub(crate) mod teams;
 pub(crate) mod tokens;
+pub(crate) mod unlinking;
 pub(crate) mod webhook;

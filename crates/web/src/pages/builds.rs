@@ -52,7 +52,7 @@ pub(super) fn row(path: &RepositoryPath, build: &Build) -> BuildRow {
             BuildState::Running if build.cancel_requested => Some("stopping".to_owned()),
             BuildState::Running => build.phase.map(|phase| phase.to_string()),
             BuildState::Failed | BuildState::Cancelled => reason(),
-            BuildState::Success => build.note.clone(),
+            BuildState::Success => apart(build.note.as_deref()).0.map(str::to_owned),
         },
         source_ref: build.source_ref.to_string(),
         commit: build.commit.to_string(),
@@ -65,10 +65,18 @@ pub(super) fn row(path: &RepositoryPath, build: &Build) -> BuildRow {
     }
 }
 
+/// A note without how the source was cloned, and that: it is the last thing that is noted of a build while it runs.
+fn apart(note: Option<&str>) -> (Option<&str>, Option<&str>) {
+    const CLONED: &str = "cloned with ";
+    let Some(note) = note else { return (None, None) };
+    let Some(at) = note.find(CLONED).filter(|at| *at == 0 || note[..*at].ends_with("; ")) else { return (Some(note), None) };
+    (Some(note[..at].trim_end_matches("; ")).filter(|rest| !rest.is_empty()), Some(&note[at + CLONED.len()..]))
+}
+
 fn cause(word: &str) -> &str {
     match word {
         "manual" => "by hand",
-        "reconcile" => "push, found by the reconciler",
+        "reconcile" => "found by the reconciler",
         other => other,
     }
 }
@@ -175,6 +183,7 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
     }
     let phases: Vec<PhaseSpan> =
         detail.phases.iter().map(|times| PhaseSpan { phase: times.phase, from: Some(times.started_at), to: times.finished_at }).collect();
+    let (rest, cloned) = apart(build.note.as_deref());
     let tags: Vec<&str> = build.tags.iter().map(slipway_model::ImageTag::as_str).collect();
     let web = visit.app().provider(&build.provider).map(|forge| forge.provider().web_url.as_str().trim_end_matches('/').to_owned());
     BuildPage {
@@ -185,7 +194,8 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         attempt: build.attempt,
         digest: build.digest.clone(),
         reason: build.reason.clone().map(|reason| slipway_model::FailureReason { text: sentence(&reason.text), ..reason }),
-        note: build.note.as_deref().filter(|_| build.state == BuildState::Success).map(sentence),
+        note: rest.filter(|_| build.state == BuildState::Success).map(sentence),
+        cloned: cloned.filter(|_| build.state != BuildState::Queued).map(plain::line),
         waterfall: waterfall(&phases, &detail.steps, visit.now()),
         cancelling: (build.cancel_requested && !build.state.is_final()).then(|| "Stopping…".to_owned()),
         shell: opened.shell,
@@ -261,4 +271,19 @@ pub(super) async fn delete(visit: Visit, At(which): At<BuildAt>) -> Result<Respo
     let id = id_of(&visit, &which).await?;
     visit.app().delete_build(rights.owner()?, id).await?;
     Ok(go(&format!("/{}/{}/builds?done=build-deleted", which.ns, which.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::apart;
+
+    #[test]
+    fn how_the_source_was_cloned_is_told_apart_from_other_notes() {
+        assert_eq!(apart(None), (None, None));
+        assert_eq!(apart(Some("`latest` stays")), (Some("`latest` stays"), None));
+        let token = "a token of the link, because there may be no deploy key: 403; ask an owner";
+        assert_eq!(apart(Some(&format!("cloned with {token}"))), (None, Some(token)));
+        assert_eq!(apart(Some(&format!("`latest` stays; cloned with {token}"))), (Some("`latest` stays"), Some(token)));
+        assert_eq!(apart(Some("the image was cloned with care")), (Some("the image was cloned with care"), None));
+    }
 }

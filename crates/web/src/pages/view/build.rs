@@ -69,6 +69,8 @@ pub struct BuildPage {
     pub steps: Vec<Step>,
     /// What else there is to know, like a tag that stayed where it was.
     pub note: Option<String>,
+    /// With what the source was cloned; when that was not the deploy key, why.
+    pub cloned: Option<String>,
     /// Whether a cancellation is on its way.
     pub cancelling: Option<String>,
 }

@@ -4,6 +4,7 @@
 mod accounts;
 mod deliveries;
 mod organizations;
+mod picker;
 
 use std::time::Duration;
 
@@ -14,8 +15,7 @@ use slipway_model::{
 };
 
 use crate::pages::view::autobuild::{
-    AutobuildPage, PickProvider, PickRepository, Preview, PreviewMatch, PreviewRule, PreviewTag, Pushes, RuleRow, SourcePickerPage, Stored,
-    VariableRow,
+    AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored, VariableRow,
 };
 use crate::pages::view::build::BuildPage;
 use crate::pages::view::builds::{BuildListPage, BuildRow, QueuePage};
@@ -111,7 +111,11 @@ fn build(number: u32, state: BuildState, message: &str) -> BuildRow {
         commit: COMMIT.into(),
         message: Some(message.into()),
         tags: if number.is_multiple_of(5) { vec!["1.4.2".into(), "1.4".into()] } else { vec!["latest".into()] },
-        cause: if number.is_multiple_of(4) { "retry by ada".into() } else { "push".into() },
+        cause: match number % 4 {
+            0 => "retry by ada".into(),
+            1 => "found by the reconciler".into(),
+            _ => "push".into(),
+        },
         queued_at: ago(age.max(40)),
         started_at: begun.then(|| ago(age.max(40) - 3)),
         finished_at: state.is_final().then(|| ago(age.max(120) - 90)),
@@ -240,6 +244,7 @@ fn failed_build() -> BuildPage {
         waterfall: waterfall(&spans(), &steps(), Timestamp::from_millis(NOW)),
         steps: steps(),
         cancelling: None,
+        cloned: Some("a short-lived token of the link, because there may be no deploy key: the organization `acme` forbids them".into()),
         note: None,
     }
 }
@@ -437,6 +442,7 @@ fn page(template: &impl Template) -> String {
 pub fn all() -> Vec<(&'static str, String)> {
     let mut pages = entry_pages();
     pages.extend(repository_pages());
+    pages.extend(picker::all());
     pages.extend(deliveries::all());
     pages.extend(build_pages());
     pages.extend(settings_pages());
@@ -524,33 +530,7 @@ fn repository_pages() -> Vec<(&'static str, String)> {
             "autobuild-none",
             page(&AutobuildPage { head: RepositoryHead { tab: Tab::Autobuild, ..bare.clone() }, source: None, ..autobuild(false) }),
         ),
-        ("source-picker", page(&picker())),
     ]
-}
-
-fn picker() -> SourcePickerPage {
-    SourcePickerPage {
-        shell: shell(Area::Repositories),
-        head: head(Tab::Autobuild),
-        providers: vec![
-            PickProvider { id: "github".into(), kind: ProviderKind::GitHub, name: "GitHub".into(), link: LinkState::Ok },
-            PickProvider { id: "ghe".into(), kind: ProviderKind::GitHub, name: "GHE acme".into(), link: LinkState::Disabled },
-        ],
-        provider: "github".into(),
-        namespaces: vec!["octo".into(), "acme".into()],
-        namespace: "acme".into(),
-        repositories: ["acme/shop", "acme/base-image", "acme/mailer"]
-            .into_iter()
-            .map(|name| PickRepository {
-                full_name: name.into(),
-                visibility: Visibility::Private,
-                pushes: if name.ends_with("mailer") { Pushes::Archived } else { Pushes::Taken },
-                default_branch: "main".into(),
-            })
-            .collect(),
-        query: String::new(),
-        problem: None,
-    }
 }
 
 fn build_pages() -> Vec<(&'static str, String)> {
@@ -624,8 +604,6 @@ fn settings_pages() -> Vec<(&'static str, String)> {
         builds: vec![],
         ..node.clone()
     };
-    let removes =
-        vec!["3 webhooks in acme/shop, acme/base-image and acme/mailer".to_owned(), "The authorization of Slipway at GitHub".to_owned()];
     vec![
         ("providers", page(&ProvidersPage { shell: shell(Area::Providers), cards: cards(), receipts: true })),
         ("providers-empty", page(&ProvidersPage { shell: shell(Area::Providers), cards: vec![], receipts: false })),
