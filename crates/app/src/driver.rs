@@ -197,8 +197,16 @@ impl App {
         sign_in::delete_old(&mut tx, now, now.minus(crate::throttle::FORGOTTEN)).await?;
         audit::delete_before(&mut tx, now.minus(AUDIT_RETENTION)).await?;
         hooks::forget_previous_secrets(&mut tx, now).await?;
-        deliveries::delete_old(&mut tx, now.minus(self.config.delivery_retention), 1000).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        // In steps: deliveries come in while old ones go.
+        loop {
+            let mut tx = self.write().await?;
+            let gone = deliveries::delete_old(&mut tx, now.minus(self.config.delivery_retention), 1000).await?;
+            tx.commit().await?;
+            if gone < 1000 {
+                return Ok(());
+            }
+        }
     }
 
     async fn complain(&self, of: &str, error: &Error, stop: &CancellationToken) {

@@ -353,10 +353,9 @@ impl App {
         if still_watched(&mut tx, watched).await?.is_none() {
             return Ok(());
         }
-        reconciling::set_seen(&mut tx, watched, &source.full_name, &source.default_branch).await?;
-        slipway_store::sources::set_look(&mut tx, watched.autobuild, source.private, source.archived).await?;
-        slipway_store::hooks::rename_source(&mut tx, &watched.provider, &watched.source_id, &source.full_name).await?;
-        slipway_store::deploy_keys::rename_source(&mut tx, &watched.provider, &watched.source_id, &source.full_name).await?;
+        // What the lists of the namespaces say of pushes stays: only they are compared with each other.
+        let seen = SourceRepository { pushed: None, ..source.clone() };
+        self.observe_source(&mut tx, watched.account, &watched.provider, &seen).await?;
         // It may have become private, or public.
         let key = SourceKey { id: &watched.source_id, full_name: &source.full_name };
         self.want_deploy_key(&mut tx, watched.account, &watched.provider, key, self.clock.now()).await?;
