@@ -184,6 +184,7 @@ impl App {
             delivery: None,
             place: None,
             covered_by: None,
+            skips: false,
         };
         let (event, seq) = refs::insert(&mut tx, &event, now).await?;
         let mut ids = Vec::new();
@@ -264,6 +265,7 @@ impl App {
             delivery: None,
             place: None,
             covered_by: None,
+            skips: false,
         };
         let (event, _) = refs::insert(&mut tx, &event, now).await?;
         let new = NewBuild {

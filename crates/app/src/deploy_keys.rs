@@ -178,15 +178,6 @@ impl App {
         Ok(())
     }
 
-    /// Every key that an account's links to a provider put up, or still have to take away.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub(crate) async fn deploy_keys_of_provider(&self, account: AccountId, provider: &ProviderId) -> Result<Vec<DeployKey>, Error> {
-        let mut tx = self.read().await?;
-        Ok(deploy_keys::list_by_provider(&mut tx, account, provider).await?)
-    }
-
     /// Makes, looks at and removes keys whose time has come; gives how many.
     ///
     /// # Errors
@@ -312,7 +303,8 @@ impl App {
                 None => Ok(()),
             }
         };
-        Ok(self.with_source(source_of(key), remove).await?.value)
+        self.with_source(source_of(key), remove).await?;
+        Ok(())
     }
 
     async fn deploy_key_forbidden(&self, key: &DeployKey, why: &str) -> Result<(), Error> {

@@ -41,7 +41,10 @@ pub(crate) struct History {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Standing {
     /// The newest: the ref's head goes where it went.
-    New,
+    New {
+        /// Whether it does not continue from the head.
+        skips: bool,
+    },
     /// The reconciler had found it, or what it led to.
     Found(Found),
     /// A push that was told before continues from it.
@@ -82,29 +85,52 @@ pub(crate) enum Step {
     Last,
 }
 
+/// How many deliveries an event of the reconciler may answer with where it went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    /// One: the next one that goes there may be another push.
+    One,
+    /// Any: they are known to be old.
+    Any,
+}
+
+/// What is asked for before a push gets a place among older ones.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// An event continues from it.
+    OneSide,
+    /// It continues from the one before that, too.
+    BothSides,
+}
+
 impl History {
     /// What a change from `before` to `after` is.
     pub(crate) fn judge(&self, before: &State, after: &State, truth: &Truth, now: Timestamp) -> Standing {
-        let Some(head) = &self.head else { return Standing::New };
+        let Some(head) = &self.head else { return Standing::New { skips: false } };
+        let new = Standing::New { skips: before != head };
         if let Some(found) = self.found_last(head, after) {
             return Standing::Found(found);
         }
         if before == head && !self.is_doubtful(before, after, now) {
-            return Standing::New;
+            return new;
         }
         match truth {
             Truth::NotAsked => Standing::Doubtful,
-            Truth::Is(stands) if stands == after => Standing::New,
-            Truth::Is(stands) => self.earlier(before, after, now).unwrap_or(Standing::Outdated { stands: stands.clone() }),
-            // A head that it continues from says more than an old event that it would fit too.
-            Truth::Unknown if before == head && self.find(before, after, now).is_none() => Standing::New,
-            Truth::Unknown => self.earlier(before, after, now).unwrap_or(Standing::New),
+            Truth::Is(stands) if stands != after => {
+                // It is old. Whatever was found on its way there was built, and is not built again.
+                let found = self.find(before, after, Answers::Any, now).map(Standing::Found);
+                found.or_else(|| self.overtaken(before, after, Proof::BothSides)).unwrap_or(Standing::Outdated { stands: stands.clone() })
+            }
+            // Where the ref stands already something was built: perhaps for this very push.
+            Truth::Is(_) if head == after => self.find(before, after, Answers::One, now).map_or(new, Standing::Found),
+            Truth::Is(_) => new,
+            Truth::Unknown => match self.find(before, after, Answers::One, now) {
+                Some(found) => Standing::Found(found),
+                // A head that it continues from says more than an old event that it would fit too.
+                None if before == head => new,
+                None => self.overtaken(before, after, Proof::OneSide).unwrap_or(new),
+            },
         }
-    }
-
-    fn earlier(&self, before: &State, after: &State, now: Timestamp) -> Option<Standing> {
-        let found = self.find(before, after, now).map(Standing::Found);
-        found.or_else(|| Some(Standing::Overtaken { place: self.overtaken(before, after)? }))
     }
 
     /// The newest that we know is what the reconciler found, and the change went just there: nothing is left to be built.
@@ -125,20 +151,17 @@ impl History {
     /// Whether something of the recent history leaves more than one way to read the change.
     fn is_doubtful(&self, before: &State, after: &State, now: Timestamp) -> bool {
         let recent = |entry: &&LogEntry| now.since(entry.at) < LATE;
-        let mut stood: Option<&State> = None;
-        let mut gap = false;
-        for entry in self.in_order() {
-            let skipped = match entry.origin {
-                Origin::Reconcile => !self.is_bridged(entry),
-                _ => stood.is_some_and(|stood| *stood != entry.before),
-            };
-            gap |= skipped && recent(&entry);
-            stood = Some(&entry.after);
-        }
-        let seen = |entry: &LogEntry| entry.before == *after || entry.after == *after;
-        let again = after.is_some() && self.log.iter().filter(recent).any(seen);
-        let twice = before.is_some() && self.in_order().filter(recent).filter(|entry| entry.after == *before).count() > 1;
-        gap || again || twice
+        let skipped = |entry: &LogEntry| match entry.origin {
+            Origin::Reconcile => !self.is_bridged(entry),
+            _ => entry.skips,
+        };
+        let gap = self.in_order().filter(recent).any(skipped);
+        // The ref was there before, or it was where it starts from more than once: it may be an old push of that time.
+        let last = self.in_order().next_back().map(|entry| entry.id);
+        let mentions = |entry: &LogEntry, state: &State| entry.before == *state || (entry.after == *state && Some(entry.id) != last);
+        let again = |state: &State| self.log.iter().filter(recent).any(|entry| mentions(entry, state));
+        // Removing a ref builds nothing: should it be an old removal, the next look finds the ref.
+        gap || again(before) || (after.is_some() && again(after))
     }
 
     /// Whether deliveries told of the whole way that the reconciler's event went.
@@ -158,12 +181,12 @@ impl History {
     }
 
     /// The reconciler's event that had found the change: best the one that went exactly so, then one that went there, then one that passed by.
-    fn find(&self, before: &State, after: &State, now: Timestamp) -> Option<Found> {
+    fn find(&self, before: &State, after: &State, answers: Answers, now: Timestamp) -> Option<Found> {
         let candidates = || {
             let recent = self.log.iter().rev().filter(|entry| entry.origin == Origin::Reconcile && now.since(entry.at) < LATE);
             recent.filter(|entry| entry.place.is_none())
         };
-        let open = |event: &LogEntry| !self.covered_by(event.id).any(|step| step.after == event.after);
+        let open = |event: &LogEntry| answers == Answers::Any || !self.covered_by(event.id).any(|step| step.after == event.after);
         let exactly = |event: &&LogEntry| event.after == *after && event.before == *before && open(event);
         let there = |event: &&LogEntry| event.after == *after && open(event);
         let passing = |event: &&LogEntry| {
@@ -174,14 +197,21 @@ impl History {
         Some(found(event, after))
     }
 
-    /// Just before the event that continues from it: the place of a push that was overtaken on its way.
-    fn overtaken(&self, before: &State, after: &State) -> Option<u64> {
+    /// A push that another event continues from stands just before that one, when the event before it leads there: it fills the gap. When
+    /// nobody can tell more, the event that continues from it is enough.
+    fn overtaken(&self, before: &State, after: &State, proof: Proof) -> Option<Standing> {
         let newest = self.in_order().next_back()?;
         if after.is_none() || newest.after == *before {
             return None;
         }
         let continued = self.log.iter().find(|entry| entry.before == *after)?;
-        Some(continued.place.unwrap_or(continued.seq).saturating_sub(1))
+        // That the ref did not exist before proves nothing: it may have come and gone often.
+        let fills = || {
+            before.is_some()
+                && self.in_order().zip(self.in_order().skip(1)).any(|(one, next)| one.after == *before && next.id == continued.id)
+        };
+        let place = continued.place.unwrap_or(continued.seq).saturating_sub(1);
+        (proof == Proof::OneSide || fills()).then_some(Standing::Overtaken { place })
     }
 }
 
@@ -189,3 +219,7 @@ fn found(event: &LogEntry, after: &State) -> Found {
     let (step, place) = if event.after == *after { (Step::Last, event.seq) } else { (Step::Between, event.seq.saturating_sub(1)) };
     Found { event: event.id, at: event.at, state: event.after.clone(), step, place }
 }
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

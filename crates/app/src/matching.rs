@@ -71,6 +71,20 @@ pub(crate) struct Answer {
     pub(crate) truth: Truth,
 }
 
+/// How a change enters the ref's log.
+struct Entry {
+    origin: refs::Origin,
+    place: Option<u64>,
+    covered_by: Option<RefEventId>,
+    skips: bool,
+}
+
+impl Entry {
+    fn placed(origin: refs::Origin, place: u64) -> Self {
+        Self { origin, place: Some(place), covered_by: None, skips: false }
+    }
+}
+
 /// A change that has its place in the ref's history.
 struct Placed<'a> {
     change: &'a RefChange,
@@ -112,12 +126,12 @@ impl App {
         if let Origin::Replay(_) = situation.origin {
             // One that was decided before keeps the place that it got then; one that never was is decided as if it came now.
             if let Some(place) = refs::place_of_delivery(tx, situation.delivery, autobuild, &change.name).await? {
-                let (event, _) = self.append(tx, situation, change, refs::Origin::Replay, (Some(place), None)).await?;
+                let (event, _) = self.append(tx, situation, change, &Entry::placed(refs::Origin::Replay, place)).await?;
                 return Ok(Decision::Made(self.build(tx, situation, &Placed { change, event, place }).await?));
             }
         }
         let (standing, seq) = match situation.origin {
-            Origin::Reconcile => (Standing::New, 0),
+            Origin::Reconcile => (Standing::New { skips: false }, 0),
             _ => self.judge(tx, situation, change, answer).await?,
         };
         let told = match situation.origin {
@@ -126,20 +140,22 @@ impl App {
         };
         let made = match standing {
             Standing::Doubtful => return Ok(Decision::Ask { seq }),
-            Standing::New => {
-                let (event, place) = self.append(tx, situation, change, told, (None, None)).await?;
+            Standing::New { skips } => {
+                let (event, place) =
+                    self.append(tx, situation, change, &Entry { origin: told, place: None, covered_by: None, skips }).await?;
                 self.build(tx, situation, &Placed { change, event, place }).await?
             }
             Standing::Overtaken { place } => {
-                let (event, _) = self.append(tx, situation, change, told, (Some(place), None)).await?;
+                let (event, _) = self.append(tx, situation, change, &Entry::placed(told, place)).await?;
                 self.build(tx, situation, &Placed { change, event, place }).await?
             }
             Standing::Found(found) => {
-                self.append(tx, situation, change, told, (Some(found.place), Some(found.event))).await?;
+                let entry = Entry { covered_by: Some(found.event), ..Entry::placed(told, found.place) };
+                self.append(tx, situation, change, &entry).await?;
                 self.found_before(tx, situation, change, &found).await?
             }
             Standing::Outdated { stands } => {
-                self.append(tx, situation, change, told, (Some(0), None)).await?;
+                self.append(tx, situation, change, &Entry::placed(told, 0)).await?;
                 // Should the provider have told the ref's state of a moment ago, the reconciler finds the push.
                 reconciling::hurry(tx, autobuild, self.clock.now().plus(crate::reconcile::SOON)).await?;
                 let text = format!(
@@ -177,18 +193,18 @@ impl App {
         tx: &mut WriteTx,
         situation: &Situation<'_>,
         change: &RefChange,
-        origin: refs::Origin,
-        (place, covered_by): (Option<u64>, Option<RefEventId>),
+        entry: &Entry,
     ) -> Result<(RefEventId, u64), Error> {
         let event = NewRefEvent {
             autobuild: situation.autobuild.id,
             name: &change.name,
             before: change.before.as_ref(),
             after: change.after.as_ref(),
-            origin,
+            origin: entry.origin,
             delivery: Some(situation.delivery),
-            place,
-            covered_by,
+            place: entry.place,
+            covered_by: entry.covered_by,
+            skips: entry.skips,
         };
         Ok(refs::insert(tx, &event, self.clock.now()).await?)
     }

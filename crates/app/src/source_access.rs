@@ -5,7 +5,7 @@
 
 use secrecy::SecretString;
 use slipway_forge::CloneAccess;
-use slipway_model::AccountId;
+use slipway_model::{AccountId, ProviderId, ProviderKind};
 use slipway_store::builds::Build;
 use slipway_store::deploy_keys::{self, DeployKey, DeployKeyState};
 use url::Url;
@@ -65,10 +65,18 @@ impl App {
         if matches!(trouble.kind, TroubleKind::Disabled | TroubleKind::NotLinked | TroubleKind::Ours(_)) {
             return Err(trouble);
         }
+        if matches!(trouble.kind, TroubleKind::Revoked) && self.keys_die_with_the_grant(&build.provider) {
+            return Err(trouble);
+        }
         let keys = self.deploy_keys_for(account, build).await.map_err(|error| SourceTrouble::ours(&build.provider, error))?;
         let (Some(ssh), Some(forge)) = (self.open_access(build, &keys), self.forges.get(&build.provider)) else { return Err(trouble) };
         let http = forge.clone_access(&build.source_name, None);
         Ok(SourceAccess { ssh: Some(ssh), http, http_words: "no credential".into(), because: Some(trouble.whole()) })
+    }
+
+    /// GitHub removes the deploy keys that an OAuth app made when its grant is revoked; a build must not find that out by failing later.
+    fn keys_die_with_the_grant(&self, provider: &ProviderId) -> bool {
+        self.forges.get(provider).is_some_and(|forge| forge.provider().kind == ProviderKind::GitHub && forge.provider().app.is_none())
     }
 
     /// The keys of the build's source that are not on their way out, newest first.

@@ -48,7 +48,6 @@ fn private_folder(dir: &BuildDir) -> Result<PathBuf, Failure> {
     Ok(folder)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn no_folder(error: std::io::Error) -> Failure {
     Failure::internal("the build's folder cannot be written", error)
 }

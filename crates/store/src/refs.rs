@@ -28,6 +28,8 @@ pub struct NewRefEvent<'a> {
     pub place: Option<u64>,
     /// The reconciler's event that had found it before.
     pub covered_by: Option<RefEventId>,
+    /// Whether it does not continue from where the ref was known to stand.
+    pub skips: bool,
 }
 
 /// How a change of a ref was learned.
@@ -85,8 +87,8 @@ pub async fn insert(tx: &mut WriteTx, event: &NewRefEvent<'_>, now: Timestamp) -
     let seq = last_seq(tx, event.autobuild, event.name).await? + 1;
     change!(
         tx,
-        "INSERT INTO ref_events (id, autobuild_id, ref, seq, before_id, after_id, origin, delivery_id, created_at, covered_by, place)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO ref_events (id, autobuild_id, ref, seq, before_id, after_id, origin, delivery_id, created_at, covered_by, place, skips)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         id.to_string(),
         event.autobuild.to_string(),
         event.name.as_str(),
@@ -98,6 +100,7 @@ pub async fn insert(tx: &mut WriteTx, event: &NewRefEvent<'_>, now: Timestamp) -
         now.as_millis(),
         event.covered_by.map(|id| id.to_string()),
         event.place.map(signed),
+        event.skips,
     )?;
     let in_order = event.place.is_none() && event.covered_by.is_none();
     if in_order && matches!(event.origin, Origin::Delivery | Origin::Reconcile) {
@@ -137,6 +140,8 @@ pub struct LogEntry {
     pub covered_by: Option<RefEventId>,
     /// Where it belongs in the history of the ref, when that is not where it was told.
     pub place: Option<u64>,
+    /// Whether it does not continue from where the ref was known to stand: what happened in between was not told, or not yet.
+    pub skips: bool,
 }
 
 #[derive(sqlx::FromRow)]
@@ -149,6 +154,7 @@ struct LogRow {
     created_at: i64,
     covered_by: Option<String>,
     place: Option<i64>,
+    skips: bool,
 }
 
 impl LogRow {
@@ -163,6 +169,7 @@ impl LogRow {
             at: time(self.created_at),
             covered_by: read_opt(T, self.covered_by.as_deref())?,
             place: self.place.map(count),
+            skips: self.skips,
         })
     }
 }
@@ -172,7 +179,7 @@ pub async fn log(tx: &mut ReadTx, autobuild: AutobuildId, name: &RefName, limit:
     let mut rows = fetch_all!(
         LogRow,
         tx,
-        "SELECT id, seq, before_id, after_id, origin, created_at, covered_by, place FROM ref_events
+        "SELECT id, seq, before_id, after_id, origin, created_at, covered_by, place, skips FROM ref_events
          WHERE autobuild_id = $1 AND ref = $2 AND origin IN ('delivery', 'reconcile') ORDER BY seq DESC LIMIT $3",
         autobuild.to_string(),
         name.as_str(),

@@ -391,9 +391,13 @@ async fn the_inbox_is_filtered_and_gives_bodies_as_files() -> Result<()> {
     hello.push("other", &[("Dockerfile", "FROM scratch\n")]).await?;
     let built = hello.delivery_of("refs/heads/main").await?;
     hello.delivery_of("refs/heads/other").await?;
-    for (query, count) in
-        [("event=ping", 1), ("ref=main&outcome=built", 1), ("ref=other&outcome=built", 0), ("event=push&status=accepted", 2), ("status=rejected", 0)]
-    {
+    for (query, count) in [
+        ("event=ping", 1),
+        ("ref=main&outcome=built", 1),
+        ("ref=other&outcome=built", 0),
+        ("event=push&status=accepted", 2),
+        ("status=rejected", 0),
+    ] {
         assert_eq!(app.api.items(&hello.at(&format!("/deliveries?{query}"))).await?.len(), count, "{query}");
     }
     let at = hello.at(&format!("/deliveries/{}", built["id"].as_str().unwrap()));
@@ -427,7 +431,10 @@ async fn a_webhook_is_looked_at_repaired_and_given_another_secret() -> Result<()
     assert!(hook["problem"].as_str().unwrap().contains("deleted") && hook["wrong_since"].is_string(), "{hook}");
     let browser = app.sign_in(PERSON, PASSWORD).await?;
     let page = browser.open(&format!("/{}/deliveries", hello.path())).await?.text;
-    assert!(page.contains("webhook was deleted") && page.contains("the reconciler finds pushes") && page.contains("webhook/repair"), "{page}");
+    assert!(
+        page.contains("webhook was deleted") && page.contains("the reconciler finds pushes") && page.contains("webhook/repair"),
+        "{page}"
+    );
     let hook = app.api.post(&at("/repair"), &Value::Null).await?;
     assert_eq!((&hook["right"], app.github.hooks("octo/hello").len()), (&json!(true), 1), "{hook}");
 

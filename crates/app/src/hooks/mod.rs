@@ -239,7 +239,8 @@ impl App {
                 None => Ok(()),
             }
         };
-        Ok(self.with_source(source_of(hook), remove).await?.value)
+        self.with_source(source_of(hook), remove).await?;
+        Ok(())
     }
 
     async fn hook_failed(&self, hook: &Hook, error: &str) -> Result<(), Error> {

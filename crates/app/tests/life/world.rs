@@ -134,7 +134,8 @@ impl World {
 
     /// `state` and `code` of the callback after `octo` approved.
     pub async fn approved(&self, caller: &Caller) -> Result<(String, String)> {
-        let url = self.app.begin_connect(&self.namespace(caller).await?, caller, &self.provider, slipway_app::ConnectWish::default()).await?;
+        let url =
+            self.app.begin_connect(&self.namespace(caller).await?, caller, &self.provider, slipway_app::ConnectWish::default()).await?;
         let callback: Url = self.github.approve_oauth(url.as_str(), "octo").await?.parse()?;
         let part = |name: &str| callback.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
         Ok((part("state").context("state")?, part("code").context("code")?))

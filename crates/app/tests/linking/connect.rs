@@ -81,7 +81,10 @@ async fn offers_say_what_is_asked_and_why(place: Place) -> Result<()> {
     let owner = place.owner().await?;
     place.link("octo").await?;
     let offers = place.app.offers(&owner, &place.provider).await?;
-    assert_eq!(offers.offers.iter().map(|offer| offer.level).collect::<Vec<_>>(), [AccessLevel::Full, AccessLevel::Public, AccessLevel::ReadOnly]);
+    assert_eq!(
+        offers.offers.iter().map(|offer| offer.level).collect::<Vec<_>>(),
+        [AccessLevel::Full, AccessLevel::Public, AccessLevel::ReadOnly]
+    );
     assert!(offers.offers.iter().flat_map(|offer| &offer.scopes).all(|scope| scope.words.is_some()), "{offers:?}");
     assert_eq!((offers.advice, offers.linked), (None, vec!["octo".to_owned()]));
     for (access, asked) in [(AccessLevel::Full, "repo"), (AccessLevel::Public, "public_repo")] {

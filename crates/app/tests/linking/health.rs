@@ -49,7 +49,9 @@ async fn a_revoked_grant_shows_in_one_round_stops_builds_and_is_mailed_once(plac
 
     let sent = place.sent(0).await?;
     assert_eq!(sent.len(), 1, "{sent:?}");
-    for part in ["demo@example.com", "revoked", "status 401", "demo/hello (from octo/hello)", "http://slipway.test:8080/settings/source-providers"] {
+    for part in
+        ["demo@example.com", "revoked", "status 401", "demo/hello (from octo/hello)", "http://slipway.test:8080/settings/source-providers"]
+    {
         assert!(sent[0].contains(part), "{part} in {}", sent[0]);
     }
     for _ in 0..14 {

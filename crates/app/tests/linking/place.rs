@@ -81,7 +81,8 @@ impl Place {
         let (client_id, client_secret) = (oauth.client_id, oauth.client_secret);
         let app = replica(&address, &clock, &github, &provider, (&client_id, &client_secret), &mails).await?;
         let caller = person(&app, "demo").await?;
-        let place = Self { app, clock, github, provider, client_id, mails, caller, address, client_secret, _folder: folder, _server: server };
+        let place =
+            Self { app, clock, github, provider, client_id, mails, caller, address, client_secret, _folder: folder, _server: server };
         place.mail_of(place.caller.account().id, "demo@example.com").await?;
         Ok(place)
     }
@@ -154,7 +155,10 @@ impl Place {
     /// Bodies of the mails that went out since the last call began at `from`.
     pub async fn sent(&self, from: usize) -> Result<Vec<String>> {
         self.app.send_mails_once().await?;
-        Ok(self.mails.received()[from..].iter().map(|mail| format!("{}\n{}\n{}", mail.to.join(","), mail.header("subject"), mail.body())).collect())
+        Ok(self.mails.received()[from..]
+            .iter()
+            .map(|mail| format!("{}\n{}\n{}", mail.to.join(","), mail.header("subject"), mail.body()))
+            .collect())
     }
 
     /// A repository `name` that is built from `source`.

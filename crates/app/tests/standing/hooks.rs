@@ -66,13 +66,12 @@ async fn a_deleted_hook_comes_back_once_and_is_then_left_to_a_person(place: Plac
 async fn a_hook_that_was_changed_is_set_right(place: Place) -> Result<()> {
     let (right, _) = place.build("hello", "octo/hello").await?;
     let ours = the_hook(&place, "octo/hello")?;
-    let changes: [(&str, fn(&mut Hook)); 3] = [
-        ("`push`", |hook| hook.events = vec!["issues".into()]),
-        ("secret was removed", |hook| hook.secret = None),
-        ("address was changed", |hook| hook.url = "https://elsewhere.test/hook".into()),
-    ];
-    for (words, change) in changes {
-        place.github.edit_hook("octo/hello", the_hook(&place, "octo/hello")?.id, change);
+    for words in ["`push`", "secret was removed", "address was changed"] {
+        place.github.edit_hook("octo/hello", the_hook(&place, "octo/hello")?.id, |hook| match words {
+            "`push`" => hook.events = vec!["issues".into()],
+            "secret was removed" => hook.secret = None,
+            _ => hook.url = "https://elsewhere.test/hook".into(),
+        });
         let repaired = look(&place, &right, 9).await?;
         assert!(repaired.right, "{words}: {repaired:?}");
         assert!(repaired.repaired_why.as_deref().is_some_and(|why| why.contains(words)), "{words}: {repaired:?}");

@@ -133,6 +133,8 @@ WHERE e.after_id IS NOT NULL
 ALTER TABLE ref_events ADD COLUMN covered_by TEXT;
 -- Where the event belongs in the history of the ref, when that is not where it was told.
 ALTER TABLE ref_events ADD COLUMN place BIGINT;
+-- It does not continue from where the ref was known to stand: pushes before it were not told, or not yet.
+ALTER TABLE ref_events ADD COLUMN skips BOOLEAN NOT NULL DEFAULT FALSE;
 CREATE INDEX ref_events_delivery ON ref_events (delivery_id);
 CREATE INDEX ref_events_young ON ref_events (autobuild_id, created_at);
 
@@ -149,6 +151,9 @@ ALTER TABLE hooks ADD COLUMN repaired_why TEXT;
 -- What the provider said of its last delivery, as JSON.
 ALTER TABLE hooks ADD COLUMN last_there TEXT;
 CREATE INDEX hooks_check ON hooks (next_check_at) WHERE state = 'standing';
+
+-- So that the sweep of old deliveries reads those alone, and not every one with its body.
+CREATE INDEX deliveries_age ON deliveries (received_at) WHERE processed_at IS NOT NULL;
 
 -- Requests at a hook's address that were not the provider's: only that they came, the last 20 of each hook.
 CREATE TABLE refused_requests (

@@ -41,6 +41,7 @@ async fn a_build_comes_back_as_it_was_asked_for(db: &Db) {
         delivery: None,
         place: None,
         covered_by: None,
+        skips: false,
     };
     let (event, seq) = refs::insert(&mut tx, &event, NOW).await.expect("appends");
     let rule = BuildRule { dockerfile: "a 'b'/🦀".parse().expect("path"), ..world.rule.clone() };

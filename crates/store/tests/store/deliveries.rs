@@ -185,6 +185,7 @@ async fn the_log_of_a_ref_has_no_gap_and_no_double(db: &Db) {
                 delivery: None,
                 place: None,
                 covered_by: None,
+                skips: false,
             };
             let mut tx = begin(&db).await;
             let (_, seq) = refs::insert(&mut tx, &event, NOW).await.expect("waits for its turn");
@@ -209,6 +210,7 @@ async fn the_log_of_a_ref_has_no_gap_and_no_double(db: &Db) {
         delivery: None,
         place: None,
         covered_by: None,
+        skips: false,
     };
     let nowhere = refs::insert(&mut tx, &event, NOW).await;
     assert!(matches!(nowhere, Err(StoreError::Conflict(_))), "{nowhere:?}");
@@ -236,6 +238,7 @@ async fn two_pushes_in_opposite_order(db: &Db) {
                         delivery: None,
                         place: None,
                         covered_by: None,
+                        skips: false,
                     };
                     refs::insert(&mut tx, &event, NOW).await.expect("no deadlock");
                 }

@@ -217,6 +217,7 @@ impl World {
             delivery: None,
             place: None,
             covered_by: None,
+            skips: false,
         };
         let (event, seq) = refs::insert(tx, &event, now).await.expect("appends");
         let provider = provider();

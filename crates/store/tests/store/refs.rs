@@ -24,6 +24,7 @@ async fn append(tx: &mut WriteTx, world: &World, name: &RefName, change: (char, 
         delivery: None,
         place: None,
         covered_by: None,
+        skips: false,
     };
     refs::insert(tx, &event, NOW).await.expect("appends").1
 }
@@ -56,6 +57,7 @@ async fn a_head_follows_what_is_in_order(db: &Db) {
             delivery: None,
             place,
             covered_by,
+            skips: false,
         };
         refs::insert(&mut tx, &event, NOW).await.expect("appends");
         assert_eq!(stands(&mut tx, &world, &main).await, Some(commit('c')), "{place:?} {covered_by:?}");

@@ -9,8 +9,8 @@ use slipway_model::{AccountId, AccountName, ProviderId, Timestamp};
 use utoipa::ToSchema;
 
 use super::at::{OrganizationAt, OrganizationTokenAt};
-use super::unlinking::UnlinkReceipt;
 use super::tokens::{MadeToken, Token, TokenWish};
+use super::unlinking::UnlinkReceipt;
 use crate::edge::json::{Json, Path};
 use crate::edge::list::List;
 use crate::error::ApiError;

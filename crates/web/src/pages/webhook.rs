@@ -50,8 +50,8 @@ fn every(interval: Duration) -> String {
     }
 }
 
-/// What every page of a repository says when its source, or the link that serves it, is in trouble. `owner` is whether who looks may
-/// mend links; `namespace` is whose they are.
+/// What every page of a repository says when its source, or the link that serves it, is in trouble. `providers` is where who looks may mend
+/// links, `namespace` is whose they are.
 pub(super) fn trouble(state: &SourceState, providers: Option<&str>, namespace: &str) -> Vec<HeadNotice> {
     let mut notices = Vec::new();
     let providers = providers.map(str::to_owned);

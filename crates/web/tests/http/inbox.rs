@@ -2,12 +2,14 @@
 
 use http::{Method, header};
 use serde_json::{Value, json};
+use slipway_app::Keys;
 use slipway_app::store::deliveries::{self, NewDelivery, Verdict};
 use slipway_app::store::hooks::{self, Hook, HookState, MadeBy};
 use slipway_app::store::refused::{self, RefusedRequest};
-use slipway_app::Keys;
 use slipway_app::store::{reconciling, repositories};
-use slipway_model::{AutobuildId, Autotest, DeliveryId, DeliveryStatus, HookId, ProviderId, RepositoryId, ScopeSet, Timestamp, VerdictOutcome};
+use slipway_model::{
+    AutobuildId, Autotest, DeliveryId, DeliveryStatus, HookId, ProviderId, RepositoryId, ScopeSet, Timestamp, VerdictOutcome,
+};
 
 use super::{Answer, JSON, SITE, Site};
 
@@ -67,7 +69,9 @@ impl Inbox {
         };
         deliveries::insert_verdicts(&mut tx, pushed, &[verdict]).await.unwrap();
         deliver(&mut tx, hook, repository, "two", "ping", b"{}").await;
-        let found = deliveries::insert_found(&mut tx, autobuild, repository, "a change of `octo/hello` that no delivery told", now()).await.unwrap();
+        let found = deliveries::insert_found(&mut tx, autobuild, repository, "a change of `octo/hello` that no delivery told", now())
+            .await
+            .unwrap();
         let stranger = RefusedRequest { at: now(), address: "203.0.113.7".parse().unwrap(), reason: HOSTILE.into(), size: 12 };
         refused::keep(&mut tx, hook, &[stranger]).await.unwrap();
         tx.commit().await.unwrap();

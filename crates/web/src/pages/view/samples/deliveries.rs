@@ -64,7 +64,7 @@ fn rows() -> Vec<DeliveryRow> {
         Accepted,
         Some("2 changes of `acme/shop` that no delivery told"),
         vec![verdict(
-            "branch `main`",
+            "branch main",
             Built,
             "found by the reconciler: branch `main` at 9f8e7d6 is built as #47 for latest",
             Some("See the build"),
@@ -80,19 +80,19 @@ fn rows() -> Vec<DeliveryRow> {
             Accepted,
             None,
             vec![
-                verdict("branch `main`", Built, "branch `main` at 9f8e7d6 is built as #48 for latest", Some("See the build")),
-                verdict("tag `/^v(.*)$/`", NoMatch, "the rule builds tag `/^v(.*)$/`, this is branch `main`", None),
+                verdict("branch main", Built, "branch `main` at 9f8e7d6 is built as #48 for latest", Some("See the build")),
+                verdict("tag /^v(.*)$/", NoMatch, "the rule builds tag `/^v(.*)$/`, this is branch main", None),
             ],
         ),
         DeliveryRow { more_refs: 1, ..found },
-        row(280, "push", main, Accepted, None, vec![verdict("branch `main`", Built, covered, Some("See the build"))]),
+        row(280, "push", main, Accepted, None, vec![verdict("branch main", Built, covered, Some("See the build"))]),
         row(
             4000,
             "push",
             Some("refs/heads/feature/basket"),
             Accepted,
             None,
-            vec![verdict("branch `main`", NoMatch, "the rule builds branch `main`", None)],
+            vec![verdict("branch main", NoMatch, "the rule builds branch main", None)],
         ),
         row(4100, "push", None, Duplicate, Some("the same delivery came before; it was decided then."), vec![]),
         row(9000, "push", main, Accepted, None, vec![verdict("", Disabled, "link disabled: enable it under Source providers", None)]),
@@ -103,7 +103,7 @@ fn rows() -> Vec<DeliveryRow> {
             Some(HOSTILE),
             Rejected,
             Some(HOSTILE),
-            vec![verdict("branch `main`", Refused, HOSTILE, None), verdict("branch `main`", Skipped, "the branch was deleted", None)],
+            vec![verdict("branch main", Refused, HOSTILE, None), verdict("branch main", Skipped, "the branch was deleted", None)],
         ),
     ]
 }
@@ -150,10 +150,10 @@ fn delivery() -> DeliveryPage {
         author: author.map(str::to_owned),
     };
     let mut row = rows().remove(1);
-    row.verdicts.push(verdict("branch `main`", VerdictOutcome::Refused, HOSTILE, None));
+    row.verdicts.push(verdict("branch main", VerdictOutcome::Refused, HOSTILE, None));
     row.verdicts.push(VerdictView {
         at: ago(10),
-        ..verdict("branch `main`", VerdictOutcome::Skipped, "this push was built by the rule already", None)
+        ..verdict("branch main", VerdictOutcome::Skipped, "this push was built by the rule already", None)
     });
     DeliveryPage {
         shell: shell(Area::Repositories),
@@ -376,7 +376,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
             }),
         ),
         ("autobuild-manual", page(&AutobuildPage { at_provider: Some(manual()), ..autobuild(false) })),
-        ("autobuild-reader", page(&AutobuildPage { at_provider: Some(broken()), head: reader, ..autobuild(false) })),
+        ("autobuild-broken-reader", page(&AutobuildPage { at_provider: Some(broken()), head: reader, ..autobuild(false) })),
         ("webhook-secret", page(&secret(ProviderKind::GitHub))),
         ("webhook-secret-changed", page(&HookSecretPage { previous_secret_until: Some(ago(-86_000)), ..secret(ProviderKind::Gitea) })),
         ("webhook-secret-bitbucket", page(&secret(ProviderKind::Bitbucket))),
