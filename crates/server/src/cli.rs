@@ -48,6 +48,9 @@ pub struct SettingFlags {
     /// How often refs are compared with the provider's
     #[arg(long, global = true, value_name = "TIME")]
     pub reconcile_interval: Option<String>,
+    /// How often each link to a provider is looked at
+    #[arg(long, global = true, value_name = "TIME")]
+    pub link_check_interval: Option<String>,
     /// How long a shutdown waits for running builds
     #[arg(long, global = true, value_name = "TIME")]
     pub drain_timeout: Option<String>,

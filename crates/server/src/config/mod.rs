@@ -49,6 +49,8 @@ pub struct Config {
     pub secret_key_file: PathBuf,
     /// How often refs are compared with the provider's.
     pub reconcile_interval: Duration,
+    /// How often each link to a provider is looked at.
+    pub link_check_interval: Duration,
     /// How long a shutdown waits for running builds.
     pub drain_timeout: Duration,
     /// Filter of log lines.

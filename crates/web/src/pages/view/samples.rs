@@ -14,9 +14,7 @@ use slipway_model::{
     SourceType, Step, StepState, Timestamp, Visibility,
 };
 
-use crate::pages::view::autobuild::{
-    AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored, VariableRow,
-};
+use crate::pages::view::autobuild::{AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored, VariableRow};
 use crate::pages::view::build::BuildPage;
 use crate::pages::view::builds::{BuildListPage, BuildRow, QueuePage};
 use crate::pages::view::chart::{Bar, bars};
