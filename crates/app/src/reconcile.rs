@@ -164,7 +164,9 @@ impl App {
         match seen {
             Err(trouble) => {
                 if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) {
-                    self.set_source_problem(watched, Some(("gone", &gone_words(watched)))).await?;
+                    let mut tx = self.write().await?;
+                    self.source_is_gone(&mut tx, watched.account, &watched.provider, &watched.source_id, &trouble.words).await?;
+                    tx.commit().await?;
                 }
                 Err(Missed::Trouble(trouble))
             }
@@ -341,21 +343,19 @@ impl App {
         Ok(still)
     }
 
-    async fn set_source_problem(&self, watched: &Watched, problem: Option<(&str, &str)>) -> Result<(), Error> {
-        let mut tx = self.write().await?;
-        reconciling::set_problem(&mut tx, watched.autobuild, problem, self.clock.now()).await?;
-        Ok(tx.commit().await?)
-    }
-
     /// The source was seen: its name and look of today are kept, and what was wrong with it is right again.
     async fn see_source(&self, watched: &Watched, source: &SourceRepository) -> Result<(), Error> {
         let mut tx = self.write().await?;
         if still_watched(&mut tx, watched).await?.is_none() {
             return Ok(());
         }
+<<<<<<< HEAD
         // What the lists of the namespaces say of pushes stays: only they are compared with each other.
         let seen = SourceRepository { pushed: None, ..source.clone() };
         self.observe_source(&mut tx, watched.account, &watched.provider, &seen).await?;
+=======
+        self.observe_source(&mut tx, watched.account, &watched.provider, source, crate::sources::Heads::Compared).await?;
+>>>>>>> links
         // It may have become private, or public.
         let key = SourceKey { id: &watched.source_id, full_name: &source.full_name };
         self.want_deploy_key(&mut tx, watched.account, &watched.provider, key, self.clock.now()).await?;
@@ -363,13 +363,6 @@ impl App {
         reconciling::set_problem(&mut tx, watched.autobuild, None, self.clock.now()).await?;
         Ok(tx.commit().await?)
     }
-}
-
-fn gone_words(watched: &Watched) -> String {
-    format!(
-        "`{}` does not show `{}` any more: it was deleted, or the linked accounts may not see it; nothing is built until it is seen again",
-        watched.provider, watched.source_name
-    )
 }
 
 fn many(changes: usize) -> String {
