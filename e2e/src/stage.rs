@@ -126,10 +126,19 @@ impl Stage {
     /// When a part does not start.
     pub async fn linked() -> Result<Self> {
         let stage = Self::with_person().await?;
-        let begun = stage.post(&format!("/namespaces/{PERSON}/links/github/connect"), &json!({})).await?;
-        let back = stage.github.approve_oauth(begun["authorize_url"].as_str().context("an address to authorize at")?, AUTHOR).await?;
-        stage.http.get(back).bearer_auth(&stage.token).send().await?.error_for_status()?;
+        stage.link(AUTHOR).await?;
         Ok(stage)
+    }
+
+    /// Links the administrator's namespace to somebody at the provider.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn link(&self, login: &str) -> Result<()> {
+        let begun = self.post(&format!("/namespaces/{PERSON}/links/github/connect"), &json!({})).await?;
+        let back = self.github.approve_oauth(begun["authorize_url"].as_str().context("an address to authorize at")?, login).await?;
+        self.http.get(back).bearer_auth(&self.token).send().await?.error_for_status()?;
+        Ok(())
     }
 
     async fn prepare() -> Result<Self> {

@@ -96,7 +96,9 @@ impl Reply {
     /// How long the provider wants us to be quiet.
     pub(crate) fn pause(&self) -> Duration {
         let seconds = |name| self.header(name).and_then(|text| text.trim().parse::<u64>().ok());
-        let pause = match (seconds("retry-after"), seconds("x-ratelimit-reset")) {
+        // With requests left it is another limit than the hourly one, and the end of the hour says nothing of it.
+        let used_up = seconds("x-ratelimit-remaining").is_none_or(|left| left == 0);
+        let pause = match (seconds("retry-after"), seconds("x-ratelimit-reset").filter(|_| used_up)) {
             (Some(seconds), _) => Duration::from_secs(seconds),
             (None, Some(reset)) => Duration::from_secs(reset.saturating_sub(u64::try_from(Clock::System.now().as_seconds()).unwrap_or(0))),
             (None, None) => USUAL_PAUSE,

@@ -279,13 +279,13 @@ pub async fn claim_step(tx: &mut WriteTx, hook: &Hook, until: Timestamp) -> Resu
 }
 
 /// The hook stands at the provider under this id, with the secret that `hook` was read with; its first check is due at `check_at`. One
-/// whose secret was changed meanwhile stays wanted. One that is no longer wanted stays unwanted, but its id is kept: it is needed to
+/// whose secret was changed meanwhile is wanted: the provider was told the secret before. One that is no longer wanted stays unwanted, but its id is kept: it is needed to
 /// remove it. False when there is no such hook.
 pub async fn set_standing(tx: &mut WriteTx, hook: &Hook, remote_id: &str, check_at: Timestamp) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
         "UPDATE hooks SET remote_id = $1, error = NULL, tries = 0, problem = NULL, problem_since = NULL, made_by = 'service', next_check_at = $2,
-             state = CASE WHEN state <> 'unwanted' AND secret_sealed = $3 THEN 'standing' ELSE state END,
+             state = CASE WHEN state = 'unwanted' THEN state WHEN secret_sealed = $3 THEN 'standing' ELSE 'wanted' END,
              next_try_at = CASE WHEN state <> 'unwanted' AND secret_sealed = $3 THEN next_try_at ELSE 0 END
          WHERE id = $4",
         remote_id,

@@ -39,6 +39,10 @@ async fn every_page_is_good_in_every_look() -> Result<()> {
     let running = stage.until("hello", &running, "running").await?;
     let queued = stage.push("hello", "feature/two", &borrowed(&slow), "Wait").await?;
 
+    // Somebody else is linked beside the first one.
+    stage.github.user("ci-bot");
+    stage.link("ci-bot").await?;
+
     browser.sign_in(PERSON).await?;
     let delivery = stage.get("/repositories/demo/hello/deliveries").await?;
     let delivery = id(&delivery["items"][0])?;
@@ -57,6 +61,8 @@ async fn every_page_is_good_in_every_look() -> Result<()> {
         ("autobuild", "/demo/hello/autobuild".to_owned()),
         ("autobuild-none", "/demo/base/autobuild".to_owned()),
         ("source", "/demo/base/autobuild/source".to_owned()),
+        ("source-nothing", "/demo/base/autobuild/source?provider=github&q=nothing-like-it".to_owned()),
+        ("source-typed", "/demo/base/autobuild/source?provider=github&q=octo/not-yet".to_owned()),
         ("source-repository", "/demo/base/autobuild/source?provider=github&namespace=octo".to_owned()),
         ("tags", "/demo/hello/tags".to_owned()),
         ("deliveries", "/demo/hello/deliveries".to_owned()),
@@ -68,7 +74,9 @@ async fn every_page_is_good_in_every_look() -> Result<()> {
         ("search-nothing", "/search?q=nothing".to_owned()),
         ("providers", "/settings/source-providers".to_owned()),
         ("connect", "/settings/source-providers/other/connect".to_owned()),
+        ("connect-another", "/settings/source-providers/github/connect".to_owned()),
         ("unlink", "/settings/source-providers/github/unlink".to_owned()),
+        ("receipts-none", "/settings/source-providers/receipts".to_owned()),
         ("tokens", "/settings/tokens".to_owned()),
         ("account", "/settings/account".to_owned()),
         ("nodes", "/builders".to_owned()),
@@ -176,13 +184,27 @@ async fn endings(stage: &Stage, browser: &Browser, inspector: &mut Inspector<'_>
     }
     inspector.page("build-cancelled").await?;
     browser.open("/settings/source-providers").await?;
-    browser.press("Disable").await?;
-    browser.see("#provider-github .card-state", "disabled").await?;
+    browser.see("tr.organization-shut", "walled").await?;
+    browser.see(".link[aria-label$=\"ci-bot\"]", "ci-bot").await?;
+    browser.click(".card-facts summary").await?;
+    inspector.page("providers-open").await?;
+    // Each form is of one link: the other one stays as it is.
+    let octo = ".link[aria-label$=\"octo\"]";
+    browser.click(&format!("{octo} form[action$=disable] button")).await?;
+    browser.see(&format!("{octo} .card-state"), "disabled").await?;
+    browser.see(".link[aria-label$=\"ci-bot\"] .card-state", "linked").await?;
     inspector.page("providers-disabled").await?;
-    browser.press("Unlink…").await?;
+    inspector.visit("source-disabled-one", "/demo/base/autobuild/source?provider=github").await?;
+    browser.open("/settings/source-providers").await?;
+    browser.click(&format!("{octo} a[href*=\"/unlink\"]")).await?;
+    browser.see("h1", "octo").await?;
+    inspector.page("unlink-disabled").await?;
     browser.click("button.destroy").await?;
     browser.see("h1", "is unlinked").await?;
     inspector.page("receipt").await?;
+    browser.press("All receipts").await?;
+    browser.see(".delivery-row", "octo").await?;
+    inspector.page("receipts").await?;
     inspector.visit("deliveries-unlinked", "/demo/hello/deliveries").await?;
     assert!(stage.github.hooks("octo/hello").is_empty());
     Ok(())

@@ -76,6 +76,8 @@ async fn link(stage: &Stage, browser: &Browser) -> Result<()> {
     browser.see("#provider-github .card-state", "not linked").await?;
     browser.click("#provider-github .card-actions a.primary").await?;
     browser.see(".scopes", "repo").await?;
+    // All that was offered before is asked for, unless the person chooses less.
+    assert_eq!(browser.run("return document.querySelector('[name=access]:checked').value", &[]).await?, json!("full"));
     browser.press("Continue to").await?;
     // At the provider.
     browser.fill("#login", AUTHOR).await?;
@@ -87,7 +89,7 @@ async fn link(stage: &Stage, browser: &Browser) -> Result<()> {
     // And back.
     browser.see("#provider-github .card-state", "linked").await?;
     assert!(browser.address().await?.as_str().starts_with(stage.site()));
-    assert!(browser.text("#provider-github .card-state").await?.contains("as octo"), "{}", browser.shown().await);
+    assert!(browser.text("#provider-github .link-who").await?.contains(AUTHOR), "{}", browser.shown().await);
     assert_eq!(plug(browser).await?, ("green", false));
     browser.picture("providers").await
 }
@@ -242,9 +244,15 @@ async fn unlink(stage: &Stage, browser: &Browser) -> Result<()> {
     browser.picture("unlink").await?;
     browser.click("button.destroy").await?;
     browser.see("h1", "is unlinked").await?;
-    browser.see(".receipt li", "Webhook").await?;
+    assert!(browser.address().await?.path().starts_with("/settings/source-providers/receipts/"), "{}", browser.shown().await);
+    browser.see(".receipt li", "ebhook").await?;
     browser.picture("receipt").await?;
     assert_eq!(stage.github.hooks(SOURCE).len(), 0, "the hook still stands");
+    // The receipt stays to be read.
+    browser.press("All receipts").await?;
+    browser.see(".delivery-row", AUTHOR).await?;
+    browser.click(".delivery-row a.strong").await?;
+    browser.see("h1", "is unlinked").await?;
     browser.press("Source providers").await?;
     browser.see("#provider-github .card-state", "not linked").await
 }

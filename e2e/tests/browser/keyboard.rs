@@ -78,7 +78,7 @@ async fn link_rule_and_build_without_a_mouse() -> Result<()> {
     browser.see("h1", "Authorize").await?;
     tab_to(&browser, "one.id === 'authorize'").await?;
     browser.key(Key::Space).await?;
-    browser.see("#provider-github .card-state", "as octo").await?;
+    browser.see("#provider-github .link-who", AUTHOR).await?;
 
     // `/` leads to the search, and Escape closes a menu.
     browser.key(Key::Escape).await?;

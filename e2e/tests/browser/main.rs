@@ -7,4 +7,5 @@ mod inspections;
 mod journey;
 mod keyboard;
 mod people;
+mod picker;
 mod without_script;

@@ -96,7 +96,7 @@ async fn link(stage: &Stage, browser: &Browser) -> Result<()> {
     browser.click("button.go").await?;
     browser.see("h1", "Authorize Slipway").await?;
     browser.click("#authorize").await?;
-    browser.see("#provider-github .card-state", "as octo").await?;
+    browser.see("#provider-github .link-who", AUTHOR).await?;
     let address = browser.address().await?;
     assert_eq!((address.path(), address.as_str().starts_with(stage.site())), ("/o/acme/settings/source-providers", true));
     browser.open("/settings/source-providers").await?;

@@ -36,7 +36,7 @@ async fn the_main_pages_are_complete_without_script() -> Result<()> {
         ("/demo/hello/autobuild".to_owned(), "#preview", "Renew shows it"),
         ("/builds".to_owned(), "#queue", "demo/hello"),
         ("/builds".to_owned(), "noscript a[href=\"/builds\"]", "Reload"),
-        ("/settings/source-providers".to_owned(), "#provider-github", "as octo"),
+        ("/settings/source-providers".to_owned(), "#provider-github .link-who", "octo"),
         ("/builders".to_owned(), "#nodes", "idle"),
         (page(&good), ".fall", "test docker-compose.test.yml"),
         (page(&good), "#log noscript a", "read it as text"),
@@ -77,7 +77,7 @@ async fn the_main_pages_are_complete_without_script() -> Result<()> {
     browser.open(&page(&bad)).await?;
     browser.press("Retry").await?;
     browser.see(".build-heading", "Build #3").await?;
-    for state in ["disabled", "as octo"] {
+    for state in ["disabled", "linked"] {
         browser.open("/settings/source-providers").await?;
         browser.press(if state == "disabled" { "Disable" } else { "Enable" }).await?;
         browser.see("#provider-github .card-state", state).await?;

@@ -337,7 +337,10 @@ fn takeover_words(link: &Link, refused: Option<&Refused>, now: Timestamp) -> Str
 }
 
 fn none_could(provider: &ProviderId, refused: &[Refused]) -> SourceTrouble {
-    let Some(first) = refused.iter().find(|refused| refused.error.is_some()).or(refused.first()) else {
+    // "Not found" is the answer only when nobody says otherwise: one that is not let in may well see it.
+    let says_more = |refused: &&Refused| refused.error.as_ref().is_some_and(|error| !matches!(error, ForgeError::NotFound));
+    let first = refused.iter().find(says_more).or_else(|| refused.iter().find(|refused| refused.error.is_some())).or(refused.first());
+    let Some(first) = first else {
         let words = format!("the provider `{provider}` is not linked");
         return SourceTrouble::new(TroubleKind::NotLinked, provider, words, "link it under Source providers");
     };
@@ -416,6 +419,9 @@ mod tests {
         let unseen = none_could(&provider, &[refused(LinkState::Ok, Some(ForgeError::NotFound))]);
         assert!(matches!(unseen.forge_error(), Some(ForgeError::NotFound)));
         assert!(!unseen.is_passing());
+        let shut = ForgeError::Restricted { organization: None, grant_url: None };
+        let some = none_could(&provider, &[refused(LinkState::Ok, Some(ForgeError::NotFound)), refused(LinkState::Ok, Some(shut))]);
+        assert!(matches!(some.forge_error(), Some(ForgeError::Restricted { .. })), "not gone: one link is not let in");
         let slow = SourceTrouble::of_call(&provider, ForgeError::Unreachable { detail: "silence".into() });
         assert!(slow.is_passing());
     }

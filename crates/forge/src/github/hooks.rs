@@ -74,7 +74,7 @@ impl GitHub {
 
     pub(super) async fn list_hooks(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<RemoteHook>, ForgeError> {
         let listing = self.list::<Hook>(token, Call::manage(Method::GET, self.hooks_address(full_name, None)), FEW_PAGES).await?;
-        Ok(listing.items.into_iter().map(RemoteHook::from).collect())
+        Ok(listing.whole()?.into_iter().map(RemoteHook::from).collect())
     }
 
     pub(super) async fn make_hook(

@@ -1,18 +1,15 @@
-//! Autobuild settings: choosing a source, rules and variables in one form, the preview.
+//! Autobuild settings: rules and variables in one form, the preview. Choosing a source is elsewhere (`picker`).
 
 use axum::response::Response;
-use slipway_app::{App, Error, NamespaceOwner, PreviewRef, RepositoryRead, RuleInput, SourceSearch, StartBuild};
-use slipway_model::{Autotest, LinkState, ProviderId, RefName, Scope, Visibility};
+use slipway_app::{App, Error, PreviewRef, RepositoryRead, RuleInput, StartBuild};
+use slipway_model::{Autotest, ProviderId, RefName};
 
 use super::autobuild_form::{Typed, place, rule_row, variable_row, with_empty_rule, with_empty_variable, with_values};
 use super::error::{PageError, sentence};
-use super::fields::{At, Fields, Form, Query};
+use super::fields::{At, Form, Query};
 use super::frame::{RepositoryAt, Visit, go, show, show_refused};
-use super::providers::provider_name;
 use super::repository::{Opened, open, source_view};
-use super::view::autobuild::{
-    AutobuildPage, PickProvider, PickRepository, Preview, PreviewMatch, PreviewRule, PreviewTag, Pushes, RuleRow, SourcePickerPage, Stored,
-};
+use super::view::autobuild::{AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored};
 use super::view::form::Field;
 use super::view::repositories::{SourceView, Tab};
 use super::view::shell::Notice;
@@ -22,8 +19,6 @@ use crate::error::ApiError;
 
 /// A rule's matches in the preview.
 const MATCHES: usize = 20;
-/// Parts of a provider's list that a search without result asks for.
-const PARTS: usize = 3;
 
 /// `GET /{ns}/{name}/autobuild`: as stored, or with the source that was just chosen (`?provider=&source=&branch=`).
 pub(super) async fn page(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
@@ -238,72 +233,4 @@ pub(super) async fn remove(visit: Visit, At(at): At<RepositoryAt>) -> Result<Res
     let rights = visit.rights(&at).await?;
     visit.app().delete_autobuild(rights.admin()?).await?;
     Ok(go(&format!("/{}/{}?done=autobuild-off", at.ns, at.name)))
-}
-
-/// `GET …/autobuild/source`: provider, then namespace, then repository.
-pub(super) async fn pick(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
-    let opened = open(&visit, &at, Tab::Autobuild).await?;
-    opened.rights.admin()?;
-    let owner = visit.app().namespace(&visit.caller, &at.ns, Scope::RepoAdmin).await?;
-    let links = visit.app().list_links(&owner).await?;
-    let usable: Vec<&ProviderId> = links.iter().filter(|link| link.state == LinkState::Ok).map(|link| &link.provider).collect();
-    // With one choice there is nothing to choose.
-    let provider = match usable.as_slice() {
-        [only] if query.filled("provider").is_none() => only.to_string(),
-        _ => query.text("provider").to_owned(),
-    };
-    let mut page = SourcePickerPage {
-        shell: opened.shell,
-        head: opened.head,
-        providers: links
-            .iter()
-            .map(|link| PickProvider {
-                id: link.provider.to_string(),
-                kind: link.kind,
-                name: provider_name(link.kind, &link.web_url),
-                link: link.state,
-            })
-            .collect(),
-        provider,
-        namespaces: Vec::new(),
-        namespace: String::new(),
-        repositories: Vec::new(),
-        query: query.text("q").chars().take(100).collect(),
-        problem: None,
-    };
-    match fill(&visit, &owner, &query, &mut page).await {
-        Ok(()) => {}
-        Err(error @ (Error::Refused(_) | Error::Forge { .. })) => page.problem = Some(sentence(&ApiError::from(error).detail)),
-        Err(error) => return Err(error.into()),
-    }
-    Ok(show(&page))
-}
-
-async fn fill(visit: &Visit, owner: &NamespaceOwner, query: &Fields, page: &mut SourcePickerPage) -> Result<(), Error> {
-    let Ok(provider) = page.provider.parse::<ProviderId>() else { return Ok(()) };
-    page.namespaces = visit.app().source_namespaces(owner, &provider, None).await?.namespaces.into_iter().map(|one| one.name).collect();
-    page.namespace = match page.namespaces.as_slice() {
-        [only] => only.clone(),
-        _ => query.text("namespace").to_owned(),
-    };
-    if page.namespace.is_empty() {
-        return Ok(());
-    }
-    let mut cursor: Option<String> = None;
-    for _ in 0..PARTS {
-        let search =
-            SourceSearch { namespace: Some(&page.namespace), text: &page.query, after: cursor.as_deref(), ..SourceSearch::default() };
-        let part = visit.app().source_repositories(owner, &provider, search).await?;
-        page.repositories.extend(part.items.into_iter().map(|found| PickRepository {
-            full_name: found.full_name,
-            visibility: if found.private { Visibility::Private } else { Visibility::Public },
-            pushes: if found.archived { Pushes::Archived } else { Pushes::Taken },
-            default_branch: found.default_branch,
-        }));
-        cursor = part.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    Ok(())
 }

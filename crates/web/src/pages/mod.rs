@@ -19,6 +19,7 @@ mod frame;
 mod invitations;
 mod oidc;
 mod organizations;
+mod picker;
 mod providers;
 mod repositories;
 mod repository;
@@ -136,7 +137,7 @@ fn repository_routes() -> Routes {
         .route("/{ns}/{name}/builds/{id}/retry", post(builds::retry))
         .route("/{ns}/{name}/builds/{id}/delete", post(builds::delete))
         .route("/{ns}/{name}/autobuild", get(autobuild::page).post(autobuild::write))
-        .route("/{ns}/{name}/autobuild/source", get(autobuild::pick))
+        .route("/{ns}/{name}/autobuild/source", get(picker::page).post(picker::refresh))
         .route("/{ns}/{name}/autobuild/preview", post(autobuild::preview))
         .route("/{ns}/{name}/autobuild/remove", post(autobuild::remove))
         .route("/{ns}/{name}/deliveries", get(deliveries::list))

@@ -111,7 +111,7 @@ fn used_by(owner: &NamespaceOwner, used: slipway_app::UsedBy) -> UsedBy {
     UsedBy { path: path(owner, &used.repository), source: used.source, note: used.note, problem: used.problem }
 }
 
-fn organization(one: slipway_app::OrganizationView) -> OrganizationView {
+pub(super) fn organization(one: slipway_app::OrganizationView) -> OrganizationView {
     OrganizationView { name: one.name, access: one.access, note: one.note, grant_url: one.grant_url }
 }
 
@@ -134,9 +134,9 @@ fn link_card(owner: &NamespaceOwner, org: Option<&AccountName>, link: LinkView) 
         used_by: link.used_by.into_iter().map(|used| used_by(owner, used)).collect(),
         checked_at: link.checked_at,
         next_check_at: link.next_check_at,
-        evidence: link.evidence.map(|evidence| EvidenceView { words: evidence.words, status: evidence.status, at: evidence.at }),
-        next_step: link.next_step,
-        warnings: link.warnings,
+        evidence: link.evidence.map(|evidence| EvidenceView { words: sentence(&evidence.words), status: evidence.status, at: evidence.at }),
+        next_step: link.next_step.as_deref().map(sentence),
+        warnings: link.warnings.iter().map(|text| sentence(text)).collect(),
         organizations: link.organizations.into_iter().map(organization).collect(),
         grant_url: link.grant_url,
     })

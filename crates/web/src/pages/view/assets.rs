@@ -29,6 +29,7 @@ static ASSETS: &[Asset] = assets! {
     "log.js" => "text/javascript; charset=utf-8",
     "ansi.js" => "text/javascript; charset=utf-8",
     "autobuild.js" => "text/javascript; charset=utf-8",
+    "picker.js" => "text/javascript; charset=utf-8",
     "icon.svg" => "image/svg+xml",
 };
 

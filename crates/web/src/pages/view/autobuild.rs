@@ -1,7 +1,7 @@
 //! Autobuild settings: source, autotest, rules, variables, preview.
 
 use askama::Template;
-use slipway_model::{Autotest, LinkState, ProviderKind, SourceType, Visibility};
+use slipway_model::{Autotest, SourceType};
 
 use super::form::Field;
 use super::repositories::{May, RepositoryHead, SourceView, Tab};
@@ -222,71 +222,4 @@ impl AutobuildPage {
             .filter_map(|row| row.name.error.as_ref().map(|error| (format!("variable-{}-name", row.index), error.clone())));
         rules.chain(variables).collect()
     }
-}
-
-/// A choice in the source picker.
-#[derive(Clone, Debug)]
-pub struct PickProvider {
-    /// Id.
-    pub id: String,
-    /// Mark.
-    pub kind: ProviderKind,
-    /// Name.
-    pub name: String,
-    /// Health of the link.
-    pub link: LinkState,
-}
-
-/// A source repository in the picker.
-#[derive(Clone, Debug)]
-pub struct PickRepository {
-    /// `acme/app`.
-    pub full_name: String,
-    /// Who may see it at the provider.
-    pub visibility: Visibility,
-    /// Whether it takes pushes.
-    pub pushes: Pushes,
-    /// Default branch.
-    pub default_branch: String,
-}
-
-/// Whether anything new can come from a source.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pushes {
-    /// It takes pushes.
-    Taken,
-    /// It is archived.
-    Archived,
-}
-
-impl PickRepository {
-    /// Whether it takes no pushes any more.
-    #[must_use]
-    pub fn is_archived(&self) -> bool {
-        self.pushes == Pushes::Archived
-    }
-}
-
-/// `/{ns}/{name}/autobuild/source`.
-#[derive(Template)]
-#[template(path = "source_picker.html")]
-pub struct SourcePickerPage {
-    /// Frame.
-    pub shell: Shell,
-    /// Repository.
-    pub head: RepositoryHead,
-    /// Choices of the first step.
-    pub providers: Vec<PickProvider>,
-    /// The chosen provider.
-    pub provider: String,
-    /// Choices of the second step: login and what it is.
-    pub namespaces: Vec<String>,
-    /// The chosen namespace.
-    pub namespace: String,
-    /// Choices of the third step.
-    pub repositories: Vec<PickRepository>,
-    /// Filter.
-    pub query: String,
-    /// Why there is nothing to choose.
-    pub problem: Option<String>,
 }

@@ -29,6 +29,14 @@ fn drawing(name: &str) -> &'static str {
         "github" => {
             r#"<path fill="currentColor" d="M8 .2a8 8 0 0 0-2.53 15.59c.4.07.55-.17.55-.38v-1.33c-2.23.48-2.7-1.07-2.7-1.07-.36-.93-.89-1.17-.89-1.17-.73-.5.05-.49.05-.49.8.06 1.23.83 1.23.83.72 1.22 1.88.87 2.33.66.07-.52.28-.87.51-1.07-1.78-.2-3.65-.89-3.65-3.95 0-.88.31-1.59.82-2.15-.08-.2-.36-1.02.08-2.12 0 0 .67-.22 2.2.82a7.6 7.6 0 0 1 4 0c1.53-1.04 2.2-.82 2.2-.82.44 1.1.16 1.92.08 2.12.51.56.82 1.27.82 2.15 0 3.07-1.87 3.75-3.66 3.95.29.25.54.73.54 1.48v2.19c0 .21.15.46.55.38A8 8 0 0 0 8 .2z"/>"#
         }
+        // A bucket that is full.
+        "bitbucket" => {
+            r#"<path d="M1.5 2.5h13l-1.900 11h-9.200z" fill="none" stroke="currentColor" stroke-width="1.500" stroke-linejoin="round"/><path d="M4.300 6h7.400l-.8 4.500H5.100z" fill="currentColor"/>"#
+        }
+        // A cup of tea.
+        "gitea" => {
+            r#"<g fill="none" stroke="currentColor" stroke-width="1.500" stroke-linecap="round" stroke-linejoin="round"><path d="M2 5.500h9v4.250a3.750 3.750 0 0 1-3.750 3.750h-1.500A3.750 3.750 0 0 1 2 9.750z"/><path d="M11 6.500h1.250a2.250 2.250 0 0 1 0 4.500H11M5 1.750v1.500M8 1.750v1.500"/></g>"#
+        }
         // Things.
         "repositories" => {
             r#"<g fill="none" stroke="currentColor" stroke-width="1.4" stroke-linejoin="round"><path d="M8 1.5l6 3v7l-6 3-6-3v-7z"/><path d="M2 4.5l6 3 6-3M8 7.5v7"/></g>"#

@@ -18,6 +18,7 @@ pub mod icons;
 pub mod invitations;
 pub mod nodes;
 pub mod organizations;
+pub mod picker;
 pub mod plain;
 pub mod providers;
 pub mod repositories;

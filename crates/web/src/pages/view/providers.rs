@@ -37,6 +37,12 @@ impl OrganizationView {
         self.access == NamespaceAccess::Granted
     }
 
+    /// Whether repositories of it may be in our copy: it lets us in, or the provider did not tell.
+    #[must_use]
+    pub fn may_be_read(&self) -> bool {
+        matches!(self.access, NamespaceAccess::Granted | NamespaceAccess::Unknown)
+    }
+
     /// What the button to the provider's page is for.
     #[must_use]
     pub fn action(&self) -> &'static str {

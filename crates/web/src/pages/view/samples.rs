@@ -4,6 +4,7 @@
 mod accounts;
 mod deliveries;
 mod organizations;
+mod picker;
 
 use std::time::Duration;
 
@@ -14,8 +15,7 @@ use slipway_model::{
 };
 
 use crate::pages::view::autobuild::{
-    AutobuildPage, PickProvider, PickRepository, Preview, PreviewMatch, PreviewRule, PreviewTag, Pushes, RuleRow, SourcePickerPage, Stored,
-    VariableRow,
+    AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored, VariableRow,
 };
 use crate::pages::view::build::BuildPage;
 use crate::pages::view::builds::{BuildListPage, BuildRow, QueuePage};
@@ -442,6 +442,7 @@ fn page(template: &impl Template) -> String {
 pub fn all() -> Vec<(&'static str, String)> {
     let mut pages = entry_pages();
     pages.extend(repository_pages());
+    pages.extend(picker::all());
     pages.extend(deliveries::all());
     pages.extend(build_pages());
     pages.extend(settings_pages());
@@ -529,33 +530,7 @@ fn repository_pages() -> Vec<(&'static str, String)> {
             "autobuild-none",
             page(&AutobuildPage { head: RepositoryHead { tab: Tab::Autobuild, ..bare.clone() }, source: None, ..autobuild(false) }),
         ),
-        ("source-picker", page(&picker())),
     ]
-}
-
-fn picker() -> SourcePickerPage {
-    SourcePickerPage {
-        shell: shell(Area::Repositories),
-        head: head(Tab::Autobuild),
-        providers: vec![
-            PickProvider { id: "github".into(), kind: ProviderKind::GitHub, name: "GitHub".into(), link: LinkState::Ok },
-            PickProvider { id: "ghe".into(), kind: ProviderKind::GitHub, name: "GHE acme".into(), link: LinkState::Disabled },
-        ],
-        provider: "github".into(),
-        namespaces: vec!["octo".into(), "acme".into()],
-        namespace: "acme".into(),
-        repositories: ["acme/shop", "acme/base-image", "acme/mailer"]
-            .into_iter()
-            .map(|name| PickRepository {
-                full_name: name.into(),
-                visibility: Visibility::Private,
-                pushes: if name.ends_with("mailer") { Pushes::Archived } else { Pushes::Taken },
-                default_branch: "main".into(),
-            })
-            .collect(),
-        query: String::new(),
-        problem: None,
-    }
 }
 
 fn build_pages() -> Vec<(&'static str, String)> {
