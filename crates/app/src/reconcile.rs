@@ -349,13 +349,7 @@ impl App {
         if still_watched(&mut tx, watched).await?.is_none() {
             return Ok(());
         }
-<<<<<<< HEAD
-        // What the lists of the namespaces say of pushes stays: only they are compared with each other.
-        let seen = SourceRepository { pushed: None, ..source.clone() };
-        self.observe_source(&mut tx, watched.account, &watched.provider, &seen).await?;
-=======
         self.observe_source(&mut tx, watched.account, &watched.provider, source, crate::sources::Heads::Compared).await?;
->>>>>>> links
         // It may have become private, or public.
         let key = SourceKey { id: &watched.source_id, full_name: &source.full_name };
         self.want_deploy_key(&mut tx, watched.account, &watched.provider, key, self.clock.now()).await?;
