@@ -114,6 +114,12 @@ impl Client {
         Ok(Self { http: slipway_testkit::http_client()?, ..self.clone() })
     }
 
+    /// The same sender at another server.
+    #[must_use]
+    pub fn at(&self, site: &str) -> Self {
+        Self { site: site.to_owned(), ..self.clone() }
+    }
+
     /// A program with an access token.
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {

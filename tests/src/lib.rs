@@ -7,11 +7,14 @@
 pub mod builder;
 pub mod client;
 pub mod engine;
+pub mod others;
 pub mod process;
 pub mod provider;
 pub mod proxy;
 pub mod registry;
+pub mod replica;
 pub mod repository;
+pub mod setup;
 pub mod stream;
 
 use std::path::{Path, PathBuf};
@@ -21,11 +24,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use slipway_testkit::github::{FakeGitHub, OAuthApp, Visibility};
 use slipway_testkit::postgres;
+use slipway_testkit::smtp::SmtpSink;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use client::{Answer, Client};
+pub use others::{Forge, Others};
 pub use process::Process;
+pub use replica::Replica;
 pub use repository::Repository;
+pub use setup::{Company, Database, DeployKeys, Engine, Mail, Pace, Providers, Setup};
 
 /// The administrator at Slipway, whose namespace the repositories are in.
 pub const PERSON: &str = "demo";
@@ -35,38 +42,6 @@ pub const PASSWORD: &str = "correct horse battery";
 pub const AUTHOR: &str = "octo";
 /// Everything that is waited for comes within this time or not at all.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What builds are run by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Engine {
-    /// No builder: builds wait.
-    #[default]
-    Off,
-    /// The machine's Docker Engine.
-    Docker,
-    /// A builder whose engine does not stand.
-    Missing,
-}
-
-/// Where the rows are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Database {
-    /// A file in the throw-away folder.
-    #[default]
-    Sqlite,
-    /// A throw-away database, behind a proxy that a test can cut.
-    Postgres,
-}
-
-/// What else runs beside a [`TestApp`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Company {
-    /// Other tests.
-    #[default]
-    Shared,
-    /// Nothing of this suite: for a test that measures time.
-    Alone,
-}
 
 /// Held by every app of the process; a test that measures waits until it is the only one.
 static COMPANY: RwLock<()> = RwLock::const_new(());
@@ -78,43 +53,16 @@ enum Place {
     Alone { _guard: RwLockWriteGuard<'static, ()> },
 }
 
-/// How a [`TestApp`] is started.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Setup {
-    /// What else runs meanwhile.
-    pub company: Company,
-    /// What builds are run by.
-    pub engine: Engine,
-    /// Where the rows are.
-    pub database: Database,
-}
-
-impl Setup {
-    /// Real builds.
-    #[must_use]
-    pub fn docker() -> Self {
-        Self { engine: Engine::Docker, ..Self::default() }
-    }
-
-    /// With nothing beside it.
-    #[must_use]
-    pub fn alone(self) -> Self {
-        Self { company: Company::Alone, ..self }
-    }
-
-    /// On that database.
-    #[must_use]
-    pub fn on(self, database: Database) -> Self {
-        Self { database, ..self }
-    }
-}
-
 /// A running Slipway with its provider. Dropped, everything is gone; a test that went well calls [`TestApp::finish`].
 pub struct TestApp {
     /// The provider that Slipway knows as `github` and as `other`.
     pub github: FakeGitHub,
     /// The OAuth app behind `github`.
     pub oauth: OAuthApp,
+    /// The other providers, when they were wished.
+    pub others: Option<Others>,
+    /// Where mail goes, when it was wished.
+    pub mail: Option<SmtpSink>,
     /// The API as the administrator's token uses it.
     pub api: Client,
     /// That token.
@@ -175,13 +123,28 @@ impl TestApp {
         github.user(AUTHOR);
         let oauth = github.oauth_app("Slipway", &format!("{site}/oauth/github/callback"))?;
         let other = github.oauth_app("Other", &format!("{site}/oauth/other/callback"))?;
+        let others = match setup.providers {
+            Providers::GitHub => None,
+            Providers::All => Some(Others::start(&site).await?),
+        };
+        let mail = match setup.mail {
+            Mail::Off => None,
+            Mail::Kept => Some(SmtpSink::start().await?),
+        };
         let (database, proxy, database_url) = open_database(setup.database, folder.path()).await?;
-        let config = configuration(setup.engine, port, &database_url, &github, &[("github", &oauth), ("other", &other)]);
+        let mut config = setup::configuration(setup, port, &database_url, mail.as_ref());
+        for (id, app) in [("github", &oauth), ("other", &other)] {
+            config.push_str(&setup::provider(id, "github", github.web_url(), github.api_url(), &app.client_id, &app.client_secret));
+            config.push_str(setup::ssh(setup.deploy_keys));
+        }
+        config.push_str(&others.as_ref().map(Others::configuration).unwrap_or_default());
         std::fs::write(folder.path().join("slipway.toml"), config)?;
         let api = Client::new(&http, &site);
         Ok(Self {
             github,
             oauth,
+            others,
+            mail,
             api,
             token: String::new(),
             proxy,
@@ -431,26 +394,4 @@ async fn open_database(wished: Database, folder: &Path) -> Result<(Option<postgr
     url.set_host(Some("127.0.0.1"))?;
     url.set_port(Some(proxy.port())).ok().context("an address of a server has a port")?;
     Ok((Some(database), Some(proxy), url.to_string()))
-}
-
-fn configuration(engine: Engine, port: u16, database_url: &str, github: &FakeGitHub, providers: &[(&str, &OAuthApp)]) -> String {
-    let builder = match engine {
-        Engine::Off => "enabled = false".to_owned(),
-        Engine::Docker => format!("engine = \"{}\"", engine::address()),
-        Engine::Missing => "engine = \"unix:///nonexistent/docker.sock\"".to_owned(),
-    };
-    let mut text = format!(
-        "data_dir = \"data\"\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
-         database_url = \"{database_url}\"\ndrain_timeout = \"5s\"\n\n[builder]\n{builder}\n\n[limits]\napi_per_minute = 1000000\n"
-    );
-    for (id, app) in providers {
-        text.push_str(&format!(
-            "\n[[provider]]\nid = \"{id}\"\nkind = \"github\"\nweb_url = \"{}\"\napi_url = \"{}\"\nclient_id = \"{}\"\nclient_secret = \"{}\"\n",
-            github.web_url(),
-            github.api_url(),
-            app.client_id,
-            app.client_secret,
-        ));
-    }
-    text
 }

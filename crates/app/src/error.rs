@@ -89,9 +89,9 @@ pub enum Error {
     Forge {
         /// Which.
         provider: ProviderId,
-        /// What it said.
+        /// What it said; boxed, because every answer of this room would carry its size.
         #[source]
-        error: ForgeError,
+        error: Box<ForgeError>,
     },
     /// A sealed value does not open: another key file, or a row that was moved.
     #[error("a stored secret cannot be opened with this installation's key")]
@@ -112,6 +112,6 @@ impl Error {
 
     pub(crate) fn forge(provider: &ProviderId) -> impl FnOnce(ForgeError) -> Self {
         let provider = provider.clone();
-        move |error| Self::Forge { provider, error }
+        move |error| Self::Forge { provider, error: Box::new(error) }
     }
 }

@@ -10,6 +10,7 @@ mod audit;
 mod authorise;
 mod autobuilds;
 mod builds;
+mod claims;
 mod conversion;
 mod deletion;
 mod deploy_keys;
@@ -68,6 +69,7 @@ pub use authorise::{
 };
 pub use autobuilds::{AutobuildInput, AutobuildSettings, PreviewRef, RuleInput, VariableInput};
 pub use builds::{BuildDetail, StartBuild};
+pub use claims::Claimed;
 pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
 pub use deploy_keys::DeployKeyStatus;
@@ -85,7 +87,7 @@ pub use mail::{MailConfig, MailTransport, Sender};
 pub use oidc::{CreateAccounts, OidcOutcome, OidcProvider, OidcProviderView, OidcPurpose};
 pub use organizations::{Doomed, Membership, OrganizationChange};
 pub use peer::client_address;
-pub use queue::{BuilderOutcome, BuilderView, Claimed, Fenced, KeyUse, Progress, RegisteredBuilder};
+pub use queue::{BuilderOutcome, BuilderView, Fenced, KeyUse, Progress, RegisteredBuilder};
 pub use registry_auth::{BUILD_USER, RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};
 pub use second_factor::{Enrolment, SecondFactor, SecondFactorState};
 pub use sessions::{ClientInfo, SignIn};
@@ -145,7 +147,7 @@ impl Config {
             reconcile_interval: Duration::from_secs(300),
             reconcile_calls: 1000,
             link_check_interval: Duration::from_secs(5 * 60),
-            source_sweep_interval: Duration::from_secs(15 * 60),
+            source_sweep_interval: Duration::from_secs(5 * 60),
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
@@ -188,6 +190,8 @@ pub struct App {
     wake: Wake,
     /// A flood of sign-ins must not take the machine.
     hashing: passwords::Hashing,
+    /// Which source providers do not answer.
+    away: links::Away,
     /// What OpenID Connect providers said about themselves.
     discovered: oidc::Discovered,
     /// Where deliveries become durable.
@@ -234,6 +238,7 @@ impl App {
             wake,
             hashing: passwords::Hashing::new(),
             discovered: oidc::Discovered::default(),
+            away: links::Away::default(),
         }
     }
 

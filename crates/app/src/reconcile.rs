@@ -16,6 +16,7 @@ use slipway_model::{CommitId, RefName, Timestamp};
 use slipway_store::deliveries::{self, Verdict};
 use slipway_store::reconciling::{self, Watched};
 use slipway_store::refs::{self, Head};
+use slipway_store::repositories::Autobuild;
 use slipway_store::{WriteTx, repositories};
 
 use crate::history::State;
@@ -133,6 +134,13 @@ fn compare(known: &BTreeMap<RefName, Head>, heads: &Heads, first: bool) -> (Vec<
     (differences, fresh)
 }
 
+/// The settings, when they still name the source that is looked at; until the transaction ends nobody gives them another one.
+async fn still_watched(tx: &mut WriteTx, watched: &Watched) -> Result<Option<Autobuild>, Error> {
+    refs::lock(tx, watched.autobuild).await?;
+    let settings = repositories::get_autobuild_by_id(tx, watched.autobuild).await?;
+    Ok(settings.filter(|settings| settings.source_id == watched.source_id && settings.provider == watched.provider))
+}
+
 impl App {
     fn source_at<'a>(watched: &'a Watched) -> SourceAt<'a> {
         SourceAt {
@@ -156,14 +164,16 @@ impl App {
         match seen {
             Err(trouble) => {
                 if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) {
-                    self.set_source_problem(watched, Some(("gone", &gone_words(watched)))).await?;
+                    let mut tx = self.write().await?;
+                    self.source_is_gone(&mut tx, watched.account, &watched.provider, &watched.source_id, &trouble.words).await?;
+                    tx.commit().await?;
                 }
                 Err(Missed::Trouble(trouble))
             }
             Ok(acted) => match acted.value {
                 Seen::Unchanged => {
                     let mut tx = self.write().await?;
-                    reconciling::set_checked(&mut tx, watched.autobuild, watched.marker.as_deref(), look.began).await?;
+                    reconciling::set_checked(&mut tx, watched, watched.marker.as_deref(), look.began).await?;
                     tx.commit().await?;
                     Ok(Left::Nothing)
                 }
@@ -195,7 +205,7 @@ impl App {
         }
         let mut tx = self.write().await?;
         let marker = marker.filter(|_| left == Left::Nothing);
-        reconciling::set_checked(&mut tx, watched.autobuild, marker, look.began).await?;
+        reconciling::set_checked(&mut tx, watched, marker, look.began).await?;
         tx.commit().await?;
         Ok(left)
     }
@@ -208,7 +218,7 @@ impl App {
             Some(_) => {
                 let detail = format!("it lists no branch, but `{}` is there", source.default_branch);
                 let error = ForgeError::Unexpected { status: 200, detail };
-                Err(Missed::Ours(Error::Forge { provider: look.watched.provider.clone(), error }))
+                Err(Missed::Ours(Error::forge(&look.watched.provider)(error)))
             }
         }
     }
@@ -222,7 +232,9 @@ impl App {
     async fn learn(&self, watched: &Watched, heads: &[(RefName, CommitId)]) -> Result<(), Error> {
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        refs::lock(&mut tx, watched.autobuild).await?;
+        if still_watched(&mut tx, watched).await?.is_none() {
+            return Ok(());
+        }
         for (name, commit) in heads {
             // A delivery may have told of it since.
             if refs::last_seq(&mut tx, watched.autobuild, name).await? == 0 {
@@ -285,11 +297,7 @@ impl App {
         let watched = look.watched;
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        refs::lock(&mut tx, watched.autobuild).await?;
-        let Some(autobuild) = repositories::get_autobuild_by_id(&mut tx, watched.autobuild).await? else { return Ok(0) };
-        if autobuild.source_id != watched.source_id || autobuild.provider != watched.provider {
-            return Ok(0);
-        }
+        let Some(autobuild) = still_watched(&mut tx, watched).await? else { return Ok(0) };
         let still = self.still_so(&mut tx, look, step).await?;
         if still.is_empty() {
             return Ok(0);
@@ -335,19 +343,19 @@ impl App {
         Ok(still)
     }
 
-    async fn set_source_problem(&self, watched: &Watched, problem: Option<(&str, &str)>) -> Result<(), Error> {
-        let mut tx = self.write().await?;
-        reconciling::set_problem(&mut tx, watched.autobuild, problem, self.clock.now()).await?;
-        Ok(tx.commit().await?)
-    }
-
     /// The source was seen: its name and look of today are kept, and what was wrong with it is right again.
     async fn see_source(&self, watched: &Watched, source: &SourceRepository) -> Result<(), Error> {
         let mut tx = self.write().await?;
-        reconciling::set_seen(&mut tx, watched, &source.full_name, &source.default_branch).await?;
-        slipway_store::sources::set_look(&mut tx, watched.autobuild, source.private, source.archived).await?;
-        slipway_store::hooks::rename_source(&mut tx, &watched.provider, &watched.source_id, &source.full_name).await?;
-        slipway_store::deploy_keys::rename_source(&mut tx, &watched.provider, &watched.source_id, &source.full_name).await?;
+        if still_watched(&mut tx, watched).await?.is_none() {
+            return Ok(());
+        }
+<<<<<<< HEAD
+        // What the lists of the namespaces say of pushes stays: only they are compared with each other.
+        let seen = SourceRepository { pushed: None, ..source.clone() };
+        self.observe_source(&mut tx, watched.account, &watched.provider, &seen).await?;
+=======
+        self.observe_source(&mut tx, watched.account, &watched.provider, source, crate::sources::Heads::Compared).await?;
+>>>>>>> links
         // It may have become private, or public.
         let key = SourceKey { id: &watched.source_id, full_name: &source.full_name };
         self.want_deploy_key(&mut tx, watched.account, &watched.provider, key, self.clock.now()).await?;
@@ -355,13 +363,6 @@ impl App {
         reconciling::set_problem(&mut tx, watched.autobuild, None, self.clock.now()).await?;
         Ok(tx.commit().await?)
     }
-}
-
-fn gone_words(watched: &Watched) -> String {
-    format!(
-        "`{}` does not show `{}` any more: it was deleted, or the linked accounts may not see it; nothing is built until it is seen again",
-        watched.provider, watched.source_name
-    )
 }
 
 fn many(changes: usize) -> String {

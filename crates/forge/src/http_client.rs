@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::error::ForgeError;
 use crate::text;
+use crate::types::Removal;
 
 const MAX_BODY: usize = 8 * 1024 * 1024;
 const MAX_REDIRECTS: usize = 3;
@@ -96,12 +97,22 @@ impl Reply {
     /// How long the provider wants us to be quiet.
     pub(crate) fn pause(&self) -> Duration {
         let seconds = |name| self.header(name).and_then(|text| text.trim().parse::<u64>().ok());
-        let pause = match (seconds("retry-after"), seconds("x-ratelimit-reset")) {
+        // With requests left it is another limit than the hourly one, and the end of the hour says nothing of it.
+        let used_up = seconds("x-ratelimit-remaining").is_none_or(|left| left == 0);
+        let pause = match (seconds("retry-after"), seconds("x-ratelimit-reset").filter(|_| used_up)) {
             (Some(seconds), _) => Duration::from_secs(seconds),
             (None, Some(reset)) => Duration::from_secs(reset.saturating_sub(u64::try_from(Clock::System.now().as_seconds()).unwrap_or(0))),
             (None, None) => USUAL_PAUSE,
         };
         pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    }
+
+    /// What an answer to a removal says: only 204 is one. A page for people with status 200 is no removal, and a receipt must not say so.
+    pub(crate) fn removed(&self) -> Result<Removal, ForgeError> {
+        if self.status == StatusCode::NO_CONTENT {
+            return Ok(Removal::Removed);
+        }
+        Err(self.unexpected("it does not say that it was removed, expected status 204".to_owned()))
     }
 
     pub(crate) fn unexpected(&self, detail: String) -> ForgeError {

@@ -48,6 +48,18 @@ pub struct SettingFlags {
     /// How often refs are compared with the provider's
     #[arg(long, global = true, value_name = "TIME")]
     pub reconcile_interval: Option<String>,
+<<<<<<< HEAD
+    /// How often each link to a provider is looked at, give or take a fifth
+    #[arg(long, global = true, value_name = "TIME")]
+    pub link_check_interval: Option<String>,
+    /// How often what a used link sees at the provider is read anew, give or take a fifth
+    #[arg(long, global = true, value_name = "TIME")]
+    pub source_sweep_interval: Option<String>,
+=======
+    /// How often each link to a provider is looked at
+    #[arg(long, global = true, value_name = "TIME")]
+    pub link_check_interval: Option<String>,
+>>>>>>> links
     /// How long a shutdown waits for running builds
     #[arg(long, global = true, value_name = "TIME")]
     pub drain_timeout: Option<String>,

@@ -226,4 +226,22 @@ mod tests {
         let forbidden = sqlx::query("CREATE TABLE x (y TEXT)").execute(read).await;
         assert!(forbidden.is_err(), "a reader cannot write");
     }
+
+    #[tokio::test]
+    async fn old_deliveries_are_found_without_reading_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&format!("sqlite://{}", folder.path().join("x.db").display())).await.unwrap();
+        db.migrate().await.unwrap();
+        let Pools::Sqlite { read, .. } = &db.0 else { panic!("a SQLite address") };
+        let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(
+            "EXPLAIN QUERY PLAN SELECT id FROM deliveries WHERE received_at < $1 AND processed_at IS NOT NULL ORDER BY received_at LIMIT $2",
+        )
+        .bind(1_i64)
+        .bind(1_i64)
+        .fetch_all(read)
+        .await
+        .unwrap();
+        let plan: Vec<&str> = plan.iter().map(|step| step.3.as_str()).collect();
+        assert!(plan.len() == 1 && plan[0].contains("deliveries_age"), "{plan:?}");
+    }
 }

@@ -386,7 +386,7 @@ pub async fn list_verdicts(
 pub async fn delete_old(tx: &mut WriteTx, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
     Ok(change!(
         tx,
-        "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE received_at < $1 AND processed_at IS NOT NULL ORDER BY id LIMIT $2)",
+        "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE received_at < $1 AND processed_at IS NOT NULL ORDER BY received_at LIMIT $2)",
         before.as_millis(),
         i64::from(limit),
     )?)

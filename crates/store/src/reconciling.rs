@@ -117,9 +117,18 @@ pub async fn settle(tx: &mut WriteTx, id: AutobuildId, claimed: Timestamp, next:
     Ok(())
 }
 
-/// The refs were read at `at`; `marker` makes the next look cheap, when everything that this one showed was taken over.
-pub async fn set_checked(tx: &mut WriteTx, id: AutobuildId, marker: Option<&str>, at: Timestamp) -> Result<(), StoreError> {
-    change!(tx, "UPDATE autobuilds SET heads_marker = $1, heads_checked_at = $2 WHERE id = $3", marker, at.as_millis(), id.to_string(),)?;
+/// The refs were read at `at`; `marker` makes the next look cheap, when everything that this one showed was taken over. Settings that name
+/// another source by now were not looked at.
+pub async fn set_checked(tx: &mut WriteTx, watched: &Watched, marker: Option<&str>, at: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE autobuilds SET heads_marker = $1, heads_checked_at = $2 WHERE id = $3 AND provider = $4 AND source_id = $5",
+        marker,
+        at.as_millis(),
+        watched.autobuild.to_string(),
+        watched.provider.as_str(),
+        watched.source_id.as_str(),
+    )?;
     Ok(())
 }
 

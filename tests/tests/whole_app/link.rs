@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use slipway_app::{App, Config, Error, Keys, RefusalKind, Role};
+use slipway_app::{App, Config, ConnectWish, Error, Keys, RefusalKind, Role};
 use slipway_model::{Clock, Scope, ScopeSet, TokenKind};
 use slipway_store::Db;
 use slipway_tests::{AUTHOR, Client, PASSWORD, PERSON, TestApp};
@@ -183,6 +183,8 @@ async fn a_state_is_good_for_ten_minutes() -> Result<()> {
         api_url: world.github.api_url().parse()?,
         client_id: world.oauth.client_id.clone(),
         client_secret: world.oauth.client_secret.clone().into(),
+        app: None,
+        ssh: None,
     })?;
     let app = App::new(db, clock.clone(), Keys::derive(&[7; 32]), [forge], Config::new(world.site().parse()?));
     app.add_user(PERSON, Role::User, &PASSWORD.to_owned().into()).await?;
@@ -191,7 +193,7 @@ async fn a_state_is_good_for_ten_minutes() -> Result<()> {
     let owner = app.namespace(&caller, &PERSON.parse()?, Scope::RepoAdmin).await?;
     let provider = "github".parse().unwrap();
     for (wait, good) in [(Duration::from_secs(599), true), (Duration::from_secs(600), false), (Duration::from_secs(86_400), false)] {
-        let authorize = app.begin_connect(&owner, &caller, &provider).await?;
+        let authorize = app.begin_connect(&owner, &caller, &provider, ConnectWish::default()).await?;
         let back = world.github.approve_oauth(authorize.as_str(), AUTHOR).await?;
         clock.advance(wait);
         let (state, code) = (parameter(&back, "state"), parameter(&back, "code"));

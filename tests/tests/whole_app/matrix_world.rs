@@ -373,14 +373,28 @@ impl World {
                 tag
             }
             "link" => {
-                // The second provider: the first one's link is what the repositories are built through.
-                let begun = olga.post(&format!("/namespaces/{org}/links/other/connect"), &json!({})).await?;
-                let back = self.app.github.approve_oauth(text(&begun, "authorize_url"), AUTHOR).await?;
-                olga.open(&back).await?.json()?;
+                self.link_other(org).await?;
                 "other".to_owned()
             }
+            "receipt" => match olga.items(&format!("/namespaces/{org}/receipts")).await?.first() {
+                // Receipts are never used up.
+                Some(receipt) => text(receipt, "id").to_owned(),
+                None => {
+                    self.link_other(org).await?;
+                    id(olga.delete(&format!("/namespaces/{org}/links/other")).await?)
+                }
+            },
             other => bail!("nobody knows how to make `<{other}>`"),
         })
+    }
+
+    /// Links the second provider: the first one's link is what the repositories are built through.
+    async fn link_other(&self, org: &str) -> Result<()> {
+        let olga = self.api(Role::Owner);
+        let begun = olga.post(&format!("/namespaces/{org}/links/other/connect"), &json!({})).await?;
+        let back = self.app.github.approve_oauth(text(&begun, "authorize_url"), AUTHOR).await?;
+        olga.open(&back).await?.json()?;
+        Ok(())
     }
 
     fn visibility(&self, place: Place) -> &'static str {

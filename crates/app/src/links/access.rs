@@ -61,6 +61,8 @@ pub(crate) enum TroubleKind {
     Disabled,
     /// Every link that may be asked was refused, or is known to be broken: it needs a person.
     Broken,
+    /// As `Broken`, and every grant is dead: what was made with them may be gone at the provider too.
+    Revoked,
     /// It may work later without anybody's help.
     Passing,
     /// The provider said something about the call that another link would not change.
@@ -129,7 +131,7 @@ impl From<SourceTrouble> for Error {
         let SourceTrouble { kind, words, hint, provider, error } = trouble;
         let code = match (kind, error) {
             (TroubleKind::Ours(error), _) => return error,
-            (TroubleKind::Passing | TroubleKind::Provider, Some(error)) => return Self::Forge { provider, error },
+            (TroubleKind::Passing | TroubleKind::Provider, Some(error)) => return Self::forge(&provider)(error),
             (TroubleKind::NotLinked, _) => "not_linked",
             (TroubleKind::Disabled, _) => "link_disabled",
             _ => "link_unavailable",
@@ -239,6 +241,10 @@ impl App {
             let words = format!("the provider `{provider}` is not configured any more");
             return Err(SourceTrouble::new(TroubleKind::NotLinked, provider, words, "ask an administrator of this installation"));
         };
+        if let Some(pause) = self.away.pause(provider, self.clock.now()) {
+            let detail = format!("it did not answer lately; it is asked again in {} seconds", pause.as_secs() + 1);
+            return Err(SourceTrouble::of_call(provider, ForgeError::Unreachable { detail }));
+        }
         let mut tx = self.read().await.map_err(ours)?;
         let all = links::list_by_provider(&mut tx, account, provider).await.map_err(ours)?;
         drop(tx);
@@ -251,7 +257,13 @@ impl App {
         }
         asked.sort_by_key(|(rank, link)| (*rank, link.id));
         for (_, link) in asked {
-            match self.try_link(forge, &link, &call).await {
+            let tried = self.try_link(forge, &link, &call).await;
+            match &tried {
+                Err(Tried::Forge(ForgeError::Unreachable { .. })) => self.away.failed(provider, self.clock.now()),
+                Err(Tried::Ours(_)) => {}
+                _ => self.away.answered(provider),
+            }
+            match tried {
                 Ok(value) => {
                     let before = refused.into_iter().find(|refused: &Refused| Some(refused.link.id) == prefer);
                     return Ok((Acted { value, link }, before));
@@ -337,13 +349,21 @@ fn takeover_words(link: &Link, refused: Option<&Refused>, now: Timestamp) -> Str
 }
 
 fn none_could(provider: &ProviderId, refused: &[Refused]) -> SourceTrouble {
-    let Some(first) = refused.iter().find(|refused| refused.error.is_some()).or(refused.first()) else {
+    // "Not found" is the answer only when nobody says otherwise: one that is not let in may well see it.
+    let says_more = |refused: &&Refused| refused.error.as_ref().is_some_and(|error| !matches!(error, ForgeError::NotFound));
+    let first = refused.iter().find(says_more).or_else(|| refused.iter().find(|refused| refused.error.is_some())).or(refused.first());
+    let Some(first) = first else {
         let words = format!("the provider `{provider}` is not linked");
         return SourceTrouble::new(TroubleKind::NotLinked, provider, words, "link it under Source providers");
     };
     let words = refused.iter().map(|refused| refused.why.as_str()).collect::<Vec<_>>().join("; ");
     let all_disabled = refused.iter().all(|refused| refused.link.state == LinkState::Disabled);
-    let kind = if all_disabled { TroubleKind::Disabled } else { TroubleKind::Broken };
+    let dead = |one: &Refused| one.link.state == LinkState::Revoked || matches!(one.error, Some(ForgeError::Unauthorized { .. }));
+    let kind = match refused {
+        _ if all_disabled => TroubleKind::Disabled,
+        refused if refused.iter().all(dead) => TroubleKind::Revoked,
+        _ => TroubleKind::Broken,
+    };
     let hint = match &first.error {
         None => what_to_do(first.link.state).to_owned(),
         Some(ForgeError::Restricted { grant_url: Some(url), .. }) => format!("grant access at {url}"),
@@ -416,6 +436,9 @@ mod tests {
         let unseen = none_could(&provider, &[refused(LinkState::Ok, Some(ForgeError::NotFound))]);
         assert!(matches!(unseen.forge_error(), Some(ForgeError::NotFound)));
         assert!(!unseen.is_passing());
+        let shut = ForgeError::Restricted { organization: None, grant_url: None };
+        let some = none_could(&provider, &[refused(LinkState::Ok, Some(ForgeError::NotFound)), refused(LinkState::Ok, Some(shut))]);
+        assert!(matches!(some.forge_error(), Some(ForgeError::Restricted { .. })), "not gone: one link is not let in");
         let slow = SourceTrouble::of_call(&provider, ForgeError::Unreachable { detail: "silence".into() });
         assert!(slow.is_passing());
     }

@@ -292,13 +292,24 @@ fn refused(error: &ForgeError, link: &Link, asked: Asked, interval: Duration) ->
     let again_in = jittered(interval);
     let concluded =
         |state, failures, again_in| Concluded { state, evidence: Some(error.to_string()), status: status_of(error), failures, again_in };
+    // What the provider said of the grant stays true, with its reason, until it says something else of it.
+    let told = matches!(link.state, LinkState::Revoked | LinkState::Suspended | LinkState::Restricted | LinkState::ScopeMissing);
+    let unchanged = |failures, again_in| Concluded {
+        state: link.state,
+        evidence: link.evidence.clone(),
+        status: link.evidence_status,
+        failures,
+        again_in,
+    };
     match error {
         ForgeError::Unauthorized { .. } => concluded(LinkState::Revoked, 0, again_in * DEAD_LINKS),
         ForgeError::Suspended { .. } => concluded(LinkState::Suspended, 0, again_in),
         ForgeError::Restricted { .. } => concluded(LinkState::Restricted, 0, again_in),
         ForgeError::MissingScope { .. } => concluded(LinkState::ScopeMissing, 0, again_in),
         // We asked too often: that says nothing about the link.
+        ForgeError::RateLimited { retry_after } if told => unchanged(link.failures, again_in.max(*retry_after)),
         ForgeError::RateLimited { retry_after } => concluded(link.state, link.failures, again_in.max(*retry_after)),
+        _ if told => unchanged(link.failures + 1, again_in),
         error => {
             let failures = link.failures + 1;
             let believed = failures >= FAILURES || (asked == Asked::ByPerson && !error.is_temporary());
@@ -381,6 +392,25 @@ mod tests {
             assert_eq!(state(&passing, 2), LinkState::Error, "{passing}");
         }
         assert_eq!(state(&ForgeError::RateLimited { retry_after: INTERVAL }, 50), LinkState::Ok);
+    }
+
+    #[test]
+    fn a_provider_that_is_away_does_not_make_a_dead_grant_another_trouble() {
+        for state in [LinkState::Revoked, LinkState::Suspended, LinkState::Restricted, LinkState::ScopeMissing] {
+            let told = super::super::sample(state);
+            let link = Link { failures: 7, evidence: Some("Bad credentials".into()), evidence_status: Some(401), ..told };
+            for error in [ForgeError::Unexpected { status: 502, detail: String::new() }, ForgeError::RateLimited { retry_after: INTERVAL }]
+            {
+                for asked in [Asked::ByTimer, Asked::ByPerson] {
+                    let found = refused(&error, &link, asked, INTERVAL);
+                    assert_eq!((found.state, found.evidence.as_deref(), found.status), (state, Some("Bad credentials"), Some(401)));
+                }
+            }
+            assert_eq!(
+                refused(&ForgeError::Suspended { detail: String::new() }, &link, Asked::ByTimer, INTERVAL).state,
+                LinkState::Suspended
+            );
+        }
     }
 
     #[test]

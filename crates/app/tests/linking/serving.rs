@@ -50,6 +50,8 @@ async fn a_person_who_lost_the_repository_is_replaced_by_one_who_has_it(place: P
 
 async fn a_build_waits_while_the_provider_is_away_and_is_not_lost(place: Place) -> Result<()> {
     place.link("octo").await?;
+    // One of everybody has no deploy key, with which it could be fetched all the same.
+    place.github.set_visibility("octo/hello", slipway_testkit::github::Visibility::Public);
     let (right, _) = place.build("hello", "octo/hello").await?;
     place.start(&right).await?;
     let builder = place.builder().await?;
@@ -71,11 +73,12 @@ async fn a_build_waits_while_the_provider_is_away_and_is_not_lost(place: Place) 
 
 async fn a_repository_made_anew_under_the_old_name_is_not_built(place: Place) -> Result<()> {
     place.link("octo").await?;
+    place.github.set_visibility("octo/hello", slipway_testkit::github::Visibility::Public);
     let (right, _) = place.build("hello", "octo/hello").await?;
     place.round().await?;
     place.start(&right).await?;
     place.github.delete_repository("octo/hello");
-    place.github.repository("octo/hello", slipway_testkit::github::Visibility::Private).await?;
+    place.github.repository("octo/hello", slipway_testkit::github::Visibility::Public).await?;
     place.github.commit("octo/hello", "main", &[("Dockerfile", "FROM scratch\n")], "not the same").await?;
     assert!(place.app.claim(&place.builder().await?).await?.is_none());
     let ended = place.builds(&right).await?.remove(0);

@@ -109,7 +109,7 @@ impl Bitbucket {
             return Ok(Removal::AlreadyGone);
         }
         match self.call(token, Method::DELETE, self.hook_address(full_name, id), None).await {
-            Ok(_) => Ok(Removal::Removed),
+            Ok(reply) => reply.removed(),
             // 404 is also what a person without rights gets. Only who may list the hooks can know that one is gone.
             Err(ForgeError::NotFound) => {
                 let hooks = self.list_hooks(token, full_name).await?;

@@ -78,7 +78,7 @@ impl Bitbucket {
         }
         let url = self.repository_address([full_name.workspace, full_name.slug, "deploy-keys", id]);
         match self.call(token, Method::DELETE, url, None).await {
-            Ok(_) => Ok(Removal::Removed),
+            Ok(reply) => reply.removed(),
             // As with webhooks: only who may list the keys can know that one is gone.
             Err(ForgeError::NotFound) => {
                 let keys = self.list_keys(token, full_name).await?;

@@ -97,7 +97,7 @@ impl Gitea {
             return Ok(Removal::AlreadyGone);
         }
         match self.call(token, Method::DELETE, self.hooks_address(full_name, Some(id)), None).await {
-            Ok(_) => Ok(Removal::Removed),
+            Ok(reply) => reply.removed(),
             // It may also be the repository that is not shown. Only who may list the hooks can know that one is gone.
             Err(ForgeError::NotFound) => {
                 let hooks = self.list_hooks(token, full_name).await?;

@@ -93,7 +93,7 @@ impl Gitea {
             return Ok(Removal::AlreadyGone);
         }
         match self.call(token, Method::DELETE, self.keys_address(full_name, Some(id)), None).await {
-            Ok(_) => Ok(Removal::Removed),
+            Ok(reply) => reply.removed(),
             Err(error) => Err(error),
         }
     }

@@ -74,7 +74,7 @@ impl GitHub {
 
     pub(super) async fn list_hooks(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<RemoteHook>, ForgeError> {
         let listing = self.list::<Hook>(token, Call::manage(Method::GET, self.hooks_address(full_name, None)), FEW_PAGES).await?;
-        Ok(listing.items.into_iter().map(RemoteHook::from).collect())
+        Ok(listing.whole()?.into_iter().map(RemoteHook::from).collect())
     }
 
     pub(super) async fn make_hook(
@@ -123,7 +123,7 @@ impl GitHub {
             return Ok(Removal::AlreadyGone);
         }
         match self.call(token, Call::manage(Method::DELETE, self.hooks_address(full_name, Some(id)))).await {
-            Ok(_) => Ok(Removal::Removed),
+            Ok(reply) => reply.removed(),
             // 404 is also what a person without rights gets. Only who may list the hooks can know that one is gone.
             Err(ForgeError::NotFound) => {
                 let hooks = self.list_hooks(token, full_name).await?;

@@ -50,7 +50,7 @@ impl GitHub {
     }
 
     async fn read_keys(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<Key>, ForgeError> {
-        Ok(self.list(token, Call::manage(Method::GET, self.keys_address(full_name, None)), FEW_PAGES).await?.items)
+        self.list(token, Call::manage(Method::GET, self.keys_address(full_name, None)), FEW_PAGES).await?.whole()
     }
 
     pub(super) async fn list_keys(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<RemoteKey>, ForgeError> {
@@ -97,7 +97,7 @@ impl GitHub {
             return Ok(Removal::AlreadyGone);
         }
         match self.call(token, Call::manage(Method::DELETE, self.keys_address(full_name, Some(id)))).await {
-            Ok(_) => Ok(Removal::Removed),
+            Ok(reply) => reply.removed(),
             // 404 is also what a person without rights gets. Only who may list the keys can know that one is gone.
             Err(ForgeError::NotFound) => {
                 let keys = self.read_keys(token, full_name).await?;

@@ -53,7 +53,8 @@ impl Account {
         grant_url: Option<Url>,
         note: Option<String>,
     ) -> SourceNamespace {
-        SourceNamespace { id: self.id.to_string(), name: text::line(&self.login, 100), kind, access, grant_url, note }
+        let name = if self.login.is_empty() { format!("organization {}", self.id) } else { text::line(&self.login, 100) };
+        SourceNamespace { id: self.id.to_string(), name, kind, access, grant_url, note }
     }
 }
 
@@ -77,9 +78,9 @@ impl GitHub {
         let page = self.connection_page();
         let granted = |account: &Account, kind| account.namespace(kind, NamespaceAccess::Granted, Some(page.clone()), None);
         let mut namespaces = vec![granted(user, NamespaceKind::User)];
-        namespaces.extend(open.items.iter().map(|account| granted(account, NamespaceKind::Organization)));
-
-        let mut known: HashSet<u64> = open.items.iter().map(|account| account.id).collect();
+        let mut known = HashSet::new();
+        let first = open.items.iter().filter(|account| known.insert(account.id));
+        namespaces.extend(first.map(|account| granted(account, NamespaceKind::Organization)));
         let without_session: Vec<u64> = open.sso.iter().flat_map(|header| partial_results(header)).collect();
         let mut doubtful = Vec::new();
         for account in members {
@@ -88,16 +89,18 @@ impl GitHub {
             }
         }
         // Of these GitHub told nothing but the number.
-        for id in without_session {
-            if known.insert(id) {
-                doubtful.push(Doubtful { account: self.account_by_id(token, id).await?, sso: true });
-            }
-        }
-        let probes = doubtful.into_iter().enumerate().map(|(at, doubtful)| self.probe_organization(token, doubtful, at < MAX_PROBES));
+        let unnamed = without_session.into_iter().filter(|id| known.insert(*id));
+        doubtful.extend(unnamed.map(|id| Doubtful { account: Account { id, login: String::new() }, sso: true }));
+        let unasked = doubtful.split_off(doubtful.len().min(MAX_PROBES));
+        let probes = doubtful.into_iter().map(|doubtful| self.probe_organization(token, doubtful));
         let probed: Vec<_> = futures_util::stream::iter(probes).buffered(PROBES_AT_ONCE).collect().await;
         for namespace in probed {
             namespaces.push(namespace?);
         }
+        namespaces.extend(unasked.iter().map(|doubtful| {
+            let note = "there are too many organizations to ask about each".to_owned();
+            doubtful.account.namespace(NamespaceKind::Organization, NamespaceAccess::Unknown, Some(page.clone()), Some(note))
+        }));
         Ok(namespaces)
     }
 
@@ -109,27 +112,28 @@ impl GitHub {
         Ok(memberships.items.into_iter().filter_map(|membership| membership.organization).collect())
     }
 
-    /// The name of an organization of which only the number is known; the number in words, when GitHub does not tell it either.
-    async fn account_by_id(&self, token: &SecretString, id: u64) -> Result<Account, ForgeError> {
+    /// The name of an organization of which only the number is known; nothing new, when GitHub does not tell it either.
+    async fn named(&self, token: &SecretString, account: Account) -> Result<Account, ForgeError> {
+        if !account.login.is_empty() {
+            return Ok(account);
+        }
+        let id = account.id;
         match self.get(token, self.api_address(["user", &id.to_string()])).await.and_then(|reply| reply.json::<Account>()) {
-            Ok(account) if account.id == id => Ok(account),
+            Ok(found) if found.id == id => Ok(found),
             Err(error @ ForgeError::Unauthorized { .. }) => Err(error),
-            _ => Ok(Account { id, login: format!("organization {id}") }),
+            _ => Ok(account),
         }
     }
 
     /// Asks for something that only an organization which lets us in gives.
-    async fn probe_organization(&self, token: &SecretString, doubtful: Doubtful, asks: bool) -> Result<SourceNamespace, ForgeError> {
-        let account = &doubtful.account;
+    async fn probe_organization(&self, token: &SecretString, doubtful: Doubtful) -> Result<SourceNamespace, ForgeError> {
+        let account = self.named(token, doubtful.account).await?;
         let namespace = |access, grant_url, note: String| Ok(account.namespace(NamespaceKind::Organization, access, grant_url, Some(note)));
         let page = Some(self.connection_page());
         if !is_name(&account.login) {
             return namespace(NamespaceAccess::Restricted, page, format!("{NO_SESSION}; GitHub tells its number only"));
         }
         let session_page = self.web_address(["orgs", &account.login, "sso"]);
-        if !asks {
-            return namespace(NamespaceAccess::Unknown, page, "there are too many organizations to ask about each".to_owned());
-        }
         match self.get(token, self.api_address(["user", "memberships", "orgs", &account.login])).await {
             Ok(_) if doubtful.sso => namespace(NamespaceAccess::Restricted, Some(session_page), NO_SESSION.to_owned()),
             Ok(_) => namespace(NamespaceAccess::Restricted, page, LEFT_OUT.to_owned()),

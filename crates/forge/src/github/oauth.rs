@@ -74,7 +74,7 @@ impl GitHub {
         let url = self.api_address(["applications", &self.provider.client_id, "grant"]);
         let body = serde_json::json!({ "access_token": token.expose_secret() });
         match self.call_as_application(Method::DELETE, url, &body, token).await {
-            Ok(_) => Ok(Removal::Removed),
+            Ok(reply) => reply.removed(),
             // Wrong credentials of our application would be 401; these mean that no grant belongs to the token.
             Err(ForgeError::NotFound | ForgeError::Unexpected { status: 422, .. }) => Ok(Removal::AlreadyGone),
             Err(error) => Err(error),

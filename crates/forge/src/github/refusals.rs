@@ -115,6 +115,11 @@ impl GitHub {
             let accepted = reply.header("x-accepted-github-permissions").filter(|_| integration)?;
             return Some(accepted.split([',', ';']).take(20).map(|word| text::line(word, 100)).filter(|word| !word.is_empty()).collect());
         }
+        // For the list of organizations the headers name scopes that do not suffice, and only the words name those that would.
+        let named = scopes_in_words(&Problem::of(reply).message);
+        if !named.is_empty() {
+            return Some(named);
+        }
         let granted = split_scopes(reply.header("x-oauth-scopes")?);
         let accepted = split_scopes(reply.header("x-accepted-oauth-scopes")?);
         let covered = accepted.is_empty() || accepted.iter().any(|scope| scopes::covered(&granted, scope));
@@ -156,4 +161,11 @@ impl GitHub {
     pub(super) fn connection_page(&self) -> Url {
         self.web_address(["settings", "connections", "applications", &self.provider.client_id])
     }
+}
+
+/// The scopes in `You need at least read:org scope or user scope to list your organizations.`
+fn scopes_in_words(message: &str) -> Vec<String> {
+    let Some(rest) = message.strip_prefix("You need at least ") else { return Vec::new() };
+    let words: Vec<&str> = rest.split([' ', ',']).collect();
+    words.windows(2).filter(|pair| pair[1] == "scope").take(10).map(|pair| text::line(pair[0], 100)).collect()
 }

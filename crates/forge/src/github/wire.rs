@@ -29,6 +29,17 @@ pub(super) struct Listing<T> {
     pub(super) sso: Vec<String>,
 }
 
+impl<T> Listing<T> {
+    /// The items of a list that was read to its end; what is not in it does not exist.
+    pub(super) fn whole(self) -> Result<Vec<T>, ForgeError> {
+        if self.truncated {
+            let detail = format!("the list has more than {} entries, or no end", self.items.len());
+            return Err(ForgeError::Unexpected { status: 200, detail });
+        }
+        Ok(self.items)
+    }
+}
+
 /// A request of the API.
 pub(super) struct Call<'a> {
     method: Method,

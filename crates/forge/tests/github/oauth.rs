@@ -79,7 +79,7 @@ async fn an_answer_without_a_usable_token_is_no_grant() {
         json!({ "access_token": 7 }),
         json!([]),
         Value::Null,
-        json!({ "access_token": "x".repeat(9000) }),
+        json!({ "access_token": "x".repeat(40_000) }),
     ] {
         let error = exchange(answer(200, body)).await.0.unwrap_err();
         assert!(matches!(error, ForgeError::Unexpected { status: 200, .. }), "{error}");

@@ -3,21 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::world::{link, nothing_wrong, world};
 use axum::body::Bytes;
 use base64::Engine;
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Digest;
-use slipway_forge::{
-    AuthorizeRequest, Coverage, Forge, ForgeError, Fresh, Grant, Heads, HookSpec, NamespaceKind, Payload, Provider, RefChange, Removal,
-    SourceKey, open,
-};
-use slipway_model::{ProviderKind, RefName};
-use slipway_testkit::github::{FakeGitHub, OrgRole, Visibility};
+use slipway_forge::{Coverage, Forge, ForgeError, Fresh, Heads, HookSpec, NamespaceKind, Payload, RefChange, Removal, SourceKey};
+use slipway_model::RefName;
+use slipway_testkit::github::FakeGitHub;
 use url::Url;
-
-const CALLBACK: &str = "http://127.0.0.1:9/link/github/callback";
-const VERIFIER: &str = "a-verifier-of-the-length-that-the-rfc-demands-43";
 
 /// The deliveries that arrived at our address, with their exact bytes.
 #[derive(Clone, Default)]
@@ -39,40 +33,6 @@ impl Inbox {
     fn take(&self) -> Vec<(HeaderMap, Bytes)> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
-}
-
-async fn world() -> (FakeGitHub, Arc<dyn Forge>) {
-    let github = FakeGitHub::start().await.unwrap();
-    github.user("octo");
-    github.user("stranger");
-    github.organization("acme", &[("octo", OrgRole::Admin)]);
-    github.repository("octo/hello", Visibility::Private).await.unwrap();
-    github.repository("acme/site", Visibility::Private).await.unwrap();
-    let app = github.oauth_app("Slipway", CALLBACK).unwrap();
-    let client = open(Provider {
-        id: "github".parse().unwrap(),
-        kind: ProviderKind::GitHub,
-        web_url: github.web_url().parse().unwrap(),
-        api_url: github.api_url().parse().unwrap(),
-        client_id: app.client_id,
-        client_secret: app.client_secret.into(),
-        app: None,
-        ssh: None,
-    })
-    .unwrap();
-    (github, client)
-}
-
-async fn link(github: &FakeGitHub, client: &Arc<dyn Forge>, login: &str) -> Grant {
-    let callback: Url = CALLBACK.parse().unwrap();
-    let challenge = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(VERIFIER));
-    let request = AuthorizeRequest { redirect_uri: &callback, state: "st4te", challenge: &challenge, scopes: client.offers()[0].scopes };
-    let back: Url = github.approve_oauth(client.authorize_url(&request).as_str(), login).await.unwrap().parse().unwrap();
-    let query = |name: &str| back.query_pairs().find(|(found, _)| found == name).unwrap().1.into_owned();
-    assert_eq!(query("state"), "st4te");
-    let wrong = client.exchange_code("no-such-code", &callback, &VERIFIER.into()).await.unwrap_err();
-    assert!(matches!(&wrong, ForgeError::Refused { code, .. } if code == "bad_verification_code"), "{wrong}");
-    client.exchange_code(&query("code"), &callback, &VERIFIER.into()).await.unwrap()
 }
 
 /// Verifies and reads everything that arrived.
@@ -141,6 +101,7 @@ async fn a_person_links_sees_sources_and_unlinks() {
     assert_eq!(client.revoke_grant(token).await, Ok(Removal::Removed));
     assert!(matches!(client.person(token).await, Err(ForgeError::Unauthorized { .. })));
     assert_eq!(client.revoke_grant(token).await, Ok(Removal::AlreadyGone));
+    nothing_wrong(&github);
 }
 
 #[tokio::test]
@@ -188,6 +149,7 @@ async fn a_push_arrives_signed_and_leads_to_the_commit() {
     assert_eq!(client.delete_hook(&token, "octo/hello", &hook.id).await, Ok(Removal::Removed));
     assert_eq!(client.delete_hook(&token, "octo/hello", &hook.id).await, Ok(Removal::AlreadyGone));
     assert!(github.hooks("octo/hello").is_empty());
+    nothing_wrong(&github);
 }
 
 #[tokio::test]

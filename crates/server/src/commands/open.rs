@@ -74,6 +74,11 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
         oidc: config.oidc.clone(),
         sign_up: config.sign_up,
         reconcile_interval: config.reconcile_interval,
+        link_check_interval: config.link_check_interval,
+<<<<<<< HEAD
+        source_sweep_interval: config.source_sweep_interval,
+=======
+>>>>>>> links
         ..slipway_app::Config::new(public_url)
     };
     Ok(App::new(db, Clock::System, Keys::derive(key.bytes.expose_secret()), forges, behaviour))

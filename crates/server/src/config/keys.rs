@@ -38,6 +38,11 @@ keys! {
     STORAGE_URL = "storage_url", "SLIPWAY_STORAGE_URL", "--storage-url", Text;
     SECRET_KEY_FILE = "secret_key_file", "SLIPWAY_SECRET_KEY_FILE", "--secret-key-file", Text;
     RECONCILE_INTERVAL = "reconcile_interval", "SLIPWAY_RECONCILE_INTERVAL", "--reconcile-interval", Text;
+    LINK_CHECK_INTERVAL = "link_check_interval", "SLIPWAY_LINK_CHECK_INTERVAL", "--link-check-interval", Text;
+<<<<<<< HEAD
+    SOURCE_SWEEP_INTERVAL = "source_sweep_interval", "SLIPWAY_SOURCE_SWEEP_INTERVAL", "--source-sweep-interval", Text;
+=======
+>>>>>>> links
     DRAIN_TIMEOUT = "drain_timeout", "SLIPWAY_DRAIN_TIMEOUT", "--drain-timeout", Text;
     SIGN_UP = "sign_up", "SLIPWAY_SIGN_UP", "--sign-up", Text;
     LOG = "log", "SLIPWAY_LOG", "--log", Text;

@@ -102,6 +102,11 @@ fn flag(flags: &SettingFlags, key: &Key) -> Option<String> {
         "storage_url" => &flags.storage_url,
         "secret_key_file" => &flags.secret_key_file,
         "reconcile_interval" => &flags.reconcile_interval,
+        "link_check_interval" => &flags.link_check_interval,
+<<<<<<< HEAD
+        "source_sweep_interval" => &flags.source_sweep_interval,
+=======
+>>>>>>> links
         "drain_timeout" => &flags.drain_timeout,
         "sign_up" => &flags.sign_up,
         "log" => &flags.log,

@@ -49,6 +49,15 @@ pub struct Config {
     pub secret_key_file: PathBuf,
     /// How often refs are compared with the provider's.
     pub reconcile_interval: Duration,
+<<<<<<< HEAD
+    /// How often a link is looked at.
+    pub link_check_interval: Duration,
+    /// How often what a used link sees is read anew.
+    pub source_sweep_interval: Duration,
+=======
+    /// How often each link to a provider is looked at.
+    pub link_check_interval: Duration,
+>>>>>>> links
     /// How long a shutdown waits for running builds.
     pub drain_timeout: Duration,
     /// Filter of log lines.

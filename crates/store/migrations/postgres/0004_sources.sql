@@ -26,6 +26,16 @@ UPDATE links SET linked_at = created_at;
 -- Where the person's picture lies, and when it is to be fetched (again).
 ALTER TABLE links ADD COLUMN avatar_url TEXT;
 ALTER TABLE links ADD COLUMN picture_due_at BIGINT NOT NULL DEFAULT 0;
+-- The defaults were for the rows that stood: from now on every writer says what it means, as on SQLite.
+ALTER TABLE links
+    ALTER COLUMN access DROP DEFAULT,
+    ALTER COLUMN linked_as DROP DEFAULT,
+    ALTER COLUMN token_version DROP DEFAULT,
+    ALTER COLUMN failures DROP DEFAULT,
+    ALTER COLUMN next_check_at DROP DEFAULT,
+    ALTER COLUMN unlinking DROP DEFAULT,
+    ALTER COLUMN linked_at DROP DEFAULT,
+    ALTER COLUMN picture_due_at DROP DEFAULT;
 CREATE INDEX links_due ON links (next_check_at);
 
 -- What was chosen when the link was begun.
@@ -128,6 +138,9 @@ ALTER TABLE hooks ADD COLUMN repaired_why TEXT;
 -- What the provider said of its last delivery, as JSON.
 ALTER TABLE hooks ADD COLUMN last_there TEXT;
 CREATE INDEX hooks_check ON hooks (next_check_at) WHERE state = 'standing';
+
+-- So that the sweep of old deliveries reads those alone, and not every one with its body.
+CREATE INDEX deliveries_age ON deliveries (received_at) WHERE processed_at IS NOT NULL;
 
 -- Requests at a hook's address that were not the provider's: only that they came, the last 20 of each hook.
 CREATE TABLE refused_requests (

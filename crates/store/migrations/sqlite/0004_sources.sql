@@ -152,6 +152,9 @@ ALTER TABLE hooks ADD COLUMN repaired_why TEXT;
 ALTER TABLE hooks ADD COLUMN last_there TEXT;
 CREATE INDEX hooks_check ON hooks (next_check_at) WHERE state = 'standing';
 
+-- So that the sweep of old deliveries reads those alone, and not every one with its body.
+CREATE INDEX deliveries_age ON deliveries (received_at) WHERE processed_at IS NOT NULL;
+
 -- Requests at a hook's address that were not the provider's: only that they came, the last 20 of each hook.
 CREATE TABLE refused_requests (
     id TEXT PRIMARY KEY,

@@ -83,6 +83,8 @@ async fn the_old_key_goes_when_the_new_one_stands(db: &Db) {
     assert_eq!(read(&mut tx, new.id).await.state, DeployKeyState::Wanted, "an older one that stands changes nothing of a newer one");
     let listed = deploy_keys::list_by_source_for_change(&mut tx, world.account, &provider(), "42").await.expect("lists");
     assert_eq!(listed.iter().map(|key| key.id).collect::<Vec<_>>(), [new.id, old.id], "the newest first");
+    let read_only = deploy_keys::list_by_source(&mut tx, world.account, &provider(), "42").await.expect("lists");
+    assert_eq!(format!("{read_only:?}"), format!("{listed:?}"));
     deploy_keys::set_standing(&mut tx, &new, "2", after(1), after(100)).await.expect("writes");
     assert_eq!(read(&mut tx, new.id).await.state, DeployKeyState::Standing);
     assert_eq!(read(&mut tx, old.id).await.state, DeployKeyState::Unwanted);

@@ -191,6 +191,11 @@ async fn a_secret_is_changed_and_the_one_before_is_forgotten_in_time(db: &Db) {
     let changed = read(&mut tx, hook.id).await;
     hooks::set_standing(&mut tx, &changed, "remote", after(60)).await.expect("writes");
     assert_eq!(read(&mut tx, hook.id).await.state, HookState::Standing);
+    // A repair that began before the change tells the provider the old one after it: the new one has to be told again.
+    hooks::set_standing(&mut tx, &hook, "remote", after(60)).await.expect("writes");
+    assert_eq!(read(&mut tx, hook.id).await.state, HookState::Wanted);
+    assert_eq!(due(&mut tx, 0).await, [hook.id]);
+    hooks::set_standing(&mut tx, &changed, "remote", after(60)).await.expect("writes");
     assert_eq!(hooks::forget_previous_secrets(&mut tx, after(99)).await.expect("writes"), 0);
     assert_eq!(hooks::forget_previous_secrets(&mut tx, after(100)).await.expect("writes"), 1);
     assert_eq!(read(&mut tx, hook.id).await.previous, None);

@@ -1,15 +1,16 @@
 //! When a source is looked at next, and the bounded list of refused requests.
 
-use slipway_model::{DeliveryStatus, HookId};
+use slipway_model::{DeliveryStatus, HookId, LinkId};
 use slipway_store::deliveries::{self, Filter};
 use slipway_store::reconciling::{self, HookHealth};
 use slipway_store::refused::{self, KEPT, RefusedRequest};
-use slipway_store::{Db, refs};
+use slipway_store::{Db, refs, repositories, sources};
 
 use crate::fixture::{NOW, account, after, begin, done, look, provider, ref_name, world};
 
 on_both! {
     a_look_is_taken_once;
+    a_look_at_one_source_is_none_at_the_next;
     only_sooner_is_heard;
     a_problem_keeps_its_beginning;
     what_the_reconciler_found_stands_beside_the_deliveries_and_outlives_them;
@@ -41,6 +42,22 @@ async fn a_look_is_taken_once(db: &Db) {
     reconciling::settle(&mut tx, world.autobuild, after(300), after(900)).await.expect("writes");
     assert_eq!(reconciling::list_due(&mut tx, after(5), 10).await.expect("lists").len(), 1);
     assert_eq!(reconciling::oldest_due(&mut tx, after(9)).await.expect("query"), Some(after(5)));
+}
+
+/// The settings may be given another source while a look is under way. Its first look has to learn, not to find every ref new.
+async fn a_look_at_one_source_is_none_at_the_next(db: &Db) {
+    let world = world(db, "web").await;
+    let mut tx = begin(db).await;
+    let watched = reconciling::list_due(&mut tx, NOW, 10).await.expect("lists").remove(0);
+    let mut settings = repositories::get_autobuild_by_id(&mut tx, world.autobuild).await.expect("query").expect("stands");
+    settings.source_id = "43".into();
+    repositories::upsert_autobuild(&mut tx, &settings).await.expect("writes");
+    sources::set_source(&mut tx, world.autobuild, LinkId::new()).await.expect("writes");
+    reconciling::set_checked(&mut tx, &watched, Some("etag"), NOW).await.expect("writes");
+    let next = reconciling::list_due(&mut tx, NOW, 10).await.expect("lists").remove(0);
+    assert_eq!((next.source_id.as_str(), next.checked_at, next.marker.as_deref()), ("43", None, None));
+    reconciling::set_checked(&mut tx, &next, Some("etag"), NOW).await.expect("writes");
+    assert_eq!(reconciling::checked_at(&mut tx, world.autobuild).await.expect("query"), Some(NOW));
 }
 
 async fn only_sooner_is_heard(db: &Db) {

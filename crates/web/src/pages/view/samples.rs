@@ -336,7 +336,7 @@ fn link(login: &str, state: LinkState) -> LinkCard {
         problem: None,
     };
     LinkCard {
-        id: format!("0198-{login}"),
+        id: format!("0198-{login}-{state}"),
         state,
         login: login.into(),
         display_name: Some("The Octocat".into()),

@@ -1,10 +1,16 @@
 //! Webhooks as they should stand at the providers. The row is the wish; loops in `app` make it so and look whether it still is.
 //! A hook outlives its autobuild (state `unwanted`) until the provider has removed it.
 //!
+//! Deliberately elsewhere: what is found of a hook that stands (`looks`).
+//!
 //! Invariant: a step at the provider begins with a claim ([`claim_step`], [`claim_check`]), so no two replicas take the same one at once;
 //! what became of it is written only for the secret that it was taken with.
 
-use slipway_model::{AccountId, AutobuildId, DeliveryId, DeliveryStatus, HookId, ProviderId, RepositoryId, Timestamp};
+mod looks;
+
+pub use looks::*;
+
+use slipway_model::{AccountId, AutobuildId, HookId, ProviderId, RepositoryId, Timestamp};
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_opt, signed, time};
 
@@ -273,13 +279,13 @@ pub async fn claim_step(tx: &mut WriteTx, hook: &Hook, until: Timestamp) -> Resu
 }
 
 /// The hook stands at the provider under this id, with the secret that `hook` was read with; its first check is due at `check_at`. One
-/// whose secret was changed meanwhile stays wanted. One that is no longer wanted stays unwanted, but its id is kept: it is needed to
+/// whose secret was changed meanwhile is wanted: the provider was told the secret before. One that is no longer wanted stays unwanted, but its id is kept: it is needed to
 /// remove it. False when there is no such hook.
 pub async fn set_standing(tx: &mut WriteTx, hook: &Hook, remote_id: &str, check_at: Timestamp) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
         "UPDATE hooks SET remote_id = $1, error = NULL, tries = 0, problem = NULL, problem_since = NULL, made_by = 'service', next_check_at = $2,
-             state = CASE WHEN state <> 'unwanted' AND secret_sealed = $3 THEN 'standing' ELSE state END,
+             state = CASE WHEN state = 'unwanted' THEN state WHEN secret_sealed = $3 THEN 'standing' ELSE 'wanted' END,
              next_try_at = CASE WHEN state <> 'unwanted' AND secret_sealed = $3 THEN next_try_at ELSE 0 END
          WHERE id = $4",
         remote_id,
@@ -343,7 +349,8 @@ pub async fn rotate(
 ) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
-        "UPDATE hooks SET previous_secret_sealed = secret_sealed, previous_until = $1, secret_sealed = $2, problem = COALESCE($3, problem),
+        "UPDATE hooks SET previous_secret_sealed = secret_sealed, previous_until = $1, secret_sealed = $2,
+             problem_since = CASE WHEN $3 IS NULL THEN problem_since ELSE COALESCE(problem_since, $4) END, problem = COALESCE($3, problem),
              state = CASE WHEN made_by = 'service' THEN 'wanted' ELSE state END, tries = 0, next_try_at = $4
          WHERE id = $5 AND secret_sealed = $6 AND state <> 'unwanted'",
         previous_until.as_millis(),
@@ -380,80 +387,6 @@ pub async fn rename_source(tx: &mut WriteTx, provider: &ProviderId, source_id: &
     Ok(())
 }
 
-/// Standing hooks of ours whose look is due.
-pub async fn list_checks_due(tx: &mut ReadTx, now: Timestamp, limit: u32) -> Result<Vec<Hook>, StoreError> {
-    fetch_all!(
-        Row,
-        tx,
-        "SELECT * FROM hooks WHERE state = 'standing' AND made_by = 'service' AND next_check_at <= $1 ORDER BY next_check_at LIMIT $2",
-        now.as_millis(),
-        i64::from(limit),
-    )?
-    .into_iter()
-    .map(Row::into_hook)
-    .collect()
-}
-
-/// Takes the look that is due now: until `until` it is nobody else's. False when somebody took it before.
-pub async fn claim_check(tx: &mut WriteTx, hook: &Hook, until: Timestamp) -> Result<bool, StoreError> {
-    let changed = change!(
-        tx,
-        "UPDATE hooks SET next_check_at = $1 WHERE id = $2 AND next_check_at = $3 AND state = 'standing'",
-        until.as_millis(),
-        hook.id.to_string(),
-        hook.next_check_at.as_millis(),
-    )?;
-    Ok(changed > 0)
-}
-
-/// What a look found.
-#[derive(Debug, Clone, Copy)]
-pub struct Look<'a> {
-    /// The hook's id at the provider, which may be another one than before.
-    pub remote_id: Option<&'a str>,
-    /// What is wrong; `None` when all is right.
-    pub problem: Option<&'a str>,
-    /// What the provider says of its last delivery, as JSON.
-    pub last_there: Option<&'a str>,
-    /// When the next look is due.
-    pub next: Timestamp,
-}
-
-/// Keeps what a look found. A hook whose wish changed meanwhile is left as it is.
-pub async fn set_checked(tx: &mut WriteTx, id: HookId, look: &Look<'_>, now: Timestamp) -> Result<(), StoreError> {
-    change!(
-        tx,
-        "UPDATE hooks SET problem_since = CASE WHEN $1 IS NULL THEN NULL ELSE COALESCE(problem_since, $4) END, problem = $1, last_there = $2,
-             remote_id = COALESCE($3, remote_id), checked_at = $4, next_check_at = $5
-         WHERE id = $6 AND state = 'standing'",
-        look.problem,
-        look.last_there,
-        look.remote_id,
-        now.as_millis(),
-        look.next.as_millis(),
-        id.to_string(),
-    )?;
-    Ok(())
-}
-
-/// A look could not be taken; the next one is due at `next`.
-pub async fn put_off_check(tx: &mut WriteTx, id: HookId, next: Timestamp) -> Result<(), StoreError> {
-    change!(tx, "UPDATE hooks SET next_check_at = $1 WHERE id = $2", next.as_millis(), id.to_string())?;
-    Ok(())
-}
-
-/// Notes that the hook was repaired without a person's word, and what was wrong.
-pub async fn set_repaired(tx: &mut WriteTx, id: HookId, why: &str, now: Timestamp) -> Result<(), StoreError> {
-    change!(tx, "UPDATE hooks SET repaired_at = $1, repaired_why = $2 WHERE id = $3", now.as_millis(), why, id.to_string())?;
-    Ok(())
-}
-
-/// A person had the hook repaired: the next time it is repaired on its own again.
-pub async fn forget_repair(tx: &mut WriteTx, id: HookId) -> Result<(), StoreError> {
-    change!(tx, "UPDATE hooks SET repaired_at = NULL, repaired_why = NULL WHERE id = $1", id.to_string())?;
-    Ok(())
-}
-
 /// An account's hooks at a provider are looked at and tried now: its link was made, enabled or changed.
 pub async fn hurry(tx: &mut WriteTx, account: AccountId, provider: &ProviderId, now: Timestamp) -> Result<(), StoreError> {
     change!(
@@ -465,30 +398,6 @@ pub async fn hurry(tx: &mut WriteTx, account: AccountId, provider: &ProviderId, 
         provider.as_str(),
     )?;
     Ok(())
-}
-
-/// When the hook's newest delivery came, and what became of it.
-pub async fn last_delivery(tx: &mut ReadTx, id: HookId) -> Result<Option<(Timestamp, DeliveryStatus)>, StoreError> {
-    let row = fetch_optional!(
-        (i64, String),
-        tx,
-        "SELECT d.received_at, d.status FROM hooks h JOIN autobuilds a ON a.id = h.autobuild_id JOIN deliveries d ON d.repository_id = a.repository_id
-         WHERE h.id = $1 AND d.hook_id = h.id ORDER BY d.id DESC LIMIT 1",
-        id.to_string()
-    )?;
-    row.map(|(at, status)| Ok((time(at), read("deliveries", &status)?))).transpose()
-}
-
-/// The first delivery of the hook with this id of the provider's, as it stands in the inbox.
-pub async fn find_delivery(tx: &mut ReadTx, id: HookId, delivery_id: &str) -> Result<Option<(DeliveryId, DeliveryStatus)>, StoreError> {
-    let row = fetch_optional!(
-        (String, String),
-        tx,
-        "SELECT id, status FROM deliveries WHERE hook_id = $1 AND delivery_id = $2 AND duplicate_of IS NULL",
-        id.to_string(),
-        delivery_id,
-    )?;
-    row.map(|(id, status)| Ok((read("deliveries", &id)?, read("deliveries", &status)?))).transpose()
 }
 
 /// The hook is gone at the provider.

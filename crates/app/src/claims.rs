@@ -1,0 +1,172 @@
+//! Handing out builds: which one, with what, and what becomes of one that cannot be started.
+//!
+//! Invariant: a claim is committed before the provider is asked, so nobody waits behind a slow one; if this process dies meanwhile the lease
+//! ends, and the build is anybody's again. Deliberately elsewhere: all that follows the claim (`queue`), with what the source is fetched
+//! (`source_access`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use slipway_forge::{Forge, ForgeError, SourceKey};
+use slipway_model::{
+    AccountId, BuildId, BuildState, EnvironmentVariable, FailureCode, FailureReason, RepositoryPath, SecretToken, TokenKind,
+};
+use slipway_store::builds::{self, Build};
+use slipway_store::repositories;
+
+use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
+use crate::source_access::SourceAccess;
+use crate::{App, Error, RegisteredBuilder};
+
+/// So long a build waits when its provider cannot be reached.
+const PASSING_TROUBLE: Duration = Duration::from_secs(30);
+/// So long at most, whatever the provider says.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// A build with all that its builder needs.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The row.
+    pub build: Build,
+    /// Where the image goes.
+    pub path: RepositoryPath,
+    /// The build's own credential for the registry.
+    pub registry_token: SecretToken,
+    /// How to fetch the source.
+    pub source: SourceAccess,
+    /// Variables of the repository.
+    pub environment: Vec<EnvironmentVariable>,
+}
+
+/// Why a claimed build is not handed out.
+enum Unready {
+    /// It ends.
+    Never(FailureReason),
+    /// It waits so long, and the claim does not count.
+    Later(String, Duration),
+}
+
+impl Unready {
+    fn sealed() -> Self {
+        let text = "a stored secret cannot be opened with this installation's key; link the provider again and save the variables again";
+        Self::Never(FailureReason::new(FailureCode::Internal, text))
+    }
+
+    /// What trouble at the source means for a build. Only trouble of the database is an error: then nothing is decided.
+    fn of(trouble: SourceTrouble) -> Result<Self, Error> {
+        if let Some(ForgeError::RateLimited { retry_after }) = trouble.forge_error() {
+            let wait = (*retry_after).clamp(PASSING_TROUBLE, LONGEST_WAIT);
+            return Ok(Self::Later(format!("{}; the build waits for it", trouble.words), wait));
+        }
+        match trouble.kind {
+            TroubleKind::Ours(Error::Sealed) => Ok(Self::sealed()),
+            TroubleKind::Ours(error) => Err(error),
+            TroubleKind::Passing => Ok(Self::Later(format!("{}; the build waits for it", trouble.words), PASSING_TROUBLE)),
+            _ => Ok(Self::Never(FailureReason::new(FailureCode::LinkUnavailable, trouble.whole()))),
+        }
+    }
+}
+
+impl App {
+    /// Hands the oldest waiting build to a builder. A build that cannot be started (its link is broken) ends at once with its reason, one whose
+    /// provider is in passing trouble waits a while, and the next one is looked at.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn claim(&self, builder: &RegisteredBuilder) -> Result<Option<Claimed>, Error> {
+        loop {
+            let now = self.clock.now();
+            let token = SecretToken::generate(TokenKind::Build);
+            let mut tx = self.write().await?;
+            let Some(build) = builds::claim(&mut tx, builder.id, &token.hash(), now, now.plus(self.config.lease)).await? else {
+                return Ok(None);
+            };
+            // The provider is asked after the commit: it may be slow, and nobody else must wait for it. If this process dies meanwhile the
+            // lease ends, and the build is anybody's again.
+            tx.commit().await?;
+            let id = build.id;
+            let attempt = build.attempt;
+            let prepared = tokio::time::timeout(self.config.lease / 2, self.prepare(build, token)).await;
+            let prepared = prepared.unwrap_or_else(|_| {
+                Ok(Err(Unready::Later("the provider did not answer in time; the build waits for it".to_owned(), PASSING_TROUBLE)))
+            });
+            let handed = self.settle_claim(builder, id, attempt, prepared?).await?;
+            self.build_changed(id);
+            if let Some(claimed) = handed {
+                return Ok(Some(claimed));
+            }
+        }
+    }
+
+    /// Keeps what became of a claim; `None` when the build is not handed out, or somebody else has it by now.
+    async fn settle_claim(
+        &self,
+        builder: &RegisteredBuilder,
+        id: BuildId,
+        attempt: u32,
+        prepared: Result<Claimed, Unready>,
+    ) -> Result<Option<Claimed>, Error> {
+        let now = self.clock.now();
+        let mut tx = self.write().await?;
+        let Some(held) = builds::hold(&mut tx, id, builder.id, attempt, now).await? else { return Ok(None) };
+        let handed = match prepared {
+            _ if held.cancel_requested => {
+                let reason = FailureReason::new(FailureCode::Cancelled, "cancelled before it was handed out");
+                self.end(&mut tx, id, BuildState::Cancelled, &reason, now).await?;
+                None
+            }
+            Ok(claimed) => {
+                builds::extend_lease(&mut tx, id, now.plus(self.config.lease)).await?;
+                Some(claimed)
+            }
+            Err(Unready::Never(reason)) => {
+                self.end(&mut tx, id, BuildState::Failed, &reason, now).await?;
+                metrics::counter!("slipway_builds_finished_total", "state" => BuildState::Failed.as_str()).increment(1);
+                None
+            }
+            Err(Unready::Later(note, wait)) => {
+                builds::put_back(&mut tx, id, &note, now.plus(wait)).await?;
+                None
+            }
+        };
+        tx.commit().await?;
+        Ok(handed)
+    }
+
+    async fn prepare(&self, build: Build, registry_token: SecretToken) -> Result<Result<Claimed, Unready>, Error> {
+        let unavailable = |text: &str| Ok(Err(Unready::Never(FailureReason::new(FailureCode::LinkUnavailable, text))));
+        let mut tx = self.read().await?;
+        let Some(repository) = repositories::get(&mut tx, build.repository).await? else { return unavailable("the repository is gone") };
+        let Some(autobuild) = repositories::get_autobuild_by_id(&mut tx, build.autobuild).await? else {
+            return unavailable("the autobuild settings that this build was made under are gone");
+        };
+        drop(tx);
+        // An error here would put the build back in front of the queue, and everybody else would wait behind it for ever.
+        let Ok(environment) = self.open_environment(&autobuild) else { return Ok(Err(Unready::sealed())) };
+        match self.clone_of(repository.account, &build).await {
+            Ok(source) => {
+                let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
+                Ok(Ok(Claimed { build, path, registry_token, source, environment }))
+            }
+            Err(trouble) => Ok(Err(Unready::of(trouble)?)),
+        }
+    }
+
+    /// How the builder fetches the source: with a token that was made for it just now. The source is looked for by its id, so a build never
+    /// gets another repository under the old name, and a rename does not stop it.
+    async fn clone_of(&self, account: AccountId, build: &Build) -> Result<SourceAccess, SourceTrouble> {
+        let source = SourceAt {
+            account,
+            provider: &build.provider,
+            key: SourceKey { id: &build.source_id, full_name: &build.source_name },
+            autobuild: Some(build.autobuild),
+        };
+        let access = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            let found = forge.source_repository_by_id(&token, source.key).await?.ok_or(ForgeError::NotFound)?;
+            Ok(forge.clone_access(&found.full_name, Some(&token)))
+        };
+        let http = self.with_source(source, access).await;
+        self.source_access(account, build, http).await
+    }
+}

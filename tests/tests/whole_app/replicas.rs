@@ -1,0 +1,114 @@
+//! Two processes on one database: a token that rotates is renewed by one of them, and the grant survives.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use slipway_testkit::bitbucket;
+use slipway_testkit::github::TokenLife;
+use slipway_tests::{AUTHOR, Client, Database, Forge, PERSON, Setup, TestApp};
+
+/// An access token of either provider has ended by then.
+const LATER: Duration = Duration::from_secs(8 * 3600 + 60);
+const AT_ONCE: usize = 200;
+
+/// Two hundred callers, half at each process, ask for a check of the link at once; each must find it working.
+async fn check_at_once(clients: &[Client; 2], forge: Forge) -> Result<()> {
+    let mut callers = tokio::task::JoinSet::new();
+    for number in 0..AT_ONCE {
+        let (client, path) = (clients[number % 2].clone(), format!("/namespaces/{PERSON}/links/{}/check", forge.id()));
+        callers.spawn(async move { client.post(&path, &json!({})).await });
+    }
+    while let Some(answer) = callers.join_next().await {
+        let link: Value = answer??;
+        ensure!(link["state"] == "ok", "a caller found {link}");
+    }
+    Ok(())
+}
+
+fn refreshes(app: &TestApp, forge: Forge) -> usize {
+    match forge {
+        Forge::GitHub => {
+            let asked = app.github.requests();
+            asked.iter().filter(|seen| seen.path == "/login/oauth/access_token").count()
+        }
+        _ => {
+            let asked = app.others.as_ref().map(|others| others.bitbucket.requests()).unwrap_or_default();
+            asked.iter().filter(|seen| seen.path == "/site/oauth2/access_token").count()
+        }
+    }
+}
+
+async fn two_replicas_refresh_one_token(forge: Forge) -> Result<()> {
+    let app = TestApp::with(Setup::default().on(Database::Postgres).all_providers()).await?;
+    let replica = app.replica().await?;
+    let clients = [app.api.clone(), replica.client(&app.api)];
+    app.github.set_token_life(&app.oauth.client_id, TokenLife::EightHours);
+    forge.repository(&app, "octo/hello").await?;
+    forge.link(&app, &app.api, PERSON, AUTHOR).await?;
+    let bitbucket = &app.others.as_ref().unwrap().bitbucket;
+    bitbucket.set_hourly_limit(AUTHOR, 1_000_000);
+    app.github.set_rate_limit(AUTHOR, 1_000_000);
+    for round in 1..=3 {
+        let before = refreshes(&app, forge);
+        // The token ends at the provider earlier than its life says: each caller is refused, and all of them want another.
+        match forge {
+            Forge::GitHub => app.github.advance_clock(LATER),
+            _ => bitbucket.advance_clock(LATER),
+        }
+        check_at_once(&clients, forge).await?;
+        let made = refreshes(&app, forge) - before;
+        assert_eq!(made, 1, "round {round}: one token, one refresh");
+    }
+    // The grant is whole: a repository is built through it, by either process.
+    assert_eq!(forge.seen(&app.api, PERSON).await?["state"], "ok");
+    forge.build_from(&app, &clients[1], PERSON, "hello", "octo/hello").await?;
+    let commit = forge.push(&app, "octo/hello", "main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    app.wait_for("the push to be built", || async {
+        let builds = clients[1].items(&format!("/repositories/{PERSON}/hello/builds")).await?;
+        Ok(builds.into_iter().find(|build| build["commit"] == commit.as_str()))
+    })
+    .await?;
+    replica.stop().await?;
+    app.finish().await
+}
+
+#[tokio::test]
+async fn two_replicas_refresh_a_token_of_github_200_times_at_once_and_the_grant_survives() -> Result<()> {
+    two_replicas_refresh_one_token(Forge::GitHub).await
+}
+
+#[tokio::test]
+async fn two_replicas_refresh_a_token_of_bitbucket_200_times_at_once_and_the_grant_survives() -> Result<()> {
+    two_replicas_refresh_one_token(Forge::Bitbucket).await
+}
+
+/// The one that holds the lease dies between the provider's answer and its commit, or before it asked: the other one waits for the lease
+/// to end and goes on; a refresh token that was used up is told as what it is.
+#[tokio::test]
+async fn a_replica_that_dies_while_it_renews_does_not_block_the_other() -> Result<()> {
+    let mut app = TestApp::with(Setup::default().on(Database::Postgres).all_providers()).await?;
+    let replica = app.replica().await?;
+    let other = replica.client(&app.api);
+    Forge::Bitbucket.link(&app, &app.api, PERSON, AUTHOR).await?;
+    let bitbucket = app.others.as_ref().unwrap().bitbucket.clone();
+    bitbucket.advance_clock(LATER);
+    bitbucket.add_fault("/site/oauth2/access_token", bitbucket::Fault::Silence, bitbucket::Hits::Next(1));
+    let asked = {
+        let api = app.api.clone();
+        tokio::spawn(async move { api.post(&format!("/namespaces/{PERSON}/links/bitbucket/check"), &json!({})).await })
+    };
+    app.wait_for("the refresh to be under way", || async {
+        let refused = bitbucket.requests().iter().any(|seen| seen.status == 401);
+        Ok(refused.then_some(()))
+    })
+    .await?;
+    tokio::task::yield_now().await;
+    app.kill9()?;
+    assert!(asked.await?.is_err());
+    bitbucket.clear_faults();
+    let link = other.post(&format!("/namespaces/{PERSON}/links/bitbucket/check"), &json!({})).await?;
+    assert_eq!(link["state"], "ok", "{link}");
+    replica.stop().await?;
+    app.finish().await
+}

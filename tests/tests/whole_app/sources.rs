@@ -1,0 +1,286 @@
+//! What deliveries do not tell: the reconciler finds it, each push is built once however late its delivery comes, and a source is followed
+//! where it goes, by its id and never by its name.
+
+use anyhow::{Context as _, Result};
+use reqwest::Method;
+use serde_json::{Value, json};
+use slipway_testkit::github::{OrgRole, ReleaseOrder, Visibility, Webhooks};
+use slipway_tests::repository::text;
+use slipway_tests::{AUTHOR, Forge, PASSWORD, PERSON, Repository, Setup, TestApp};
+
+const DOCKERFILE: &[(&str, &str)] = &[("Dockerfile", "FROM scratch\n")];
+
+/// `demo/hello` from `octo/hello`, every branch and tag under its own name, looked at once.
+async fn everything_is_built(app: &TestApp) -> Result<(Repository<'_>, String)> {
+    let hello = app.linked_repository("hello").await?;
+    let rules = json!([
+        { "source_type": "branch", "source": "/.*/", "tags": "{sourceref}" },
+        { "source_type": "tag", "source": "/.*/", "tags": "tag-{sourceref}" },
+    ]);
+    hello.put_autobuild(rules).await?;
+    let commit = hello.push("main", DOCKERFILE).await?;
+    hello.build_of(&commit).await?;
+    app.wait_for("the source to be looked at", || async { Ok(state(app, &hello).await?["looked_at"].as_str().map(drop)) }).await?;
+    Ok((hello, commit))
+}
+
+async fn state(app: &TestApp, repository: &Repository<'_>) -> Result<Value> {
+    Ok(app.api.get(&repository.at("/autobuild")).await?["source_state"].clone())
+}
+
+/// The refs of all builds, in order of their names.
+async fn built(hello: &Repository<'_>) -> Result<Vec<String>> {
+    let mut all: Vec<String> = hello.builds().await?.iter().map(|build| text(build, "ref").to_owned()).collect();
+    all.sort();
+    Ok(all)
+}
+
+async fn until_built(app: &TestApp, hello: &Repository<'_>, refs: &[String]) -> Result<()> {
+    let mut wanted = refs.to_vec();
+    wanted.sort();
+    let (last, wanted) = (&std::cell::RefCell::new(Vec::new()), &wanted);
+    let waited = app.wait_for("everything to be built", || async move {
+        let all = built(hello).await?;
+        let done = all.len() >= wanted.len();
+        last.replace(all);
+        Ok(done.then_some(()))
+    });
+    waited.await.with_context(|| format!("built at last: {:?}", last.borrow().len()))?;
+    assert_eq!(*last.borrow(), *wanted, "each once");
+    Ok(())
+}
+
+async fn two_hundred_refs_without_deliveries(order: ReleaseOrder) -> Result<()> {
+    let app = TestApp::with(Setup::default().quick()).await?;
+    let (hello, commit) = everything_is_built(&app).await?;
+    let mut refs = vec!["refs/heads/main".to_owned()];
+    app.github.set_webhooks(Webhooks::Hold);
+    for push in 0..49 {
+        let names: Vec<String> = (0..4).map(|n| format!("refs/heads/branch-{push}-{n}")).collect();
+        let changes: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), commit.as_str())).collect();
+        app.github.update_refs("octo/hello", &changes).await?;
+        refs.extend(names);
+    }
+    // Of more than three tags at once GitHub tells nobody.
+    let tags: Vec<String> = (0..4).map(|n| format!("refs/tags/v{n}")).collect();
+    let changes: Vec<(&str, &str)> = tags.iter().map(|name| (name.as_str(), commit.as_str())).collect();
+    app.github.update_refs("octo/hello", &changes).await?;
+    refs.extend(tags);
+    assert_eq!(refs.len(), 201);
+    until_built(&app, &hello, &refs).await?;
+    let found = app.api.items(&hello.at("/deliveries?event=reconcile")).await?;
+    assert!(!found.is_empty(), "the inbox shows what the reconciler found");
+
+    // Now the deliveries come, each of them twice.
+    let before = hello.decided().await?.len();
+    app.github.release_held_webhooks(order).await;
+    app.github.set_webhooks(Webhooks::Deliver);
+    app.github.settle().await;
+    let all = hello.decided().await?;
+    let late: Vec<&Value> = all.iter().take(all.len() - before).collect();
+    assert_eq!(late.len(), 196, "every branch has its delivery");
+    for delivery in late {
+        assert_eq!(delivery["status"], "accepted", "{delivery}");
+        let verdicts = delivery["verdicts"].as_array().unwrap();
+        assert!(verdicts.iter().all(|verdict| verdict["outcome"] != "built"), "{delivery}");
+    }
+    until_built(&app, &hello, &refs).await?;
+    // And the next looks find nothing more.
+    let looked = state(&app, &hello).await?["looked_at"].clone();
+    let again = hello.push("main", &[("Dockerfile", "FROM scratch\nLABEL a=b\n")]).await?;
+    hello.build_of(&again).await?;
+    refs.push("refs/heads/main".to_owned());
+    app.wait_for("another look", || async { Ok((state(&app, &hello).await?["looked_at"] != looked).then_some(())) }).await?;
+    until_built(&app, &hello, &refs).await?;
+    app.finish().await
+}
+
+#[tokio::test]
+async fn two_hundred_refs_whose_deliveries_came_late_are_built_once() -> Result<()> {
+    two_hundred_refs_without_deliveries(ReleaseOrder::OldestFirst).await
+}
+
+#[tokio::test]
+async fn two_hundred_refs_whose_deliveries_came_late_and_turned_round_are_built_once() -> Result<()> {
+    two_hundred_refs_without_deliveries(ReleaseOrder::NewestFirst).await
+}
+
+#[tokio::test]
+async fn a_webhook_that_was_deleted_is_seen_repaired_and_its_load_is_carried() -> Result<()> {
+    let app = TestApp::with(Setup::default().quick()).await?;
+    let (hello, _) = everything_is_built(&app).await?;
+    let browser = app.sign_in(PERSON, PASSWORD).await?;
+    let delete = || app.github.delete_hook("octo/hello", app.github.hooks("octo/hello")[0].id);
+    let looked = |what: &'static str| app.api.post(if what == "check" { hello_check() } else { hello_repair() }, &Value::Null);
+    delete();
+    let unheard = hello.push("while-it-was-gone", DOCKERFILE).await?;
+    app.wait_for("the push to be found", || async { Ok(find(&hello, &unheard).await?) }).await?;
+    looked("check").await?;
+    let hook = app.api.get(&hello.at("/hook")).await?;
+    assert_eq!((&hook["right"], app.github.hooks("octo/hello").len()), (&json!(true), 1), "{hook}");
+    assert!(text(&hook, "repaired_why").contains("deleted"), "{hook}");
+
+    // The second time somebody meant it: it is shown, and until a person says otherwise the reconciler does the hook's work.
+    delete();
+    let hook = looked("check").await?;
+    assert_eq!((&hook["right"], app.github.hooks("octo/hello").len()), (&json!(false), 0), "{hook}");
+    let page = browser.open(&format!("/{}/deliveries", hello.path())).await?.text;
+    assert!(page.contains("webhook was deleted") && page.contains("webhook/repair"), "{page}");
+    let unheard = hello.push("without-a-hook", &[("Dockerfile", "FROM scratch\nLABEL c=d\n")]).await?;
+    app.wait_for("the push to be found", || async { Ok(find(&hello, &unheard).await?) }).await?;
+    assert_eq!(looked("repair").await?["right"], true);
+    let heard = hello.push("with-a-hook", &[("Dockerfile", "FROM scratch\nLABEL e=f\n")]).await?;
+    hello.delivery_of("refs/heads/with-a-hook").await?;
+    hello.build_of(&heard).await?;
+    assert_eq!(hello.builds().await?.len(), 4, "each once");
+    app.finish().await
+}
+
+fn hello_check() -> &'static str {
+    "/repositories/demo/hello/hook/check"
+}
+
+fn hello_repair() -> &'static str {
+    "/repositories/demo/hello/hook/repair"
+}
+
+async fn find(hello: &Repository<'_>, commit: &str) -> Result<Option<Value>> {
+    Ok(hello.builds().await?.into_iter().find(|build| build["commit"] == commit))
+}
+
+async fn made_anew_under_the_old_name(forge: Forge) -> Result<()> {
+    let app = TestApp::with(Setup::default().all_providers().quick()).await?;
+    forge.repository(&app, "octo/hello").await?;
+    forge.link(&app, &app.api, PERSON, AUTHOR).await?;
+    forge.build_from(&app, &app.api, PERSON, "hello", "octo/hello").await?;
+    let hello = Repository::new(&app, "hello");
+    let commit = forge.push(&app, "octo/hello", "main", DOCKERFILE).await?;
+    let waiting = app.wait_for("the push to be built", || async { Ok(find(&hello, &commit).await?) }).await?;
+
+    forge.delete_repository(&app, "octo/hello").await?;
+    forge.repository(&app, "octo/hello").await?;
+    let foreign = forge.push(&app, "octo/hello", "main", &[("Dockerfile", "FROM scratch\nLABEL evil=yes\n")]).await?;
+    let problem = app.wait_for("the problem to be shown", || async {
+        let state = state(&app, &hello).await?;
+        Ok(state["problem"].as_object().is_some().then_some(state["problem"].clone()))
+    });
+    let problem = problem.await?;
+    assert_eq!(problem["code"], "gone", "{problem}");
+    assert!(text(&problem, "text").contains("octo/hello") && problem["since"].is_string(), "{problem}");
+    let browser = app.sign_in(PERSON, PASSWORD).await?;
+    for page in [format!("/{}", hello.path()), "/settings/source-providers".to_owned()] {
+        let text = browser.open(&page).await?.text;
+        assert!(text.contains("another one and is not built") || text.contains("does not show"), "{page}: {text}");
+    }
+    // Nothing of the new one is built: not by the reconciler, not by hand, and not the build that waited for the old one.
+    assert!(app.builder("remote").await?.try_claim().await?.is_none());
+    let ended = hello.build(text(&waiting, "id")).await?;
+    assert_eq!(ended["state"], "failed", "{ended}");
+    let refused = app.api.try_api(Method::POST, &hello.at("/builds"), Some(&json!({ "ref": "refs/heads/main" }))).await?;
+    refused.json_of_refusal()?;
+    assert!(forge.hooks(&app, "octo/hello").await?.is_empty(), "the new one gets no webhook");
+    assert!(find(&hello, &foreign).await?.is_none());
+    // Chosen by a person it is a source like any other.
+    let body = json!({ "provider": forge.id(), "source": "octo/hello", "autotest": "off", "rules": [] });
+    app.api.put(&hello.at("/autobuild"), &body).await?;
+    app.wait_for("the webhook to stand", || async { Ok((forge.hooks(&app, "octo/hello").await?.len() == 1).then_some(())) }).await?;
+    app.wait_for("nothing to be wrong", || async { Ok(state(&app, &hello).await?["problem"].is_null().then_some(())) }).await?;
+    let trusted = forge.push(&app, "octo/hello", "main", &[("Dockerfile", "FROM scratch\nLABEL good=yes\n")]).await?;
+    app.wait_for("its next push to be built", || async { Ok(find(&hello, &trusted).await?) }).await?;
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_repository_that_is_made_anew_at_github_gets_no_trust() -> Result<()> {
+    made_anew_under_the_old_name(Forge::GitHub).await
+}
+
+#[tokio::test]
+async fn a_repository_that_is_made_anew_at_bitbucket_gets_no_trust() -> Result<()> {
+    made_anew_under_the_old_name(Forge::Bitbucket).await
+}
+
+#[tokio::test]
+async fn a_repository_that_is_made_anew_at_gitea_gets_no_trust() -> Result<()> {
+    made_anew_under_the_old_name(Forge::Gitea).await
+}
+
+async fn a_source_that_changes(forge: Forge) -> Result<()> {
+    let app = TestApp::with(Setup::default().all_providers().quick()).await?;
+    forge.organization(&app, "acme").await?;
+    forge.repository(&app, "octo/hello").await?;
+    forge.link(&app, &app.api, PERSON, AUTHOR).await?;
+    forge.push(&app, "octo/hello", "main", DOCKERFILE).await?;
+    forge.build_from(&app, &app.api, PERSON, "hello", "octo/hello").await?;
+    let hello = Repository::new(&app, "hello");
+    let hooks = forge.hooks(&app, "octo/hello").await?;
+    let settings = async |field: &'static str, wanted: &'static str| {
+        app.wait_for(&format!("`{field}` to be `{wanted}`"), || async {
+            Ok((app.api.get(&hello.at("/autobuild")).await?[field] == wanted).then_some(()))
+        })
+        .await
+    };
+    let builds = async |name: &str, branch: &str, label: &str| {
+        let commit = forge.push(&app, name, branch, &[("Dockerfile", &format!("FROM scratch\nLABEL {label}=1\n"))]).await?;
+        app.wait_for("a push to be built", || async { Ok(find(&hello, &commit).await?) }).await
+    };
+
+    forge.rename(&app, "octo/hello", "hola").await?;
+    settings("source", "octo/hola").await?;
+    builds("octo/hola", "main", "renamed").await?;
+    forge.transfer(&app, "octo/hola", "acme").await?;
+    settings("source", "acme/hola").await?;
+    builds("acme/hola", "main", "transferred").await?;
+    assert_eq!(forge.hooks(&app, "acme/hola").await?, hooks, "the webhook went along, and there is one");
+
+    forge.publish(&app, "acme/hola").await?;
+    forge.push(&app, "acme/hola", "trunk", &[("Dockerfile", "FROM scratch\nLABEL trunk=0\n")]).await?;
+    forge.set_default_branch(&app, "acme/hola", "trunk").await?;
+    settings("default_branch", "trunk").await?;
+    let audit = app.wait_for("the visibility to be seen", || async {
+        let audit = app.api.items(&format!("/namespaces/{PERSON}/audit")).await?;
+        let actions: Vec<String> = audit.iter().map(|entry| text(entry, "action").to_owned()).collect();
+        Ok(actions.contains(&"source.visibility".to_owned()).then_some(actions))
+    });
+    let audit = audit.await?;
+    for action in ["source.rename", "source.transfer", "source.default_branch"] {
+        assert!(audit.iter().any(|entry| entry == action), "{action}: {audit:?}");
+    }
+    assert!(state(&app, &hello).await?["problem"].is_null());
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_source_at_github_is_followed() -> Result<()> {
+    a_source_that_changes(Forge::GitHub).await
+}
+
+#[tokio::test]
+async fn a_source_at_bitbucket_is_followed() -> Result<()> {
+    a_source_that_changes(Forge::Bitbucket).await
+}
+
+#[tokio::test]
+async fn a_source_at_gitea_is_followed() -> Result<()> {
+    a_source_that_changes(Forge::Gitea).await
+}
+
+/// Who takes the old name after a rename gets nothing of what was the old one's.
+#[tokio::test]
+async fn a_name_that_became_free_by_a_transfer_gets_no_trust() -> Result<()> {
+    let app = TestApp::with(Setup::default().quick()).await?;
+    app.github.organization("acme", &[(AUTHOR, OrgRole::Admin)]);
+    let (hello, _) = everything_is_built(&app).await?;
+    app.github.transfer_repository("octo/hello", "acme");
+    app.github.repository("octo/hello", Visibility::Private).await?;
+    let foreign = app.github.commit("octo/hello", "main", &[("Dockerfile", "FROM scratch\nLABEL evil=yes\n")], "A change").await?;
+    app.wait_for("the source to be followed", || async {
+        Ok((app.api.get(&hello.at("/autobuild")).await?["source"] == "acme/hello").then_some(()))
+    })
+    .await?;
+    let own = app.github.commit("acme/hello", "next", &[("Dockerfile", "FROM scratch\nLABEL own=yes\n")], "A change").await?;
+    app.wait_for("its own push to be built", || async { Ok(find(&hello, &own).await?) }).await?;
+    assert!(find(&hello, &foreign).await?.is_none());
+    assert!(app.github.hooks("octo/hello").is_empty());
+    app.finish().await
+}
