@@ -400,7 +400,12 @@ fn cards() -> Vec<ProviderCard> {
     home.kind = ProviderKind::Gitea;
     let mut none = card("bitbucket", "Bitbucket", vec![]);
     none.kind = ProviderKind::Bitbucket;
-    vec![card("github", "GitHub", vec![linked, second]), none, card("ghe-acme", "GHE acme", vec![link("octo", LinkState::Disabled)]), home]
+    vec![
+        card("github", "GitHub", vec![linked, second]),
+        none,
+        card("ghe-acme", "GHE acme", vec![link("octo-ghe", LinkState::Disabled)]),
+        home,
+    ]
 }
 
 fn rows() -> Vec<RepositoryRow> {
