@@ -2,6 +2,7 @@
 #   make demo [KEEP=1]   the main job from push to pulled image, before your eyes; KEEP=1 leaves it running
 #   make test            every test
 #   make check           formatting, lints, documentation, licences, scripts
+#   make fuzz            every parser against hostile input, FUZZ_SECONDS (30) each
 #   make bench           the measurements, in release mode
 
 SHELL := /bin/bash
@@ -19,10 +20,10 @@ export SLIPWAY_E2E_MODULES ?= $(CACHE)/e2e/node_modules
 export KEEP
 CARGO_FLAGS ?= --locked
 
-.PHONY: help build demo test check fmt clippy doc deny scripts bench
+.PHONY: help build demo test check fmt clippy doc deny scripts bench fuzz
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 5
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 6
 
 # One build for demo and tests: the same packages, features and profile, so nothing is built twice.
 build:
@@ -58,6 +59,12 @@ scripts:
 	@for script in scripts/* .ci/run; do bash -n "$$script" || exit 1; done
 	@if command -v shellcheck >/dev/null; then shellcheck --shell=bash --exclude=SC1091 scripts/* .ci/run; fi
 	@echo "scripts: syntax is good"
+
+# Two targets at a time on two cores: a dozen of them are done in under four minutes.
+FUZZ_SECONDS ?= 30
+fuzz:
+	@scripts/check-toolchain
+	BOLERO_RANDOM_TEST_TIME_MS=$$(( $(FUZZ_SECONDS) * 1000 )) cargo test $(CARGO_FLAGS) -p slipway-fuzz --test parsers
 
 bench:
 	@scripts/install-test-parts

@@ -64,8 +64,7 @@ impl Others {
         let Self { bitbucket, consumer, gitea, gitea_app } = self;
         let bitbucket =
             setup::provider("bitbucket", "bitbucket", bitbucket.web_url(), bitbucket.api_url(), &consumer.key, &consumer.secret);
-        let gitea =
-            setup::provider("gitea", "gitea", gitea.web_url(), &gitea.api_url(), &gitea_app.client_id, &gitea_app.client_secret);
+        let gitea = setup::provider("gitea", "gitea", gitea.web_url(), &gitea.api_url(), &gitea_app.client_id, &gitea_app.client_secret);
         bitbucket + &gitea
     }
 }

@@ -154,7 +154,9 @@ pub(crate) fn configuration(setup: Setup, port: u16, database_url: &str, mail: O
     };
     let pace = match setup.pace {
         Pace::Usual => String::new(),
-        Pace::Quick => ["reconcile", "link_check", "source_sweep"].map(|what| format!("{what}_interval = \"{}s\"\n", QUICK.as_secs())).concat(),
+        Pace::Quick => {
+            ["reconcile", "link_check", "source_sweep"].map(|what| format!("{what}_interval = \"{}s\"\n", QUICK.as_secs())).concat()
+        }
     };
     let mail = mail.map(|mail| format!("\n[mail]\nurl = \"smtp://{}\"\nfrom = \"Slipway <slipway@slipway.example>\"\n", mail.address()));
     format!(

@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// These drive the whole from outside: they may use any room, and no room uses them.
-const OUTSIDE: &[&str] = &["demo", "tests", "e2e", "benches"];
+const OUTSIDE: &[&str] = &["demo", "tests", "e2e", "benches", "fuzz"];
 
 /// What is compiled into the binary.
 const PRODUCT: &str = "server";

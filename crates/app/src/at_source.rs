@@ -9,6 +9,7 @@ use slipway_model::{AccessLevel, AccountId, LinkState, ProviderId};
 use slipway_store::{deploy_keys, hooks, links};
 
 use crate::links::access::{SourceAt, SourceTrouble};
+use crate::sources::Heads;
 use crate::{App, Error};
 
 /// Why something could not be done at a source.
@@ -66,18 +67,20 @@ impl App {
         let look = |forge: Arc<dyn Forge>, token: SecretString| async move {
             forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)
         };
-        let name = match self.with_source(source, look).await {
-            Ok(found) => found.value.full_name,
+        let found = match self.with_source(source, look).await {
+            Ok(found) => found.value,
             Err(trouble) if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) => return Err(Away::Hidden),
             Err(trouble) => return Err(trouble.into()),
         };
-        if name != key.full_name {
+        if found.full_name != key.full_name {
             let mut tx = self.write().await?;
-            hooks::rename_source(&mut tx, source.provider, key.id, &name).await?;
-            deploy_keys::rename_source(&mut tx, source.provider, key.id, &name).await?;
+            self.observe_source(&mut tx, source.account, source.provider, &found, Heads::NotCompared).await?;
+            // Those on their way out belong to no settings any more.
+            hooks::rename_source(&mut tx, source.provider, key.id, &found.full_name).await?;
+            deploy_keys::rename_source(&mut tx, source.provider, key.id, &found.full_name).await?;
             tx.commit().await?;
         }
-        Ok(name)
+        Ok(found.full_name)
     }
 
     /// Whether every link of the account to the provider that can be used only reads.

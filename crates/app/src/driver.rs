@@ -14,6 +14,8 @@ const RECEIVE_POLL: Duration = Duration::from_secs(2);
 const HOOKS_POLL: Duration = Duration::from_secs(5);
 const CHECKS_POLL: Duration = Duration::from_secs(20);
 const LINKS_POLL: Duration = Duration::from_secs(5);
+/// So many namespaces are swept at once.
+const SWEEPS: usize = 4;
 const UNLINKS_POLL: Duration = Duration::from_secs(10);
 const LEASES_POLL: Duration = Duration::from_secs(1);
 const MAIL_POLL: Duration = Duration::from_secs(20);
@@ -125,10 +127,13 @@ impl App {
 
     async fn sources_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            match unless_stopped(stop, self.sweep_sources_once()).await {
-                Some(Ok(false)) | None => pause(stop, Some(&self.wake.sources), LINKS_POLL).await,
-                Some(Ok(true)) => {}
-                Some(Err(error)) => self.complain("sources", &error, stop).await,
+            // A namespace with many repositories, or a slow provider, must not hold up the others.
+            let sweeps = futures_util::future::join_all((0..SWEEPS).map(|_| self.sweep_sources_once()));
+            let Some(swept) = unless_stopped(stop, sweeps).await else { return };
+            match swept.into_iter().collect::<Result<Vec<bool>, Error>>() {
+                Ok(swept) if swept.contains(&true) => {}
+                Ok(_) => pause(stop, Some(&self.wake.sources), LINKS_POLL).await,
+                Err(error) => self.complain("sources", &error, stop).await,
             }
         }
     }
@@ -197,8 +202,16 @@ impl App {
         sign_in::delete_old(&mut tx, now, now.minus(crate::throttle::FORGOTTEN)).await?;
         audit::delete_before(&mut tx, now.minus(AUDIT_RETENTION)).await?;
         hooks::forget_previous_secrets(&mut tx, now).await?;
-        deliveries::delete_old(&mut tx, now.minus(self.config.delivery_retention), 1000).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        // In steps: deliveries come in while old ones go.
+        loop {
+            let mut tx = self.write().await?;
+            let gone = deliveries::delete_old(&mut tx, now.minus(self.config.delivery_retention), 1000).await?;
+            tx.commit().await?;
+            if gone < 1000 {
+                return Ok(());
+            }
+        }
     }
 
     async fn complain(&self, of: &str, error: &Error, stop: &CancellationToken) {

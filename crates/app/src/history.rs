@@ -205,10 +205,11 @@ impl History {
             return None;
         }
         let continued = self.log.iter().find(|entry| entry.before == *after)?;
-        // That the ref did not exist before proves nothing: it may have come and gone often.
-        let fills = || {
-            before.is_some()
-                && self.in_order().zip(self.in_order().skip(1)).any(|(one, next)| one.after == *before && next.id == continued.id)
+        let is_in_order = continued.place.is_none() && continued.covered_by.is_none();
+        // With nothing told before it there is nothing that it could be older than. That the ref did not exist before proves nothing.
+        let fills = || match self.in_order().take_while(|entry| entry.id != continued.id).last() {
+            None => is_in_order,
+            Some(earlier) => is_in_order && before.is_some() && earlier.after == *before,
         };
         let place = continued.place.unwrap_or(continued.seq).saturating_sub(1);
         (proof == Proof::OneSide || fills()).then_some(Standing::Overtaken { place })

@@ -147,7 +147,7 @@ impl Config {
             reconcile_interval: Duration::from_secs(300),
             reconcile_calls: 1000,
             link_check_interval: Duration::from_secs(5 * 60),
-            source_sweep_interval: Duration::from_secs(15 * 60),
+            source_sweep_interval: Duration::from_secs(5 * 60),
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
@@ -190,6 +190,8 @@ pub struct App {
     wake: Wake,
     /// A flood of sign-ins must not take the machine.
     hashing: passwords::Hashing,
+    /// Which source providers do not answer.
+    away: links::Away,
     /// What OpenID Connect providers said about themselves.
     discovered: oidc::Discovered,
     /// Where deliveries become durable.
@@ -236,6 +238,7 @@ impl App {
             wake,
             hashing: passwords::Hashing::new(),
             discovered: oidc::Discovered::default(),
+            away: links::Away::default(),
         }
     }
 

@@ -238,6 +238,12 @@ impl App {
         let mut tx = self.read().await?;
         demand_idle(&mut tx, owner.account()).await?;
         let linked = links::list(&mut tx, owner.account().id).await?;
+        if slipway_store::receipts::count_open(&mut tx, owner.account().id).await? > 0 {
+            // With the account its tokens would go, and nobody could remove the rest at the provider.
+            return Err(Refusal::new(RefusalKind::Conflict, "unlinking", "a provider is being unlinked")
+                .hint("wait until the receipt under Source providers is complete")
+                .into());
+        }
         drop(tx);
         let mut receipts = Vec::new();
         for link in linked {

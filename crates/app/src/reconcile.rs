@@ -164,7 +164,9 @@ impl App {
         match seen {
             Err(trouble) => {
                 if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) {
-                    self.set_source_problem(watched, Some(("gone", &gone_words(watched)))).await?;
+                    let mut tx = self.write().await?;
+                    self.source_is_gone(&mut tx, watched.account, &watched.provider, &watched.source_id, &trouble.words).await?;
+                    tx.commit().await?;
                 }
                 Err(Missed::Trouble(trouble))
             }
@@ -341,22 +343,13 @@ impl App {
         Ok(still)
     }
 
-    async fn set_source_problem(&self, watched: &Watched, problem: Option<(&str, &str)>) -> Result<(), Error> {
-        let mut tx = self.write().await?;
-        reconciling::set_problem(&mut tx, watched.autobuild, problem, self.clock.now()).await?;
-        Ok(tx.commit().await?)
-    }
-
     /// The source was seen: its name and look of today are kept, and what was wrong with it is right again.
     async fn see_source(&self, watched: &Watched, source: &SourceRepository) -> Result<(), Error> {
         let mut tx = self.write().await?;
         if still_watched(&mut tx, watched).await?.is_none() {
             return Ok(());
         }
-        reconciling::set_seen(&mut tx, watched, &source.full_name, &source.default_branch).await?;
-        slipway_store::sources::set_look(&mut tx, watched.autobuild, source.private, source.archived).await?;
-        slipway_store::hooks::rename_source(&mut tx, &watched.provider, &watched.source_id, &source.full_name).await?;
-        slipway_store::deploy_keys::rename_source(&mut tx, &watched.provider, &watched.source_id, &source.full_name).await?;
+        self.observe_source(&mut tx, watched.account, &watched.provider, source, crate::sources::Heads::Compared).await?;
         // It may have become private, or public.
         let key = SourceKey { id: &watched.source_id, full_name: &source.full_name };
         self.want_deploy_key(&mut tx, watched.account, &watched.provider, key, self.clock.now()).await?;
@@ -364,13 +357,6 @@ impl App {
         reconciling::set_problem(&mut tx, watched.autobuild, None, self.clock.now()).await?;
         Ok(tx.commit().await?)
     }
-}
-
-fn gone_words(watched: &Watched) -> String {
-    format!(
-        "`{}` does not show `{}` any more: it was deleted, or the linked accounts may not see it; nothing is built until it is seen again",
-        watched.provider, watched.source_name
-    )
 }
 
 fn many(changes: usize) -> String {

@@ -5,12 +5,12 @@
 
 use secrecy::SecretString;
 use slipway_forge::CloneAccess;
-use slipway_model::{AccountId, ProviderId, ProviderKind};
+use slipway_model::AccountId;
 use slipway_store::builds::Build;
 use slipway_store::deploy_keys::{self, DeployKey, DeployKeyState};
 use url::Url;
 
-use crate::links::access::{Acted, SourceTrouble, TroubleKind};
+use crate::links::access::{Acted, SourceTrouble};
 use crate::{App, Error};
 
 /// How a source is fetched.
@@ -38,17 +38,15 @@ pub struct SshKeyAccess {
 }
 
 impl App {
-    /// Puts together what was got of a link and what stands as a key. A key alone is enough where no link works: that is what it is for.
+    /// Puts together what was got of a link and what stands as a key. A key alone is not used: without a link nobody tells whether the
+    /// repository at this name is still the one that was linked, and a revoked grant is a person's word.
     pub(crate) async fn source_access(
         &self,
         account: AccountId,
         build: &Build,
         http: Result<Acted<CloneAccess>, SourceTrouble>,
     ) -> Result<SourceAccess, SourceTrouble> {
-        let acted = match http {
-            Ok(acted) => acted,
-            Err(trouble) => return self.with_key_alone(account, build, trouble).await,
-        };
+        let acted = http?;
         let keys = self.deploy_keys_for(account, build).await.map_err(|error| SourceTrouble::ours(&build.provider, error))?;
         let short =
             acted.link.token_expires_at.is_some() || self.forges.get(&build.provider).is_some_and(|forge| forge.provider().app.is_some());
@@ -59,24 +57,6 @@ impl App {
             http: acted.value,
             http_words: if short { "a short-lived token of the link".into() } else { "a token of the link".into() },
         })
-    }
-
-    async fn with_key_alone(&self, account: AccountId, build: &Build, trouble: SourceTrouble) -> Result<SourceAccess, SourceTrouble> {
-        if matches!(trouble.kind, TroubleKind::Disabled | TroubleKind::NotLinked | TroubleKind::Ours(_)) {
-            return Err(trouble);
-        }
-        if matches!(trouble.kind, TroubleKind::Revoked) && self.keys_die_with_the_grant(&build.provider) {
-            return Err(trouble);
-        }
-        let keys = self.deploy_keys_for(account, build).await.map_err(|error| SourceTrouble::ours(&build.provider, error))?;
-        let (Some(ssh), Some(forge)) = (self.open_access(build, &keys), self.forges.get(&build.provider)) else { return Err(trouble) };
-        let http = forge.clone_access(&build.source_name, None);
-        Ok(SourceAccess { ssh: Some(ssh), http, http_words: "no credential".into(), because: Some(trouble.whole()) })
-    }
-
-    /// GitHub removes the deploy keys that an OAuth app made when its grant is revoked; a build must not find that out by failing later.
-    fn keys_die_with_the_grant(&self, provider: &ProviderId) -> bool {
-        self.forges.get(provider).is_some_and(|forge| forge.provider().kind == ProviderKind::GitHub && forge.provider().app.is_none())
     }
 
     /// The keys of the build's source that are not on their way out, newest first.

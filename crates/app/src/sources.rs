@@ -4,7 +4,7 @@
 //! here is in the audit log as made by Slipway itself. Deliberately elsewhere: who looks (`links::picker`, the reconciler).
 
 use serde_json::{Value, json};
-use slipway_forge::SourceRepository;
+use slipway_forge::{SourceKey, SourceRepository};
 use slipway_model::{AccountId, ProviderId};
 use slipway_store::sources::{self, Source};
 use slipway_store::{WriteTx, repositories};
@@ -16,13 +16,13 @@ use crate::{Actor, App, Error};
 /// [`Source::problem`] of one that no link of the account is shown any more.
 pub(crate) const GONE: &str = "gone";
 
-/// What an observation changed.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Observed {
-    /// Something is different from what stood.
-    pub(crate) changed: bool,
-    /// Something was pushed: the heads are to be compared.
-    pub(crate) pushed: bool,
+/// Whether who looks at the source compares its heads too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Heads {
+    /// It does.
+    Compared,
+    /// It does not: when something was pushed, the reconciler shall.
+    NotCompared,
 }
 
 /// One difference, for the audit log.
@@ -60,25 +60,23 @@ fn differences(before: &Source, found: &SourceRepository) -> Vec<Difference> {
 }
 
 impl App {
-    /// Writes how a source is seen now to everything of the account that is built from it. Call [`App::wake_reconciler`] after the commit when
-    /// something was pushed.
+    /// Writes how a source is seen now to everything of the account that is built from it; gives whether the reconciler has something to do.
     pub(crate) async fn observe_source(
         &self,
         tx: &mut WriteTx,
         account: AccountId,
         provider: &ProviderId,
         found: &SourceRepository,
-    ) -> Result<Observed, Error> {
+        heads: Heads,
+    ) -> Result<bool, Error> {
         let now = self.clock.now();
-        let mut observed = Observed::default();
+        let mut to_compare = false;
         for before in sources::list(tx, account, provider, Some(&found.id)).await? {
             let differences = differences(&before, found);
             let pushed = found.pushed.is_some() && found.pushed != before.pushed;
             if differences.is_empty() && !pushed {
                 continue;
             }
-            observed.changed |= !differences.is_empty();
-            observed.pushed |= pushed;
             let back = before.problem.as_deref() == Some(GONE);
             let seen = Source {
                 source_name: found.full_name.clone(),
@@ -92,12 +90,18 @@ impl App {
                 ..before.clone()
             };
             sources::set_seen(tx, account, provider, &seen).await?;
-            if pushed || back {
+            if heads == Heads::NotCompared && (pushed || back) {
                 sources::reconcile_by(tx, before.autobuild, now).await?;
+                to_compare = true;
+            }
+            if before.private != found.private {
+                let key = SourceKey { id: &found.id, full_name: &found.full_name };
+                self.want_deploy_key(tx, account, provider, key, now).await?;
+                self.release_deploy_key(tx, account, provider, &found.id).await?;
             }
             self.audit_source(tx, &before, differences).await?;
         }
-        Ok(observed)
+        Ok(to_compare)
     }
 
     /// No link of the account is shown the source any more. It stays bound to its id: a new repository under the old name is another one.

@@ -14,8 +14,8 @@ use slipway_model::Clock;
 use url::Url;
 
 use crate::error::ForgeError;
-use crate::types::Removal;
 use crate::text;
+use crate::types::Removal;
 
 const MAX_BODY: usize = 8 * 1024 * 1024;
 const MAX_REDIRECTS: usize = 3;

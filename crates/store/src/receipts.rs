@@ -5,7 +5,7 @@
 
 use slipway_model::{AccountId, LinkId, ProviderId, ReceiptId, Timestamp};
 
-use crate::{ReadTx, StoreError, WriteTx, read, time};
+use crate::{ReadTx, StoreError, WriteTx, count, read, time};
 
 /// A receipt.
 #[derive(Debug, Clone)]
@@ -141,4 +141,11 @@ pub async fn list(tx: &mut ReadTx, account: AccountId, before: Option<ReceiptId>
     .into_iter()
     .map(Row::into_receipt)
     .collect()
+}
+
+/// How many of an account's receipts are not complete.
+pub async fn count_open(tx: &mut ReadTx, account: AccountId) -> Result<u64, StoreError> {
+    let row =
+        fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM receipts WHERE account_id = $1 AND finished_at IS NULL", account.to_string())?;
+    Ok(row.map_or(0, |(n,)| count(n)))
 }

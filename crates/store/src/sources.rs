@@ -87,6 +87,8 @@ pub struct Source {
     pub pushed: Option<String>,
     /// The link that served last.
     pub link: Option<LinkId>,
+    /// How it came to serve, when it took over from another one.
+    pub link_note: Option<String>,
     /// What is wrong with it: `gone`, ...
     pub problem: Option<String>,
     /// The same in words.
@@ -107,6 +109,7 @@ struct Row {
     source_archived: bool,
     pushed: Option<String>,
     link_id: Option<String>,
+    link_note: Option<String>,
     problem: Option<String>,
     problem_text: Option<String>,
     problem_since: Option<i64>,
@@ -125,6 +128,7 @@ impl Row {
             archived: self.source_archived,
             pushed: self.pushed,
             link: read_opt("autobuilds", self.link_id.as_deref())?,
+            link_note: self.link_note,
             problem: self.problem,
             problem_text: self.problem_text,
             problem_since: self.problem_since.map(time),
@@ -138,7 +142,7 @@ pub async fn list(tx: &mut ReadTx, account: AccountId, provider: &ProviderId, so
         Row,
         tx,
         "SELECT b.id, b.repository_id, r.name, b.source_id, b.source_name, b.default_branch, b.source_private, b.source_archived, b.pushed,
-                b.link_id, b.problem, b.problem_text, b.problem_since
+                b.link_id, b.link_note, b.problem, b.problem_text, b.problem_since
          FROM autobuilds b JOIN repositories r ON r.id = b.repository_id
          WHERE r.account_id = $1 AND b.provider = $2 AND ($3 = '' OR b.source_id = $3) ORDER BY r.name LIMIT 5000",
         account.to_string(),

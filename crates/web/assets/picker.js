@@ -28,12 +28,15 @@ async function show(to, said) {
     const answer = await fetch(to, { headers: { accept: 'text/html' }, credentials: 'same-origin', cache: 'no-store', signal: running.signal });
     if (answer.ok && !answer.redirected) {
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-      const focused = document.activeElement.getAttribute('href');
+      // The focus stays on the same link or button when its part is replaced.
+      const at = document.activeElement;
+      const href = at?.getAttribute('href');
+      const focused = at?.matches('#sources button') ? '#sources button' : href ? `.picker a[href="${CSS.escape(href)}"]` : null;
       for (const id of parts) {
         const fresh = page.getElementById(id);
         if (fresh) document.getElementById(id)?.replaceWith(fresh);
       }
-      if (focused && document.activeElement === document.body) form.parentElement.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+      if (focused && document.activeElement === document.body) document.querySelector(focused)?.focus();
       history.replaceState(null, '', to);
       if (said) announce(document.getElementById('sources')?.dataset.said ?? '');
     }

@@ -24,9 +24,12 @@ async fn list(browser: &Browser, expected: &[&str]) -> Result<()> {
 
 async fn stage() -> Result<Stage> {
     let stage = Stage::with_person().await?;
-    for (name, visibility) in
-        [("octo/hello", Visibility::Private), ("octo/world", Visibility::Public), ("octo/old", Visibility::Public), ("acme/shop", Visibility::Private)]
-    {
+    for (name, visibility) in [
+        ("octo/hello", Visibility::Private),
+        ("octo/world", Visibility::Public),
+        ("octo/old", Visibility::Public),
+        ("acme/shop", Visibility::Private),
+    ] {
         stage.github.repository(name, visibility).await?;
     }
     stage.github.archive_repository("octo/old");
@@ -68,7 +71,9 @@ async fn a_source_is_found_while_its_name_is_typed() -> Result<()> {
 
     // The address tells the search, and choosing a namespace keeps it.
     browser.fill("#pick-q", "o").await?;
-    browser.until("the search in the addresses", "document.querySelector('#source-namespaces a[href*=\"namespace=acme&q=o\"]')", &[]).await?;
+    browser
+        .until("the search in the addresses", "document.querySelector('#source-namespaces a[href*=\"namespace=acme&q=o\"]')", &[])
+        .await?;
     browser.click("#source-namespaces a[href*=\"namespace=acme\"]").await?;
     list(&browser, &["acme/shop"]).await?;
     inspector.page("picker-namespace").await?;

@@ -189,8 +189,10 @@ async fn a_working_link_survives_wrong_answers(forge: Forge) -> Result<()> {
     forge.build_from(&app, &app.api, PERSON, "hello", "octo/hello").await?;
     let hello = Repository::new(&app, "hello");
     let first = forge.push(&app, "octo/hello", "main", &[("Dockerfile", "FROM scratch\n")]).await?;
-    app.wait_for("the push to be built", || async { Ok(hello.builds().await?.into_iter().find(|build| build["commit"] == first.as_str())) })
-        .await?;
+    app.wait_for("the push to be built", || async {
+        Ok(hello.builds().await?.into_iter().find(|build| build["commit"] == first.as_str()))
+    })
+    .await?;
     app.create_repository("second").await?;
     let hooks = forge.hooks(&app, "octo/hello").await?;
     let at = format!("/namespaces/{PERSON}/links/{}", forge.id());
@@ -221,7 +223,12 @@ async fn a_working_link_survives_wrong_answers(forge: Forge) -> Result<()> {
         let commit = forge.push(&app, "octo/hello", &format!("branch-{round}"), &[("Dockerfile", "FROM scratch\n")]).await?;
         app.wait_for("the delivery", || async {
             let all = hello.decided().await?;
-            Ok(all.iter().any(|one| one["verdicts"].as_array().is_some_and(|all| all.iter().any(|one| one["ref"] == format!("refs/heads/branch-{round}")))).then_some(()))
+            Ok(all
+                .iter()
+                .any(|one| {
+                    one["verdicts"].as_array().is_some_and(|all| all.iter().any(|one| one["ref"] == format!("refs/heads/branch-{round}")))
+                })
+                .then_some(()))
         })
         .await
         .with_context(|| commit.clone())?;

@@ -182,7 +182,8 @@ async fn a_grant_that_is_taken_back(forge: Forge) -> Result<()> {
         Ok(hello.builds().await?.into_iter().find(|build| build["commit"] == commit.as_str()))
     })
     .await?;
-    app.wait_for("the webhook to be right", || async { Ok((app.api.get(&hello.at("/hook")).await?["right"] == true).then_some(())) }).await?;
+    app.wait_for("the webhook to be right", || async { Ok((app.api.get(&hello.at("/hook")).await?["right"] == true).then_some(())) })
+        .await?;
     assert_eq!(forge.hooks(&app, "octo/hello").await?, hooks, "the webhook is the same, and there is one");
     let work = app.builder("remote").await?.claim().await?;
     assert_eq!(work.source.commit.to_string(), commit);

@@ -75,7 +75,11 @@ async fn from_link_to_build(app: &TestApp, api: &Client, namespace: &str, forge:
     };
     let found = search(format!("namespace={owner}")).await?;
     assert_eq!(found["items"].as_array().unwrap().len(), 1, "{found}");
-    assert_eq!((&found["items"][0]["full_name"], &found["items"][0]["private"]), (&json!(format!("{owner}/other")), &json!(true)), "{found}");
+    assert_eq!(
+        (&found["items"][0]["full_name"], &found["items"][0]["private"]),
+        (&json!(format!("{owner}/other")), &json!(true)),
+        "{found}"
+    );
     let found = search(format!("q={}-{}", &name[2..], namespace)).await?;
     assert_eq!(found["items"].as_array().unwrap().len(), 1, "{found}");
     assert_eq!(found["items"][0]["full_name"], mine);
@@ -138,7 +142,8 @@ async fn the_pages_link_each_provider() -> Result<()> {
             for scope in forge.scopes() {
                 assert!(page.text.contains(scope), "{forge:?} {scope}: {}", page.text);
             }
-            let begun = browser.form(&format!("{base}/{}/connect", forge.id()), &[("access", "full"), ("linked_as", "service_user")]).await?;
+            let begun =
+                browser.form(&format!("{base}/{}/connect", forge.id()), &[("access", "full"), ("linked_as", "service_user")]).await?;
             assert_eq!(begun.status, 303, "{forge:?}: {}", begun.text);
             let back = forge.approve(&app, begun.location(), AUTHOR).await?;
             let led = browser.open(&back).await?;
@@ -146,7 +151,11 @@ async fn the_pages_link_each_provider() -> Result<()> {
             let page = browser.open(&format!("{base}?done=linked")).await?;
             assert!(page.text.contains(&format!("linked as {AUTHOR}")), "{forge:?}: {}", page.text);
             let link = forge.seen(&browser_api(&app)?, namespace).await?;
-            assert_eq!((&link["state"], &link["linked_as"], &link["warnings"]), (&json!("ok"), &json!("service_user"), &json!([])), "{link}");
+            assert_eq!(
+                (&link["state"], &link["linked_as"], &link["warnings"]),
+                (&json!("ok"), &json!("service_user"), &json!([])),
+                "{link}"
+            );
         }
     }
     app.finish().await

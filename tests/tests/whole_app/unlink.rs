@@ -189,7 +189,9 @@ async fn unlinking_gitea_leaves_a_true_receipt() -> Result<()> {
         }
         let receipt = unlink(&app, Forge::Gitea).await?;
         let now = match what {
-            "the repository is gone" => Standing { hooks: Vec::new(), keys: Vec::new(), grant: Forge::Gitea.has_grant(&app, AUTHOR).await? },
+            "the repository is gone" => {
+                Standing { hooks: Vec::new(), keys: Vec::new(), grant: Forge::Gitea.has_grant(&app, AUTHOR).await? }
+            }
             _ => Standing::at(&app, Forge::Gitea, &source).await?,
         };
         is_true(&receipt, &before, &now).with_context(|| format!("{what}: {before:?} became {now:?}"))?;

@@ -241,6 +241,10 @@ impl App {
             let words = format!("the provider `{provider}` is not configured any more");
             return Err(SourceTrouble::new(TroubleKind::NotLinked, provider, words, "ask an administrator of this installation"));
         };
+        if let Some(pause) = self.away.pause(provider, self.clock.now()) {
+            let detail = format!("it did not answer lately; it is asked again in {} seconds", pause.as_secs() + 1);
+            return Err(SourceTrouble::of_call(provider, ForgeError::Unreachable { detail }));
+        }
         let mut tx = self.read().await.map_err(ours)?;
         let all = links::list_by_provider(&mut tx, account, provider).await.map_err(ours)?;
         drop(tx);
@@ -253,7 +257,13 @@ impl App {
         }
         asked.sort_by_key(|(rank, link)| (*rank, link.id));
         for (_, link) in asked {
-            match self.try_link(forge, &link, &call).await {
+            let tried = self.try_link(forge, &link, &call).await;
+            match &tried {
+                Err(Tried::Forge(ForgeError::Unreachable { .. })) => self.away.failed(provider, self.clock.now()),
+                Err(Tried::Ours(_)) => {}
+                _ => self.away.answered(provider),
+            }
+            match tried {
                 Ok(value) => {
                     let before = refused.into_iter().find(|refused: &Refused| Some(refused.link.id) == prefer);
                     return Ok((Acted { value, link }, before));

@@ -5,6 +5,7 @@
 //! them, `tell` writes to owners, `unlink` ends them with a receipt, `picker` knows what they see.
 
 pub(crate) mod access;
+mod away;
 mod connect;
 mod health;
 mod picker;
@@ -26,6 +27,7 @@ use slipway_store::{ReadTx, source_namespaces, sources};
 use crate::audit::{self, Change, Place};
 use crate::{App, Error, NamespaceOwner};
 
+pub(crate) use away::Away;
 pub use connect::{ConnectWish, Linked, OfferView, Offers};
 pub use picker::{SourceNamespaces, SourcePage, SourceSearch};
 pub use receipt::{Receipt, ReceiptItem};

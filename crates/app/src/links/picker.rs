@@ -19,6 +19,7 @@ use slipway_store::sources;
 use super::access::{SourceAt, Tried};
 use super::health::jittered;
 use super::{OrganizationView, view};
+use crate::sources::Heads;
 use crate::{App, Error, NamespaceOwner};
 
 /// Longer than reading ten thousand repositories takes; a sweep of a replica that died comes back then.
@@ -292,7 +293,7 @@ impl App {
             };
             source_repositories::upsert(&mut tx, &row).await?;
             if built.contains(found.id.as_str()) {
-                pushed |= self.observe_source(&mut tx, link.account, &link.provider, found).await?.pushed;
+                pushed |= self.observe_source(&mut tx, link.account, &link.provider, found, Heads::NotCompared).await?;
             }
         }
         tx.commit().await?;
@@ -313,7 +314,7 @@ impl App {
         let mut tx = self.write().await?;
         match outcome {
             Ok(acted) => {
-                self.observe_source(&mut tx, link.account, &link.provider, &acted.value).await?;
+                self.observe_source(&mut tx, link.account, &link.provider, &acted.value, Heads::NotCompared).await?;
             }
             Err(trouble) if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) && !trouble.is_passing() => {
                 self.source_is_gone(&mut tx, link.account, &link.provider, &source.source_id, &trouble.words).await?;

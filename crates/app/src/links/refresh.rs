@@ -21,6 +21,9 @@ use crate::{App, Error, Keys};
 const AHEAD: Duration = Duration::from_secs(5 * 60);
 /// Longer than any request to a provider takes: a replica that died in its middle is waited for this long.
 const LEASE: Duration = Duration::from_secs(60);
+/// Together shorter than the lease, with what a try waits for the database.
+const KEEP_TRIES: u32 = 8;
+const KEEP_AGAIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Together somewhat longer than the lease.
 const LOOKS: u32 = 1300;
@@ -187,7 +190,7 @@ impl Renewal {
         };
         match self.forge.refresh(&refresh_token).await {
             Ok(grant) => {
-                self.keep(&grant).await?;
+                self.keep_at_last(&grant).await?;
                 metrics::counter!("slipway_token_refreshes_total", "outcome" => "renewed").increment(1);
                 self.row().await
             }
@@ -202,6 +205,20 @@ impl Renewal {
                 Err(if says_dead(&error) { dead(error.to_string()) } else { TokenTrouble::Forge(error) })
             }
         }
+    }
+
+    /// The provider has forgotten the tokens before: while the lease lasts, a database that is away for a moment is asked again.
+    async fn keep_at_last(&self, grant: &Grant) -> Result<(), TokenTrouble> {
+        for _ in 0..KEEP_TRIES {
+            match self.keep(grant).await {
+                Err(TokenTrouble::Ours(Error::Store(error @ StoreError::Unavailable(_)))) => {
+                    tracing::warn!(link = %self.id, %error, "new tokens could not be stored yet");
+                    tokio::time::sleep(KEEP_AGAIN).await;
+                }
+                other => return other,
+            }
+        }
+        self.keep(grant).await
     }
 
     /// Commits the new tokens; nobody has used them before.

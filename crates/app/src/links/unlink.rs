@@ -18,7 +18,7 @@ use slipway_store::receipts;
 use slipway_store::{ReadTx, accounts, deploy_keys, hooks, sources};
 
 use super::LinkView;
-use super::access::{SourceAt, Tried};
+use super::access::{SourceAt, SourceTrouble, Tried, TroubleKind};
 use super::receipt::{Body, Receipt, ReceiptItem};
 use crate::audit::{self, Change, Place};
 use crate::{Actor, App, Error, NamespaceOwner};
@@ -293,7 +293,11 @@ impl App {
                 "webhook and deploy key of `{}` stay: `{}` serves `{}` from now on",
                 source.name, acted.link.login, source.repository
             ))),
-            Err(trouble) if trouble.is_passing() => Ok(Some(format!(
+            Err(SourceTrouble { kind: TroubleKind::Disabled, .. }) => Ok(Some(format!(
+                "webhook and deploy key of `{}` stay: another link that is only disabled may serve `{}` again",
+                source.name, source.repository
+            ))),
+            Err(trouble) if trouble.is_passing() || matches!(trouble.kind, TroubleKind::Provider) => Ok(Some(format!(
                 "webhook and deploy key of `{}` stay: whether another link serves `{}` could not be found out now ({})",
                 source.name, source.repository, trouble.words
             ))),

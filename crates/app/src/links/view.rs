@@ -163,7 +163,7 @@ impl App {
             }
             for link in mine {
                 let namespaces = source_namespaces::list(&mut tx, link.id).await?;
-                views.push(view(&mut tx, forge.as_ref(), link, namespaces, &known).await?);
+                views.push(view(forge.as_ref(), link, namespaces, &known));
             }
         }
         Ok(views)
@@ -182,7 +182,7 @@ impl App {
             Err(error) => Err(error),
             Ok(link) => {
                 let namespaces = source_namespaces::list(&mut tx, link.id).await?;
-                view(&mut tx, forge.as_ref(), &link, namespaces, &known).await
+                Ok(view(forge.as_ref(), &link, namespaces, &known))
             }
         }
     }
@@ -237,16 +237,13 @@ fn not_linked(forge: &dyn Forge, known: &Known) -> LinkView {
     }
 }
 
-async fn view(tx: &mut ReadTx, forge: &dyn Forge, link: &Link, namespaces: Vec<Namespace>, known: &Known) -> Result<LinkView, Error> {
-    let mut used = Vec::new();
-    for source in known.sources.iter().filter(|source| source.link == Some(link.id)) {
-        let note = sources::served(tx, source.autobuild).await?.and_then(|served| served.note);
-        used.push(used_by(source, note));
-    }
+fn view(forge: &dyn Forge, link: &Link, namespaces: Vec<Namespace>, known: &Known) -> LinkView {
+    let served = known.sources.iter().filter(|source| source.link == Some(link.id));
+    let used: Vec<UsedBy> = served.map(|source| used_by(source, source.link_note.clone())).collect();
     let offer = forge.offers().iter().find(|offer| offer.level == link.access);
     let missing = missing(forge, link.access, &link.scopes);
     let needs_a_person = !matches!(link.state, LinkState::Ok | LinkState::NotLinked);
-    Ok(LinkView {
+    LinkView {
         id: Some(link.id),
         provider: link.provider.clone(),
         kind: forge.provider().kind,
@@ -272,7 +269,7 @@ async fn view(tx: &mut ReadTx, forge: &dyn Forge, link: &Link, namespaces: Vec<N
         linked_at: Some(link.linked_at),
         affects: used.iter().map(|used| used.repository.clone()).collect(),
         used_by: used,
-    })
+    }
 }
 
 pub(super) fn organization(namespace: Namespace) -> OrganizationView {

@@ -15,6 +15,7 @@ on_both! {
     offers_say_what_is_asked_and_why;
     an_organization_is_warned_of_a_persons_link;
     links_of_others_are_not_found;
+    two_providers_with_the_same_names_and_numbers_are_apart;
 }
 
 fn is_bad<T: std::fmt::Debug>(result: &Result<T, Error>) -> bool {
@@ -119,5 +120,35 @@ async fn links_of_others_are_not_found(place: Place) -> Result<()> {
     not_found(matches!(place.app.link_picture(&theirs, &place.provider, id).await, Err(Error::NotFound)));
     not_found(place.owner_of(&ann, "demo").await.is_err());
     assert_eq!(place.view_of(id).await?.state, LinkState::Ok);
+    Ok(())
+}
+
+/// The same login, repository name and numbers at two instances: nothing of one is taken for the other.
+async fn two_providers_with_the_same_names_and_numbers_are_apart(place: Place) -> Result<()> {
+    let (both, twin, elsewhere) = place.beside_a_twin().await?;
+    assert_eq!(twin.repository_id("octo/hello"), place.github.repository_id("octo/hello"), "the same number");
+    let owner = place.owner().await?;
+    let first = place.link("octo").await?;
+    let url = both.begin_connect(&owner, &place.caller, &elsewhere, ConnectWish::default()).await?;
+    let callback: url::Url = twin.approve_oauth(url.as_str(), "octo").await?.parse()?;
+    let part = |name: &str| callback.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    let (state, code) = (part("state").context("state")?, part("code").context("code")?);
+    // An answer of one provider is none of the other, and the state is used up by the try.
+    assert!(is_bad(&both.finish_connect(&place.caller, &place.provider, &state, Ok(&code)).await));
+    let url = both.begin_connect(&owner, &place.caller, &elsewhere, ConnectWish::default()).await?;
+    let callback: url::Url = twin.approve_oauth(url.as_str(), "octo").await?.parse()?;
+    let part = |name: &str| callback.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    let (state, code) = (part("state").context("state")?, part("code").context("code")?);
+    let second = both.finish_connect(&place.caller, &elsewhere, &state, Ok(&code)).await?.link.id.context("a link")?;
+    assert_ne!(first, second);
+    let (right, _) = place.build("hello", "octo/hello").await?;
+    let asked = twin.requests().len();
+    place.start(&right).await?;
+    assert_eq!(twin.requests().len(), asked, "the source is at one of them only");
+    assert!(matches!(both.get_link(&owner, &elsewhere, Some(first)).await, Err(Error::NotFound)), "not by the other's address");
+    let receipt = both.unlink(&owner, &elsewhere, Some(second)).await?;
+    assert!(receipt.stopped.is_empty() && receipt.left.is_empty(), "{receipt:?}");
+    assert_eq!(place.github.hooks("octo/hello").len(), 1, "the hook of the same number elsewhere stays");
+    assert_eq!(place.view_of(first).await?.affects, ["hello"]);
     Ok(())
 }

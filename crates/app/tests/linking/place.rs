@@ -1,5 +1,6 @@
 //! One installation beside a fake GitHub; its database is SQLite or PostgreSQL.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -9,7 +10,7 @@ use slipway_app::{
     App, AuditFilter, AutobuildInput, AutobuildSettings, Caller, ClientInfo, Config, ConnectWish, Keys, LinkView, Linked, MailConfig,
     MailTransport, NamespaceOwner, RegisteredBuilder, RepositoryAdmin, RepositoryRead, RepositoryWrite, Role, SignedIn, StartBuild,
 };
-use slipway_forge::{Provider, SshAccess};
+use slipway_forge::{Forge, Provider, SshAccess};
 use slipway_model::{AccountId, Clock, LinkId, ProviderId, ProviderKind, Scope, Timestamp, Visibility};
 use slipway_store::builds::Build;
 use slipway_store::{Db, accounts};
@@ -64,16 +65,7 @@ impl Place {
 
     /// The user `demo`, who reads mail; nothing is linked yet.
     async fn new(address: String, folder: tempfile::TempDir, server: Option<slipway_testkit::postgres::Database>) -> Result<Self> {
-        let github = FakeGitHub::start().await?;
-        github.set_webhooks(Webhooks::Drop);
-        for login in ["octo", "ci-bot"] {
-            github.user(login);
-        }
-        github.organization("acme", &[("octo", OrgRole::Admin), ("ci-bot", OrgRole::Admin)]);
-        for name in ["octo/hello", "acme/api"] {
-            github.repository(name, Shown::Private).await?;
-            github.commit(name, "main", &[("Dockerfile", "FROM scratch\n")], "first").await?;
-        }
+        let github = fake().await?;
         let oauth = github.oauth_app("Slipway", "http://slipway.test:8080/oauth/github/callback")?;
         let mails = SmtpSink::start().await?;
         let provider: ProviderId = "github".parse().map_err(|error: String| anyhow!(error))?;
@@ -91,6 +83,20 @@ impl Place {
     pub async fn replica(&self) -> Result<App> {
         let oauth = (self.client_id.as_str(), self.client_secret.as_str());
         replica(&self.address, &self.clock, &self.github, &self.provider, oauth, &self.mails).await
+    }
+
+    /// Another process that knows a second GitHub too, in which everything is called and numbered alike.
+    pub async fn beside_a_twin(&self) -> Result<(App, FakeGitHub, ProviderId)> {
+        let twin = fake().await?;
+        let oauth = twin.oauth_app("Slipway", "http://slipway.test:8080/oauth/ghe-acme/callback")?;
+        let elsewhere: ProviderId = "ghe-acme".parse().map_err(|error: String| anyhow!(error))?;
+        let forges = [
+            forge(&self.github, &self.provider, (&self.client_id, &self.client_secret))?,
+            forge(&twin, &elsewhere, (&oauth.client_id, &oauth.client_secret))?,
+        ];
+        let config = Config::new("http://slipway.test:8080".parse()?);
+        let app = App::new(Db::open(&self.address).await?, self.clock.clone(), Keys::derive(&[1; 32]), forges, config);
+        Ok((app, twin, elsewhere))
     }
 
     pub async fn mail_of(&self, account: AccountId, email: &str) -> Result<()> {
@@ -217,17 +223,7 @@ async fn replica(
 ) -> Result<App> {
     let db = Db::open(address).await?;
     db.migrate().await?;
-    let host_keys = vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl".to_owned()];
-    let forge = slipway_forge::open(Provider {
-        id: provider.clone(),
-        kind: ProviderKind::GitHub,
-        web_url: github.web_url().parse()?,
-        api_url: github.api_url().parse()?,
-        client_id: client_id.to_owned(),
-        client_secret: client_secret.to_owned().into(),
-        app: None,
-        ssh: Some(SshAccess { user: "git".into(), host: "github.test".into(), port: 22, host_keys }),
-    })?;
+    let forge = forge(github, provider, (client_id, client_secret))?;
     let mut config = Config::new("http://slipway.test:8080".parse()?);
     let transport = MailTransport::parse(&format!("smtp://slipway:hush@{}", mails.address())).map_err(|error| anyhow!(error))?;
     let from = "Slipway <slipway@slipway.test>".parse().map_err(|error: &str| anyhow!(error))?;
@@ -242,4 +238,33 @@ async fn person(app: &App, name: &str) -> Result<Caller> {
     let client = ClientInfo { address: "127.0.0.1".into(), user_agent: "test".into() };
     let SignedIn::Session(session) = app.sign_in(name, &password, &client).await? else { anyhow::bail!("a second factor") };
     app.caller_by_session(&session.token, "127.0.0.1").await?.context("a new session stands")
+}
+
+/// A GitHub with two people, their organization and a repository of each kind.
+async fn fake() -> Result<FakeGitHub> {
+    let github = FakeGitHub::start().await?;
+    github.set_webhooks(Webhooks::Drop);
+    for login in ["octo", "ci-bot"] {
+        github.user(login);
+    }
+    github.organization("acme", &[("octo", OrgRole::Admin), ("ci-bot", OrgRole::Admin)]);
+    for name in ["octo/hello", "acme/api"] {
+        github.repository(name, Shown::Private).await?;
+        github.commit(name, "main", &[("Dockerfile", "FROM scratch\n")], "first").await?;
+    }
+    Ok(github)
+}
+
+fn forge(github: &FakeGitHub, provider: &ProviderId, (client_id, client_secret): (&str, &str)) -> Result<Arc<dyn Forge>> {
+    let host_keys = vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl".to_owned()];
+    Ok(slipway_forge::open(Provider {
+        id: provider.clone(),
+        kind: ProviderKind::GitHub,
+        web_url: github.web_url().parse()?,
+        api_url: github.api_url().parse()?,
+        client_id: client_id.to_owned(),
+        client_secret: client_secret.to_owned().into(),
+        app: None,
+        ssh: Some(SshAccess { user: "git".into(), host: "github.test".into(), port: 22, host_keys }),
+    })?)
 }

@@ -43,7 +43,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
     let of_providers = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
     let reconcile_interval = r.duration(&keys::RECONCILE_INTERVAL, "5m", of_providers.clone())?;
     let link_check_interval = r.duration(&keys::LINK_CHECK_INTERVAL, "5m", of_providers.clone())?;
-    let source_sweep_interval = r.duration(&keys::SOURCE_SWEEP_INTERVAL, "15m", of_providers)?;
+    let source_sweep_interval = r.duration(&keys::SOURCE_SWEEP_INTERVAL, "5m", of_providers)?;
     let drain_timeout = r.duration(&keys::DRAIN_TIMEOUT, "30s", Duration::ZERO..=Duration::from_secs(86_400))?;
     let sign_up = people::sign_up(&mut r)?;
     let log = r.value(&keys::LOG, "info", "for example `info` or `slipway_app=debug,info`", |text| {

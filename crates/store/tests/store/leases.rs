@@ -15,6 +15,7 @@ on_both! {
     leases_of_a_dead_builder_end_at_once;
     a_registry_credential_lives_as_long_as_its_lease;
     what_a_holder_writes_stays;
+    notes_are_added_up;
 }
 
 async fn holds(tx: &mut WriteTx, id: slipway_model::BuildId, builder: BuilderId, attempt: u32, second: u64) -> bool {
@@ -215,4 +216,20 @@ async fn what_a_holder_writes_stays(db: &Db) {
     );
     assert_eq!(found.reason.map(|reason| reason.text).as_deref(), Some("e"));
     assert_eq!(builds::count_held(&mut look(db).await, newest).await.expect("query"), 0);
+}
+
+async fn notes_are_added_up(db: &Db) {
+    let world = world(db, "web").await;
+    let id = world.running(db, BuilderId::new()).await.id;
+    let mut tx = begin(db).await;
+    let note = async |tx: &mut WriteTx| builds::get_any(tx, id).await.expect("query").expect("stands").note;
+    builds::add_note(&mut tx, id, ODD).await.expect("writes");
+    assert_eq!(note(&mut tx).await.as_deref(), Some(ODD));
+    builds::add_note(&mut tx, id, "and more").await.expect("writes");
+    assert_eq!(note(&mut tx).await, Some(format!("{ODD}; and more")));
+    let ending = builds::Ending { state: slipway_model::BuildState::Success, reason: None, note: Some("no tag moved"), digest: None };
+    assert!(builds::finish(&mut tx, id, &ending, after(1)).await.expect("writes"));
+    assert_eq!(note(&mut tx).await, Some(format!("no tag moved; {ODD}; and more")));
+    builds::add_note(&mut tx, id, "too late").await.expect("writes");
+    assert!(!note(&mut tx).await.expect("a note").contains("too late"), "an ended build does not change");
 }

@@ -32,6 +32,7 @@ async fn a_receipt_is_worked_on_by_one_and_finished_once(db: &Db) {
     assert!(receipts::claim(&mut tx, after(119), after(300)).await.expect("query").is_none(), "who began it works on it");
     assert!(receipts::set_body(&mut tx, open.id, "1", after(120), after(130)).await.expect("writes"));
     assert!(!receipts::set_body(&mut tx, open.id, "2", after(120), after(140)).await.expect("query"), "held by another");
+    assert_eq!(receipts::count_open(&mut tx, ada).await.expect("counts"), 1);
     done(tx).await;
     let mut takers = tokio::task::JoinSet::new();
     for _ in 0..8 {
@@ -50,6 +51,7 @@ async fn a_receipt_is_worked_on_by_one_and_finished_once(db: &Db) {
     assert!(!receipts::set_body(&mut tx, open.id, "3", after(130), after(140)).await.expect("query"), "the one before has lost it");
     assert!(receipts::finish(&mut tx, open.id, "end", after(200)).await.expect("writes"));
     assert!(!receipts::finish(&mut tx, open.id, "again", after(201)).await.expect("query"));
+    assert_eq!(receipts::count_open(&mut tx, ada).await.expect("counts"), 0);
     assert!(!receipts::set_body(&mut tx, open.id, "late", after(250), after(300)).await.expect("query"));
     assert!(receipts::claim(&mut tx, after(900), after(999)).await.expect("query").is_none());
     let found = receipts::get(&mut tx, ada, open.id).await.expect("query").expect("stands");

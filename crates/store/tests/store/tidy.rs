@@ -23,7 +23,9 @@ fn functions() -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     for path in files("src") {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("UTF-8").to_owned();
-        let module = if path.parent().is_some_and(|parent| parent.ends_with("images")) { "images".to_owned() } else { stem };
+        // A folder's files are one module to others.
+        let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).expect("UTF-8").to_owned();
+        let module = if folder == "src" { stem } else { folder };
         for line in read(&path).lines() {
             let signature = line.trim_start().trim_start_matches("pub async fn ").trim_start_matches("pub fn ");
             if signature == line.trim_start() {

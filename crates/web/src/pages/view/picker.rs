@@ -52,7 +52,9 @@ impl PickTrouble {
             LinkState::Disabled => "is disabled: nothing is read or built through it. What it saw before is below.",
             LinkState::Restricted => "is restricted by an organization. What is shown grey has to let Slipway in first.",
             LinkState::Suspended => "is suspended at the provider. What it saw before is below; nothing of it is built until that ends.",
-            LinkState::Revoked => "is revoked at the provider. What it saw before is below; nothing of it is built until it is linked again.",
+            LinkState::Revoked => {
+                "is revoked at the provider. What it saw before is below; nothing of it is built until it is linked again."
+            }
             LinkState::Error | LinkState::NotLinked | LinkState::Ok | LinkState::Expiring | LinkState::ScopeMissing => {
                 "is answered with errors. What was read before is below."
             }

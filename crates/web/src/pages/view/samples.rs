@@ -14,9 +14,7 @@ use slipway_model::{
     SourceType, Step, StepState, Timestamp, Visibility,
 };
 
-use crate::pages::view::autobuild::{
-    AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored, VariableRow,
-};
+use crate::pages::view::autobuild::{AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored, VariableRow};
 use crate::pages::view::build::BuildPage;
 use crate::pages::view::builds::{BuildListPage, BuildRow, QueuePage};
 use crate::pages::view::chart::{Bar, bars};
@@ -338,7 +336,7 @@ fn link(login: &str, state: LinkState) -> LinkCard {
         problem: None,
     };
     LinkCard {
-        id: format!("0198-{login}"),
+        id: format!("0198-{login}-{state}"),
         state,
         login: login.into(),
         display_name: Some("The Octocat".into()),
@@ -402,7 +400,12 @@ fn cards() -> Vec<ProviderCard> {
     home.kind = ProviderKind::Gitea;
     let mut none = card("bitbucket", "Bitbucket", vec![]);
     none.kind = ProviderKind::Bitbucket;
-    vec![card("github", "GitHub", vec![linked, second]), none, card("ghe-acme", "GHE acme", vec![link("octo", LinkState::Disabled)]), home]
+    vec![
+        card("github", "GitHub", vec![linked, second]),
+        none,
+        card("ghe-acme", "GHE acme", vec![link("octo-ghe", LinkState::Disabled)]),
+        home,
+    ]
 }
 
 fn rows() -> Vec<RepositoryRow> {

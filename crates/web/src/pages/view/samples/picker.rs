@@ -66,7 +66,8 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         evidence: Some(HOSTILE.into()),
         next_step: Some("Link it again under Source providers and retry.".into()),
     };
-    let read_before = Found { copy: CopyState::Partial, problem: Some("`acme` could not be read lately: it answered 500.".into()), ..found() };
+    let read_before =
+        Found { copy: CopyState::Partial, problem: Some("`acme` could not be read lately: it answered 500.".into()), ..found() };
     let typed = Found { typed: Some("octo/new".into()), ..nothing() };
     vec![
         ("source-picker", page(&picker())),

@@ -1,0 +1,219 @@
+//! A target for every parser of what comes from outside. Nothing panics, and what is accepted keeps its promise.
+//!
+//! Each runs for a second in an ordinary test run; `make fuzz` gives each its time (`FUZZ_SECONDS`, 30 when nothing is said). A finding is
+//! repeated with the `BOLERO_RANDOM_SEED` that it prints.
+
+#![allow(clippy::unwrap_used)]
+
+use std::panic::AssertUnwindSafe;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bolero::check;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use slipway_forge::{EgressPolicy, Forge, Payload, Provider};
+use slipway_fuzz::{Recipe, Seeds};
+use slipway_model::ProviderKind;
+
+/// Words that stand in a log, a database and on a page.
+fn presentable(text: &str, longest: usize) {
+    assert!(text.chars().count() <= longest, "{} characters", text.chars().count());
+    assert!(!text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')), "{text:?}");
+}
+
+fn header_map(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect()
+}
+
+/// A provider's deliveries: one line per kind of provider below.
+fn deliveries(kind: ProviderKind, folders: &[&str], events: &[&'static str], headers: &[(&'static str, &str)]) {
+    let url: url::Url = "https://provider.example".parse().unwrap();
+    let client: Arc<dyn Forge> = slipway_forge::open(Provider {
+        id: "fuzz".parse().unwrap(),
+        kind,
+        web_url: url.clone(),
+        api_url: url,
+        client_id: "c".into(),
+        client_secret: "s".into(),
+        app: None,
+        ssh: None,
+    })
+    .unwrap();
+    // A parser changes nothing, so there is nothing that a panic could leave half done.
+    let client = AssertUnwindSafe(client);
+    let seeds = Seeds::recorded(folders);
+    let secrets = ["the-secret-of-the-hook".into()];
+    check!().with_type::<(Recipe, u8)>().for_each(|(recipe, choice)| {
+        let body = seeds.bend(recipe);
+        let mut sent = header_map(headers);
+        if choice % 5 == 0 {
+            sent.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        }
+        assert!(client.verify(&sent, &body, &secrets).is_err(), "a signature that nobody made");
+        match client.read(events[usize::from(*choice) % events.len()], &sent, &body) {
+            Ok(Payload::Push { repository_id, events, unusable }) => {
+                presentable(&repository_id, 100);
+                for change in &events {
+                    assert!(change.before.is_some() || change.after.is_some(), "{change:?}");
+                    presentable(change.commit_message.as_deref().unwrap_or_default(), 4096);
+                    presentable(change.author.as_deref().unwrap_or_default(), 200);
+                    presentable(change.pusher.as_deref().unwrap_or_default(), 200);
+                }
+                for odd in &unusable {
+                    presentable(&odd.name, 200);
+                    presentable(&odd.why, 400);
+                }
+            }
+            Ok(Payload::Repository { repository_id, what }) => {
+                presentable(&repository_id, 100);
+                presentable(&what, 400);
+            }
+            Ok(Payload::Ping { repository_id }) => presentable(&repository_id.unwrap_or_default(), 100),
+            Ok(Payload::Other { what }) => presentable(&what, 400),
+            Err(unreadable) => {
+                assert!(!unreadable.reason.is_empty());
+                presentable(&unreadable.reason, 400);
+            }
+        }
+    });
+}
+
+const WRONG: &str = "sha256=00000000000000000000000000000000000000000000000000000000000000ff";
+
+#[test]
+fn github_deliveries() {
+    let headers = [("x-github-event", "push"), ("x-github-delivery", "d"), ("x-hub-signature-256", WRONG)];
+    deliveries(ProviderKind::GitHub, &["github/webhooks"], &["push", "ping", "repository", "public", "create"], &headers);
+}
+
+#[test]
+fn bitbucket_deliveries() {
+    let headers = [("x-event-key", "repo:push"), ("x-request-uuid", "d"), ("x-hub-signature", WRONG)];
+    deliveries(
+        ProviderKind::Bitbucket,
+        &["bitbucket-cloud/webhooks"],
+        &["repo:push", "repo:updated", "repo:deleted", "repo:fork"],
+        &headers,
+    );
+}
+
+#[test]
+fn gitea_deliveries() {
+    let headers = [("x-gitea-event", "push"), ("x-gitea-delivery", "d"), ("x-gitea-signature", &WRONG["sha256=".len()..])];
+    deliveries(ProviderKind::Gitea, &["gitea/webhooks", "forgejo/deliveries"], &["push", "repository", "create"], &headers);
+}
+
+/// Reads texts; what is accepted reads the same once more when it is written out.
+fn words<T: FromStr + ToString + PartialEq + std::fmt::Debug>(seeds: &[&str]) {
+    let seeds = Seeds::of(&seeds.iter().map(|seed| seed.as_bytes()).collect::<Vec<_>>());
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        let text = seeds.text(recipe);
+        if let Ok(value) = text.parse::<T>() {
+            let written = value.to_string();
+            assert_eq!(written.parse::<T>().ok(), Some(value), "{written:?}");
+            assert!(!written.chars().any(char::is_control), "{written:?}");
+        }
+    });
+}
+
+#[test]
+fn refs() {
+    words::<slipway_model::RefName>(&["refs/heads/main", "refs/tags/v1.0.0", "refs/heads/feature/a#b", "refs/heads/ü"]);
+}
+
+#[test]
+fn names_of_accounts_and_repositories() {
+    words::<slipway_model::RepositoryPath>(&["acme/website", "a-b/c_d.e", "acme/web/site"]);
+}
+
+#[test]
+fn image_tags() {
+    words::<slipway_model::ImageTag>(&["latest", "1.0.0-rc.1", "feature_x"]);
+}
+
+#[test]
+fn digests() {
+    words::<slipway_oci::Digest>(&["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "sha512:00"]);
+}
+
+#[test]
+fn rules_and_tag_templates() {
+    let seeds = Seeds::of(&[b"/^v([0-9.]+)$/", b"main", b"{sourceref}", b"{\\1}, latest", b"/(a|b)*c/", b"build/Dockerfile"]);
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        let text = seeds.text(recipe);
+        // Accepted or refused with words; a rule must answer in linear time, which the engine's own clock would show.
+        for words in [
+            text.parse::<slipway_model::SourcePattern>().err().map(|error| error.to_string()),
+            text.parse::<slipway_model::TagTemplates>().err().map(|error| error.to_string()),
+            text.parse::<slipway_model::RulePath>().err().map(|error| error.to_string()),
+        ] {
+            assert!(words.is_none_or(|words| !words.is_empty()));
+        }
+    });
+}
+
+#[test]
+fn manifests() {
+    let seeds = Seeds::of(&[
+        br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":32}],"annotations":{"a":"b"}}"#,
+        br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":7,"platform":{"architecture":"amd64","os":"linux"}}],"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":7}}"#,
+        br#"{"schemaVersion":1,"name":"a","tag":"b","fsLayers":[]}"#,
+    ]);
+    check!().with_type::<(Recipe, bool)>().for_each(|(recipe, typed)| {
+        let content_type = typed.then_some("application/vnd.oci.image.manifest.v1+json");
+        if let Ok(manifest) = slipway_oci::Manifest::parse(&seeds.bend(recipe), content_type) {
+            assert!(manifest.children.len() <= slipway_oci::MAX_REFERENCES);
+            presentable(&manifest.media_type, 300);
+        }
+    });
+}
+
+#[test]
+fn requests_of_the_registry() {
+    let seeds = Seeds::of(&[
+        b"/v2/",
+        b"/v2/acme/web/manifests/latest",
+        b"/v2/a/b/blobs/sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        b"/v2/a/b/blobs/uploads/?mount=sha256:00&from=c/d",
+        b"/v2/a/b/tags/list?n=10&last=x",
+        b"/v2/a/b/referrers/sha256:00?artifactType=x",
+    ]);
+    check!().with_type::<(Recipe, u8)>().for_each(|(recipe, method)| {
+        let text = seeds.text(recipe);
+        let (path, query) = text.split_once('?').unwrap_or((&text, ""));
+        let methods = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        // Whatever it is, it is an action, a refusal, or none of ours.
+        drop(slipway_oci::parse(&methods[usize::from(*method) % methods.len()], path, query));
+        drop(slipway_oci::parse_range(&text));
+        drop(slipway_oci::ContentRange::parse(&text));
+    });
+}
+
+#[test]
+fn git_addresses_that_people_type() {
+    let seeds = Seeds::of(&[b"https://git.example.com/o/r.git", b"https://127.0.0.1/r", b"https://[::1]/r", b"ext::sh -c id"]);
+    let policy = EgressPolicy::public_only();
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        let text = seeds.text(recipe);
+        if let Ok(url) = policy.check_git_url(&text) {
+            assert_eq!((url.scheme(), url.username(), url.password(), url.query()), ("https", "", None, None));
+            let host = url.host_str().unwrap();
+            assert!(!host.starts_with("127.") && !host.starts_with("10.") && host != "[::1]" && host != "localhost", "{url}");
+        }
+    });
+}
+
+#[test]
+fn configuration_files() {
+    let example = include_bytes!("../../slipway.example.toml");
+    let provider = b"[[provider]]\nid = \"a\"\nkind = \"gitea\"\nweb_url = \"https://git.example\"\nclient_id = \"c\"\nclient_secret = \"hush-hush\"\nssh_url = \"ssh://git@git.example:22\"\n";
+    let seeds = Seeds::of(&[example, provider]);
+    let folder = tempfile::tempdir().unwrap();
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        std::fs::write(folder.path().join("slipway.toml"), seeds.bend(recipe)).unwrap();
+        match slipway_server::config::load(&Default::default(), &Vec::new(), folder.path()) {
+            Ok(loaded) => assert!(loaded.shown.iter().all(|line| !line.text.contains("hush-hush") || line.name.ends_with("client_id"))),
+            Err(failure) => assert!(!failure.to_string().is_empty()),
+        }
+    });
+}
