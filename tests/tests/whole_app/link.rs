@@ -82,7 +82,7 @@ async fn a_provider_is_linked_by_oauth_with_state_and_pkce() -> Result<()> {
     assert_eq!(begun.status, 303, "{}", begun.text);
     let back = app.github.approve_oauth(begun.location(), AUTHOR).await?;
     let led = browser.open(&back).await?;
-    assert_eq!((led.status, led.location()), (303, "/settings/source-providers"));
+    assert_eq!((led.status, led.location()), (303, "/settings/source-providers?done=linked"));
     assert_eq!(link_of(&app.api, PERSON, "other").await?["state"], "ok");
     app.finish().await
 }
@@ -226,10 +226,10 @@ async fn a_disabled_link_sends_nothing_and_a_replay_builds_what_came_meanwhile()
     assert_eq!(verdicts[0]["outcome"], "disabled");
     assert!(verdicts[0]["text"].as_str().unwrap().starts_with("link disabled"), "{delivery}");
     assert!(hello.builds().await?.is_empty());
-    for refused in ["source-namespaces", "source-repositories?namespace=octo"] {
-        let answer = app.api.try_api(Method::GET, &format!("/namespaces/{PERSON}/links/github/{refused}"), None).await?;
-        assert_eq!(answer.problem(409)?["code"], "link_disabled");
-    }
+    // The picker shows what we know of before, and says so.
+    app.api.get(&format!("/namespaces/{PERSON}/links/github/source-namespaces")).await?;
+    let seen = app.api.get(&format!("/namespaces/{PERSON}/links/github/source-repositories?namespace=octo")).await?;
+    assert!(seen["error"].as_str().is_some_and(|text| text.contains("is disabled")), "{seen}");
     app.api.post(&format!("/namespaces/{PERSON}/links/github/check"), &json!({})).await?;
     assert_eq!(app.github.requests().len(), requests, "something was sent over a disabled link: {:?}", &app.github.requests()[requests..]);
 
@@ -274,7 +274,7 @@ async fn unlinking_removes_what_the_link_made_and_gives_a_receipt() -> Result<()
 #[tokio::test]
 async fn what_an_unlink_could_not_remove_is_in_the_receipt_with_its_address() -> Result<()> {
     let app = TestApp::start().await?;
-    app.linked_repository("hello").await?;
+    let hello = app.linked_repository("hello").await?;
     app.github.set_outage(Some(503));
     let receipt = app.api.delete(&format!("/namespaces/{PERSON}/links/github")).await?;
     app.github.set_outage(None);
@@ -283,11 +283,14 @@ async fn what_an_unlink_could_not_remove_is_in_the_receipt_with_its_address() ->
     assert_eq!(left[0]["url"], format!("{}/octo/hello/settings/hooks", app.github.web_url()));
     assert!(left[1]["url"].as_str().unwrap().contains(&app.oauth.client_id), "{receipt}");
     assert_eq!(link_of(&app.api, PERSON, "github").await?["state"], "not_linked");
-    // The hook that stayed is nobody's now.
+    // The hook that stayed keeps its address, so that a later link can adopt it: what it tells is kept and builds nothing.
     assert_eq!(app.github.hooks("octo/hello").len(), 1);
-    app.github.commit("octo/hello", "main", &[("a", "b")], "A change").await?;
-    app.github.settle().await;
-    assert_eq!(app.github.deliveries("octo/hello").pop().unwrap().status_code, 404);
+    let commit = hello.push("main", &[("a", "b")]).await?;
+    assert_eq!(app.github.deliveries("octo/hello").pop().unwrap().status_code, 202);
+    let delivery = hello.delivery_of("refs/heads/main").await?;
+    assert_eq!(delivery["verdicts"][0]["outcome"], "disabled", "{delivery}");
+    assert!(delivery["verdicts"][0]["text"].as_str().unwrap().contains("not linked any more"), "{delivery}");
+    assert!(hello.builds().await?.iter().all(|build| build["commit"] != commit.as_str()));
     app.finish().await
 }
 

@@ -233,7 +233,7 @@ async fn a_second_link_with_access_takes_over_and_says_so() -> Result<()> {
     assert_eq!(app.github.hooks("octo/hello").len(), 1);
     let browser = app.sign_in(PERSON, PASSWORD).await?;
     assert!(providers_page(&browser).await?.contains("took over from"));
-    let page = browser.open(&format!("/{}", hello.path())).await?.text;
+    let page = browser.open(&format!("/{}/autobuild", hello.path())).await?.text;
     assert!(page.contains("took over from"), "the repository's page says it: {page}");
     assert!(!page.contains("link it again"), "nothing is wrong with the repository: {page}");
     app.finish().await

@@ -113,7 +113,9 @@ async fn each_failure_at_github(at: &str) -> Result<()> {
         let path = at.replace("{source}", &source).replace("{client}", &app.oauth.client_id);
         app.github.trouble(&format!("DELETE {path}"), fault.clone(), Times::UntilCleared);
         let receipt = unlink(&app, Forge::GitHub).await?;
-        assert!(app.github.requests().iter().any(|seen| seen.method == "DELETE" && seen.path.starts_with(&path)), "nothing met the fault");
+        // A request whose caller went away is in no list.
+        let met = app.github.requests().iter().any(|seen| seen.method == "DELETE" && seen.path.starts_with(&path));
+        assert!(met || matches!(fault, Fault::Silence(_)), "nothing met the fault");
         app.github.clear_troubles();
         let now = Standing::at(&app, Forge::GitHub, &source).await?;
         is_true(&receipt, &before, &now).with_context(|| format!("{fault:?} at {path}: {before:?} became {now:?}"))?;
@@ -224,7 +226,10 @@ async fn what_stayed_is_adopted_by_the_next_link_and_goes_with_it() -> Result<()
         Ok(builds.into_iter().find(|build| build["commit"] == commit.as_str()))
     })
     .await?;
-    let before = Standing::at(&app, Forge::GitHub, "octo/hello").await?;
+    let left = now.keys;
+    let mut before = Standing::at(&app, Forge::GitHub, "octo/hello").await?;
+    // The first receipt has told of that one, and that it opens nothing any more.
+    before.keys.retain(|key| !left.contains(key));
     let receipt = unlink(&app, Forge::GitHub).await?;
     let now = Standing::at(&app, Forge::GitHub, "octo/hello").await?;
     is_true(&receipt, &before, &now)?;

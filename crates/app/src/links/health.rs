@@ -138,6 +138,8 @@ impl App {
             Ok(seen) => Ok(seen),
             Err(Tried::Forge(error)) => Err(error),
             Err(Tried::Ours(Error::Sealed)) => Err(ForgeError::Misconfigured { detail: Error::Sealed.to_string() }),
+            // It was unlinked while we asked.
+            Err(Tried::Ours(Error::NotFound)) => return Ok(()),
             Err(Tried::Ours(error)) => return Err(error),
         };
         let now = self.clock.now();

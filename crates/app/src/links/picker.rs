@@ -245,13 +245,14 @@ impl App {
             let page = match self.try_link(forge, &current, &read).await {
                 Ok(page) => page,
                 Err(Tried::Forge(error)) => return Ok(Swept::Failed(error)),
+                Err(Tried::Ours(Error::NotFound)) => return Ok(Swept::Failed(switched_off())),
                 Err(Tried::Ours(error)) => return Err(error),
             };
             seen.extend(page.items.iter().map(|found| found.id.clone()));
             // Disabled or unlinked meanwhile: nothing more is taken from the provider.
             match self.keep_page(link, namespace, &page.items, built, began).await? {
                 Some(link) => current = link,
-                None => return Ok(Swept::Failed(ForgeError::Forbidden { detail: "the link was switched off meanwhile".to_owned() })),
+                None => return Ok(Swept::Failed(switched_off())),
             }
             if page.next.is_none() {
                 return Ok(Swept::Whole(seen));
@@ -323,6 +324,11 @@ impl App {
         }
         Ok(tx.commit().await?)
     }
+}
+
+/// A link that was disabled or unlinked in the middle of a sweep.
+fn switched_off() -> ForgeError {
+    ForgeError::Forbidden { detail: "the link was switched off meanwhile".to_owned() }
 }
 
 /// Of one namespace that several links see, the better access counts.

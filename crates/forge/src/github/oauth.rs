@@ -75,8 +75,12 @@ impl GitHub {
         let body = serde_json::json!({ "access_token": token.expose_secret() });
         match self.call_as_application(Method::DELETE, url, &body, token).await {
             Ok(reply) => reply.removed(),
-            // Wrong credentials of our application would be 401; these mean that no grant belongs to the token.
-            Err(ForgeError::NotFound | ForgeError::Unexpected { status: 422, .. }) => Ok(Removal::AlreadyGone),
+            // Wrong credentials of our application would be 401; these mean that no grant belongs to the token. It says itself whether
+            // that is so: one that still opens something has a grant, whatever was answered.
+            Err(error @ (ForgeError::NotFound | ForgeError::Unexpected { status: 422, .. })) => match self.read_person(token, None).await {
+                Err(ForgeError::Unauthorized { .. }) => Ok(Removal::AlreadyGone),
+                _ => Err(error),
+            },
             Err(error) => Err(error),
         }
     }
