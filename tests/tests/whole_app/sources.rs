@@ -30,7 +30,7 @@ async fn state(app: &TestApp, repository: &Repository<'_>) -> Result<Value> {
 
 /// The refs of all builds, in order of their names.
 async fn built(hello: &Repository<'_>) -> Result<Vec<String>> {
-    let mut all: Vec<String> = hello.builds().await?.iter().map(|build| text(build, "ref").to_owned()).collect();
+    let mut all: Vec<String> = hello.builds().await?.iter().map(|build| text(build, "source_ref").to_owned()).collect();
     all.sort();
     Ok(all)
 }
