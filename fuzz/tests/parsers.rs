@@ -184,8 +184,8 @@ fn requests_of_the_registry() {
         let methods = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
         // Whatever it is, it is an action, a refusal, or none of ours.
         drop(slipway_oci::parse(&methods[usize::from(*method) % methods.len()], path, query));
-        drop(slipway_oci::parse_range(&text));
-        drop(slipway_oci::ContentRange::parse(&text));
+        std::hint::black_box(slipway_oci::parse_range(&text));
+        std::hint::black_box(slipway_oci::ContentRange::parse(&text));
     });
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use slipway_forge::{SourceKey, SourceRepository};
 use slipway_model::{AccountId, ProviderId};
 use slipway_store::sources::{self, Source};
-use slipway_store::{WriteTx, repositories};
+use slipway_store::{WriteTx, reconciling, repositories};
 
 use crate::audit::{self, Change, Place};
 use crate::links::words::moment;
@@ -91,7 +91,7 @@ impl App {
             };
             sources::set_seen(tx, account, provider, &seen).await?;
             if heads == Heads::NotCompared && (pushed || back) {
-                sources::reconcile_by(tx, before.autobuild, now).await?;
+                reconciling::hurry(tx, before.autobuild, now).await?;
                 to_compare = true;
             }
             if before.private != found.private {

@@ -168,21 +168,6 @@ pub async fn list_later(
     rows.into_iter().map(|(id,)| read("autobuilds", &id)).collect()
 }
 
-/// The source has this name and this default branch today.
-pub async fn set_seen(tx: &mut WriteTx, watched: &Watched, source_name: &str, default_branch: &str) -> Result<(), StoreError> {
-    change!(
-        tx,
-        "UPDATE autobuilds SET source_name = $1, default_branch = $2
-         WHERE id = $3 AND provider = $4 AND source_id = $5 AND (source_name <> $1 OR default_branch <> $2)",
-        source_name,
-        default_branch,
-        watched.autobuild.to_string(),
-        watched.provider.as_str(),
-        watched.source_id.as_str(),
-    )?;
-    Ok(())
-}
-
 /// What is wrong with a source, for programs and in words; `None` when it is right again. Since when moves only with the code.
 pub async fn set_problem(tx: &mut WriteTx, id: AutobuildId, problem: Option<(&str, &str)>, now: Timestamp) -> Result<(), StoreError> {
     match problem {

@@ -60,7 +60,7 @@ impl Row {
 
 /// How names are compared: what is typed and what stands, both in lower case.
 #[must_use]
-pub fn search_name(full_name: &str) -> String {
+fn search_name(full_name: &str) -> String {
     full_name.to_lowercase()
 }
 

@@ -190,30 +190,6 @@ pub async fn set_seen(tx: &mut WriteTx, account: AccountId, provider: &ProviderI
     Ok(())
 }
 
-/// The heads of the source are compared at `at`, if it was not to be earlier.
-pub async fn reconcile_by(tx: &mut WriteTx, autobuild: AutobuildId, at: Timestamp) -> Result<(), StoreError> {
-    change!(
-        tx,
-        "UPDATE autobuilds SET next_reconcile_at = $1 WHERE id = $2 AND next_reconcile_at > $1",
-        at.as_millis(),
-        autobuild.to_string()
-    )?;
-    Ok(())
-}
-
-/// As [`reconcile_by`], for everything that an account builds from a provider.
-pub async fn reconcile_all_by(tx: &mut WriteTx, account: AccountId, provider: &ProviderId, at: Timestamp) -> Result<(), StoreError> {
-    change!(
-        tx,
-        "UPDATE autobuilds SET next_reconcile_at = $1
-         WHERE provider = $2 AND next_reconcile_at > $1 AND repository_id IN (SELECT id FROM repositories WHERE account_id = $3)",
-        at.as_millis(),
-        provider.as_str(),
-        account.to_string(),
-    )?;
-    Ok(())
-}
-
 /// Settings of the account that no working link serves are served by this one from now on; gives how many.
 pub async fn adopt_unserved(tx: &mut WriteTx, account: AccountId, provider: &ProviderId, link: LinkId) -> Result<u64, StoreError> {
     Ok(change!(

@@ -17,7 +17,7 @@ use slipway_model::{
 };
 use slipway_store::accounts::{self, OauthFlow};
 use slipway_store::links::{self, Link};
-use slipway_store::sources;
+use slipway_store::{reconciling, sources};
 use url::Url;
 
 use super::view::{missing, scope_views};
@@ -241,7 +241,7 @@ impl App {
                 .into());
         }
         sources::adopt_unserved(&mut tx, account, made.provider, id).await?;
-        sources::reconcile_all_by(&mut tx, account, made.provider, now).await?;
+        reconciling::hurry_account(&mut tx, account, made.provider, now).await?;
         self.want_missing_hooks(&mut tx, account, made.provider).await?;
         let facts = json!({"login": link.login, "scopes": link.scopes, "access": link.access, "linked_as": link.linked_as});
         let change = Change::new("link.connect", made.provider.as_str()).now(facts);

@@ -12,7 +12,7 @@ use slipway_forge::{Forge, ForgeError, Fresh, NamespaceKind, Person, SourceNames
 use slipway_model::{LinkId, LinkState, NamespaceAccess, ProviderId, Timestamp};
 use slipway_store::links::{self, Finding, Link, Picture};
 use slipway_store::source_namespaces::{self, Namespace};
-use slipway_store::{WriteTx, sources};
+use slipway_store::{WriteTx, reconciling, sources};
 
 use super::access::Tried;
 use super::view::missing;
@@ -169,7 +169,7 @@ impl App {
             keep_namespaces(&mut tx, &after, &seen.namespaces, now).await?;
         }
         if after.state == LinkState::Ok && current.state != LinkState::Ok {
-            sources::reconcile_all_by(&mut tx, after.account, &after.provider, now).await?;
+            reconciling::hurry_account(&mut tx, after.account, &after.provider, now).await?;
         }
         let told = self.tell_owners(&mut tx, &after).await?;
         tx.commit().await?;

@@ -22,7 +22,7 @@ use serde_json::json;
 use slipway_forge::Forge;
 use slipway_model::{AccountId, LinkId, LinkState, ProviderId};
 use slipway_store::links::{self, Link, Picture};
-use slipway_store::{ReadTx, source_namespaces, sources};
+use slipway_store::{ReadTx, reconciling, source_namespaces};
 
 use crate::audit::{self, Change, Place};
 use crate::{App, Error, NamespaceOwner};
@@ -86,7 +86,7 @@ impl App {
         if switch == LinkSwitch::Enable {
             links::check_by(&mut tx, link.id, now).await?;
             source_namespaces::sweep_now(&mut tx, link.id, now).await?;
-            sources::reconcile_all_by(&mut tx, account, provider, now).await?;
+            reconciling::hurry_account(&mut tx, account, provider, now).await?;
             self.want_missing_hooks(&mut tx, account, provider).await?;
         }
         let change =

@@ -16,6 +16,25 @@ on_both! {
     a_registry_credential_lives_as_long_as_its_lease;
     what_a_holder_writes_stays;
     notes_are_added_up;
+    a_build_that_was_not_handed_out_waits_without_an_attempt;
+}
+
+async fn a_build_that_was_not_handed_out_waits_without_an_attempt(db: &Db) {
+    let world = world(db, "web").await;
+    let builder = BuilderId::new();
+    let claimed = world.running(db, builder).await;
+    let mut tx = begin(db).await;
+    let rule = world.rule.id;
+    assert_eq!(builds::answer_of(&mut tx, rule, claimed.ref_event).await.expect("query"), Some((claimed.id, claimed.number)));
+    assert_eq!(builds::answer_of(&mut tx, rule, slipway_model::RefEventId::new()).await.expect("query"), None);
+    assert!(builds::put_back(&mut tx, claimed.id, "the provider is away", after(60)).await.expect("writes"));
+    assert!(!builds::put_back(&mut tx, claimed.id, "again", after(60)).await.expect("writes"), "it does not run any more");
+    assert!(!holds(&mut tx, claimed.id, builder, 1, 1).await);
+    let claim =
+        async |tx: &mut WriteTx, second| builds::claim(tx, builder, &secret(TokenKind::Build), after(second), after(second + 30)).await;
+    assert!(claim(&mut tx, 59).await.expect("claims").is_none(), "not before its time");
+    let again = claim(&mut tx, 60).await.expect("claims").expect("waits");
+    assert_eq!((again.id, again.attempt, again.note.as_deref()), (claimed.id, 1, Some("the provider is away")));
 }
 
 async fn holds(tx: &mut WriteTx, id: slipway_model::BuildId, builder: BuilderId, attempt: u32, second: u64) -> bool {

@@ -42,6 +42,8 @@ async fn a_look_is_taken_once(db: &Db) {
     reconciling::settle(&mut tx, world.autobuild, after(300), after(900)).await.expect("writes");
     assert_eq!(reconciling::list_due(&mut tx, after(5), 10).await.expect("lists").len(), 1);
     assert_eq!(reconciling::oldest_due(&mut tx, after(9)).await.expect("query"), Some(after(5)));
+    assert_eq!(reconciling::looks(&mut tx, world.autobuild).await.expect("query"), Some((None, after(5))));
+    assert_eq!(reconciling::looks(&mut tx, slipway_model::AutobuildId::new()).await.expect("query"), None);
 }
 
 /// The settings may be given another source while a look is under way. Its first look has to learn, not to find every ref new.

@@ -1,6 +1,7 @@
 //! Heads follow what is in order, and nothing else.
 
 use slipway_model::{CommitId, RefName};
+use slipway_store::deliveries;
 use slipway_store::refs::{self, NewRefEvent, Origin};
 use slipway_store::{Db, WriteTx};
 
@@ -11,6 +12,45 @@ on_both! {
     the_log_comes_back_as_it_was_written;
     another_source_forgets_the_heads_and_keeps_the_numbers;
     young_refs_are_those_that_moved;
+    what_a_delivery_told_is_found_by_it;
+}
+
+async fn what_a_delivery_told_is_found_by_it(db: &Db) {
+    let world = world(db, "web").await;
+    let (main, tag) = (ref_name("refs/heads/main"), ref_name("refs/tags/v1"));
+    let (first, second) = (commit('1'), commit('2'));
+    let mut tx = begin(db).await;
+    refs::lock(&mut tx, world.autobuild).await.expect("locks");
+    let delivery = deliveries::insert_found(&mut tx, world.autobuild, world.repository, "a change", NOW).await.expect("inserts");
+    append(&mut tx, &world, &main, ('0', Some('1')), Origin::Delivery).await;
+    for (name, place) in [(&main, Some(1)), (&tag, None)] {
+        let event = NewRefEvent {
+            autobuild: world.autobuild,
+            name,
+            before: Some(&first),
+            after: Some(&second),
+            origin: Origin::Delivery,
+            delivery: Some(delivery),
+            place,
+            covered_by: None,
+            skips: false,
+        };
+        refs::insert(&mut tx, &event, NOW).await.expect("appends");
+    }
+    let place = |name| (delivery, world.autobuild, name);
+    for ((delivery, autobuild, name), expected) in [(place(&main), Some(1)), (place(&tag), Some(1))] {
+        assert_eq!(refs::place_of_delivery(&mut tx, delivery, autobuild, name).await.expect("query"), expected, "{name}");
+    }
+    assert_eq!(refs::place_of_delivery(&mut tx, slipway_model::DeliveryId::new(), world.autobuild, &main).await.expect("query"), None);
+    let told = refs::list_of_delivery(&mut tx, delivery).await.expect("lists");
+    let change = |name: &RefName| (name.clone(), Some(first.clone()), Some(second.clone()));
+    assert_eq!(told, [change(&main), change(&tag)]);
+    // An event that is out of order moved no head; one may be written by hand, and taken away.
+    assert_eq!(stands(&mut tx, &world, &main).await, Some(first.clone()));
+    refs::set_head(&mut tx, world.autobuild, &main, Some(&second), after(1)).await.expect("writes");
+    assert_eq!(stands(&mut tx, &world, &main).await, Some(second.clone()));
+    refs::set_head(&mut tx, world.autobuild, &main, None, after(2)).await.expect("writes");
+    assert_eq!(stands(&mut tx, &world, &main).await, None);
 }
 
 async fn append(tx: &mut WriteTx, world: &World, name: &RefName, change: (char, Option<char>), origin: Origin) -> u64 {
