@@ -327,7 +327,10 @@ impl App {
                     Err(Refusal::new(RefusalKind::Conflict, "unsupported", detail.clone()).hint(format!("do it {place}")).into())
                 }
                 Some(ForgeError::NotFound) => {
-                    let detail = format!("`{}` does not know `{shown}` in the log of this webhook: it keeps entries for some days only", hook.provider);
+                    let detail = format!(
+                        "`{}` does not know `{shown}` in the log of this webhook: it keeps entries for some days only",
+                        hook.provider
+                    );
                     Err(Error::invalid("no_such_entry", "id", detail))
                 }
                 _ => Err(trouble.into()),
