@@ -194,7 +194,7 @@ async fn a_repetition_is_kept_as_a_duplicate_and_builds_nothing() -> Result<()> 
 async fn a_request_of_another_source_repository_is_refused_and_not_kept() -> Result<()> {
     let app = TestApp::start().await?;
     let hello = app.linked_repository("hello").await?;
-    app.github.repository("octo/other", slipway_testkit::github::Visibility::Public).await?;
+    let other = app.github.repository("octo/other", slipway_testkit::github::Visibility::Public).await?;
     let before = hello.decided().await?.len();
     let request = Request::to(&hello, "push", "foreign", &push_payload(&app, "octo/other", "refs/heads/main", ZERO, COMMIT))?;
     let refused = request.send(app.http()).await?.problem(403)?;
@@ -202,7 +202,8 @@ async fn a_request_of_another_source_repository_is_refused_and_not_kept() -> Res
     assert_eq!(hello.decided().await?.len(), before, "it was kept as a delivery");
     let listed = app.api.items(&hello.at("/refused-requests")).await?;
     assert_eq!(listed.len(), 1, "that it came is told: {listed:?}");
-    assert!(listed[0]["reason"].as_str().unwrap().contains("another repository"), "{listed:?}");
+    let reason = listed[0]["reason"].as_str().unwrap();
+    assert!(reason.contains(&other.to_string()) && reason.contains(&app.github.repository_id("octo/hello").to_string()), "{reason}");
     assert!(hello.builds().await?.is_empty());
     app.finish().await
 }
