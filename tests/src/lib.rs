@@ -121,6 +121,9 @@ impl TestApp {
         let site = format!("http://127.0.0.1:{port}");
         let github = FakeGitHub::start().await?;
         github.user(AUTHOR);
+        if setup.pace == Pace::Quick {
+            github.set_rate_limit(AUTHOR, others::MANY);
+        }
         let oauth = github.oauth_app("Slipway", &format!("{site}/oauth/github/callback"))?;
         let other = github.oauth_app("Other", &format!("{site}/oauth/other/callback"))?;
         let others = match setup.providers {

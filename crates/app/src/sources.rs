@@ -3,6 +3,8 @@
 //! Invariants: a source is known by its id, so another repository under the old name is never taken for it; every change that was not made
 //! here is in the audit log as made by Slipway itself. Deliberately elsewhere: who looks (`links::picker`, the reconciler).
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use slipway_forge::{SourceKey, SourceRepository};
 use slipway_model::{AccountId, ProviderId};
@@ -12,6 +14,9 @@ use slipway_store::{WriteTx, reconciling, repositories};
 use crate::audit::{self, Change, Place};
 use crate::links::words::moment;
 use crate::{Actor, App, Error};
+
+/// Providers write the time of a push in seconds: the heads are read when no other push can have the time that was seen.
+const SAME_TIME: Duration = Duration::from_millis(1500);
 
 /// [`Source::problem`] of one that no link of the account is shown any more.
 pub(crate) const GONE: &str = "gone";
@@ -73,7 +78,8 @@ impl App {
         let mut to_compare = false;
         for before in sources::list(tx, account, provider, Some(&found.id)).await? {
             let differences = differences(&before, found);
-            let pushed = found.pushed.is_some() && found.pushed != before.pushed;
+            // Who compares has read the heads before this: a push between the two is told to whoever looks next.
+            let pushed = heads == Heads::NotCompared && found.pushed.is_some() && found.pushed != before.pushed;
             if differences.is_empty() && !pushed {
                 continue;
             }
@@ -83,7 +89,7 @@ impl App {
                 default_branch: found.default_branch.clone(),
                 private: found.private,
                 archived: found.archived,
-                pushed: found.pushed.clone().or_else(|| before.pushed.clone()),
+                pushed: if pushed { found.pushed.clone() } else { before.pushed.clone() },
                 problem: before.problem.clone().filter(|_| !back),
                 problem_text: before.problem_text.clone().filter(|_| !back),
                 problem_since: before.problem_since.filter(|_| !back),
@@ -91,7 +97,7 @@ impl App {
             };
             sources::set_seen(tx, account, provider, &seen).await?;
             if heads == Heads::NotCompared && (pushed || back) {
-                reconciling::hurry(tx, before.autobuild, now).await?;
+                reconciling::hurry(tx, before.autobuild, now.plus(SAME_TIME)).await?;
                 to_compare = true;
             }
             if before.private != found.private {

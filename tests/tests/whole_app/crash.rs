@@ -12,14 +12,24 @@ use slipway_wire::Outcome;
 
 const DELIVERIES: usize = 50;
 
+/// New branches, one for each delivery: whether a push that contradicts what is known of its branch was overtaken is asked at the provider.
+fn branch(number: usize) -> String {
+    format!("refs/heads/branch-{number}")
+}
+
+async fn every_branch_is_built(app: &TestApp, name: &str) -> Result<()> {
+    let rules = json!([{ "source_type": "branch", "source": "/.*/", "tags": "{sourceref}" }]);
+    app.linked_repository(name).await?.put_autobuild(rules).await.map(drop)
+}
+
 async fn acknowledged_deliveries_survive(database: Database) -> Result<()> {
     let mut app = TestApp::with(Setup::default().on(database)).await?;
     let name = "hello";
-    app.linked_repository(name).await?;
+    every_branch_is_built(&app, name).await?;
     let requests = {
         let hello = Repository::new(&app, name);
         let request = |number: usize| {
-            let payload = push_payload(&app, "octo/hello", "refs/heads/main", ZERO, &format!("{:040x}", number + 1));
+            let payload = push_payload(&app, "octo/hello", &branch(number), ZERO, &format!("{:040x}", number + 1));
             Request::to(&hello, "push", &format!("delivery-{number}"), &payload)
         };
         (0..DELIVERIES).map(request).collect::<Result<Vec<_>>>()?
@@ -71,10 +81,10 @@ async fn acknowledged_deliveries_survive_on_postgresql() -> Result<()> {
 #[tokio::test]
 async fn a_cut_in_the_middle_of_intake_leaves_whole_deliveries() -> Result<()> {
     let mut app = TestApp::start().await?;
-    app.linked_repository("hello").await?;
+    every_branch_is_built(&app, "hello").await?;
     let mut sending = tokio::task::JoinSet::new();
     for number in 0..200_usize {
-        let payload = push_payload(&app, "octo/hello", "refs/heads/main", ZERO, &format!("{:040x}", number + 1));
+        let payload = push_payload(&app, "octo/hello", &branch(number), ZERO, &format!("{:040x}", number + 1));
         let request = Request::to(&Repository::new(&app, "hello"), "push", &format!("delivery-{number}"), &payload)?;
         let http = app.http().clone();
         sending.spawn(async move { (number, request.send(&http).await.is_ok_and(|answer| answer.status == 202)) });

@@ -47,7 +47,6 @@ async fn two_replicas_refresh_one_token(forge: Forge) -> Result<()> {
     forge.repository(&app, "octo/hello").await?;
     forge.link(&app, &app.api, PERSON, AUTHOR).await?;
     let bitbucket = &app.others.as_ref().unwrap().bitbucket;
-    bitbucket.set_hourly_limit(AUTHOR, 1_000_000);
     app.github.set_rate_limit(AUTHOR, 1_000_000);
     for round in 1..=3 {
         let before = refreshes(&app, forge);

@@ -35,7 +35,7 @@ async fn every_answer_carries_the_security_headers() -> Result<()> {
         ("the API", 200, app.api.open("/api/v1/me").await?),
         ("a problem", 401, stranger.open("/api/v1/me").await?),
         ("the description", 200, stranger.open("/api/openapi.json").await?),
-        ("a hook", 404, stranger.send(Method::POST, &hooks, Some(&json!({}))).await?),
+        ("a hook", 401, stranger.send(Method::POST, &hooks, Some(&json!({}))).await?),
         ("a wrong method", 405, stranger.send(Method::DELETE, "/healthz", None).await?),
         ("health", 200, stranger.open("/healthz").await?),
         ("metrics", 200, stranger.open("/metrics").await?),

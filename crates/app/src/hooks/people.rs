@@ -326,6 +326,13 @@ impl App {
                     let place = url.as_ref().map_or_else(|| "at the provider".to_owned(), |url| format!("at {url}"));
                     Err(Refusal::new(RefusalKind::Conflict, "unsupported", detail.clone()).hint(format!("do it {place}")).into())
                 }
+                Some(ForgeError::NotFound) => {
+                    let detail = format!(
+                        "`{}` does not know `{shown}` in the log of this webhook: it keeps entries for some days only",
+                        hook.provider
+                    );
+                    Err(Error::invalid("no_such_entry", "id", detail))
+                }
                 _ => Err(trouble.into()),
             },
         }
