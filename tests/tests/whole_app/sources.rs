@@ -113,37 +113,29 @@ async fn a_webhook_that_was_deleted_is_seen_repaired_and_its_load_is_carried() -
     let (hello, _) = everything_is_built(&app).await?;
     let browser = app.sign_in(PERSON, PASSWORD).await?;
     let delete = || app.github.delete_hook("octo/hello", app.github.hooks("octo/hello")[0].id);
-    let looked = |what: &'static str| app.api.post(if what == "check" { hello_check() } else { hello_repair() }, &Value::Null);
+    let press = async |button: &'static str| app.api.post(&hello.at(&format!("/hook/{button}")), &Value::Null).await;
     delete();
     let unheard = hello.push("while-it-was-gone", DOCKERFILE).await?;
-    app.wait_for("the push to be found", || async { Ok(find(&hello, &unheard).await?) }).await?;
-    looked("check").await?;
+    app.wait_for("the push to be found", || find(&hello, &unheard)).await?;
+    press("check").await?;
     let hook = app.api.get(&hello.at("/hook")).await?;
     assert_eq!((&hook["right"], app.github.hooks("octo/hello").len()), (&json!(true), 1), "{hook}");
     assert!(text(&hook, "repaired_why").contains("deleted"), "{hook}");
 
     // The second time somebody meant it: it is shown, and until a person says otherwise the reconciler does the hook's work.
     delete();
-    let hook = looked("check").await?;
+    let hook = press("check").await?;
     assert_eq!((&hook["right"], app.github.hooks("octo/hello").len()), (&json!(false), 0), "{hook}");
     let page = browser.open(&format!("/{}/deliveries", hello.path())).await?.text;
     assert!(page.contains("webhook was deleted") && page.contains("webhook/repair"), "{page}");
     let unheard = hello.push("without-a-hook", &[("Dockerfile", "FROM scratch\nLABEL c=d\n")]).await?;
-    app.wait_for("the push to be found", || async { Ok(find(&hello, &unheard).await?) }).await?;
-    assert_eq!(looked("repair").await?["right"], true);
+    app.wait_for("the push to be found", || find(&hello, &unheard)).await?;
+    assert_eq!(press("repair").await?["right"], true);
     let heard = hello.push("with-a-hook", &[("Dockerfile", "FROM scratch\nLABEL e=f\n")]).await?;
     hello.delivery_of("refs/heads/with-a-hook").await?;
     hello.build_of(&heard).await?;
     assert_eq!(hello.builds().await?.len(), 4, "each once");
     app.finish().await
-}
-
-fn hello_check() -> &'static str {
-    "/repositories/demo/hello/hook/check"
-}
-
-fn hello_repair() -> &'static str {
-    "/repositories/demo/hello/hook/repair"
 }
 
 async fn find(hello: &Repository<'_>, commit: &str) -> Result<Option<Value>> {
@@ -157,7 +149,7 @@ async fn made_anew_under_the_old_name(forge: Forge) -> Result<()> {
     forge.build_from(&app, &app.api, PERSON, "hello", "octo/hello").await?;
     let hello = Repository::new(&app, "hello");
     let commit = forge.push(&app, "octo/hello", "main", DOCKERFILE).await?;
-    let waiting = app.wait_for("the push to be built", || async { Ok(find(&hello, &commit).await?) }).await?;
+    let waiting = app.wait_for("the push to be built", || find(&hello, &commit)).await?;
 
     forge.delete_repository(&app, "octo/hello").await?;
     forge.repository(&app, "octo/hello").await?;
@@ -188,7 +180,7 @@ async fn made_anew_under_the_old_name(forge: Forge) -> Result<()> {
     app.wait_for("the webhook to stand", || async { Ok((forge.hooks(&app, "octo/hello").await?.len() == 1).then_some(())) }).await?;
     app.wait_for("nothing to be wrong", || async { Ok(state(&app, &hello).await?["problem"].is_null().then_some(())) }).await?;
     let trusted = forge.push(&app, "octo/hello", "main", &[("Dockerfile", "FROM scratch\nLABEL good=yes\n")]).await?;
-    app.wait_for("its next push to be built", || async { Ok(find(&hello, &trusted).await?) }).await?;
+    app.wait_for("its next push to be built", || find(&hello, &trusted)).await?;
     app.finish().await
 }
 
@@ -224,7 +216,7 @@ async fn a_source_that_changes(forge: Forge) -> Result<()> {
     };
     let builds = async |name: &str, branch: &str, label: &str| {
         let commit = forge.push(&app, name, branch, &[("Dockerfile", &format!("FROM scratch\nLABEL {label}=1\n"))]).await?;
-        app.wait_for("a push to be built", || async { Ok(find(&hello, &commit).await?) }).await
+        app.wait_for("a push to be built", || find(&hello, &commit)).await
     };
 
     forge.rename(&app, "octo/hello", "hola").await?;
@@ -281,7 +273,7 @@ async fn a_name_that_became_free_by_a_transfer_gets_no_trust() -> Result<()> {
     })
     .await?;
     let own = app.github.commit("acme/hello", "next", &[("Dockerfile", "FROM scratch\nLABEL own=yes\n")], "A change").await?;
-    app.wait_for("its own push to be built", || async { Ok(find(&hello, &own).await?) }).await?;
+    app.wait_for("its own push to be built", || find(&hello, &own)).await?;
     assert!(find(&hello, &foreign).await?.is_none());
     assert!(app.github.hooks("octo/hello").is_empty());
     app.finish().await
