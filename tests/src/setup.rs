@@ -29,7 +29,7 @@ pub enum Database {
     Postgres,
 }
 
-/// What else runs beside a [`TestApp`].
+/// What else runs beside a [`crate::TestApp`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Company {
     /// Other tests.
@@ -82,7 +82,7 @@ pub enum DeployKeys {
 /// The intervals of [`Pace::Quick`].
 pub const QUICK: Duration = Duration::from_secs(2);
 
-/// How a [`TestApp`] is started.
+/// How a [`crate::TestApp`] is started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Setup {
     /// What else runs meanwhile.

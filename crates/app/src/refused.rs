@@ -1,7 +1,7 @@
 //! Requests at a hook's address that were refused: that they came is kept, and nothing of what they carried.
 //!
-//! Invariant: a flood writes no more than a trickle does. Requests are noted in memory, at most [`KEPT`] of each hook and of at most
-//! [`HOOKS`] hooks, and a loop writes them once a second; what a crash loses is a note.
+//! Invariant: a flood writes no more than a trickle does. Requests are noted in memory, at most `KEPT` of each hook and of at most
+//! `HOOKS` hooks, and a loop writes them once a second; what a crash loses is a note.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! Deliveries that come at the same time are made durable by one commit.
 //!
 //! Invariant: [`Inbox::store`] says `Ok` only after the commit that holds the delivery. A delivery that cannot be stored does not take its
-//! neighbours with it: what failed together is tried again one by one. Without the database the answer is an error within [`PATIENCE`].
+//! neighbours with it: what failed together is tried again one by one. Without the database the answer is an error within `PATIENCE`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
