@@ -54,7 +54,10 @@ async fn a_source_is_found_while_its_name_is_typed() -> Result<()> {
     let shut = browser.text("#source-namespaces .pick-shut").await?;
     assert!(shut.contains("walled") && shut.contains("restricted"), "{shut}");
     let grant = browser.run("return document.querySelector('.pick-shut a').href", &[]).await?;
-    assert!(grant.as_str().is_some_and(|url| url.starts_with(stage.github.web_url()) && url.contains("walled")), "{grant}");
+    assert!(
+        grant.as_str().is_some_and(|url| url.starts_with(stage.github.web_url()) && url.contains("/settings/connections/applications/")),
+        "{grant}"
+    );
 
     // In all namespaces at once, by a part of the name in any case.
     browser.fill("#pick-q", "HELL").await?;
