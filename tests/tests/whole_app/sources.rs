@@ -113,37 +113,29 @@ async fn a_webhook_that_was_deleted_is_seen_repaired_and_its_load_is_carried() -
     let (hello, _) = everything_is_built(&app).await?;
     let browser = app.sign_in(PERSON, PASSWORD).await?;
     let delete = || app.github.delete_hook("octo/hello", app.github.hooks("octo/hello")[0].id);
-    let looked = |what: &'static str| app.api.post(if what == "check" { hello_check() } else { hello_repair() }, &Value::Null);
+    let press = async |button: &'static str| app.api.post(&hello.at(&format!("/hook/{button}")), &Value::Null).await;
     delete();
     let unheard = hello.push("while-it-was-gone", DOCKERFILE).await?;
     app.wait_for("the push to be found", || async { Ok(find(&hello, &unheard).await?) }).await?;
-    looked("check").await?;
+    press("check").await?;
     let hook = app.api.get(&hello.at("/hook")).await?;
     assert_eq!((&hook["right"], app.github.hooks("octo/hello").len()), (&json!(true), 1), "{hook}");
     assert!(text(&hook, "repaired_why").contains("deleted"), "{hook}");
 
     // The second time somebody meant it: it is shown, and until a person says otherwise the reconciler does the hook's work.
     delete();
-    let hook = looked("check").await?;
+    let hook = press("check").await?;
     assert_eq!((&hook["right"], app.github.hooks("octo/hello").len()), (&json!(false), 0), "{hook}");
     let page = browser.open(&format!("/{}/deliveries", hello.path())).await?.text;
     assert!(page.contains("webhook was deleted") && page.contains("webhook/repair"), "{page}");
     let unheard = hello.push("without-a-hook", &[("Dockerfile", "FROM scratch\nLABEL c=d\n")]).await?;
     app.wait_for("the push to be found", || async { Ok(find(&hello, &unheard).await?) }).await?;
-    assert_eq!(looked("repair").await?["right"], true);
+    assert_eq!(press("repair").await?["right"], true);
     let heard = hello.push("with-a-hook", &[("Dockerfile", "FROM scratch\nLABEL e=f\n")]).await?;
     hello.delivery_of("refs/heads/with-a-hook").await?;
     hello.build_of(&heard).await?;
     assert_eq!(hello.builds().await?.len(), 4, "each once");
     app.finish().await
-}
-
-fn hello_check() -> &'static str {
-    "/repositories/demo/hello/hook/check"
-}
-
-fn hello_repair() -> &'static str {
-    "/repositories/demo/hello/hook/repair"
 }
 
 async fn find(hello: &Repository<'_>, commit: &str) -> Result<Option<Value>> {
