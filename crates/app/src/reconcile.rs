@@ -64,7 +64,7 @@ impl<E: Into<Error>> From<E> for Missed {
 /// How a source shows itself.
 enum Seen {
     Unchanged,
-    Changed { source: SourceRepository, heads: Heads, marker: Option<String> },
+    Changed { source: Box<SourceRepository>, heads: Heads, marker: Option<String> },
 }
 
 /// A ref that stands elsewhere than we know.
@@ -103,11 +103,11 @@ async fn examine(
     let key = SourceKey { id: &watched.source_id, full_name: &watched.source_name };
     let source = forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)?;
     if let Some((heads, marker)) = listed.filter(|_| source.full_name == watched.source_name) {
-        return Ok(Seen::Changed { source, heads, marker });
+        return Ok(Seen::Changed { source: Box::new(source), heads, marker });
     }
     calls.fetch_add(2, Ordering::Relaxed);
     match forge.heads(&token, &source.full_name, None).await? {
-        Fresh::Changed { value, marker } => Ok(Seen::Changed { source, heads: value, marker }),
+        Fresh::Changed { value, marker } => Ok(Seen::Changed { source: Box::new(source), heads: value, marker }),
         Fresh::Unchanged => Err(ForgeError::Unexpected { status: 304, detail: "it says unchanged of what was never asked".to_owned() }),
     }
 }

@@ -17,9 +17,12 @@ use url::Url;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n....";
 
+/// Answers that are still to be given, and what was asked.
+type Played = (VecDeque<Vec<IpAddr>>, Vec<String>);
+
 /// Gives each answer once, in order, and counts the questions.
 #[derive(Clone, Default)]
-struct Script(Arc<Mutex<(VecDeque<Vec<IpAddr>>, Vec<String>)>>);
+struct Script(Arc<Mutex<Played>>);
 
 impl Script {
     fn of(answers: &[&[&str]]) -> Self {

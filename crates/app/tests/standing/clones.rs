@@ -11,7 +11,7 @@ use crate::place::{Place, on_both, read, write};
 on_both! {
     a_builder_gets_the_key_and_the_token;
     a_source_without_a_key_is_cloned_with_the_token_and_says_why;
-    a_key_is_enough_where_no_link_works;
+    a_key_alone_is_not_used;
     nothing_is_fetched_through_a_disabled_link;
     a_refused_key_is_looked_at_and_the_build_says_so;
 }
@@ -54,15 +54,17 @@ async fn a_source_without_a_key_is_cloned_with_the_token_and_says_why(place: Pla
     Ok(())
 }
 
-async fn a_key_is_enough_where_no_link_works(place: Place) -> Result<()> {
+/// Without a link nobody tells whether the repository at this name is still the one that was linked.
+async fn a_key_alone_is_not_used(place: Place) -> Result<()> {
     let (right, _) = place.build("hello", "octo/hello").await?;
     let start = StartBuild { source_ref: "refs/heads/main".parse()?, commit: None, no_cache: false };
     place.app.start_builds(&write(&right), &start, place.caller.account().id).await?;
     place.github.suspend_user("octo");
-    let source = claim_again(&place).await?.context("a build")?.source;
-    assert!(source.ssh.is_some());
-    assert!(source.http.username.is_none() && source.http.password.is_none(), "no token of a link that does not work");
-    assert!(source.because.is_some());
+    assert!(claim_again(&place).await?.is_none());
+    let build = place.app.list_builds(&read(&right), None, None, 1).await?.pop().context("the build")?;
+    let reason = build.reason.context("a reason")?;
+    assert_eq!((build.state, reason.code), (BuildState::Failed, FailureCode::LinkUnavailable));
+    assert!(reason.text.contains("octo"), "{}", reason.text);
     Ok(())
 }
 

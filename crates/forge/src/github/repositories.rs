@@ -43,28 +43,28 @@ struct Position {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum List {
-    OfPerson,
-    OfOrganization,
+    Person,
+    Organization,
     /// What an App's installation reaches.
-    OfInstallation(u64),
+    Installation(u64),
 }
 
 impl Position {
     fn parse(cursor: &str) -> Option<Self> {
         let (list, page) = cursor.split_once('.')?;
         let list = match list {
-            "user" => List::OfPerson,
-            "organization" => List::OfOrganization,
-            _ => List::OfInstallation(list.parse().ok()?),
+            "user" => List::Person,
+            "organization" => List::Organization,
+            _ => List::Installation(list.parse().ok()?),
         };
         Some(Self { list, page: page.parse().ok().filter(|page| (1..=100_000).contains(page))? })
     }
 
     fn cursor(self) -> String {
         match self.list {
-            List::OfPerson => format!("user.{}", self.page),
-            List::OfOrganization => format!("organization.{}", self.page),
-            List::OfInstallation(id) => format!("{id}.{}", self.page),
+            List::Person => format!("user.{}", self.page),
+            List::Organization => format!("organization.{}", self.page),
+            List::Installation(id) => format!("{id}.{}", self.page),
         }
     }
 }
@@ -86,8 +86,8 @@ impl GitHub {
         };
         let reply = self.get(token, self.repositories_address(namespace, position)).await?;
         let page: Vec<Repository> = match position.list {
-            List::OfInstallation(_) => reply.json::<InstalledPage>()?.repositories,
-            List::OfPerson | List::OfOrganization => reply.json()?,
+            List::Installation(_) => reply.json::<InstalledPage>()?.repositories,
+            List::Person | List::Organization => reply.json()?,
         };
         let items = page.into_iter().map(|repository| self.source_repository_of(&reply, repository)).collect::<Result<Vec<_>, _>>()?;
         let more = reply.next_page()?.is_some();
@@ -97,17 +97,17 @@ impl GitHub {
 
     async fn list_for(&self, token: &SecretString, namespace: &str) -> Result<List, ForgeError> {
         if let Some(app) = &self.app {
-            return Ok(List::OfInstallation(self.installation_of(app, token, namespace).await?));
+            return Ok(List::Installation(self.installation_of(app, token, namespace).await?));
         }
         let user: Owner = self.get(token, self.api_address(["user"])).await?.json()?;
-        Ok(if user.login.eq_ignore_ascii_case(namespace) { List::OfPerson } else { List::OfOrganization })
+        Ok(if user.login.eq_ignore_ascii_case(namespace) { List::Person } else { List::Organization })
     }
 
     fn repositories_address(&self, namespace: &str, position: Position) -> Url {
         let (mut url, filter): (Url, &[(&str, &str)]) = match position.list {
-            List::OfPerson => (self.api_address(["user", "repos"]), &[("affiliation", "owner"), ("sort", "full_name")]),
-            List::OfOrganization => (self.api_address(["orgs", namespace, "repos"]), &[("type", "all"), ("sort", "full_name")]),
-            List::OfInstallation(id) => (self.installed_repositories_address(id), &[]),
+            List::Person => (self.api_address(["user", "repos"]), &[("affiliation", "owner"), ("sort", "full_name")]),
+            List::Organization => (self.api_address(["orgs", namespace, "repos"]), &[("type", "all"), ("sort", "full_name")]),
+            List::Installation(id) => (self.installed_repositories_address(id), &[]),
         };
         url.query_pairs_mut().extend_pairs(filter).append_pair("per_page", "100").append_pair("page", &position.page.to_string());
         url
@@ -160,9 +160,9 @@ mod tests {
     #[test]
     fn cursors_survive_text_and_nothing_else_is_one() {
         for (text, list) in [
-            ("user.1", List::OfPerson),
-            ("organization.7", List::OfOrganization),
-            ("4200000000000.100000", List::OfInstallation(4_200_000_000_000)),
+            ("user.1", List::Person),
+            ("organization.7", List::Organization),
+            ("4200000000000.100000", List::Installation(4_200_000_000_000)),
         ] {
             let position = Position::parse(text).unwrap();
             assert_eq!((position.list, position.cursor().as_str()), (list, text));

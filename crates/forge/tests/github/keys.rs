@@ -16,7 +16,7 @@ async fn a_deploy_key_is_made_once_read_only_and_known_again() {
     let access = github.deploy_key_access(&key).unwrap();
     assert_eq!((access.full_name.as_str(), access.read_only), ("octo/hello", true));
     assert_eq!(client.ensure_deploy_key(&token, "octo/hello", "Another title", &key).await.unwrap(), made);
-    assert_eq!(client.deploy_keys(&token, "octo/hello").await.unwrap(), [made.clone()]);
+    assert_eq!(client.deploy_keys(&token, "octo/hello").await.unwrap(), std::slice::from_ref(&made));
     assert_eq!(client.delete_deploy_key(&token, "octo/hello", &made.id).await, Ok(Removal::Removed));
     assert_eq!(client.delete_deploy_key(&token, "octo/hello", &made.id).await, Ok(Removal::AlreadyGone));
     assert_eq!(client.delete_deploy_key(&token, "octo/hello", "1/../2").await, Ok(Removal::AlreadyGone));
