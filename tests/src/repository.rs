@@ -57,6 +57,18 @@ impl<'a> Repository<'a> {
         Ok(settings)
     }
 
+    /// Source, rules and variables as people saved them, without what loops find out about the source meanwhile.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub async fn settings(&self) -> Result<Value> {
+        let mut settings = self.app.api.get(&self.at("/autobuild")).await?;
+        for found in ["hook", "deploy_key", "source_state"] {
+            settings[found] = Value::Null;
+        }
+        Ok(settings)
+    }
+
     /// The secret and address of its webhook, as the provider has them.
     ///
     /// # Errors

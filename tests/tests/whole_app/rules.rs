@@ -64,7 +64,7 @@ async fn a_regular_expression_gives_its_groups_to_the_tags() -> Result<()> {
 async fn a_rule_that_cannot_be_is_refused_with_its_field_and_position() -> Result<()> {
     let app = TestApp::start().await?;
     let hello = app.linked_repository("hello").await?;
-    let before = app.api.get(&hello.at("/autobuild")).await?;
+    let before = hello.settings().await?;
     for (bad, field, words) in [
         (rule("branch", "/^ab(c/", "latest"), "rules[1].source", "at character 4"),
         (rule("branch", "/a{2,1}/", "latest"), "rules[1].source", "at character"),
@@ -91,7 +91,7 @@ async fn a_rule_that_cannot_be_is_refused_with_its_field_and_position() -> Resul
     }
     let misspelt = json!({ "provider": "github", "source": "octo/hello", "rule": [] });
     app.api.try_api(Method::PUT, &hello.at("/autobuild"), Some(&misspelt)).await?.problem(422)?;
-    assert_eq!(app.api.get(&hello.at("/autobuild")).await?, before, "a refused change changed something");
+    assert_eq!(hello.settings().await?, before, "a refused change changed something");
     app.finish().await
 }
 
@@ -103,7 +103,7 @@ async fn the_preview_shows_refs_and_tags_and_saves_nothing() -> Result<()> {
     app.github.tag("octo/hello", "v1.0", &commit).await?;
     app.github.annotated_tag("octo/hello", "v1.1", &commit, "One").await?;
     app.github.update_ref("octo/hello", "refs/heads/ü/ö", &commit).await?;
-    let before = app.api.get(&hello.at("/autobuild")).await?;
+    let before = hello.settings().await?;
     let body = json!({ "rules": [rule("branch", "/.*/", "{sourceref}"), rule("tag", "/^v([0-9])/", "v{\\1}")] });
     let found = app.api.post(&hello.at("/autobuild/preview"), &body).await?;
     let found = found["items"].as_array().unwrap();
@@ -120,7 +120,7 @@ async fn the_preview_shows_refs_and_tags_and_saves_nothing() -> Result<()> {
     let bad = json!({ "rules": [rule("branch", "/(/", "x")] });
     let problem = app.api.try_api(Method::POST, &hello.at("/autobuild/preview"), Some(&bad)).await?.problem(422)?;
     assert_eq!(problem["field"], "rules[0].source");
-    assert_eq!(app.api.get(&hello.at("/autobuild")).await?, before);
+    assert_eq!(hello.settings().await?, before);
     app.finish().await
 }
 

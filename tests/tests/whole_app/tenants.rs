@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use slipway_tests::registry::{Registry, challenge};
 use slipway_tests::repository::text;
-use slipway_tests::{Client, PASSWORD, PERSON, TestApp};
+use slipway_tests::{PASSWORD, PERSON, Repository, TestApp};
 
 /// Every address below `/api/v1` that names something of `ns`, with a body that would be accepted from its owner.
 fn addresses(ns: &str, name: &str, build: &str, delivery: &str) -> Vec<(Method, String, Option<Value>)> {
@@ -54,7 +54,7 @@ async fn what_belongs_to_one_does_not_exist_for_another() -> Result<()> {
     let build = text(&hello.build_of(&commit).await?, "id").to_owned();
     let delivery = text(&hello.delivery_of("refs/heads/main").await?, "id").to_owned();
     eve.post("/repositories/eve", &json!({ "name": "hello" })).await?;
-    let before = snapshot(&app.api, &build).await?;
+    let before = snapshot(&app, &build).await?;
 
     // Straight at the other's namespace; and with ids of the other's things below a repository of one's own.
     for (method, path, body) in addresses(PERSON, "hello", &build, &delivery) {
@@ -95,7 +95,7 @@ async fn what_belongs_to_one_does_not_exist_for_another() -> Result<()> {
     let token = text(&tokens[0], "id");
     eve.try_api(Method::DELETE, &format!("/tokens/{token}"), None).await?.problem(404)?;
     assert!(eve.items("/tokens").await?.iter().all(|mine| mine["id"] != token));
-    assert_eq!(snapshot(&app.api, &build).await?, before, "something of the other's was changed");
+    assert_eq!(snapshot(&app, &build).await?, before, "something of the other's was changed");
     // Pages: the same.
     let browser = app.sign_in("eve", PASSWORD).await?;
     for path in
@@ -110,17 +110,20 @@ async fn what_belongs_to_one_does_not_exist_for_another() -> Result<()> {
     }
     assert_eq!(browser.form("/demo/hello/delete", &[("confirm", "demo/hello"), ("name", "demo/hello")]).await?.status, 404);
     assert_eq!(browser.form(&format!("/demo/hello/builds/{build}/cancel"), &[]).await?.status, 404);
-    assert_eq!(snapshot(&app.api, &build).await?, before, "something of the other's was changed through a page");
+    assert_eq!(snapshot(&app, &build).await?, before, "something of the other's was changed through a page");
     app.finish().await
 }
 
-async fn snapshot(api: &Client, build: &str) -> Result<Vec<Value>> {
-    let paths = [
-        "/repositories/demo/hello".to_owned(),
-        "/repositories/demo/hello/autobuild".to_owned(),
-        format!("/repositories/demo/hello/builds/{build}"),
-    ];
-    let mut all = vec![json!(api.items("/namespaces/demo/links").await?), json!(api.items("/repositories/demo/hello/builds").await?)];
+async fn snapshot(app: &TestApp, build: &str) -> Result<Vec<Value>> {
+    let api = &app.api;
+    let mut links = api.items("/namespaces/demo/links").await?;
+    for link in &mut links {
+        // By the timer.
+        (link["checked_at"], link["next_check_at"]) = (Value::Null, Value::Null);
+    }
+    let paths = ["/repositories/demo/hello".to_owned(), format!("/repositories/demo/hello/builds/{build}")];
+    let settings = Repository::new(app, "hello").settings().await?;
+    let mut all = vec![json!(links), settings, json!(api.items("/repositories/demo/hello/builds").await?)];
     for path in &paths {
         all.push(api.get(path).await?);
     }
