@@ -22,7 +22,7 @@ async fn what_a_delivery_told_is_found_by_it(db: &Db) {
     let mut tx = begin(db).await;
     refs::lock(&mut tx, world.autobuild).await.expect("locks");
     let delivery = deliveries::insert_found(&mut tx, world.autobuild, world.repository, "a change", NOW).await.expect("inserts");
-    append(&mut tx, &world, &main, ('0', Some('1')), Origin::Delivery).await;
+    append(&mut tx, &world, &main, ('9', Some('1')), Origin::Delivery).await;
     for (name, place) in [(&main, Some(1)), (&tag, None)] {
         let event = NewRefEvent {
             autobuild: world.autobuild,
