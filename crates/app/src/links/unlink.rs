@@ -4,6 +4,8 @@
 //! Invariants: from the first transaction on the link serves nothing; whatever a crash leaves is finished by a loop from the receipt; what
 //! another link of the account serves stays; a provider that refuses makes a line with the address where a person can finish it, never an
 //! error. Deliberately elsewhere: the receipt's form (`receipt`).
+//!
+//! It is longer because plan, steps and outcome of one unlink are read together: each step is what a crash before it leaves to be done.
 
 use std::sync::Arc;
 use std::time::Duration;
