@@ -101,16 +101,22 @@ async fn a_refresh_token_becomes_a_grant() {
 
 #[tokio::test]
 async fn a_grant_is_withdrawn_with_our_own_credentials() {
-    for (status, expected) in [
-        (204, Ok(Removal::Removed)),
-        (404, Ok(Removal::AlreadyGone)),
-        (422, Ok(Removal::AlreadyGone)),
-        (401, Err(ForgeError::Unauthorized { detail: "no".into() })),
-        (503, Err(ForgeError::Unexpected { status: 503, detail: "no".into() })),
+    // The status of the answer; whether the token opens something afterwards.
+    for (status, lives, expected) in [
+        (204, false, Ok(Removal::Removed)),
+        (404, false, Ok(Removal::AlreadyGone)),
+        (422, false, Ok(Removal::AlreadyGone)),
+        (404, true, Err(ForgeError::NotFound)),
+        (401, true, Err(ForgeError::Unauthorized { detail: "no".into() })),
+        (503, true, Err(ForgeError::Unexpected { status: 503, detail: "no".into() })),
     ] {
-        let github =
-            Fake::start(move |_, _| if status == 204 { raw(204, "text/plain", "") } else { answer(status, json!({ "message": "no" })) })
-                .await;
+        let github = Fake::start(move |request, _| match (request.method.as_str(), status, lives) {
+            ("GET", _, true) => answer(200, json!({ "id": 1, "login": "octo" })),
+            ("GET", _, false) => answer(401, json!({ "message": "Bad credentials" })),
+            (_, 204, _) => raw(204, "text/plain", ""),
+            _ => answer(status, json!({ "message": "no" })),
+        })
+        .await;
         assert_eq!(github.client().revoke_grant(&token()).await, expected);
         let request = github.requests().remove(0);
         assert_eq!(request.line(), "DELETE /api/v3/applications/Iv1.abc/grant");
