@@ -8,7 +8,7 @@ use slipway_forge::{Forge, ForgeError};
 use slipway_model::{AccessLevel, AccountId, LinkState, ProviderId};
 use slipway_store::{deploy_keys, hooks, links};
 
-use crate::links::access::{SourceAt, SourceTrouble};
+use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
 use crate::sources::Heads;
 use crate::{App, Error};
 
@@ -57,6 +57,11 @@ impl Away {
             },
             Self::Ours(_) => Some(usual),
         }
+    }
+
+    /// Whether it may go well later: by waiting alone, or once a person enables the link again.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.passes(Duration::ZERO).is_some() || matches!(self, Self::Trouble(SourceTrouble { kind: TroubleKind::Disabled, .. }))
     }
 }
 

@@ -86,7 +86,7 @@ fn source_of(key: &DeployKey) -> SourceAt<'_> {
 }
 
 /// Whether a provider's line is this key; what it keeps as a comment does not matter.
-fn is_same(theirs: &str, ours: &str) -> bool {
+pub(crate) fn is_same(theirs: &str, ours: &str) -> bool {
     theirs.split_ascii_whitespace().take(2).eq(ours.split_ascii_whitespace().take(2))
 }
 
@@ -236,7 +236,7 @@ impl App {
                 Ok(tx.commit().await?)
             }
             Err(away) if away.lacks_rights() => self.deploy_key_forbidden(key, &away.to_string()).await,
-            Err(away) => self.deploy_key_failed(key, &away.to_string()).await,
+            Err(away) => self.deploy_key_failed(key, &away).await,
         }
     }
 
@@ -285,7 +285,7 @@ impl App {
                 deploy_keys::delete(&mut tx, key.id).await?;
                 Ok(tx.commit().await?)
             }
-            Err(away) => self.deploy_key_failed(key, &away.to_string()).await,
+            Err(away) => self.deploy_key_failed(key, &away).await,
         }
     }
 
@@ -313,13 +313,14 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    async fn deploy_key_failed(&self, key: &DeployKey, error: &str) -> Result<(), Error> {
+    async fn deploy_key_failed(&self, key: &DeployKey, away: &Away) -> Result<(), Error> {
+        let error = away.to_string();
         let mut tx = self.write().await?;
-        if key.state == DeployKeyState::Unwanted && key.tries + 1 >= REMOVAL_TRIES {
+        if !away.may_pass() && key.state == DeployKeyState::Unwanted && key.tries + 1 >= REMOVAL_TRIES {
             tracing::warn!(key = %key.id, source = %key.source_name, error, "gave up removing a deploy key at the provider");
             deploy_keys::delete(&mut tx, key.id).await?;
         } else {
-            deploy_keys::set_failed(&mut tx, key.id, error, self.clock.now().plus(back_off(key.tries))).await?;
+            deploy_keys::set_failed(&mut tx, key.id, &error, self.clock.now().plus(back_off(key.tries))).await?;
         }
         Ok(tx.commit().await?)
     }

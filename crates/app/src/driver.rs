@@ -66,6 +66,9 @@ impl App {
             self.refused_loop(&stop),
             self.sweep_loop(&stop)
         );
+        // What a provider answers to a renewal must still be stored: the tokens before are dead there.
+        self.renewals.close();
+        self.renewals.wait().await;
     }
 
     async fn receive_loop(&self, stop: &CancellationToken) {

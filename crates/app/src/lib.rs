@@ -60,6 +60,7 @@ use slipway_forge::Forge;
 use slipway_model::{BuildId, Clock, ProviderId, SecretToken, TokenKind};
 use slipway_store::{Db, ReadTx, StoreError, WriteTx};
 use tokio::sync::{Notify, broadcast};
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 pub use accounts::Role;
@@ -192,6 +193,8 @@ pub struct App {
     hashing: passwords::Hashing,
     /// Which source providers do not answer.
     away: links::Away,
+    /// Exchanges of tokens that are under way.
+    renewals: TaskTracker,
     /// What OpenID Connect providers said about themselves.
     discovered: oidc::Discovered,
     /// Where deliveries become durable.
@@ -239,6 +242,7 @@ impl App {
             hashing: passwords::Hashing::new(),
             discovered: oidc::Discovered::default(),
             away: links::Away::default(),
+            renewals: TaskTracker::new(),
         }
     }
 

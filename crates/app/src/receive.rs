@@ -34,15 +34,17 @@ const ASK_EACH: usize = 3;
 
 /// Providers that did not answer, and until when they are not asked again.
 #[derive(Debug, Default)]
-pub(crate) struct Quiet(Mutex<HashMap<ProviderId, Timestamp>>);
+pub(crate) struct Quiet(Mutex<HashMap<(AccountId, ProviderId), Timestamp>>);
 
 impl Quiet {
-    fn is_quiet(&self, provider: &ProviderId, now: Timestamp) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(provider).is_some_and(|until| *until > now)
+    fn is_quiet(&self, account: AccountId, provider: &ProviderId, now: Timestamp) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&(account, provider.clone())).is_some_and(|until| *until > now)
     }
 
-    fn begin(&self, provider: &ProviderId, now: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(provider.clone(), now.plus(QUIET));
+    fn begin(&self, account: AccountId, provider: &ProviderId, now: Timestamp) {
+        let mut quiet = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        quiet.retain(|_, until| *until > now);
+        quiet.insert((account, provider.clone()), now.plus(QUIET));
     }
 }
 
@@ -227,7 +229,7 @@ impl App {
     async fn ask(&self, doubts: Doubts) -> Vec<(RefName, Answer)> {
         let provider = &doubts.autobuild.provider;
         let names: Vec<RefName> = doubts.refs.iter().map(|(name, _)| name.clone()).collect();
-        let found = if self.quiet.is_quiet(provider, self.clock.now()) {
+        let found = if self.quiet.is_quiet(doubts.account, provider, self.clock.now()) {
             None
         } else {
             metrics::counter!("slipway_doubtful_deliveries_total").increment(1);
@@ -238,12 +240,12 @@ impl App {
                 Ok(Err(trouble)) => {
                     tracing::info!(%provider, error = %trouble, "the provider was asked in vain where refs stand");
                     if trouble.is_passing() {
-                        self.quiet.begin(provider, self.clock.now());
+                        self.quiet.begin(doubts.account, provider, self.clock.now());
                     }
                     None
                 }
                 Err(_) => {
-                    self.quiet.begin(provider, self.clock.now());
+                    self.quiet.begin(doubts.account, provider, self.clock.now());
                     None
                 }
             }

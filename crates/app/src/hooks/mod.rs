@@ -175,7 +175,7 @@ impl App {
                 self.leave_hook_to_person(hook, &format!("the link may make no webhook there ({away}): add it at the provider yourself"))
                     .await
             }
-            Err(away) => self.hook_failed(hook, &away.to_string()).await,
+            Err(away) => self.hook_failed(hook, &away).await,
         }
     }
 
@@ -220,7 +220,7 @@ impl App {
                 hooks::delete(&mut tx, hook.id).await?;
                 Ok(tx.commit().await?)
             }
-            Err(away) => self.hook_failed(hook, &away.to_string()).await,
+            Err(away) => self.hook_failed(hook, &away).await,
         }
     }
 
@@ -243,13 +243,14 @@ impl App {
         Ok(())
     }
 
-    async fn hook_failed(&self, hook: &Hook, error: &str) -> Result<(), Error> {
+    async fn hook_failed(&self, hook: &Hook, away: &Away) -> Result<(), Error> {
+        let error = away.to_string();
         let mut tx = self.write().await?;
-        if hook.state == HookState::Unwanted && hook.tries + 1 >= REMOVAL_TRIES {
+        if !away.may_pass() && hook.state == HookState::Unwanted && hook.tries + 1 >= REMOVAL_TRIES {
             tracing::warn!(hook = %hook.id, source = %hook.source_name, error, "gave up removing a webhook at the provider");
             hooks::delete(&mut tx, hook.id).await?;
         } else {
-            hooks::set_failed(&mut tx, hook.id, error, self.clock.now().plus(back_off(hook.tries))).await?;
+            hooks::set_failed(&mut tx, hook.id, &error, self.clock.now().plus(back_off(hook.tries))).await?;
         }
         Ok(tx.commit().await?)
     }

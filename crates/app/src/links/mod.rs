@@ -9,6 +9,7 @@ mod away;
 mod connect;
 mod health;
 mod picker;
+mod plan;
 mod receipt;
 mod refresh;
 mod tell;
@@ -30,8 +31,8 @@ use crate::{App, Error, NamespaceOwner};
 pub(crate) use away::Away;
 pub use connect::{ConnectWish, Linked, OfferView, Offers};
 pub use picker::{SourceNamespaces, SourcePage, SourceSearch};
+pub use plan::{UnlinkPreview, UnlinkSource};
 pub use receipt::{Receipt, ReceiptItem};
-pub use unlink::{UnlinkPreview, UnlinkSource};
 pub use view::{Evidence, LinkView, OrganizationView, ScopeView, UsedBy};
 
 const ACCESS_TOKEN: &str = "links.access_token";

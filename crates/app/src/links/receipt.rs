@@ -56,7 +56,7 @@ pub struct Receipt {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Body {
-    pub(super) plan: super::unlink::Plan,
+    pub(super) plan: super::plan::Plan,
     pub(super) done: Vec<ReceiptItem>,
     pub(super) left: Vec<ReceiptItem>,
     pub(super) kept: Vec<ReceiptItem>,

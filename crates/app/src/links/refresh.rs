@@ -128,7 +128,8 @@ impl App {
             version,
         };
         // In a task of its own: when the caller goes away between the provider's answer and our commit, the grant would be lost.
-        let task = tokio::spawn(renewal.run());
+        // A shutdown waits for it.
+        let task = self.renewals.spawn(renewal.run());
         task.await.map_err(|_| TokenTrouble::Ours(Error::Internal("the renewal of a token did not end")))?
     }
 }

@@ -1,113 +1,29 @@
-//! Unlinking: first a preview, then hooks, deploy keys, the grant and our tokens, in this order (hooks survive the grant at some providers,
+//! Unlinking: hooks, deploy keys, the grant and our tokens, in this order (hooks survive the grant at some providers,
 //! and without it nobody could remove them); each outcome goes into the receipt as it happens.
 //!
 //! Invariants: from the first transaction on the link serves nothing; whatever a crash leaves is finished by a loop from the receipt; what
 //! another link of the account serves stays; a provider that refuses makes a line with the address where a person can finish it, never an
-//! error. Deliberately elsewhere: the receipt's form (`receipt`).
-//!
-//! It is longer because plan, steps and outcome of one unlink are read together: each step is what a crash before it leaves to be done.
+//! error. Deliberately elsewhere: what hangs on a link (`plan`), the receipt's form (`receipt`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use slipway_forge::{Forge, ForgeError, Removal, SourceKey};
-use slipway_model::{AutobuildId, DeployKeyId, HookId, LinkState, ProviderId, ReceiptId, Timestamp};
+use slipway_model::{LinkId, ProviderId, ReceiptId, Timestamp};
 use slipway_store::links::{self, Link};
-use slipway_store::receipts;
-use slipway_store::{ReadTx, accounts, deploy_keys, hooks, sources};
+use slipway_store::{accounts, deploy_keys, hooks, receipts};
 
-use super::LinkView;
 use super::access::{SourceAt, SourceTrouble, Tried, TroubleKind};
+use super::plan::{PlannedHook, PlannedKey, PlannedSource, StoredActor, grant_words, other_links, plan, shared_with};
 use super::receipt::{Body, Receipt, ReceiptItem};
 use crate::audit::{self, Change, Place};
+use crate::deploy_keys::is_same;
 use crate::{Actor, App, Error, NamespaceOwner};
 
 /// Longer than any one step takes: whoever works on a receipt renews it with each step.
 const HOLD: Duration = Duration::from_secs(120);
-
-/// What an unlink would do.
-#[derive(Clone, Debug, Serialize)]
-pub struct UnlinkPreview {
-    /// The link.
-    pub link: LinkView,
-    /// Source repositories that have a hook of ours.
-    pub hooks: Vec<String>,
-    /// Source repositories that have a deploy key of ours.
-    pub keys: Vec<String>,
-    /// Repositories that would not be built any more.
-    pub stops: Vec<String>,
-    /// Each source with what is there and what becomes of it.
-    pub sources: Vec<UnlinkSource>,
-    /// What becomes of the grant at the provider.
-    pub grant: String,
-    /// What there is to know before.
-    pub warnings: Vec<String>,
-}
-
-/// A source that the link serves.
-#[derive(Clone, Debug, Serialize)]
-pub struct UnlinkSource {
-    /// The repository here.
-    pub repository: String,
-    /// The source at the provider.
-    pub source: String,
-    /// Whether a webhook of ours stands there.
-    pub hook: bool,
-    /// Whether a deploy key of ours stands there.
-    pub key: bool,
-    /// How many build rules there are.
-    pub rules: usize,
-    /// The link that serves it from then on; without one its rules stop.
-    pub served_by: Option<String>,
-}
-
-/// What is to be done, and how far it came.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Plan {
-    actor: Option<StoredActor>,
-    /// Sources not looked at yet: whether another link serves them decides what happens to hook and key.
-    sources: Vec<PlannedSource>,
-    hooks: Vec<PlannedHook>,
-    keys: Vec<PlannedKey>,
-    grant_settled: bool,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct StoredActor {
-    account: Option<slipway_model::AccountId>,
-    name: String,
-    via: String,
-    address: String,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct PlannedSource {
-    autobuild: AutobuildId,
-    repository: String,
-    id: String,
-    name: String,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct PlannedHook {
-    id: HookId,
-    source_id: String,
-    source: String,
-    remote_id: Option<String>,
-    by_person: bool,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct PlannedKey {
-    id: DeployKeyId,
-    source_id: String,
-    source: String,
-    remote_id: Option<String>,
-}
 
 /// A receipt that this process works on.
 struct Work {
@@ -123,9 +39,9 @@ enum Hold {
     Lost,
 }
 
-/// Whether a link could serve something by its state alone.
-fn may_serve(link: &Link) -> bool {
-    !matches!(link.state, LinkState::Disabled | LinkState::Revoked | LinkState::Suspended)
+/// A thing at the provider in words; without its id there it is the one that is ours.
+fn named(kind: &str, remote_id: Option<&str>, source: &str) -> String {
+    remote_id.map_or_else(|| format!("our {kind} of `{source}`"), |id| format!("{kind} {id} of `{source}`"))
 }
 
 fn removed(what: &str, removal: Removal) -> ReceiptItem {
@@ -136,54 +52,12 @@ fn removed(what: &str, removal: Removal) -> ReceiptItem {
 }
 
 impl App {
-    /// What an unlink would remove, stop and leave.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when there is no such link.
-    pub async fn preview_unlink(
-        &self,
-        owner: &NamespaceOwner,
-        provider: &ProviderId,
-        id: Option<slipway_model::LinkId>,
-    ) -> Result<UnlinkPreview, Error> {
-        let account = owner.account().id;
-        let mut tx = self.read().await?;
-        let link = super::find(&mut tx, account, provider, id).await?;
-        let others: Vec<Link> = other_links(&mut tx, &link).await?;
-        let plan = plan(&mut tx, &link, &others).await?;
-        let mut rows = Vec::new();
-        for source in &plan.sources {
-            let rules = slipway_store::repositories::list_rules(&mut tx, source.autobuild).await?.len();
-            rows.push(UnlinkSource {
-                repository: source.repository.clone(),
-                source: source.name.clone(),
-                hook: plan.hooks.iter().any(|hook| hook.source_id == source.id && hook.remote_id.is_some()),
-                key: plan.keys.iter().any(|key| key.source_id == source.id && key.remote_id.is_some()),
-                rules,
-                served_by: sees(&mut tx, &others, &source.id).await?,
-            });
-        }
-        let shared = shared_with(&mut tx, &link).await?;
-        drop(tx);
-        let stands = |remote: &Option<String>| remote.is_some();
-        let link = self.get_link(owner, provider, Some(link.id)).await?;
-        Ok(UnlinkPreview {
-            hooks: plan.hooks.iter().filter(|hook| stands(&hook.remote_id)).map(|hook| hook.source.clone()).collect(),
-            keys: plan.keys.iter().filter(|key| stands(&key.remote_id)).map(|key| key.source.clone()).collect(),
-            stops: rows.iter().filter(|row| row.served_by.is_none()).map(|row| row.repository.clone()).collect(),
-            sources: rows,
-            grant: grant_words(shared),
-            warnings: shared_warning(link.login.as_deref().unwrap_or_default(), shared).into_iter().collect(),
-            link,
-        })
-    }
-
     /// Unlinks, and tells what became of everything. When the provider fails in the middle, the receipt says what is left and where a person
     /// can finish it.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such link.
-    pub async fn unlink(&self, owner: &NamespaceOwner, provider: &ProviderId, id: Option<slipway_model::LinkId>) -> Result<Receipt, Error> {
+    pub async fn unlink(&self, owner: &NamespaceOwner, provider: &ProviderId, id: Option<LinkId>) -> Result<Receipt, Error> {
         self.forge(provider)?;
         let now = self.clock.now();
         let mut tx = self.write().await?;
@@ -337,24 +211,30 @@ impl App {
     async fn unlink_hook(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, hook: &PlannedHook) -> Result<(), Error> {
         if hook.by_person {
             // We never had the right to it. Its address stays ours, so a later link takes deliveries from it again.
-            let what = format!("webhook of `{}`: a person put it up, so a person removes it", hook.source);
-            work.body.left.push(ReceiptItem::new(what).at(forge.hook_settings_url(&hook.source)));
+            if hook.stands {
+                let what = format!("webhook of `{}`: a person put it up, so a person removes it", hook.source);
+                work.body.left.push(ReceiptItem::new(what).at(forge.hook_settings_url(&hook.source)));
+            }
             return Ok(());
         }
-        let Some(remote) = hook.remote_id.as_deref() else {
-            let mut tx = self.write().await?;
-            hooks::delete(&mut tx, hook.id).await?;
-            return Ok(tx.commit().await?);
-        };
-        let what = format!("webhook {remote} of `{}`", hook.source);
-        let key = SourceKey { id: &hook.source_id, full_name: &hook.source };
+        let (known, address) = (hook.remote_id.as_deref(), self.hook_address(&link.provider, hook.id));
+        let (key, address) = (SourceKey { id: &hook.source_id, full_name: &hook.source }, address.as_str());
+        // One that was made in the moment before a crash has no id here: it is known by its address.
         let call = |forge: Arc<dyn Forge>, token: SecretString| async move {
             let (token, name) = at_source(&forge, &token, key).await?;
-            forge.delete_hook(&token, &name, remote).await
+            let remote = match known {
+                Some(remote) => Some(remote.to_owned()),
+                None => forge.hooks(&token, &name).await?.into_iter().find(|remote| remote.url == address).map(|remote| remote.id),
+            };
+            match remote {
+                Some(remote) => forge.delete_hook(&token, &name, &remote).await.map(Some),
+                None => Ok(None),
+            }
         };
+        let what = named("webhook", known, &hook.source);
         match self.try_link(forge, link, &call).await {
             Ok(removal) => {
-                work.body.done.push(removed(&what, removal));
+                work.body.done.extend(removal.map(|removal| removed(&what, removal)));
                 let mut tx = self.write().await?;
                 hooks::delete(&mut tx, hook.id).await?;
                 Ok(tx.commit().await?)
@@ -372,20 +252,26 @@ impl App {
     }
 
     async fn unlink_key(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, key: &PlannedKey) -> Result<(), Error> {
-        if let Some(remote) = key.remote_id.as_deref() {
-            let what = format!("deploy key {remote} of `{}`", key.source);
-            let source = SourceKey { id: &key.source_id, full_name: &key.source };
-            let call = |forge: Arc<dyn Forge>, token: SecretString| async move {
-                let (token, name) = at_source(&forge, &token, source).await?;
-                forge.delete_deploy_key(&token, &name, remote).await
+        let (known, public) = (key.remote_id.as_deref(), key.public_key.as_str());
+        let source = SourceKey { id: &key.source_id, full_name: &key.source };
+        let call = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            let (token, name) = at_source(&forge, &token, source).await?;
+            let remote = match known {
+                Some(remote) => Some(remote.to_owned()),
+                None => forge.deploy_keys(&token, &name).await?.into_iter().find(|key| is_same(&key.public_key, public)).map(|key| key.id),
             };
-            match self.try_link(forge, link, &call).await {
-                Ok(removal) => work.body.done.push(removed(&what, removal)),
-                Err(tried) => {
-                    let error = refusal(tried)?;
-                    let words = format!("{what}: {error}; its private half was deleted here, so it opens nothing for Slipway any more");
-                    work.body.left.push(ReceiptItem::new(words).at(forge.deploy_keys_url(&key.source)));
-                }
+            match remote {
+                Some(remote) => forge.delete_deploy_key(&token, &name, &remote).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let what = named("deploy key", known, &key.source);
+        match self.try_link(forge, link, &call).await {
+            Ok(removal) => work.body.done.extend(removal.map(|removal| removed(&what, removal))),
+            Err(tried) => {
+                let error = refusal(tried)?;
+                let words = format!("{what}: {error}; its private half was deleted here, so it opens nothing for Slipway any more");
+                work.body.left.push(ReceiptItem::new(words).at(forge.deploy_keys_url(&key.source)));
             }
         }
         let mut tx = self.write().await?;
@@ -472,83 +358,4 @@ async fn at_source(forge: &Arc<dyn Forge>, token: &SecretString, key: SourceKey<
     let token = forge.repository_token(token, key).await?;
     let source = forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)?;
     Ok((token, source.full_name))
-}
-
-async fn other_links(tx: &mut ReadTx, link: &Link) -> Result<Vec<Link>, Error> {
-    let mut others = links::list_by_provider(tx, link.account, &link.provider).await?;
-    others.retain(|other| other.id != link.id && may_serve(other));
-    Ok(others)
-}
-
-/// The login of another link whose copy of the provider shows the source.
-async fn sees(tx: &mut ReadTx, others: &[Link], source_id: &str) -> Result<Option<String>, Error> {
-    for other in others {
-        if slipway_store::source_repositories::contains(tx, other.id, source_id).await? {
-            return Ok(Some(other.login.clone()));
-        }
-    }
-    Ok(None)
-}
-
-/// Everything that hangs on the link: what it serves, and what no other link could remove.
-async fn plan(tx: &mut ReadTx, link: &Link, others: &[Link]) -> Result<Plan, Error> {
-    let all = sources::list(tx, link.account, &link.provider, None).await?;
-    let others_serve =
-        |id: &str| all.iter().any(|source| source.source_id == id && others.iter().any(|other| source.link == Some(other.id)));
-    let planned: Vec<PlannedSource> = all
-        .iter()
-        .filter(|source| !others.iter().any(|other| source.link == Some(other.id)))
-        .map(|source| PlannedSource {
-            autobuild: source.autobuild,
-            repository: source.repository_name.to_string(),
-            id: source.source_id.clone(),
-            name: source.source_name.clone(),
-        })
-        .collect();
-    let hooks = hooks::list_by_provider(tx, link.account, &link.provider).await?.into_iter();
-    let keys = deploy_keys::list_by_provider(tx, link.account, &link.provider).await?.into_iter();
-    Ok(Plan {
-        actor: None,
-        sources: planned,
-        hooks: hooks
-            .filter(|hook| !others_serve(&hook.source_id))
-            .map(|hook| PlannedHook {
-                id: hook.id,
-                by_person: hook.made_by == hooks::MadeBy::Person,
-                source_id: hook.source_id,
-                source: hook.source_name,
-                remote_id: hook.remote_id,
-            })
-            .collect(),
-        keys: keys
-            .filter(|key| !others_serve(&key.source_id))
-            .map(|key| PlannedKey { id: key.id, source_id: key.source_id, source: key.source_name, remote_id: key.remote_id })
-            .collect(),
-        grant_settled: false,
-    })
-}
-
-/// How many other namespaces of this installation are linked to the same person.
-async fn shared_with(tx: &mut ReadTx, link: &Link) -> Result<usize, Error> {
-    let all = links::list_by_person(tx, &link.provider, &link.remote_user_id).await?;
-    Ok(all.iter().filter(|other| other.id != link.id && other.account != link.account && !other.unlinking).count())
-}
-
-fn grant_words(shared: usize) -> String {
-    match shared {
-        0 => "the grant is withdrawn at the provider, where it has a way to do that".to_owned(),
-        1 => "the grant stays: another namespace here is linked to the same account at the provider, and withdrawing it would end that link and \
-              its deploy keys too; only our copy of the tokens is deleted"
-            .to_owned(),
-        n => format!(
-            "the grant stays: {n} other namespaces here are linked to the same account at the provider, and withdrawing it would end those links \
-             and their deploy keys too; only our copy of the tokens is deleted"
-        ),
-    }
-}
-
-fn shared_warning(login: &str, shared: usize) -> Option<String> {
-    (shared > 0).then(|| {
-        format!("`{login}` is also linked for {shared} other namespace(s) here: whoever withdraws the grant at the provider ends those links too")
-    })
 }
