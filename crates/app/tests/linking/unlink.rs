@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use slipway_app::{Error, LinkSwitch, Receipt};
 use slipway_model::LinkState;
-use slipway_store::links;
+use slipway_store::{deploy_keys, hooks, links};
 use slipway_testkit::github::{Fault, Times};
 
 use crate::place::{Place, on_both};
@@ -20,6 +20,7 @@ on_both! {
     a_grant_that_others_here_live_on_stays;
     a_disabled_link_can_be_unlinked;
     a_dead_link_leaves_addresses;
+    what_a_crash_left_without_an_id_is_found;
 }
 
 fn paths(place: &Place, from: usize) -> Vec<String> {
@@ -210,5 +211,37 @@ async fn a_dead_link_leaves_addresses(place: Place) -> Result<()> {
     let app = Arc::new(place.replica().await?);
     app.settle_hooks_once().await?;
     assert_eq!(place.github.hooks("octo/hello").len(), 1, "adopted, not duplicated");
+    Ok(())
+}
+
+/// The provider made hook and key, and we died before we kept their ids.
+async fn what_a_crash_left_without_an_id_is_found(place: Place) -> Result<()> {
+    let id = place.link("octo").await?;
+    place.build("hello", "octo/hello").await?;
+    place.round().await?;
+    assert_eq!((place.github.hooks("octo/hello").len(), place.github.deploy_keys("octo/hello").len()), (1, 1));
+    let owner = place.owner().await?;
+    let (account, now) = (owner.account().id, place.app.clock().now());
+    let mut tx = place.app.db().write().await?;
+    for hook in hooks::list_by_provider(&mut tx, account, &place.provider).await? {
+        hooks::set_wanted(&mut tx, hook.id, now).await?;
+    }
+    for key in deploy_keys::list_by_provider(&mut tx, account, &place.provider).await? {
+        deploy_keys::set_renewed(&mut tx, key.id, "it was lost", now).await?;
+    }
+    tx.commit().await?;
+    let mut tx = place.app.db().read().await?;
+    let known = hooks::list_by_provider(&mut tx, account, &place.provider).await?.iter().any(|hook| hook.remote_id.is_some())
+        || deploy_keys::list_by_provider(&mut tx, account, &place.provider).await?.iter().any(|key| key.remote_id.is_some());
+    drop(tx);
+    assert!(!known, "the ids are forgotten");
+    let receipt = place.app.unlink(&owner, &place.provider, Some(id)).await?;
+    let done = words(&receipt.done);
+    assert!(
+        done.contains("our webhook of `octo/hello` was removed") && done.contains("our deploy key of `octo/hello` was removed"),
+        "{done}"
+    );
+    assert!(receipt.left.is_empty(), "{}", words(&receipt.left));
+    assert!(place.github.hooks("octo/hello").is_empty() && place.github.deploy_keys("octo/hello").is_empty());
     Ok(())
 }
