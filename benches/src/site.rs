@@ -9,7 +9,7 @@ use reqwest::Method;
 use reqwest::header::{COOKIE, ORIGIN, SET_COOKIE};
 use serde_json::{Value, json};
 use slipway_testkit::github::{FakeGitHub, OAuthApp, Visibility};
-use slipway_testkit::wait;
+use slipway_testkit::{postgres, wait};
 
 use crate::server::{Server, admin, free_port};
 
@@ -30,6 +30,15 @@ pub enum Builder {
     Off,
 }
 
+/// Where the rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Database {
+    /// A file, with `synchronous=FULL`.
+    Sqlite,
+    /// A throw-away database of a real server that waits for the disk.
+    Postgres,
+}
+
 /// A running Slipway.
 pub struct Site {
     /// The provider.
@@ -41,11 +50,22 @@ pub struct Site {
     host: String,
     server: Option<Server>,
     folder: tempfile::TempDir,
+    /// Goes with the rest.
+    _database: Option<postgres::Database>,
 }
 
 impl Site {
-    /// A new one, ready, with an administrator.
+    /// A new one on SQLite, ready, with an administrator.
     pub async fn start(builder: Builder) -> Result<Self> {
+        Self::start_on(builder, Database::Sqlite).await
+    }
+
+    /// A new one, ready, with an administrator.
+    pub async fn start_on(builder: Builder, database: Database) -> Result<Self> {
+        let database = match database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(postgres::fresh_database().await?),
+        };
         let http = slipway_testkit::http_client()?;
         let folder = tempfile::Builder::new().prefix("slipway-bench-").tempdir()?;
         let host = format!("127.0.0.1:{}", free_port()?);
@@ -53,10 +73,11 @@ impl Site {
         github.user(AUTHOR);
         let oauth = github.oauth_app("Slipway", &format!("http://{host}/oauth/github/callback"))?;
         let config = folder.path().join("slipway.toml");
-        std::fs::write(&config, configuration(&host, builder, &github, &oauth))?;
+        let rows = database.as_ref().map(|database| format!("database_url = \"{}\"\n", database.url())).unwrap_or_default();
+        std::fs::write(&config, rows + &configuration(&host, builder, &github, &oauth))?;
         admin(&config, &["admin", "user", "add", PERSON, "--admin", "--password-file", "-"], &format!("{PASSWORD}\n")).await?;
         let token = admin(&config, &["admin", "token", PERSON], "").await?;
-        let mut site = Self { github, http, token, host, server: None, folder };
+        let mut site = Self { github, http, token, host, server: None, folder, _database: database };
         site.run().await?;
         Ok(site)
     }

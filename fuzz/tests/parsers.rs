@@ -197,8 +197,21 @@ fn git_addresses_that_people_type() {
         let text = seeds.text(recipe);
         if let Ok(url) = policy.check_git_url(&text) {
             assert_eq!((url.scheme(), url.username(), url.password(), url.query()), ("https", "", None, None));
-            let host = url.host_str().unwrap();
-            assert!(!host.starts_with("127.") && !host.starts_with("10.") && host != "[::1]" && host != "localhost", "{url}");
+            match url.host().unwrap() {
+                url::Host::Ipv4(v4) => {
+                    let inside = v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast();
+                    assert!(!inside && !v4.is_broadcast() && !v4.is_documentation(), "{url}");
+                }
+                url::Host::Ipv6(v6) => {
+                    let inside = v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unique_local();
+                    assert!(!inside && !v6.is_unicast_link_local() && v6.to_ipv4_mapped().is_none(), "{url}");
+                }
+                url::Host::Domain(name) => {
+                    assert!(name != "localhost" && !name.ends_with(".localhost") && !name.ends_with(".internal"), "{url}");
+                    assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')), "{url}");
+                    assert!(name.parse::<std::net::IpAddr>().is_err(), "{url}");
+                }
+            }
         }
     });
 }
