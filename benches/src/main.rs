@@ -15,6 +15,7 @@ mod registry;
 mod report;
 mod server;
 mod site;
+mod sources;
 mod stats;
 
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ enum Part {
     Memory,
     /// Permission checks in an organization of 1,000 teams and 10,000 repositories.
     Permissions,
+    /// Searches in the picker, provider calls and memory of comparing 5,000 sources.
+    Sources,
 }
 
 impl Part {
@@ -62,6 +65,7 @@ impl Part {
             Self::Registry => registry::measure(budget).await,
             Self::Memory => memory::measure(budget).await,
             Self::Permissions => permissions::measure(budget).await,
+            Self::Sources => sources::measure(budget).await,
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum Database {
 pub struct Site {
     /// The provider.
     pub github: FakeGitHub,
+    /// What we are there.
+    pub oauth: OAuthApp,
     /// Follows no redirects.
     pub http: reqwest::Client,
     /// The administrator's access token.
@@ -77,7 +79,7 @@ impl Site {
         std::fs::write(&config, rows + &configuration(&host, builder, &github, &oauth))?;
         admin(&config, &["admin", "user", "add", PERSON, "--admin", "--password-file", "-"], &format!("{PASSWORD}\n")).await?;
         let token = admin(&config, &["admin", "token", PERSON], "").await?;
-        let mut site = Self { github, http, token, host, server: None, folder, _database: database };
+        let mut site = Self { github, oauth, http, token, host, server: None, folder, _database: database };
         site.run().await?;
         Ok(site)
     }
@@ -118,9 +120,14 @@ impl Site {
         self.server.take().context("the server runs")?.kill().await
     }
 
+    /// Ends the server as an administrator would, until [`Site::run`].
+    pub async fn pause(&mut self) -> Result<()> {
+        self.server.take().context("the server runs")?.stop().await
+    }
+
     /// Ends it as an administrator would.
     pub async fn stop(mut self) -> Result<()> {
-        self.server.take().context("the server runs")?.stop().await
+        self.pause().await
     }
 
     /// Adds what the server printed to an error.

@@ -59,9 +59,10 @@ impl Away {
         }
     }
 
-    /// Whether it may go well later: by waiting alone, or once a person enables the link again.
+    /// Whether it may go well later: by waiting alone, or once a person enables the link again or links anew.
     pub(crate) fn may_pass(&self) -> bool {
-        self.passes(Duration::ZERO).is_some() || matches!(self, Self::Trouble(SourceTrouble { kind: TroubleKind::Disabled, .. }))
+        let nobody_to_ask = matches!(self, Self::Trouble(SourceTrouble { kind: TroubleKind::Disabled | TroubleKind::NotLinked, .. }));
+        self.passes(Duration::ZERO).is_some() || nobody_to_ask
     }
 }
 

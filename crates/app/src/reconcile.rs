@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -79,19 +78,10 @@ struct Difference {
 struct Look<'a> {
     watched: &'a Watched,
     began: Timestamp,
-    calls: &'a AtomicU32,
 }
 
 /// Asks for the refs and, when they changed, makes sure that they are those of the source.
-async fn examine(
-    forge: Arc<dyn Forge>,
-    token: SecretString,
-    watched: &Watched,
-    known: Option<&str>,
-    calls: &AtomicU32,
-) -> Result<Seen, ForgeError> {
-    // Branches and tags are lists of their own.
-    calls.fetch_add(2, Ordering::Relaxed);
+async fn examine(forge: Arc<dyn Forge>, token: SecretString, watched: &Watched, known: Option<&str>) -> Result<Seen, ForgeError> {
     let listed = match forge.heads(&token, &watched.source_name, known).await {
         Ok(Fresh::Unchanged) => return Ok(Seen::Unchanged),
         Ok(Fresh::Changed { value, marker }) => Some((value, marker)),
@@ -99,13 +89,11 @@ async fn examine(
         Err(ForgeError::NotFound) => None,
         Err(error) => return Err(error),
     };
-    calls.fetch_add(1, Ordering::Relaxed);
     let key = SourceKey { id: &watched.source_id, full_name: &watched.source_name };
     let source = forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)?;
     if let Some((heads, marker)) = listed.filter(|_| source.full_name == watched.source_name) {
         return Ok(Seen::Changed { source: Box::new(source), heads, marker });
     }
-    calls.fetch_add(2, Ordering::Relaxed);
     match forge.heads(&token, &source.full_name, None).await? {
         Fresh::Changed { value, marker } => Ok(Seen::Changed { source: Box::new(source), heads: value, marker }),
         Fresh::Unchanged => Err(ForgeError::Unexpected { status: 304, detail: "it says unchanged of what was never asked".to_owned() }),
@@ -151,16 +139,16 @@ impl App {
         }
     }
 
-    /// Looks at a source and takes over what it shows. `calls` counts what the provider was asked.
-    pub(crate) async fn look(&self, watched: &Watched, calls: &AtomicU32) -> Result<Left, Missed> {
-        let look = Look { watched, began: self.clock.now(), calls };
+    /// Looks at a source and takes over what it shows.
+    pub(crate) async fn look(&self, watched: &Watched) -> Result<Left, Missed> {
+        let look = Look { watched, began: self.clock.now() };
         let mut tx = self.read().await?;
         let pushed = refs::last_push_at(&mut tx, watched.autobuild).await?;
         drop(tx);
         // "Unchanged" says nothing once we know of more than the last look did.
         let current = watched.checked_at.is_some_and(|at| pushed.is_none_or(|pushed| pushed < at));
         let known = watched.marker.as_deref().filter(|_| current);
-        let seen = self.with_source(Self::source_at(watched), |forge, token| examine(forge, token, watched, known, calls)).await;
+        let seen = self.with_source(Self::source_at(watched), |forge, token| examine(forge, token, watched, known)).await;
         match seen {
             Err(trouble) => {
                 if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) {
@@ -224,7 +212,6 @@ impl App {
     }
 
     async fn stands_at(&self, look: &Look<'_>, source: &SourceRepository, name: &RefName) -> Result<State, Missed> {
-        look.calls.fetch_add(1, Ordering::Relaxed);
         let ask = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.resolve(&token, &source.full_name, name).await };
         Ok(self.with_source(Self::source_at(look.watched), ask).await.map_err(Missed::Trouble)?.value)
     }

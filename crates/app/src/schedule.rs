@@ -6,7 +6,6 @@
 //! Deliberately elsewhere: what a look does (`reconcile`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -114,9 +113,8 @@ impl App {
         if !claimed || waits.is_some() {
             return Ok(false);
         }
-        let calls = AtomicU32::new(0);
-        let looked = self.look(watched, &calls).await;
-        self.budgets.spend(watched, calls.load(Ordering::Relaxed), now);
+        let (looked, calls) = slipway_forge::counting(self.look(watched)).await;
+        self.budgets.spend(watched, calls, now);
         let after = match looked {
             Ok(Left::Something) => jittered(SOON.max(self.config.reconcile_interval.min(HOUR / 60))),
             Ok(Left::Nothing) => self.next_look(watched).await?,

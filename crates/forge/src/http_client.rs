@@ -5,6 +5,7 @@
 //! Deliberately elsewhere: what a status means (each provider), and the choice of addresses: they come from the configuration,
 //! whose hosts may well be private, so no list of forbidden networks applies here.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -133,6 +134,20 @@ pub(crate) fn client_builder(timeout: Duration) -> reqwest::ClientBuilder {
         .timeout(timeout)
 }
 
+tokio::task_local! {
+    /// Requests that the step under way has sent.
+    static SENT: AtomicU32;
+}
+
+/// A step, and how many requests it sent to providers: with all pages, redirects and attempts, whatever came of them.
+pub async fn counting<T>(step: impl Future<Output = T>) -> (T, u32) {
+    let counted = async {
+        let value = step.await;
+        (value, SENT.with(|sent| sent.load(Ordering::Relaxed)))
+    };
+    SENT.scope(AtomicU32::new(0), counted).await
+}
+
 /// The connection pool of one provider.
 #[derive(Debug)]
 pub(crate) struct HttpClient {
@@ -166,6 +181,7 @@ impl HttpClient {
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
+        SENT.try_with(|sent| sent.fetch_add(1, Ordering::Relaxed)).ok();
         let mut response = builder.send().await.map_err(|error| ForgeError::Unreachable { detail: describe(&error) })?;
         let status = response.status();
         let mut body = BytesMut::new();

@@ -25,6 +25,7 @@ use slipway_model::ProviderKind;
 pub use egress::{Egress, EgressPolicy};
 pub use error::ForgeError;
 pub use forge::Forge;
+pub use http_client::counting;
 pub use types::{
     AppCredentials, AuthorizeRequest, CloneAccess, Coverage, DeliveryOutcome, Fresh, Grant, Heads, HookSpec, NamespaceKind, Offer, Page,
     Person, Picture, Provider, RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRef, SourceRepository,

@@ -365,6 +365,19 @@ pub async fn set_unwanted(tx: &mut WriteTx, id: DeployKeyId, now: Timestamp) -> 
     Ok(())
 }
 
+/// It may not be used any more, but stands at its provider still: its private half goes, and a later link removes it there.
+pub async fn retire(tx: &mut WriteTx, id: DeployKeyId, why: &str, next: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE deploy_keys SET state = 'unwanted', private_key_sealed = $1, error = $2, tries = 0, next_try_at = $3 WHERE id = $4",
+        &[] as &[u8],
+        why,
+        next.as_millis(),
+        id.to_string()
+    )?;
+    Ok(())
+}
+
 /// A step failed; the next one is due at `next`.
 pub async fn set_failed(tx: &mut WriteTx, id: DeployKeyId, error: &str, next: Timestamp) -> Result<(), StoreError> {
     change!(

@@ -184,13 +184,13 @@ impl Row {
     }
 }
 
-/// Writes the wish for a hook.
+/// Writes the wish for a hook, unless its settings have one.
 pub async fn insert(tx: &mut WriteTx, hook: &Hook) -> Result<(), StoreError> {
     change!(
         tx,
         "INSERT INTO hooks (id, autobuild_id, account_id, provider, source_id, source_name, secret_sealed, state, remote_id, error, tries,
                             next_try_at, next_check_at, made_by, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING",
         hook.id.to_string(),
         hook.autobuild.map(|id| id.to_string()),
         hook.account.to_string(),

@@ -87,14 +87,15 @@ pub async fn set_body(tx: &mut WriteTx, id: ReceiptId, body: &str, held_until: T
     Ok(changed > 0)
 }
 
-/// Ends it; false when it had ended.
-pub async fn finish(tx: &mut WriteTx, id: ReceiptId, body: &str, now: Timestamp) -> Result<bool, StoreError> {
+/// Ends it for whoever has it until `held_until`; false when somebody else has it by now, or it had ended.
+pub async fn finish(tx: &mut WriteTx, id: ReceiptId, body: &str, held_until: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
-        "UPDATE receipts SET body = $1, finished_at = $2 WHERE id = $3 AND finished_at IS NULL",
+        "UPDATE receipts SET body = $1, finished_at = $2 WHERE id = $3 AND held_until = $4 AND finished_at IS NULL",
         body,
         now.as_millis(),
-        id.to_string()
+        id.to_string(),
+        held_until.as_millis()
     )?;
     Ok(changed > 0)
 }

@@ -88,13 +88,7 @@ impl App {
     }
 
     /// Writes the wish for a hook of these settings, to be fulfilled from `due` on.
-    pub(crate) async fn want_hook(
-        &self,
-        tx: &mut WriteTx,
-        account: AccountId,
-        autobuild: &Autobuild,
-        due: Timestamp,
-    ) -> Result<HookId, Error> {
+    pub(crate) async fn want_hook(&self, tx: &mut WriteTx, account: AccountId, autobuild: &Autobuild, due: Timestamp) -> Result<(), Error> {
         let id = HookId::new();
         let hook = Hook {
             id,
@@ -120,8 +114,7 @@ impl App {
             last_there: None,
             created_at: self.clock.now(),
         };
-        hooks::insert(tx, &hook).await?;
-        Ok(id)
+        Ok(hooks::insert(tx, &hook).await?)
     }
 
     /// After linking or enabling: every repository built through the provider wants a hook and, where it is private, a deploy key; those that

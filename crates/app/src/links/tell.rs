@@ -67,10 +67,9 @@ fn broken(link: &Link, namespace: &str, affected: &[String], page: &str) -> (Str
     let repositories = if affected.is_empty() {
         "No repository is built through it.\n".to_owned()
     } else {
-        format!(
-            "Built through it, and not built until it works again:\n\n{}\n",
-            affected.iter().map(|one| format!("  {one}\n")).collect::<String>()
-        )
+        let until =
+            if link.state == LinkState::Expiring { "not built any more once it has ended" } else { "not built until it works again" };
+        format!("Built through it, and {until}:\n\n{}\n", affected.iter().map(|one| format!("  {one}\n")).collect::<String>())
     };
     let text = format!(
         "Hello,\n\nthe link of `{}` to `{}` for {namespace} is {} since {}.\n\nWhat the provider said: {evidence}{status}\n\n{repositories}\n\
@@ -128,5 +127,9 @@ mod tests {
         {
             assert!(text.contains(part), "{part} in {text}");
         }
+        assert!(text.contains("not built until it works again"), "{text}");
+        let (_, text) =
+            broken(&super::super::sample(LinkState::Expiring), "acme", &["acme/api (from octo/api)".to_owned()], "http://slipway.test");
+        assert!(text.contains("about to expire") && text.contains("not built any more once it has ended"), "{text}");
     }
 }

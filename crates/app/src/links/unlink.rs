@@ -16,20 +16,35 @@ use slipway_store::links::{self, Link};
 use slipway_store::{accounts, deploy_keys, hooks, receipts};
 
 use super::access::{SourceAt, SourceTrouble, Tried, TroubleKind};
-use super::plan::{PlannedHook, PlannedKey, PlannedSource, StoredActor, grant_words, other_links, plan, shared_with};
+use super::plan::{Plan, PlannedHook, PlannedKey, PlannedSource, StoredActor, grant_words, other_links, plan, shared_with};
 use super::receipt::{Body, Receipt, ReceiptItem};
 use crate::audit::{self, Change, Place};
 use crate::deploy_keys::is_same;
 use crate::{Actor, App, Error, NamespaceOwner};
 
 /// Longer than any one step takes: whoever works on a receipt renews it with each step.
-const HOLD: Duration = Duration::from_secs(120);
+const HOLD: Duration = Duration::from_secs(60);
+/// How far it came is written down so many times at most while things go fast: the body of a large receipt is long.
+const KEPT: usize = 200;
+/// A key that was left at the provider waits for another link.
+const RETIRED: Duration = Duration::from_secs(24 * 3600);
 
 /// A receipt that this process works on.
 struct Work {
     row: receipts::Receipt,
     body: Body,
     held_until: Timestamp,
+    /// Steps that are not written down yet, and how many may be.
+    fresh: usize,
+    stride: usize,
+}
+
+impl Work {
+    fn new(row: receipts::Receipt, body: Body, held_until: Timestamp) -> Self {
+        let Plan { sources, hooks, keys, .. } = &body.plan;
+        let stride = ((sources.len() + hooks.len() + keys.len()) / KEPT).max(1);
+        Self { row, body, held_until, fresh: 0, stride }
+    }
 }
 
 /// Whether this process still has the receipt for itself.
@@ -83,7 +98,7 @@ impl App {
         receipts::insert(&mut tx, &row, held_until).await?;
         tx.commit().await?;
         let id = row.id;
-        self.work_off(Work { row, body, held_until }).await?;
+        self.work_off(Work::new(row, body, held_until)).await?;
         self.receipt(owner, id).await
     }
 
@@ -100,7 +115,7 @@ impl App {
         let Some(row) = claimed else { return Ok(false) };
         let body = Body::read(&row.body)?;
         tracing::info!(receipt = %row.id, provider = %row.provider, "an unlink that was cut off goes on");
-        self.work_off(Work { row, body, held_until }).await?;
+        self.work_off(Work::new(row, body, held_until)).await?;
         Ok(true)
     }
 
@@ -127,13 +142,18 @@ impl App {
         self.close(work, link.as_ref()).await
     }
 
-    /// Keeps how far it came, and the receipt for ourselves.
+    /// Keeps how far it came, and the receipt for ourselves. What a crash takes with it is done again, and then found done.
     async fn keep_progress(&self, work: &mut Work) -> Result<Hold, Error> {
-        let until = self.clock.now().plus(HOLD);
+        let now = self.clock.now();
+        work.fresh += 1;
+        if work.fresh < work.stride && now.plus(HOLD / 2) < work.held_until {
+            return Ok(Hold::Ours);
+        }
+        let until = now.plus(HOLD);
         let mut tx = self.write().await?;
         let kept = receipts::set_body(&mut tx, work.row.id, &work.body.text(), work.held_until, until).await?;
         tx.commit().await?;
-        work.held_until = until;
+        (work.held_until, work.fresh) = (until, 0);
         Ok(if kept { Hold::Ours } else { Hold::Lost })
     }
 
@@ -267,16 +287,22 @@ impl App {
         };
         let what = named("deploy key", known, &key.source);
         match self.try_link(forge, link, &call).await {
-            Ok(removal) => work.body.done.extend(removal.map(|removal| removed(&what, removal))),
+            Ok(removal) => {
+                work.body.done.extend(removal.map(|removal| removed(&what, removal)));
+                let mut tx = self.write().await?;
+                deploy_keys::delete(&mut tx, key.id).await?;
+                Ok(tx.commit().await?)
+            }
             Err(tried) => {
                 let error = refusal(tried)?;
                 let words = format!("{what}: {error}; its private half was deleted here, so it opens nothing for Slipway any more");
                 work.body.left.push(ReceiptItem::new(words).at(forge.deploy_keys_url(&key.source)));
+                // Known by its public half: linking again removes it there.
+                let mut tx = self.write().await?;
+                deploy_keys::retire(&mut tx, key.id, &error, self.clock.now().plus(RETIRED)).await?;
+                Ok(tx.commit().await?)
             }
         }
-        let mut tx = self.write().await?;
-        deploy_keys::delete(&mut tx, key.id).await?;
-        Ok(tx.commit().await?)
     }
 
     /// Withdraws the grant, unless others here live on it: at the provider it is one for all of them.
@@ -314,7 +340,7 @@ impl App {
         }
         work.body.done.push(ReceiptItem::new("our copy of the tokens was deleted"));
         work.body.stopped.sort();
-        if !receipts::finish(&mut tx, work.row.id, &work.body.text(), now).await? {
+        if !receipts::finish(&mut tx, work.row.id, &work.body.text(), work.held_until, now).await? {
             return Ok(());
         }
         if let Some(account) = accounts::get(&mut tx, work.row.account).await? {

@@ -21,6 +21,7 @@ on_both! {
     a_disabled_link_can_be_unlinked;
     a_dead_link_leaves_addresses;
     what_a_crash_left_without_an_id_is_found;
+    linking_again_removes_the_deploy_key_that_was_left;
 }
 
 fn paths(place: &Place, from: usize) -> Vec<String> {
@@ -243,5 +244,35 @@ async fn what_a_crash_left_without_an_id_is_found(place: Place) -> Result<()> {
     );
     assert!(receipt.left.is_empty(), "{}", words(&receipt.left));
     assert!(place.github.hooks("octo/hello").is_empty() && place.github.deploy_keys("octo/hello").is_empty());
+    Ok(())
+}
+
+/// Its private half is gone, so it cannot be adopted; but it is no second key for ever.
+async fn linking_again_removes_the_deploy_key_that_was_left(place: Place) -> Result<()> {
+    let id = place.link("octo").await?;
+    place.build("hello", "octo/hello").await?;
+    place.round().await?;
+    let old = place.github.deploy_keys("octo/hello");
+    assert_eq!(old.len(), 1);
+    place.github.trouble("DELETE /api/v3/repos/octo/hello/keys", Fault::Status(500), Times::UntilCleared);
+    let owner = place.owner().await?;
+    let receipt = place.app.unlink(&owner, &place.provider, Some(id)).await?;
+    place.github.clear_troubles();
+    assert!(words(&receipt.left).contains("deploy key"), "{}", words(&receipt.left));
+    let mut tx = place.app.db().read().await?;
+    let kept = deploy_keys::list_by_provider(&mut tx, owner.account().id, &place.provider).await?;
+    drop(tx);
+    assert!(kept.len() == 1 && kept[0].private_key_sealed.is_empty(), "only its public half is known: {kept:?}");
+    // Without a link nobody can remove it, however long that lasts.
+    for _ in 0..25 {
+        place.wait(24 * 3600);
+        place.app.settle_deploy_keys_once().await?;
+    }
+    assert_eq!(place.github.deploy_keys("octo/hello").len(), 1);
+    place.link("octo").await?;
+    place.wait(60);
+    while place.app.settle_deploy_keys_once().await? > 0 {}
+    let now = place.github.deploy_keys("octo/hello");
+    assert!(now.len() == 1 && now[0].key != old[0].key, "{now:?}");
     Ok(())
 }

@@ -97,8 +97,12 @@ async fn many_refs_come_whole_and_an_endless_list_is_a_part() {
     let names: Vec<String> = (0..230).map(|number| format!("refs/heads/b{number}")).collect();
     let refs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), commit.as_str())).collect();
     github.update_refs("octo/hello", &refs).await.unwrap();
-    let Fresh::Changed { value, marker } = client.heads(&token, "octo/hello", None).await.unwrap() else { panic!() };
+    let before = github.requests().len();
+    let (heads, sent) = slipway_forge::counting(client.heads(&token, "octo/hello", None)).await;
+    let Fresh::Changed { value, marker } = heads.unwrap() else { panic!() };
     assert_eq!((value.refs.len(), value.coverage, marker), (231, Coverage::Whole, None), "no page tells of the others");
+    assert_eq!(sent as usize, github.requests().len() - before, "every page counts");
+    assert!(sent >= 4, "{sent}");
     github.trouble("/api/v3/repos/octo/hello/branches", Fault::EndlessPages, Times::UntilCleared);
     let Fresh::Changed { value, marker } = client.heads(&token, "octo/hello", None).await.unwrap() else { panic!() };
     assert_eq!((value.coverage, marker), (Coverage::Part, None));

@@ -10,6 +10,7 @@ on_both! {
     a_wish_becomes_a_key_and_goes;
     the_old_key_goes_when_the_new_one_stands;
     a_key_that_is_gone_or_forbidden_is_asked_for_again;
+    a_key_that_was_left_is_known_by_its_public_half;
     only_private_sources_without_a_key_want_one;
     a_step_is_one_replicas_alone;
     a_renamed_source_and_a_new_link_reach_every_key;
@@ -112,6 +113,21 @@ async fn a_key_that_is_gone_or_forbidden_is_asked_for_again(db: &Db) {
     deploy_keys::set_wanted(&mut tx, key.id, after(3)).await.expect("writes");
     let wanted = read(&mut tx, key.id).await;
     assert_eq!((wanted.state, wanted.renewed_at, wanted.next_try_at), (DeployKeyState::Wanted, None, after(3)));
+}
+
+async fn a_key_that_was_left_is_known_by_its_public_half(db: &Db) {
+    let world = world(db, "web").await;
+    let key = key(&world);
+    let mut tx = begin(db).await;
+    deploy_keys::insert(&mut tx, &key).await.expect("inserts");
+    deploy_keys::set_standing(&mut tx, &key, "7", NOW, after(100)).await.expect("writes");
+    deploy_keys::retire(&mut tx, key.id, ODD, after(500)).await.expect("writes");
+    let left = read(&mut tx, key.id).await;
+    assert_eq!((left.state, left.remote_id.as_deref(), left.error.as_deref()), (DeployKeyState::Unwanted, Some("7"), Some(ODD)));
+    assert_eq!((left.public_key, left.private_key_sealed), (key.public_key, Vec::new()));
+    assert_eq!((due(&mut tx, 499).await, due(&mut tx, 500).await), (vec![], vec![key.id]));
+    deploy_keys::hurry(&mut tx, world.account, &provider(), after(2)).await.expect("writes");
+    assert_eq!(due(&mut tx, 2).await, [key.id], "a new link may remove it");
 }
 
 async fn only_private_sources_without_a_key_want_one(db: &Db) {

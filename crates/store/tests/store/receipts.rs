@@ -49,8 +49,9 @@ async fn a_receipt_is_worked_on_by_one_and_finished_once(db: &Db) {
     assert_eq!(taken[0].body, "1");
     let mut tx = begin(db).await;
     assert!(!receipts::set_body(&mut tx, open.id, "3", after(130), after(140)).await.expect("query"), "the one before has lost it");
-    assert!(receipts::finish(&mut tx, open.id, "end", after(200)).await.expect("writes"));
-    assert!(!receipts::finish(&mut tx, open.id, "again", after(201)).await.expect("query"));
+    assert!(!receipts::finish(&mut tx, open.id, "early", after(130), after(200)).await.expect("query"), "the one before has lost it");
+    assert!(receipts::finish(&mut tx, open.id, "end", after(250), after(200)).await.expect("writes"));
+    assert!(!receipts::finish(&mut tx, open.id, "again", after(250), after(201)).await.expect("query"));
     assert_eq!(receipts::count_open(&mut tx, ada).await.expect("counts"), 0);
     assert!(!receipts::set_body(&mut tx, open.id, "late", after(250), after(300)).await.expect("query"));
     assert!(receipts::claim(&mut tx, after(900), after(999)).await.expect("query").is_none());

@@ -50,6 +50,11 @@ impl Opened {
         Some(rule.source.as_str().to_owned())
     }
 
+    /// How it came that another link serves the source than before, as a sentence.
+    pub(super) fn takeover(&self) -> Option<String> {
+        self.source_state.as_ref()?.takeover.as_deref().map(sentence)
+    }
+
     /// `/namespace/name`.
     pub(super) fn base(&self) -> String {
         self.head.base()
@@ -126,6 +131,7 @@ pub(super) async fn general(who: Anybody, At(at): At<RepositoryAt>) -> Result<Re
         tags,
         builds,
         watched: opened.watched(),
+        takeover: opened.takeover(),
         shell: opened.shell,
         head: opened.head,
     }))

@@ -197,7 +197,7 @@ pub(super) fn at_provider(app: &App, opened: &Opened) -> Option<AtProvider> {
     Some(AtProvider {
         hook: settings.hook.as_ref().map(|hook| hook_panel(hook, &provider)),
         key: settings.deploy_key.as_ref().map(|key| key_panel(key, &provider)),
-        takeover: opened.source_state.as_ref().and_then(|state| state.takeover.as_deref()).map(sentence),
+        takeover: opened.takeover(),
         provider,
     })
 }

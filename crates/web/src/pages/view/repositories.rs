@@ -240,6 +240,8 @@ pub struct GeneralPage {
     pub builds: Vec<BuildRow>,
     /// The branch that starts a build, for the empty state.
     pub watched: Option<String>,
+    /// How it came that another link serves the source than before.
+    pub takeover: Option<String>,
 }
 
 /// `/{ns}/{name}/tags`.

@@ -413,6 +413,7 @@ fn repository_pages() -> Vec<(&'static str, String)> {
         tags: tags(),
         builds: builds(),
         watched: Some("main".into()),
+        takeover: Some("`ci-bot` serves the source since 21 Nov 14:02, because `octo` was revoked.".into()),
     };
     let bare = RepositoryHead { source: None, ..head(Tab::General) };
     vec![
@@ -431,7 +432,10 @@ fn repository_pages() -> Vec<(&'static str, String)> {
             }),
         ),
         ("repository", page(&general)),
-        ("repository-empty", page(&GeneralPage { head: bare.clone(), tags: vec![], builds: vec![], watched: None, ..general })),
+        (
+            "repository-empty",
+            page(&GeneralPage { head: bare.clone(), tags: vec![], builds: vec![], watched: None, takeover: None, ..general }),
+        ),
         ("tags", page(&TagsPage { shell: shell(Area::Repositories), head: head(Tab::Tags), tags: tags(), next: None })),
         (
             "repository-settings",

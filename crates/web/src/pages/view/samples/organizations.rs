@@ -333,6 +333,7 @@ fn others() -> Vec<(&'static str, String)> {
         tags: tags(),
         builds: builds(),
         watched: None,
+        takeover: None,
     };
     vec![
         ("namespace-guest", page(&list(guest(), Looks::Outsider, public))),
