@@ -108,11 +108,15 @@ pub async fn insert(tx: &mut WriteTx, new: &NewDelivery<'_>, now: Timestamp) -> 
     if inserted > 0 {
         return Ok((id, None));
     }
+    // Two lookups in two indexes: with OR and the order both databases read the whole table.
     let first = fetch_optional!(
         (String, String, String, Option<i64>),
         tx,
-        "SELECT id, delivery_id, status, processed_at FROM deliveries
-         WHERE hook_id = $1 AND (delivery_id = $2 OR body_sha256 = $3) AND duplicate_of IS NULL ORDER BY id LIMIT 1",
+        "SELECT id, delivery_id, status, processed_at FROM (
+             SELECT id, delivery_id, status, processed_at FROM deliveries WHERE hook_id = $1 AND delivery_id = $2 AND duplicate_of IS NULL
+             UNION ALL
+             SELECT id, delivery_id, status, processed_at FROM deliveries WHERE hook_id = $1 AND body_sha256 = $3 AND duplicate_of IS NULL
+         ) AS found ORDER BY id LIMIT 1",
         new.hook.to_string(),
         new.delivery_id,
         new.body_sha256,

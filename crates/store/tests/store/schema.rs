@@ -126,7 +126,7 @@ async fn both_databases_have_one_schema() {
         "index teams(account_id) unique=true partial=true",
         "key team_members(account_id) to accounts cascade",
         "index builds(rule_id,ref_event_id) unique=true partial=false",
-        "index deliveries(hook_id,body_sha256) unique=true partial=true",
+        "index deliveries(body_sha256,hook_id) unique=true partial=true",
         "key tags(repository_id,digest) to manifests cascade",
         "key hooks(autobuild_id) to autobuilds set null",
     ] {
