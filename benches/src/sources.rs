@@ -28,12 +28,16 @@ const SOURCES: usize = 5_000;
 /// Of a hundred sources so many are pushed to in an hour.
 const PUSHED: usize = 2;
 /// Searches of one run.
-const SEARCHES: usize = 200;
-/// The loops look so often or more often; what is due meanwhile is done in the same step.
-const STEP: Duration = Duration::from_secs(20);
-const STEPS_AN_HOUR: usize = 180;
+const SEARCHES: usize = 100;
+/// Between two searches: no credential may ask more than 1,200 times a minute.
+const TYPING: Duration = Duration::from_millis(60);
+/// The loops look more often; what is due meanwhile is done in the same step.
+const STEP: Duration = Duration::from_secs(60);
+const STEPS_AN_HOUR: usize = 60;
+/// Webhooks are looked at in batches, one every 20 s.
+const HOOK_CHECKS_A_STEP: usize = 3;
 /// Hours until everything has been looked at once, which are not counted.
-const SETTLING: usize = 6;
+const SETTLING: usize = 1;
 /// So long the server compares while its memory is watched.
 const WATCHED: Duration = Duration::from_secs(20);
 
@@ -77,8 +81,9 @@ async fn measure_on(site: &mut Site, budget: Budget) -> Result<Vec<Row>> {
     // The server is down: every push has to be found.
     site.github.set_webhooks(Webhooks::Drop);
     let mut hours = Hours::prepare(site, first).await?;
-    for _ in 0..SETTLING {
-        hours.one().await?;
+    for hour in 0..SETTLING {
+        let calls = hours.one().await?;
+        eprintln!("  settling hour {hour}: {calls} calls, {:.1} s", started.elapsed().as_secs_f64());
     }
     let mut calls = Vec::new();
     for run in budget.runs() {
@@ -89,11 +94,11 @@ async fn measure_on(site: &mut Site, budget: Budget) -> Result<Vec<Row>> {
     hours.everything_is_due().await?;
     drop(hours);
 
-    let before = site.github.requests().len();
+    let before = site.github.count_requests();
     site.run().await?;
     tokio::time::sleep(WATCHED).await;
     let peak = site.server()?.memory_kib("VmHWM")? as f64 / 1024.0;
-    let asked = site.github.requests().len() - before;
+    let asked = site.github.count_requests() - before;
     ensure!(asked > 1_000, "the server compared next to nothing: {asked} calls");
     Ok(vec![
         Row {
@@ -128,6 +133,7 @@ async fn measure_on(site: &mut Site, budget: Budget) -> Result<Vec<Row>> {
 /// Milliseconds of searches: middle and 99 of 100.
 async fn search(site: &Site, path: &str) -> Result<(f64, f64)> {
     let mut times = Vec::with_capacity(SEARCHES);
+    let mut next: Option<String> = None;
     for number in 0..SEARCHES {
         let text = match number % 4 {
             0 => String::new(),
@@ -135,11 +141,15 @@ async fn search(site: &Site, path: &str) -> Result<(f64, f64)> {
             2 => format!("{:03}", rand::rng().random_range(0..1000)),
             _ => "no-such-name".to_owned(),
         };
-        let cursor =
-            if number % 8 == 0 { format!("&cursor={AUTHOR}/many-{:05}", rand::rng().random_range(0..9_000)) } else { String::new() };
+        // Everything is walked through page by page, between the others.
+        let cursor = next.as_ref().filter(|_| text.is_empty()).map(|next| format!("&cursor={next}")).unwrap_or_default();
+        tokio::time::sleep(TYPING).await;
         let started = Instant::now();
         let page = site.get(&format!("{path}{text}{cursor}")).await?;
         times.push(started.elapsed().as_secs_f64() * 1e3);
+        if text.is_empty() {
+            next = page["next"].as_str().map(str::to_owned);
+        }
         let shown = page["items"].as_array().context("a list")?.len();
         ensure!((shown == 0) == (text == "no-such-name"), "a search for `{text}` gave {shown} repositories");
     }
@@ -192,7 +202,7 @@ impl<'a> Hours<'a> {
     async fn one(&mut self) -> Result<usize> {
         self.hour += 1;
         let tag = format!("hour-{}", self.hour);
-        let before = self.site.github.requests().len();
+        let before = self.site.github.count_requests();
         let mut pushed: Vec<usize> = (0..SOURCES).collect();
         pushed.shuffle(&mut rand::rng());
         pushed.truncate(SOURCES * PUSHED / 100);
@@ -207,9 +217,11 @@ impl<'a> Hours<'a> {
             while self.app.sweep_sources_once().await? {}
             while self.app.reconcile_once().await? > 0 {}
             self.app.settle_hooks_once().await?;
-            self.app.check_hooks_once().await?;
+            for _ in 0..HOOK_CHECKS_A_STEP {
+                self.app.check_hooks_once().await?;
+            }
         }
-        Ok(self.site.github.requests().len() - before)
+        Ok(self.site.github.count_requests() - before)
     }
 
     /// What the server finds when it starts after a long time.

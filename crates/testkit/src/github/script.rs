@@ -305,6 +305,11 @@ impl FakeGitHub {
         self.inner.state().requests.iter().cloned().collect()
     }
 
+    /// How many requests were answered since the start.
+    pub fn count_requests(&self) -> usize {
+        self.inner.state().requests_ever
+    }
+
     /// Requests in whose address a secret stood: a token, a refresh token or an app's secret that this provider gave out,
     /// or the secret of a hook.
     pub fn secrets_in_addresses(&self) -> Vec<RequestSeen> {

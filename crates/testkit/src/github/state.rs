@@ -168,6 +168,8 @@ pub(crate) struct State {
     pub(crate) knobs: Knobs,
     pub(crate) troubles: Vec<Trouble>,
     pub(crate) requests: VecDeque<RequestSeen>,
+    /// Of all, also those that are kept no more.
+    pub(crate) requests_ever: usize,
     pub(crate) held: Vec<Outgoing>,
     next: u64,
 }
@@ -198,6 +200,7 @@ impl State {
             },
             troubles: Vec::new(),
             requests: VecDeque::new(),
+            requests_ever: 0,
             held: Vec::new(),
             next: 1000,
         }
@@ -307,6 +310,7 @@ impl State {
             self.requests.pop_front();
         }
         self.requests.push_back(request);
+        self.requests_ever += 1;
     }
 }
 
