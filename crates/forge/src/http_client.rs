@@ -5,16 +5,19 @@
 //! Deliberately elsewhere: what a status means (each provider), and the choice of addresses: they come from the configuration,
 //! whose hosts may well be private, so no list of forbidden networks applies here.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde::de::IgnoredAny;
 use slipway_model::Clock;
 use url::Url;
 
 use crate::error::ForgeError;
+use crate::scripted;
 use crate::text;
 use crate::types::Removal;
 
@@ -108,6 +111,29 @@ impl Reply {
         pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
+    /// What a 404 says: that something is not there, when it is a JSON object and so the API's own. The page of a proxy, or of a server
+    /// that is no provider at all, says nothing of what was asked for.
+    pub(crate) fn not_found(&self) -> ForgeError {
+        let content_type = self.header(CONTENT_TYPE.as_str()).unwrap_or_default();
+        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let is_json = media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"));
+        if is_json && serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(&self.body).is_ok() {
+            return ForgeError::NotFound;
+        }
+        self.unexpected("this is no answer of the API, expected a JSON object".to_owned())
+    }
+
+    /// Whether an error of OAuth in this answer counts. A server that fails, or that wants us to wait, says nothing about a grant,
+    /// whatever it writes.
+    pub(crate) fn may_refuse(&self) -> bool {
+        self.status.is_success() || (self.status.is_client_error() && self.status != StatusCode::TOO_MANY_REQUESTS)
+    }
+
+    /// Whether the body begins as a JSON object does: the parser would take the fields from an array, too.
+    pub(crate) fn begins_as_object(&self) -> bool {
+        self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+    }
+
     /// What an answer to a removal says: only 204 is one. A page for people with status 200 is no removal, and a receipt must not say so.
     pub(crate) fn removed(&self) -> Result<Removal, ForgeError> {
         if self.status == StatusCode::NO_CONTENT {
@@ -177,6 +203,9 @@ impl HttpClient {
     }
 
     async fn send_once(&self, request: &Outgoing) -> Result<Reply, ForgeError> {
+        if let Some(reply) = scripted::answer(request) {
+            return Ok(reply);
+        }
         let mut builder = self.inner.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());

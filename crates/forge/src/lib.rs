@@ -10,6 +10,7 @@ pub mod egress;
 mod error;
 mod forge;
 mod http_client;
+mod listing;
 mod text;
 mod types;
 mod webhook;
@@ -17,6 +18,8 @@ mod webhook;
 pub mod bitbucket;
 pub mod gitea;
 pub mod github;
+#[doc(hidden)]
+pub mod scripted;
 
 use std::sync::Arc;
 

@@ -51,7 +51,7 @@ impl Bitbucket {
 
     pub(super) async fn list_hooks(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<RemoteHook>, ForgeError> {
         let url = self.list_address(["repositories", full_name.workspace, full_name.slug, "hooks"]);
-        self.list::<Hook>(token, url, MAX_PAGES).await?.items.into_iter().map(Hook::checked).collect()
+        self.list::<Hook>(token, url, MAX_PAGES).await?.whole()?.into_iter().map(Hook::checked).collect()
     }
 
     pub(super) async fn make_hook(

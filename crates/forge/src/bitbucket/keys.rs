@@ -43,7 +43,7 @@ fn is_number(text: &str) -> bool {
 impl Bitbucket {
     pub(super) async fn list_keys(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<RemoteKey>, ForgeError> {
         let url = self.list_address(["repositories", full_name.workspace, full_name.slug, "deploy-keys"]);
-        Ok(self.list::<Key>(token, url, MAX_PAGES).await?.items.into_iter().map(RemoteKey::from).collect())
+        Ok(self.list::<Key>(token, url, MAX_PAGES).await?.whole()?.into_iter().map(RemoteKey::from).collect())
     }
 
     pub(super) async fn make_key(

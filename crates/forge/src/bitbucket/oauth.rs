@@ -55,9 +55,7 @@ impl Bitbucket {
 
 fn read_grant(reply: Reply, secrets: &[&str]) -> Result<Grant, ForgeError> {
     let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    // A server that fails says nothing about the grant, whatever it writes.
-    let is_answer = reply.status.is_success() || (reply.status.is_client_error() && reply.status.as_u16() != 429);
-    if let Some(code) = answer["error"].as_str().filter(|_| is_answer) {
+    if let Some(code) = answer["error"].as_str().filter(|_| reply.may_refuse()) {
         let detail = text::remote(answer["error_description"].as_str().unwrap_or("no words came with it"), secrets);
         return Err(ForgeError::Refused { code: text::remote(code, secrets), detail });
     }

@@ -15,6 +15,7 @@ use super::{Bitbucket, is_name};
 use crate::credentials::bearer;
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply, join};
+use crate::listing::Listing;
 use crate::text;
 use crate::types::Fresh;
 
@@ -28,12 +29,6 @@ const PAGE_LENGTH: &str = "100";
 struct Values<T> {
     values: Vec<T>,
     next: Option<String>,
-}
-
-/// A list, and whether there would have been more.
-pub(super) struct Listing<T> {
-    pub(super) items: Vec<T>,
-    pub(super) truncated: bool,
 }
 
 impl Bitbucket {
@@ -193,7 +188,7 @@ pub(super) fn check(reply: Reply, secrets: &[&str]) -> Result<Reply, ForgeError>
         },
         // 402: the workspace's plan does not allow it; 451: Bitbucket may not show it.
         402 | 451 => ForgeError::Forbidden { detail },
-        404 => ForgeError::NotFound,
+        404 => reply.not_found(),
         429 => ForgeError::RateLimited { retry_after: reply.pause() },
         _ => reply.unexpected(detail),
     })

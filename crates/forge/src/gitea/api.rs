@@ -68,6 +68,9 @@ impl Gitea {
     pub(super) async fn list_namespaces(&self, token: &SecretString) -> Result<Vec<SourceNamespace>, ForgeError> {
         let user = self.read_user(token).await?;
         let organizations = self.list::<Organization>(token, &self.api_address(["user", "orgs"])).await?;
+        if organizations.truncated {
+            tracing::warn!(provider = %self.provider.id, "a person has more organizations than are listed");
+        }
         // Gitea lists private organizations to a grant that is limited to public ones, and then refuses everything in them.
         let limited = self.granted_scopes(token).await?.iter().any(|scope| scope == PUBLIC_ONLY);
         let mut namespaces = vec![SourceNamespace {
@@ -78,7 +81,7 @@ impl Gitea {
             grant_url: None,
             note: None,
         }];
-        namespaces.extend(organizations.into_iter().map(|organization| self.namespace_of(organization, limited)));
+        namespaces.extend(organizations.items.into_iter().map(|organization| self.namespace_of(organization, limited)));
         Ok(namespaces)
     }
 
@@ -97,7 +100,7 @@ impl Gitea {
         }
     }
 
-    /// The cursor is the number of the page. Gitea sorts this list by id.
+    /// The cursor is the number of the page. Gitea sorts this list by id. Its total says nothing: it counts what is not shown, too.
     pub(super) async fn list_repositories(
         &self,
         token: &SecretString,

@@ -57,7 +57,7 @@ impl Gitea {
 
     pub(super) async fn list_hooks(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<RemoteHook>, ForgeError> {
         let hooks = self.list::<Hook>(token, &self.hooks_address(full_name, None)).await?;
-        Ok(hooks.into_iter().map(RemoteHook::from).collect())
+        Ok(hooks.whole()?.into_iter().map(RemoteHook::from).collect())
     }
 
     pub(super) async fn make_hook(

@@ -44,7 +44,7 @@ impl Gitea {
     }
 
     async fn read_keys(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<Key>, ForgeError> {
-        self.list(token, &self.keys_address(full_name, None)).await
+        self.list(token, &self.keys_address(full_name, None)).await?.whole()
     }
 
     pub(super) async fn list_keys(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<RemoteKey>, ForgeError> {

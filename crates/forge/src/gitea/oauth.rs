@@ -113,16 +113,16 @@ impl Gitea {
 }
 
 fn read_grant(reply: Reply, secrets: &[&str]) -> Result<Grant, ForgeError> {
-    let answer: Option<TokenAnswer> = serde_json::from_slice(&reply.body).ok();
+    let answer: Option<TokenAnswer> = reply.begins_as_object().then(|| serde_json::from_slice(&reply.body).ok()).flatten();
     if let Some(answer) = &answer
-        && let Some(code) = &answer.error
+        && let Some(code) = answer.error.as_ref().filter(|_| reply.may_refuse())
     {
         let detail = text::remote(answer.error_description.as_deref().unwrap_or("no words came with it"), secrets);
         return Err(ForgeError::Refused { code: text::remote(code, secrets), detail });
     }
     let reply = wire::check(reply, secrets)?;
     let Some(answer) = answer else {
-        return Err(reply.unexpected("the token endpoint did not answer in JSON".to_owned()));
+        return Err(reply.unexpected("the token endpoint did not answer with a JSON object of OAuth".to_owned()));
     };
     let token = |text: Option<String>| text.filter(|text| is_token(text)).map(SecretString::from);
     let Some(access_token) = token(answer.access_token) else {

@@ -74,6 +74,7 @@ impl Gitea {
             StatusCode::UNAUTHORIZED => {
                 return Err(ForgeError::Unauthorized { detail: "git does not take the token".to_owned() });
             }
+            StatusCode::TOO_MANY_REQUESTS => return Err(ForgeError::RateLimited { retry_after: reply.pause() }),
             // The words of git's pages are for people. What the API says of the same repository is for us.
             _ => {
                 return match self.read_repository(token, &["repos", full_name.owner, full_name.name]).await? {

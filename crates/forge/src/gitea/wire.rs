@@ -1,7 +1,7 @@
 //! Requests to Gitea's API and what its statuses mean.
 //!
 //! Invariant: the token is only ever in a header marked sensitive; a status that is not expected is an error, with Gitea's own words.
-//! A 404 that is no answer of the API (a proxy's page, say) is not taken for one.
+//! So is a list that ends before it says that it does.
 
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method};
@@ -14,12 +14,13 @@ use super::Gitea;
 use crate::credentials::bearer;
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply, join};
+use crate::listing::Listing;
 use crate::text;
 
 /// Any user name does, for git and with a token as the password.
 pub(super) const GIT_USER: &str = "oauth2";
 /// What a server gives at most, unless its administrator raised it.
-pub(super) const PAGE: u32 = 50;
+const PAGE: u32 = 50;
 const MAX_ITEMS: usize = 1000;
 
 impl Gitea {
@@ -48,24 +49,30 @@ impl Gitea {
         self.call(token, Method::GET, url, None).await
     }
 
-    /// Reads a list to its end, or to 1,000 items. A page that fails fails the list.
+    /// Reads a list to its end, or to 1,000 items. A page that fails, or is not there, fails the list.
     ///
     /// Pages are counted here: the addresses in Gitea's `Link` header are those that its administrator gave it, which need not be
     /// those under which we reach it.
-    pub(super) async fn list<T: DeserializeOwned>(&self, token: &SecretString, url: &Url) -> Result<Vec<T>, ForgeError> {
+    pub(super) async fn list<T: DeserializeOwned>(&self, token: &SecretString, url: &Url) -> Result<Listing<T>, ForgeError> {
         let mut items: Vec<T> = Vec::new();
-        for page in 1.. {
+        let mut page = 1;
+        loop {
             let reply = self.get(token, page_address(url.clone(), page)).await?;
-            let more: Vec<T> = reply.json()?;
-            let was_empty = more.is_empty();
-            items.extend(more);
-            let total = reply.header("x-total-count").and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
-            if was_empty || items.len() >= MAX_ITEMS || (items.len() >= total && !reply.has_next_page()) {
-                break;
+            let found: Vec<T> = reply.json()?;
+            let was_empty = found.is_empty();
+            items.extend(found);
+            let total = reply.header("x-total-count").and_then(|text| text.parse().ok()).unwrap_or(0);
+            let goes_on = items.len() < total || reply.has_next_page();
+            if !goes_on || items.len() >= MAX_ITEMS {
+                let truncated = goes_on || items.len() > MAX_ITEMS;
+                items.truncate(MAX_ITEMS);
+                return Ok(Listing { items, truncated });
             }
+            if was_empty {
+                return Err(reply.unexpected(format!("page {page} of the list is empty, but the list is said to go on")));
+            }
+            page += 1;
         }
-        items.truncate(MAX_ITEMS);
-        Ok(items)
     }
 }
 
@@ -87,17 +94,17 @@ pub(super) fn check(reply: Reply, secrets: &[&str]) -> Result<Reply, ForgeError>
     if reply.status.is_success() {
         return Ok(reply);
     }
-    let problem = serde_json::from_slice::<Problem>(&reply.body);
-    let is_the_apis = reply.body.is_empty() || problem.is_ok();
-    let detail = match problem.unwrap_or_default().message {
+    let problem: Problem = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let detail = match problem.message {
         words if words.is_empty() => "no words came with it".to_owned(),
         words => text::remote(&words, secrets),
     };
     Err(match reply.status.as_u16() {
         401 => ForgeError::Unauthorized { detail },
         403 => refusal(detail),
-        404 if is_the_apis => ForgeError::NotFound,
-        404 => reply.unexpected("this is no answer of the API".to_owned()),
+        // "APINotFound is a not found empty response", says the description; most of them have words all the same.
+        404 if reply.body.is_empty() => ForgeError::NotFound,
+        404 => reply.not_found(),
         423 | 451 => ForgeError::Forbidden { detail },
         429 => ForgeError::RateLimited { retry_after: reply.pause() },
         _ => reply.unexpected(detail),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the cursor that goes out is the one that GitHub gave, as a parameter; never an address.
 
-use http::Method;
+use http::{Method, StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
@@ -102,6 +102,10 @@ impl GitHub {
         }
         let mut url = self.deliveries_address(full_name, hook)?;
         url.path_segments_mut().expect("an address of the API has a path").extend([delivery, "attempts"]);
-        self.call(token, Call::manage(Method::POST, url)).await.map(drop)
+        let reply = self.call(token, Call::manage(Method::POST, url)).await?;
+        if reply.status == StatusCode::ACCEPTED {
+            return Ok(());
+        }
+        Err(reply.unexpected("it does not say that it will send it again, expected status 202".to_owned()))
     }
 }

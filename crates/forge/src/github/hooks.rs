@@ -73,8 +73,8 @@ impl GitHub {
     }
 
     pub(super) async fn list_hooks(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<RemoteHook>, ForgeError> {
-        let listing = self.list::<Hook>(token, Call::manage(Method::GET, self.hooks_address(full_name, None)), FEW_PAGES).await?;
-        Ok(listing.whole()?.into_iter().map(RemoteHook::from).collect())
+        let pages = self.list::<Hook>(token, Call::manage(Method::GET, self.hooks_address(full_name, None)), FEW_PAGES).await?;
+        Ok(pages.list.whole()?.into_iter().map(RemoteHook::from).collect())
     }
 
     pub(super) async fn make_hook(

@@ -48,7 +48,7 @@ impl GitHub {
     /// The installations that the person can reach something through.
     async fn installations(&self, token: &SecretString) -> Result<Vec<Installed>, ForgeError> {
         let call = Call::get(self.api_address(["user", "installations"]));
-        Ok(self.list_of(token, call, FEW_PAGES, |reply| Ok(reply.json::<InstallationPage>()?.installations)).await?.items)
+        Ok(self.list_of(token, call, FEW_PAGES, |reply| Ok(reply.json::<InstallationPage>()?.installations)).await?.list.items)
     }
 
     pub(super) async fn list_installed(&self, app: &App, token: &SecretString, user: &Account) -> Result<Vec<SourceNamespace>, ForgeError> {
@@ -61,7 +61,7 @@ impl GitHub {
             members => members?,
         };
         let accounts =
-            std::iter::once((user, NamespaceKind::User)).chain(members.iter().map(|account| (account, NamespaceKind::Organization)));
+            std::iter::once((user, NamespaceKind::User)).chain(members.iter().map(|member| (&member.account, NamespaceKind::Organization)));
         for (account, kind) in accounts {
             if namespaces.iter().all(|namespace| namespace.id != account.id.to_string()) {
                 let address = self.install_address(app, Some(account.id)).await?;

@@ -50,7 +50,7 @@ impl GitHub {
     }
 
     async fn read_keys(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<Key>, ForgeError> {
-        self.list(token, Call::manage(Method::GET, self.keys_address(full_name, None)), FEW_PAGES).await?.whole()
+        self.list(token, Call::manage(Method::GET, self.keys_address(full_name, None)), FEW_PAGES).await?.list.whole()
     }
 
     pub(super) async fn list_keys(&self, token: &SecretString, full_name: FullName<'_>) -> Result<Vec<RemoteKey>, ForgeError> {

@@ -88,6 +88,12 @@ fn is_name(text: &str) -> bool {
         && !matches!(text, "." | "..")
 }
 
+/// Whether a full ref name is a branch of the merge queue. Such a branch vanishes within minutes and has no name that a person gave, so no
+/// rule sees it, whichever way we learn of it; who asks for one by its name is told where it stands.
+fn is_queued(full_name: &str) -> bool {
+    full_name.starts_with("refs/heads/gh-readonly-queue/")
+}
+
 /// Whether the text can be an id that GitHub gave.
 fn is_id(text: &str) -> bool {
     (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())

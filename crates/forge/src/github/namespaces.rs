@@ -1,7 +1,8 @@
 //! The person and the organizations of the person, and whether each lets us in.
 //!
 //! Invariant: no organization that GitHub names is left out, and none counts as granted that GitHub does not list as such. GitHub never
-//! tells "not approved yet" and "denied" apart, so nothing here is ever `denied`.
+//! tells "not approved yet" and "denied" apart, so nothing here is ever `denied`. The page that a person is led to is one that this person
+//! can use: an organization's own settings are shown to its owners only.
 
 use std::collections::HashSet;
 
@@ -22,7 +23,7 @@ const MAX_PROBES: usize = 100;
 const PROBES_AT_ONCE: usize = 4;
 pub(super) const MAX_NAMESPACES: usize = 1000;
 
-const NOT_APPROVED: &str = "its owners have not approved Slipway, or have denied it: GitHub does not tell which";
+const NOT_APPROVED: &str = "its owners have not approved Slipway, or have denied it (GitHub does not tell which)";
 const LEFT_OUT: &str = "GitHub leaves it out of the organizations that Slipway may act for, without saying why";
 const NO_SESSION: &str = "it wants a single sign-on session: authorize it there (the address works for an hour), or link anew";
 const NOT_OUR_ADDRESS: &str = "its list of allowed IP addresses does not have this server's";
@@ -36,6 +37,15 @@ pub(super) struct Account {
 #[derive(Deserialize)]
 struct Membership {
     organization: Option<Account>,
+    #[serde(default)]
+    role: String,
+}
+
+/// An organization that the person is a member of.
+pub(super) struct Member {
+    pub(super) account: Account,
+    /// Whether the person is one of its owners, who alone see and change what it lets in.
+    is_owner: bool,
 }
 
 /// An organization that GitHub named without listing it as one that lets us in.
@@ -75,15 +85,22 @@ impl GitHub {
     async fn list_organizations(&self, token: &SecretString, user: &Account) -> Result<Vec<SourceNamespace>, ForgeError> {
         let open = self.list::<Account>(token, Call::get(self.api_address(["user", "orgs"])), FEW_PAGES).await?;
         let members = self.list_memberships(token).await?;
+        let owned: HashSet<u64> = members.iter().filter(|member| member.is_owner).map(|member| member.account.id).collect();
         let page = self.connection_page();
-        let granted = |account: &Account, kind| account.namespace(kind, NamespaceAccess::Granted, Some(page.clone()), None);
-        let mut namespaces = vec![granted(user, NamespaceKind::User)];
+        let mut namespaces = vec![user.namespace(NamespaceKind::User, NamespaceAccess::Granted, Some(page.clone()), None)];
         let mut known = HashSet::new();
-        let first = open.items.iter().filter(|account| known.insert(account.id));
-        namespaces.extend(first.map(|account| granted(account, NamespaceKind::Organization)));
+        let first = open.list.items.iter().filter(|account| known.insert(account.id));
+        namespaces.extend(first.map(|account| {
+            let policy = is_name(&account.login).then(|| self.policy_page(&account.login));
+            let (page, note) = match policy {
+                Some(policy) if owned.contains(&account.id) => (policy, None),
+                policy => (page.clone(), policy.map(|policy| format!("only its owners can revoke it, at `{policy}`"))),
+            };
+            account.namespace(NamespaceKind::Organization, NamespaceAccess::Granted, Some(page), note)
+        }));
         let without_session: Vec<u64> = open.sso.iter().flat_map(|header| partial_results(header)).collect();
         let mut doubtful = Vec::new();
-        for account in members {
+        for Member { account, .. } in members {
             if known.insert(account.id) {
                 doubtful.push(Doubtful { sso: without_session.contains(&account.id), account });
             }
@@ -105,11 +122,12 @@ impl GitHub {
     }
 
     /// The organizations that the person is a member of, whether or not they let us in.
-    pub(super) async fn list_memberships(&self, token: &SecretString) -> Result<Vec<Account>, ForgeError> {
+    pub(super) async fn list_memberships(&self, token: &SecretString) -> Result<Vec<Member>, ForgeError> {
         let mut url = self.api_address(["user", "memberships", "orgs"]);
         url.query_pairs_mut().append_pair("state", "active");
         let memberships = self.list::<Membership>(token, Call::get(url), FEW_PAGES).await?;
-        Ok(memberships.items.into_iter().filter_map(|membership| membership.organization).collect())
+        let member = |one: Membership| Some(Member { account: one.organization?, is_owner: one.role == "admin" });
+        Ok(memberships.list.items.into_iter().filter_map(member).collect())
     }
 
     /// The name of an organization of which only the number is known; nothing new, when GitHub does not tell it either.
@@ -139,12 +157,15 @@ impl GitHub {
             Ok(_) => namespace(NamespaceAccess::Restricted, page, LEFT_OUT.to_owned()),
             Err(ForgeError::Restricted { grant_url, .. }) => {
                 let note = match &grant_url {
-                    _ if doubtful.sso => NO_SESSION,
-                    Some(url) if Some(url) == page.as_ref() => NOT_APPROVED,
-                    Some(url) if url.path().ends_with("/settings/security") => NOT_OUR_ADDRESS,
-                    _ => NO_SESSION,
+                    _ if doubtful.sso => NO_SESSION.to_owned(),
+                    Some(url) if Some(url) == page.as_ref() => {
+                        let policy = self.policy_page(&account.login);
+                        format!("{NOT_APPROVED}: request it on the page of the connection, they grant it there or at `{policy}`")
+                    }
+                    Some(url) if url.path().ends_with("/settings/security") => NOT_OUR_ADDRESS.to_owned(),
+                    _ => NO_SESSION.to_owned(),
                 };
-                namespace(NamespaceAccess::Restricted, grant_url.or(Some(session_page)), note.to_owned())
+                namespace(NamespaceAccess::Restricted, grant_url.or(Some(session_page)), note)
             }
             Err(error @ ForgeError::Unauthorized { .. }) => Err(error),
             Err(error) => namespace(NamespaceAccess::Unknown, page, text::line(&error.to_string(), 300)),

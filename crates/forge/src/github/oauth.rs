@@ -88,7 +88,7 @@ impl GitHub {
     fn read_grant(&self, reply: Reply, secrets: &[&str]) -> Result<Grant, ForgeError> {
         let answer = read_answer(&reply);
         if let Some(answer) = &answer
-            && let Some(code) = &answer.error
+            && let Some(code) = answer.error.as_ref().filter(|_| reply.may_refuse())
         {
             let detail = text::remote(answer.error_description.as_deref().unwrap_or("no words came with it"), secrets);
             return Err(ForgeError::Refused { code: text::remote(code, secrets), detail });
@@ -114,7 +114,7 @@ impl GitHub {
 fn read_answer(reply: &Reply) -> Option<TokenAnswer> {
     let content_type = reply.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.starts_with("application/x-www-form-urlencoded") {
-        return serde_json::from_slice(&reply.body).ok();
+        return reply.begins_as_object().then(|| serde_json::from_slice(&reply.body).ok()).flatten();
     }
     let mut answer = TokenAnswer::default();
     for (name, value) in form_urlencoded::parse(&reply.body) {

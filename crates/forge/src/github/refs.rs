@@ -1,6 +1,7 @@
 //! Branches and tags: where all of them stand, and where one leads to.
 //!
-//! Invariant: a list that could not be read to its end says so; a tag is always the commit that it leads to, never its own object.
+//! Invariant: a list that could not be read to its end says so; a tag is always the commit that it leads to, never its own object. The
+//! passing branches of the merge queue are in no list.
 
 use http::StatusCode;
 use secrecy::SecretString;
@@ -8,8 +9,8 @@ use serde::Deserialize;
 use slipway_model::{CommitId, RefKind, RefName};
 use url::Url;
 
-use super::wire::{Call, Listing};
-use super::{FullName, GitHub};
+use super::wire::{Call, Pages};
+use super::{FullName, GitHub, is_queued};
 use crate::error::ForgeError;
 use crate::types::{Coverage, Fresh, Heads, SourceRef};
 
@@ -82,12 +83,12 @@ impl GitHub {
         }
         let (branches, tags) =
             (self.list_refs(token, full_name, RefList::Branches).await?, self.list_refs(token, full_name, RefList::Tags).await?);
-        let coverage = if branches.truncated || tags.truncated { Coverage::Part } else { Coverage::Whole };
+        let coverage = if branches.list.truncated || tags.list.truncated { Coverage::Part } else { Coverage::Whole };
         let marker = branches.etag.zip(tags.etag).map(|(branches, tags)| format!("{branches} {tags}"));
-        let refs = [(branches.items, RefList::Branches), (tags.items, RefList::Tags)].into_iter().flat_map(|(items, list)| {
+        let refs = [(branches.list.items, RefList::Branches), (tags.list.items, RefList::Tags)].into_iter().flat_map(|(items, list)| {
             items.into_iter().filter_map(move |item| {
-                let name = format!("{}{}", list.prefix(), item.name).parse::<RefName>().ok()?;
-                Some(SourceRef { name, commit: item.commit.sha })
+                let name = Some(format!("{}{}", list.prefix(), item.name)).filter(|name| !is_queued(name))?;
+                Some(SourceRef { name: name.parse().ok()?, commit: item.commit.sha })
             })
         });
         Ok(Fresh::Changed { value: Heads { refs: refs.collect(), coverage }, marker })
@@ -106,9 +107,9 @@ impl GitHub {
         }
     }
 
-    async fn list_refs(&self, token: &SecretString, full_name: FullName<'_>, list: RefList) -> Result<Listing<NamedCommit>, ForgeError> {
+    async fn list_refs(&self, token: &SecretString, full_name: FullName<'_>, list: RefList) -> Result<Pages<NamedCommit>, ForgeError> {
         match self.list(token, Call::get(self.refs_address(full_name, list)), MAX_PAGES).await {
-            Err(error) if is_empty(&error) => Ok(Listing { items: Vec::new(), truncated: false, etag: None, sso: Vec::new() }),
+            Err(error) if is_empty(&error) => Ok(Pages::none()),
             result => result,
         }
     }

@@ -72,10 +72,12 @@ impl GitHub {
         Err(match reply.status.as_u16() {
             401 => ForgeError::Unauthorized { detail },
             403 => self.forbidden(&reply, &problem, detail),
-            404 if absence == Absence::MaybeScope => {
-                self.missing_scope(&reply).map_or(ForgeError::NotFound, |scopes| ForgeError::MissingScope { scopes, detail })
-            }
-            404 => ForgeError::NotFound,
+            404 => match (reply.not_found(), absence) {
+                (ForgeError::NotFound, Absence::MaybeScope) => {
+                    self.missing_scope(&reply).map_or(ForgeError::NotFound, |scopes| ForgeError::MissingScope { scopes, detail })
+                }
+                (error, _) => error,
+            },
             429 => ForgeError::RateLimited { retry_after: reply.pause() },
             451 => ForgeError::Forbidden { detail },
             _ => reply.unexpected(detail),
@@ -123,7 +125,7 @@ impl GitHub {
         let granted = split_scopes(reply.header("x-oauth-scopes")?);
         let accepted = split_scopes(reply.header("x-accepted-oauth-scopes")?);
         let covered = accepted.is_empty() || accepted.iter().any(|scope| scopes::covered(&granted, scope));
-        (!covered).then_some(accepted)
+        (!covered).then(|| accepted.into_iter().take(20).collect())
     }
 
     /// Whether an organization keeps us out, which, and where a person changes that. Of an OAuth app restriction nothing but the words tells.
@@ -155,6 +157,11 @@ impl GitHub {
         let (_, address) = header.split_once("url=")?;
         let url = Url::parse(address.trim()).ok()?;
         (url.origin() == self.provider.web_url.origin() && url.username().is_empty() && url.password().is_none()).then_some(url)
+    }
+
+    /// Where the owners of an organization grant and revoke what applications may reach; nobody else is shown it.
+    pub(super) fn policy_page(&self, organization: &str) -> Url {
+        self.web_address(["organizations", organization, "settings", "oauth_application_policy"])
     }
 
     /// Where a person requests, and an owner grants, the access of our application to each organization.

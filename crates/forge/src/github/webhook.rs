@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use slipway_model::{CommitId, RefKind, RefName};
 
+use super::is_queued;
 use crate::delivery::{check_sha256, object, signature, word};
 use crate::text;
 use crate::webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
@@ -19,9 +20,6 @@ const SIGNATURE: &str = "X-Hub-Signature-256";
 const WEAK_SIGNATURE: &str = "X-Hub-Signature";
 const EVENT: &str = "X-GitHub-Event";
 const DELIVERY: &str = "X-GitHub-Delivery";
-
-/// Branches of GitHub's merge queue: they vanish within minutes and carry no name that a person gave.
-const QUEUE_PREFIX: &str = "refs/heads/gh-readonly-queue/";
 
 pub(super) fn verify(headers: &HeaderMap, body: &[u8], secrets: &[SecretString]) -> Result<Verified, Refusal> {
     let missing = if headers.contains_key(WEAK_SIGNATURE) { Refusal::WeakSignature } else { Refusal::MissingSignature };
@@ -123,7 +121,7 @@ fn read_push(push: Push) -> Result<Payload, Unreadable> {
         let unusable = vec![UnusableRef { name: text::line(&push.name, 200), why }];
         Ok(Payload::Push { repository_id: repository_id.clone(), events: Vec::new(), unusable })
     };
-    if push.name.starts_with(QUEUE_PREFIX) {
+    if is_queued(&push.name) {
         return unusable("it is a passing branch of the merge queue".to_owned());
     }
     let name: RefName = match push.name.parse() {

@@ -14,29 +14,25 @@ use super::refusals::Absence;
 use crate::credentials::{basic, bearer};
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply, join};
+use crate::listing::Listing;
 
 const API_VERSION: &str = "2022-11-28";
 /// Pages of 100 that are read for one list.
 pub(super) const FEW_PAGES: usize = 10;
 
-/// A list, and whether there would have been more.
-pub(super) struct Listing<T> {
-    pub(super) items: Vec<T>,
-    pub(super) truncated: bool,
+/// A list with what the headers of its pages said.
+pub(super) struct Pages<T> {
+    pub(super) list: Listing<T>,
     /// The ETag, when one page was all.
     pub(super) etag: Option<String>,
     /// What `X-GitHub-SSO` said with the pages: lists that leave out organizations.
     pub(super) sso: Vec<String>,
 }
 
-impl<T> Listing<T> {
-    /// The items of a list that was read to its end; what is not in it does not exist.
-    pub(super) fn whole(self) -> Result<Vec<T>, ForgeError> {
-        if self.truncated {
-            let detail = format!("the list has more than {} entries, or no end", self.items.len());
-            return Err(ForgeError::Unexpected { status: 200, detail });
-        }
-        Ok(self.items)
+impl<T> Pages<T> {
+    /// An empty list.
+    pub(super) fn none() -> Self {
+        Self { list: Listing { items: Vec::new(), truncated: false }, etag: None, sso: Vec::new() }
     }
 }
 
@@ -124,7 +120,7 @@ impl GitHub {
         token: &SecretString,
         call: Call<'_>,
         pages: usize,
-    ) -> Result<Listing<T>, ForgeError> {
+    ) -> Result<Pages<T>, ForgeError> {
         self.list_of(token, call, pages, Reply::json::<Vec<T>>).await
     }
 
@@ -135,24 +131,24 @@ impl GitHub {
         mut call: Call<'_>,
         pages: usize,
         read: fn(&Reply) -> Result<Vec<T>, ForgeError>,
-    ) -> Result<Listing<T>, ForgeError> {
+    ) -> Result<Pages<T>, ForgeError> {
         call.url.query_pairs_mut().append_pair("per_page", "100");
         let (mut url, absence) = (call.url, call.absence);
-        let mut listing = Listing { items: Vec::new(), truncated: false, etag: None, sso: Vec::new() };
+        let mut found = Pages::none();
         for page in 0..pages {
             let reply = self.call(token, Call { method: Method::GET, url, body: None, known: None, absence }).await?;
-            listing.items.extend(read(&reply)?);
-            listing.sso.extend(reply.header("x-github-sso").map(str::to_owned));
+            found.list.items.extend(read(&reply)?);
+            found.sso.extend(reply.header("x-github-sso").map(str::to_owned));
             match reply.next_page()? {
                 Some(next) => url = next,
                 None => {
-                    listing.etag = reply.etag().filter(|_| page == 0);
-                    return Ok(listing);
+                    found.etag = reply.etag().filter(|_| page == 0);
+                    return Ok(found);
                 }
             }
         }
-        listing.truncated = true;
-        Ok(listing)
+        found.list.truncated = true;
+        Ok(found)
     }
 }
 

@@ -8,7 +8,11 @@ use slipway_testkit::bitbucket::{FakeBitbucket, Fault, Hits};
 use url::Url;
 
 use crate::scripted::*;
-use crate::world::World;
+use crate::world::{CALLBACK, World};
+
+/// A hook that nobody made.
+const NONE: &str = "{00000000-0000-4000-8000-000000000000}";
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAx7D6pXU0Ch5rCPo3aWdB3ywaKPpMlO8jzjx8w4vzsT";
 
 #[tokio::test]
 async fn each_refusal_becomes_the_decision_that_it_asks_for() {
@@ -40,6 +44,8 @@ async fn each_refusal_becomes_the_decision_that_it_asks_for() {
         (answer(402, problem("The plan's user limit is exceeded.")), forbidden("The plan's user limit is exceeded.")),
         (answer(451, json!({})), forbidden("no words came with it")),
         (answer(404, fixture("api/goscm__error.json")), ForgeError::NotFound),
+        (raw(404, "text/html", "<html>no such page</html>"), unexpected(404, "this is no answer of the API, expected a JSON object")),
+        (raw(404, "application/json", "{\"type\": \"err"), unexpected(404, "this is no answer of the API, expected a JSON object")),
         (answer(410, fixture("oauth/error-410-gone.json")), unexpected(410, gone)),
         (raw(429, "text/plain", "Rate limit for this resource has been exceeded"), wait(60)),
         (raw(429, "text/plain", "no").with("retry-after", "17"), wait(17)),
@@ -149,6 +155,7 @@ async fn every_fault_of_a_provider_fails_closed() {
     for fault in [Fault::Outage(503), Fault::Html, Fault::ErrorBody, Fault::Truncated, Fault::RedirectTo(thief.web_url().to_owned())] {
         world.bitbucket.add_fault("/", fault.clone(), Hits::All);
         let (client, url) = (&world.client, "https://slipway.example/hooks/1".parse().unwrap());
+        let callback: Url = CALLBACK.parse().unwrap();
         let key = SourceKey { id: &uuid, full_name: "acme/site" };
         for (what, result) in [
             ("person", client.person(&token).await.map(drop)),
@@ -160,16 +167,42 @@ async fn every_fault_of_a_provider_fails_closed() {
             ("resolve", client.resolve(&token, "acme/site", &"refs/heads/main".parse().unwrap()).await.map(drop)),
             ("hooks", client.hooks(&token, "acme/site").await.map(drop)),
             ("hook", client.ensure_hook(&token, "acme/site", &HookSpec { url: &url, secret: &"s".into() }).await.map(drop)),
+            ("delete hook", client.delete_hook(&token, "acme/site", NONE).await.map(drop)),
             ("keys", client.deploy_keys(&token, "acme/site").await.map(drop)),
+            ("key", client.ensure_deploy_key(&token, "acme/site", "t", KEY).await.map(drop)),
+            ("delete key", client.delete_deploy_key(&token, "acme/site", "424242").await.map(drop)),
+            ("code", client.exchange_code("c", &callback, &"v".into()).await.map(drop)),
             ("refresh", client.refresh(&"r".into()).await.map(drop)),
         ] {
             // A refused refresh token is cut in its middle, too, and then it is no refusal.
             assert!(matches!(result, Err(ForgeError::Unexpected { .. })), "{what} under {fault:?}: {result:?}");
         }
+        let picture = client.picture(&format!("{}/avatars/1", world.bitbucket.web_url()).parse().unwrap()).await;
+        match fault {
+            Fault::RedirectTo(_) => assert!(matches!(picture, Err(ForgeError::Misconfigured { .. })), "{picture:?}"),
+            _ => assert!(matches!(picture, Err(ForgeError::Unexpected { .. })), "{fault:?}: {picture:?}"),
+        }
         world.bitbucket.clear_faults();
     }
     assert!(thief.requests().is_empty());
-    assert!(world.bitbucket.hooks("acme/site").is_empty());
+    assert!(world.bitbucket.hooks("acme/site").is_empty() && world.bitbucket.deploy_keys("acme/site").is_empty());
+}
+
+/// A source is not gone because a proxy says 404.
+#[tokio::test]
+async fn a_404_that_is_not_the_apis_is_no_absence() {
+    let bitbucket = Scripted::start(|_, _| raw(404, "text/html", "<html>no such page</html>")).await;
+    let (client, key) = (bitbucket.client(), SourceKey { id: NONE, full_name: "acme/site" });
+    for (call, result) in [
+        ("repository", client.source_repository(&token(), "acme/site").await.map(drop)),
+        ("by id", client.source_repository_by_id(&token(), key).await.map(drop)),
+        ("heads", client.heads(&token(), "acme/site", None).await.map(drop)),
+        ("resolve", client.resolve(&token(), "acme/site", &"refs/heads/main".parse().unwrap()).await.map(drop)),
+        ("delete hook", client.delete_hook(&token(), "acme/site", NONE).await.map(drop)),
+        ("delete key", client.delete_deploy_key(&token(), "acme/site", "7").await.map(drop)),
+    ] {
+        assert!(matches!(result, Err(ForgeError::Unexpected { status: 404, .. })), "{call}: {result:?}");
+    }
 }
 
 #[tokio::test]
@@ -182,8 +215,21 @@ async fn endless_pages_have_an_end() {
     let Fresh::Changed { value, .. } = world.client.heads(&token, "acme/site", None).await.unwrap() else { panic!() };
     assert_eq!((value.coverage, world.bitbucket.requests().len()), (Coverage::Part, 200));
     world.bitbucket.forget_requests();
-    world.client.hooks(&token, "acme/site").await.unwrap();
-    assert_eq!(world.bitbucket.requests().len(), 10);
+    let url = "https://slipway.example/hooks/1".parse().unwrap();
+    let hook = HookSpec { url: &url, secret: &"s".into() };
+    // What is not in a list that could not be read to its end may exist all the same.
+    for (call, result) in [
+        ("hooks", world.client.hooks(&token, "acme/site").await.map(drop)),
+        ("keys", world.client.deploy_keys(&token, "acme/site").await.map(drop)),
+        ("hook", world.client.ensure_hook(&token, "acme/site", &hook).await.map(drop)),
+        ("key", world.client.ensure_deploy_key(&token, "acme/site", "t", KEY).await.map(drop)),
+        ("delete hook", world.client.delete_hook(&token, "acme/site", NONE).await.map(drop)),
+        ("delete key", world.client.delete_deploy_key(&token, "acme/site", "424242").await.map(drop)),
+    ] {
+        assert!(matches!(&result, Err(ForgeError::Unexpected { detail, .. }) if detail.contains("no end")), "{call}: {result:?}");
+    }
+    assert_eq!(world.bitbucket.requests().len(), 62, "ten pages each, and two attempts to delete");
+    assert!(world.bitbucket.hooks("acme/site").is_empty() && world.bitbucket.deploy_keys("acme/site").is_empty());
     let circle = Scripted::start(|request, own| page(json!([]), Some(own.join(&request.path).unwrap().to_string() + "?pagelen=100"))).await;
     let error = circle.client().hooks(&crate::scripted::token(), "acme/site").await.unwrap_err();
     assert!(error.to_string().contains("followed by itself"), "{error}");

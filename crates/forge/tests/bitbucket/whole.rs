@@ -74,7 +74,6 @@ async fn a_person_links_and_sees_sources() {
         assert_eq!(world.client.source_repository_by_id(&token, key).await.unwrap(), Some(found.clone()));
         assert_eq!(world.client.repository_token(&token, key).await.unwrap().expose_secret(), token.expose_secret());
     }
-    world.unviolated();
 }
 
 #[tokio::test]
@@ -104,7 +103,6 @@ async fn many_repositories_and_refs_come_page_by_page() {
     let Fresh::Changed { value, .. } = world.client.heads(&token, "acme/site", None).await.unwrap() else { panic!() };
     assert_eq!((value.refs.len(), value.coverage), (231, Coverage::Whole));
     assert!(value.refs.iter().all(|found| found.commit.as_str() == commit));
-    world.unviolated();
 }
 
 #[tokio::test]
@@ -152,7 +150,6 @@ async fn a_push_arrives_signed_and_leads_to_the_commit() {
     assert_eq!(world.client.resolve(&token, "emma/hello", &gone[0].name).await, Ok(None));
     assert_eq!(world.client.delete_hook(&token, "emma/hello", &hook.id).await, Ok(Removal::Removed));
     assert!(world.bitbucket.hooks("emma/hello").is_empty());
-    world.unviolated();
 }
 
 #[tokio::test]
@@ -198,7 +195,6 @@ async fn renames_and_transfers_are_followed_by_the_uuid_and_a_new_repository_get
     assert_eq!(name_now().await.as_deref(), Some("acme/greeting"));
     world.bitbucket.delete_repository("acme/greeting");
     assert_eq!(name_now().await, None);
-    world.unviolated();
 }
 
 #[tokio::test]
@@ -219,7 +215,6 @@ async fn what_a_person_may_not_see_is_not_there() {
     assert_eq!(world.client.heads(&stranger, "emma/hello", None).await, Err(ForgeError::NotFound));
     world.bitbucket.set_permission("emma/hello", "mallory", Permission::Read);
     assert!(world.client.resolve(&stranger, "emma/hello", &name).await.unwrap().is_some());
-    world.unviolated();
 }
 
 #[tokio::test]

@@ -63,11 +63,15 @@ impl World {
         let code = self.code(nickname).await;
         self.client.exchange_code(&code, &CALLBACK.parse().unwrap(), &"ignored".into()).await.unwrap()
     }
+}
 
-    /// Every request was one that Bitbucket describes, and so was every answer.
-    pub fn unviolated(&self) {
-        assert_eq!(self.bitbucket.violations(), Vec::<String>::new());
-        assert!(self.bitbucket.requests().iter().all(|request| !request.unknown));
+impl Drop for World {
+    /// Unless the test failed, every request was one that Bitbucket describes, and so was every answer.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.bitbucket.violations(), Vec::<String>::new());
+            assert!(self.bitbucket.requests().iter().all(|request| !request.unknown));
+        }
     }
 }
 

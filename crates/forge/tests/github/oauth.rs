@@ -78,6 +78,7 @@ async fn an_answer_without_a_usable_token_is_no_grant() {
         json!({ "access_token": "a\r\nX: y" }),
         json!({ "access_token": 7 }),
         json!([]),
+        json!(["gho_x"]),
         Value::Null,
         json!({ "access_token": "x".repeat(40_000) }),
     ] {
@@ -86,7 +87,18 @@ async fn an_answer_without_a_usable_token_is_no_grant() {
     }
     assert!(matches!(exchange(raw(200, "text/html", "<html>")).await.0.unwrap_err(), ForgeError::Unexpected { status: 200, .. }));
     assert!(matches!(exchange(raw(503, "text/html", "<html>")).await.0.unwrap_err(), ForgeError::Unexpected { status: 503, .. }));
-    assert_eq!(exchange(raw(404, "text/html", "")).await.0.unwrap_err(), ForgeError::NotFound);
+    assert!(matches!(exchange(raw(404, "text/html", "")).await.0.unwrap_err(), ForgeError::Unexpected { status: 404, .. }));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_well_says_nothing_about_the_grant() {
+    let refused = fixture("oauth/error-200-bad_refresh_token.json");
+    for status in [500, 503] {
+        let error = exchange(answer(status, refused.clone())).await.0.unwrap_err();
+        assert!(matches!(&error, ForgeError::Unexpected { status: found, .. } if *found == status) && error.is_temporary(), "{error:?}");
+    }
+    let error = exchange(answer(429, refused).with("retry-after", "17")).await.0.unwrap_err();
+    assert_eq!(error, ForgeError::RateLimited { retry_after: Duration::from_secs(17) });
 }
 
 #[tokio::test]

@@ -144,6 +144,41 @@ async fn what_github_hides_for_want_of_a_scope_is_a_missing_scope() {
     assert_eq!(client.source_repository_by_id(&token(), SourceKey { id: "7", full_name: "o/r" }).await, Ok(None));
 }
 
+/// The page of a proxy says nothing of what was asked for: nothing is called gone because of it.
+#[tokio::test]
+async fn a_404_that_is_not_the_apis_is_no_absence() {
+    for (content_type, body) in [
+        ("text/html; charset=utf-8", "<html><h1>404</h1></html>"),
+        ("text/html", "{\"message\":\"Not Found\"}"),
+        ("text/plain", ""),
+        ("application/json", ""),
+        ("application/json; charset=utf-8", "{\"message\":\"Not F"),
+        ("application/json", "[]"),
+    ] {
+        let github = Fake::start(move |_, _| {
+            raw(404, content_type, body).with("x-oauth-scopes", "read:org").with("x-accepted-oauth-scopes", "repo")
+        })
+        .await;
+        let (client, key) = (github.client(), SourceKey { id: "7", full_name: "o/r" });
+        for (call, result) in [
+            ("repository", client.source_repository(&token(), "o/r").await.map(drop)),
+            ("by id", client.source_repository_by_id(&token(), key).await.map(drop)),
+            ("heads", client.heads(&token(), "o/r", None).await.map(drop)),
+            ("resolve", client.resolve(&token(), "o/r", &"refs/heads/main".parse().unwrap()).await.map(drop)),
+            ("repositories", client.source_repositories(&token(), "o", None).await.map(drop)),
+            ("hooks", client.hooks(&token(), "o/r").await.map(drop)),
+            ("delete hook", client.delete_hook(&token(), "o/r", "7").await.map(drop)),
+            ("delete key", client.delete_deploy_key(&token(), "o/r", "7").await.map(drop)),
+            ("revoke", client.revoke_grant(&token()).await.map(drop)),
+        ] {
+            let told = matches!(&result, Err(ForgeError::Unexpected { status: 404, detail }) if detail.contains("no answer of the API"));
+            assert!(told, "{call} {content_type} {body}: {result:?}");
+        }
+    }
+    let github = Fake::start(|_, _| raw(404, "application/vnd.github+json", "{\"message\":\"Not Found\"}")).await;
+    assert_eq!(github.client().source_repository(&token(), "o/r").await, Ok(None));
+}
+
 #[tokio::test]
 async fn answers_that_make_no_sense_are_said_so() {
     for (reply, status, words) in [

@@ -1,6 +1,7 @@
 //! A fake GitHub with people, an organization, sources and our application, and a client for it. Every exchange is held against
 //! GitHub's own description.
 
+use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
@@ -20,8 +21,29 @@ const VERIFIER: &str = "a-verifier-of-the-length-that-the-rfc-demands-43";
 static DESCRIPTION: LazyLock<Arc<Description>> =
     LazyLock::new(|| Arc::new(Description::read(&shared("openapi/github.api.github.com.json")).unwrap()));
 
+/// The fake GitHub of a test. Unless the test failed, nothing that either side said may have been against GitHub's description, and no secret
+/// may have stood in an address: it is looked at in the end, so that no test has to think of it.
+pub struct Held(FakeGitHub);
+
+impl Deref for Held {
+    type Target = FakeGitHub;
+
+    fn deref(&self) -> &FakeGitHub {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.violations(), Vec::<String>::new());
+            assert_eq!(self.secrets_in_addresses(), Vec::new());
+        }
+    }
+}
+
 /// `octo` owns `octo/hello` and the organization `acme` with `acme/site`; `stranger` owns nothing.
-pub async fn world() -> (FakeGitHub, Arc<dyn Forge>) {
+pub async fn world() -> (Held, Arc<dyn Forge>) {
     let github = people().await;
     let app = github.oauth_app("Slipway", CALLBACK).unwrap();
     let client = open(provider(&github, &app.client_id, &app.client_secret)).unwrap();
@@ -29,7 +51,7 @@ pub async fn world() -> (FakeGitHub, Arc<dyn Forge>) {
 }
 
 /// As [`world`], with a GitHub App instead of an OAuth app.
-pub async fn world_with_app(permissions: &[(&str, &str)]) -> (FakeGitHub, GitHubApp, Arc<dyn Forge>) {
+pub async fn world_with_app(permissions: &[(&str, &str)]) -> (Held, GitHubApp, Arc<dyn Forge>) {
     let github = people().await;
     let new = NewGitHubApp { owner: "acme", name: "Slip Way", callback: CALLBACK, hook_url: None, permissions, events: &["push"] };
     let app = github.github_app(&new).unwrap();
@@ -42,8 +64,8 @@ pub fn client_of(github: &FakeGitHub, app: &GitHubApp) -> Arc<dyn Forge> {
     open(Provider { app: Some(credentials), ..provider(github, &app.client_id, &app.client_secret) }).unwrap()
 }
 
-async fn people() -> FakeGitHub {
-    let github = FakeGitHub::start().await.unwrap();
+async fn people() -> Held {
+    let github = Held(FakeGitHub::start().await.unwrap());
     github.hold_against(DESCRIPTION.clone());
     github.user("octo");
     github.user("stranger");
@@ -85,12 +107,6 @@ pub async fn link_with(github: &FakeGitHub, client: &Arc<dyn Forge>, login: &str
 
 pub async fn token(github: &FakeGitHub, client: &Arc<dyn Forge>, login: &str) -> SecretString {
     link(github, client, login).await.access_token
-}
-
-/// Nothing that either side said was against GitHub's description, and no secret stood in an address.
-pub fn nothing_wrong(github: &FakeGitHub) {
-    assert_eq!(github.violations(), Vec::<String>::new());
-    assert_eq!(github.secrets_in_addresses(), Vec::new());
 }
 
 /// A source by its id, as the caller last knew it.
