@@ -1,7 +1,7 @@
 //! What the targets share: recorded inputs and the ways in which they are bent.
 //!
 //! Invariant: a bent input depends on nothing but the seeds and the numbers that the engine gave, so every finding can be repeated.
-//! Deliberately elsewhere: the targets themselves (`tests/parsers.rs`), the search for inputs (bolero).
+//! Deliberately elsewhere: the targets themselves (`tests/`), the search for inputs (bolero).
 
 use std::path::{Path, PathBuf};
 
@@ -56,11 +56,10 @@ impl Seeds {
     /// These.
     #[must_use]
     pub fn of(inputs: &[&[u8]]) -> Self {
-        assert!(!inputs.is_empty(), "a target needs a seed");
-        Self(inputs.iter().map(|input| input.to_vec()).collect())
+        Self::with_files(inputs, &[])
     }
 
-    /// Every file of these folders of the recorded payloads.
+    /// Every file of these folders of the recorded payloads; of a delivery that was kept with its headers, the body.
     ///
     /// # Panics
     /// When a folder cannot be read or is empty: a target without its seeds would prove nothing.
@@ -74,10 +73,28 @@ impl Seeds {
                 .filter(|path| path.is_file())
                 .collect();
             files.sort();
-            inputs.extend(files.into_iter().filter_map(|path| std::fs::read(path).ok()));
+            inputs.extend(files.into_iter().filter_map(|path| std::fs::read(path).ok()).map(body_of));
         }
         assert!(!inputs.is_empty(), "no seed in {folders:?}");
         Self(inputs)
+    }
+
+    /// These inputs, and after them these files of the recorded payloads.
+    ///
+    /// # Panics
+    /// When a file cannot be read.
+    #[must_use]
+    pub fn with_files(inputs: &[&[u8]], files: &[&str]) -> Self {
+        let read = |file: &&str| std::fs::read(fixtures().join(file)).unwrap_or_else(|error| panic!("`{file}`: {error}"));
+        let all: Vec<Vec<u8>> = inputs.iter().map(|input| input.to_vec()).chain(files.iter().map(read)).collect();
+        assert!(!all.is_empty(), "a target needs a seed");
+        Self(all)
+    }
+
+    /// The first seed as it is.
+    #[must_use]
+    pub fn first(&self) -> &[u8] {
+        &self.0[0]
     }
 
     /// The input that a recipe makes. Without changes it is a seed, or the engine's own bytes when the number is past the seeds.
@@ -114,6 +131,14 @@ fn apply(input: &mut Vec<u8>, (kind, at, length, byte): Change, own: &[u8]) {
     };
     if input.len() + new.len() <= MAX_INPUT {
         input.splice(range, new);
+    }
+}
+
+/// The body of `{headers, body}`, and anything else as it is.
+fn body_of(input: Vec<u8>) -> Vec<u8> {
+    match serde_json::from_slice::<serde_json::Value>(&input) {
+        Ok(value) if value["headers"].is_object() && value["body"].is_object() => value["body"].to_string().into_bytes(),
+        _ => input,
     }
 }
 

@@ -71,14 +71,18 @@ impl Reply {
     pub(crate) fn next_page(&self) -> Result<Option<Url>, ForgeError> {
         for value in self.headers.get_all(LINK) {
             let Some(address) = value.to_str().ok().and_then(next_link) else { continue };
-            let next =
-                self.url.join(address).map_err(|error| self.unexpected(format!("the address of the next page is invalid: {error}")))?;
-            if next.origin() != self.url.origin() {
-                return Err(self.unexpected("the next page is said to be at another origin".to_owned()));
-            }
-            return Ok(Some(next));
+            return self.page_at(address).map(Some);
         }
         Ok(None)
+    }
+
+    /// The address of another page, as this answer names it; only ever at the origin that answered.
+    pub(crate) fn page_at(&self, address: &str) -> Result<Url, ForgeError> {
+        let page = self.url.join(address).map_err(|error| self.unexpected(format!("the address of the next page is invalid: {error}")))?;
+        if is_elsewhere(&self.url, &page) {
+            return Err(self.unexpected("the next page is said to be at another origin, or has credentials in it".to_owned()));
+        }
+        Ok(page)
     }
 
     /// Whether the `Link` header tells of a next page, for who counts the pages and does not follow its addresses.
@@ -261,6 +265,11 @@ pub(crate) fn join<'a>(base: &Url, parts: impl IntoIterator<Item = &'a str>) -> 
     url
 }
 
+/// Whether an address that an answer names leads away from where the answer came from, or has credentials that would take the place of ours.
+fn is_elsewhere(from: &Url, to: &Url) -> bool {
+    to.origin() != from.origin() || !to.username().is_empty() || to.password().is_some()
+}
+
 /// Where to ask again, when the answer is a redirect that we follow. A redirect elsewhere is an error: following it would hand over the credentials.
 fn redirect_target(request: &Outgoing, reply: &Reply) -> Result<Option<Url>, ForgeError> {
     let follows = match reply.status.as_u16() {
@@ -273,10 +282,10 @@ fn redirect_target(request: &Outgoing, reply: &Reply) -> Result<Option<Url>, For
     }
     let location = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok()).and_then(|text| request.url.join(text).ok());
     match location {
-        Some(target) if target.origin() == request.url.origin() => Ok(Some(target)),
+        Some(target) if !is_elsewhere(&request.url, &target) => Ok(Some(target)),
         Some(target) => {
             let host = text::line(target.host_str().unwrap_or("(no host)"), 100);
-            Err(reply.unexpected(format!("it redirects to another origin, `{host}`, which is not followed")))
+            Err(reply.unexpected(format!("it redirects to `{host}`, to another origin or with credentials, which is not followed")))
         }
         None => Err(reply.unexpected("it redirects without a usable address".to_owned())),
     }
@@ -341,7 +350,12 @@ mod tests {
             url: "https://api.example/v3/x".parse().unwrap(),
         };
         assert_eq!(reply("</v3/x?page=2>; rel=next").next_page().unwrap().unwrap().as_str(), "https://api.example/v3/x?page=2");
-        for elsewhere in ["<https://evil.example/x>; rel=next", "<http://api.example/x>; rel=next", "<//api.example:444/x>; rel=next"] {
+        for elsewhere in [
+            "<https://evil.example/x>; rel=next",
+            "<http://api.example/x>; rel=next",
+            "<//api.example:444/x>; rel=next",
+            "<https://u:p@api.example/x>; rel=next",
+        ] {
             assert!(matches!(reply(elsewhere).next_page(), Err(ForgeError::Unexpected { .. })), "{elsewhere}");
         }
     }

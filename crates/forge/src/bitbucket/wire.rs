@@ -91,10 +91,7 @@ impl Bitbucket {
     pub(super) fn read_page<T: DeserializeOwned>(&self, token: &SecretString, reply: &Reply) -> Result<(Vec<T>, Option<Url>), ForgeError> {
         let page: Values<T> = self.read_object(token, reply)?;
         let Some(next) = page.next.filter(|next| !next.is_empty()) else { return Ok((page.values, None)) };
-        let next = reply.url.join(&next).map_err(|error| reply.unexpected(format!("the address of the next page is invalid: {error}")))?;
-        if next.origin() != reply.url.origin() {
-            return Err(reply.unexpected("the next page is said to be at another origin".to_owned()));
-        }
+        let next = reply.page_at(&next)?;
         if next == reply.url {
             return Err(reply.unexpected("a page says that it is followed by itself".to_owned()));
         }

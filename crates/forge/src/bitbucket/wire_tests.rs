@@ -84,6 +84,7 @@ fn the_next_page_stays_at_the_origin() {
         "https://evil.example/x",
         "http://api.bitbucket.example/2.0/x",
         "//api.bitbucket.example:444/x",
+        "https://u:p@api.bitbucket.example/2.0/x",
         "https://[/",
         "javascript:x",
         "?pagelen=100",

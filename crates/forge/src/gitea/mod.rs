@@ -172,7 +172,8 @@ impl Forge for Gitea {
         if !is_id(key.id) {
             return Ok(None);
         }
-        self.read_repository(token, &["repositories", key.id]).await
+        let found = self.read_repository(token, &["repositories", key.id]).await?;
+        Ok(found.filter(|repository| repository.id == key.id))
     }
 
     async fn repository_token(&self, token: &SecretString, _key: SourceKey<'_>) -> Result<SecretString, ForgeError> {

@@ -197,6 +197,17 @@ async fn what_cannot_be_seen_is_not_called_gone() {
     assert_eq!(client.delete_deploy_key(&TOKEN.into(), "o/hidden", "7").await.unwrap_err(), ForgeError::NotFound);
 }
 
+/// An answer about another repository is none about this one.
+#[tokio::test]
+async fn a_repository_with_another_id_is_not_the_one_that_was_asked_for() {
+    let front = always(answer(200, &json!({ "id": 8, "full_name": "o/r", "private": true }))).await;
+    let client = client(&front.origin);
+    for (id, found) in [("7", false), ("8", true)] {
+        let answered = client.source_repository_by_id(&TOKEN.into(), SourceKey { id, full_name: "o/r" }).await.unwrap();
+        assert_eq!(answered.is_some(), found, "{id}");
+    }
+}
+
 /// Forgejo and older Giteas refuse keys where nobody could use them; Gitea 1.26 takes them all the same.
 #[tokio::test]
 async fn a_server_without_ssh_takes_no_deploy_keys() {

@@ -57,7 +57,7 @@ async fn a_person_is_its_number_and_every_call_has_the_right_headers() {
 async fn a_next_page_or_redirect_elsewhere_never_gets_the_token() {
     let thief = Fake::start(|_, _| answer(200, json!([]))).await;
     let elsewhere = thief.origin.clone();
-    let github = Fake::start(move |request, _| match request.path.as_str() {
+    let github = Fake::start(move |request, own| match request.path.as_str() {
         "/api/v3/user" => answer(200, fixture("api/goscm__user.json")),
         "/api/v3/user/orgs" => answer(200, json!([])).with("link", format!("<{elsewhere}api/v3/user/orgs?page=2>; rel=\"next\"")),
         "/api/v3/repos/o/paged/hooks/1/deliveries" => {
@@ -65,6 +65,10 @@ async fn a_next_page_or_redirect_elsewhere_never_gets_the_token() {
         }
         "/api/v3/repos/o/moved" => answer(301, json!({})).with("location", format!("{elsewhere}api/v3/repositories/1")),
         "/api/v3/repos/o/moved/hooks" => answer(307, json!({})).with("location", "//127.0.0.2/api/v3/repositories/1/hooks"),
+        // At the same origin, but with credentials that would take the place of ours.
+        "/api/v3/repos/o/named" => {
+            answer(301, json!({})).with("location", own.join("api/v3/repositories/1").unwrap().as_str().replacen("//", "//u:p@", 1))
+        }
         "/login/oauth/access_token" => answer(307, json!({})).with("location", format!("{elsewhere}login/oauth/access_token")),
         _ => not_found(),
     })
@@ -74,6 +78,7 @@ async fn a_next_page_or_redirect_elsewhere_never_gets_the_token() {
     let results = [
         client.source_namespaces(&token()).await.map(drop),
         client.source_repository(&token(), "o/moved").await.map(drop),
+        client.source_repository(&token(), "o/named").await.map(drop),
         client.hooks(&token(), "o/moved").await.map(drop),
         client.hook_deliveries(&token(), "o/paged", "1", None).await.map(drop),
         client.exchange_code("code", &redirect, &"verifier".into()).await.map(drop),
