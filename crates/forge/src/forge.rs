@@ -107,7 +107,7 @@ pub trait Forge: Send + Sync + 'static {
     /// What a hook of ours must send, and no more.
     fn hook_events(&self) -> &'static [&'static str];
 
-    /// The webhooks of a repository, at most 1,000.
+    /// The webhooks of a repository. More than 1,000 are an error: what is not in a part of a list may stand all the same.
     async fn hooks(&self, token: &SecretString, full_name: &str) -> Result<Vec<RemoteHook>, ForgeError>;
 
     /// Makes a webhook for pushes. One that has the same address already is adopted: it gets the secret anew, our events, and is switched on;
@@ -156,7 +156,7 @@ pub trait Forge: Send + Sync + 'static {
         public_key: &str,
     ) -> Result<RemoteKey, ForgeError>;
 
-    /// The deploy keys of a repository, at most 1,000.
+    /// The deploy keys of a repository; as [`Forge::hooks`].
     async fn deploy_keys(&self, token: &SecretString, full_name: &str) -> Result<Vec<RemoteKey>, ForgeError>;
 
     /// Removes a deploy key; as [`Forge::delete_hook`].

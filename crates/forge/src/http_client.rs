@@ -69,11 +69,11 @@ impl Reply {
 
     /// The address of the next page by the `Link` header, only ever at the origin that answered.
     pub(crate) fn next_page(&self) -> Result<Option<Url>, ForgeError> {
-        for value in self.headers.get_all(LINK) {
-            let Some(address) = value.to_str().ok().and_then(next_link) else { continue };
-            return self.page_at(address).map(Some);
-        }
-        Ok(None)
+        self.next_address().map(|address| self.page_at(address)).transpose()
+    }
+
+    fn next_address(&self) -> Option<&str> {
+        self.headers.get_all(LINK).iter().find_map(|value| value.to_str().ok().and_then(next_link))
     }
 
     /// The address of another page, as this answer names it; only ever at the origin that answered.
@@ -87,7 +87,7 @@ impl Reply {
 
     /// Whether the `Link` header tells of a next page, for who counts the pages and does not follow its addresses.
     pub(crate) fn has_next_page(&self) -> bool {
-        self.headers.get_all(LINK).iter().any(|value| value.to_str().ok().and_then(next_link).is_some())
+        self.next_address().is_some()
     }
 
     /// Reads the body as JSON.

@@ -94,7 +94,7 @@ impl GitHub {
             let policy = is_name(&account.login).then(|| self.policy_page(&account.login));
             let (page, note) = match policy {
                 Some(policy) if owned.contains(&account.id) => (policy, None),
-                policy => (page.clone(), policy.map(|policy| format!("only its owners can revoke it, at `{policy}`"))),
+                policy => (page.clone(), policy.map(|policy| format!("lets Slipway in; only its owners can revoke that, at `{policy}`"))),
             };
             account.namespace(NamespaceKind::Organization, NamespaceAccess::Granted, Some(page), note)
         }));
