@@ -22,6 +22,9 @@ impl App {
     pub(crate) async fn mended(&self, tx: &mut WriteTx, account: AccountId, provider: &ProviderId) -> Result<Vec<BuildId>, Error> {
         reconciling::hurry_account(tx, account, provider, self.clock.now()).await?;
         let waiting = builds::list_unserved(tx, account, provider, REPEATED).await?;
+        if waiting.is_empty() {
+            return Ok(Vec::new());
+        }
         let sources: BTreeSet<AutobuildId> = waiting.iter().map(|build| build.autobuild).collect();
         for id in &sources {
             refs::lock(tx, *id).await?;

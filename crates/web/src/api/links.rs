@@ -69,8 +69,7 @@ pub(crate) struct Link {
     /// When it is checked next.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_check_at: Option<Timestamp>,
-    /// Repositories that its state is about: those that are built through it; when it is restricted, those of the organizations that do not
-    /// let us in.
+    /// Repositories that its state is about: of a restricted link only those of the organizations that do not let us in.
     affects: Vec<String>,
     /// Every repository that is built through it, with its source.
     used_by: Vec<UsedSource>,
