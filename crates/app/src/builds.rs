@@ -9,7 +9,7 @@ use slipway_store::builds::{self, Build, Ending, NewBuild};
 use slipway_store::progress::{self, LogChunk, PhaseTimes};
 use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
-use slipway_store::{ReadTx, builders, repositories};
+use slipway_store::{ReadTx, WriteTx, builders, repositories};
 
 use crate::audit::{self, Change, Place};
 use crate::links::access::SourceAt;
@@ -218,8 +218,7 @@ impl App {
         let change = Change::new("build.start", repository.name.as_str()).now(facts);
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
-        self.wake.queue.notify_waiters();
-        made.iter().for_each(|build| self.build_changed(build.id));
+        self.builds_queued(made.iter().map(|build| build.id));
         Ok(made)
     }
 
@@ -256,6 +255,18 @@ impl App {
         if repositories::get_autobuild_by_id(&mut tx, old.autobuild).await?.is_none() {
             return Err(Error::conflict("no_autobuild", "the settings that this build was made under are gone; start a new build"));
         }
+        let build = self.repeat_build(&mut tx, &old, Some(by)).await?;
+        let change = Change::new("build.retry", format!("{} #{}", right.repository().name, old.number))
+            .now(serde_json::json!({"build": build.number}));
+        audit::write(&mut tx, now, right.actor(), Place::Repository(right.repository()), change).await?;
+        tx.commit().await?;
+        self.builds_queued([build.id]);
+        Ok(build)
+    }
+
+    /// A new build of the same rule, ref and commit, in the old one's place in the ref's history. Call [`App::builds_queued`] after the commit.
+    pub(crate) async fn repeat_build(&self, tx: &mut WriteTx, old: &Build, by: Option<AccountId>) -> Result<Build, Error> {
+        let now = self.clock.now();
         let event = NewRefEvent {
             autobuild: old.autobuild,
             name: &old.source_ref,
@@ -267,7 +278,7 @@ impl App {
             covered_by: None,
             skips: false,
         };
-        let (event, _) = refs::insert(&mut tx, &event, now).await?;
+        let (event, _) = refs::insert(tx, &event, now).await?;
         let new = NewBuild {
             repository: old.repository,
             autobuild: old.autobuild,
@@ -284,18 +295,19 @@ impl App {
             tags: &old.tags,
             no_cache: old.no_cache,
             cause: "retry",
-            started_by: Some(by),
+            started_by: by,
             retry_of: Some(old.id),
         };
-        let (id, _) = builds::insert(&mut tx, &new, now).await?.ok_or(Error::Internal("a new ref event has no build yet"))?;
-        let build = builds::get_any(&mut tx, id).await?.ok_or(Error::NotFound)?;
-        let change = Change::new("build.retry", format!("{} #{}", right.repository().name, old.number))
-            .now(serde_json::json!({"build": build.number}));
-        audit::write(&mut tx, now, right.actor(), Place::Repository(right.repository()), change).await?;
-        tx.commit().await?;
+        let (id, _) = builds::insert(tx, &new, now).await?.ok_or(Error::Internal("a new ref event has no build yet"))?;
+        builds::get_any(tx, id).await?.ok_or(Error::NotFound)
+    }
+
+    /// Tells everybody who waits of builds that entered the queue.
+    pub(crate) fn builds_queued(&self, builds: impl IntoIterator<Item = BuildId>) {
+        for build in builds {
+            self.build_changed(build);
+        }
         self.wake.queue.notify_waiters();
-        self.build_changed(id);
-        Ok(build)
     }
 
     /// Ends a waiting build at once and asks a running one to end; its builder stops within 2 s.

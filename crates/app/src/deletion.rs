@@ -3,6 +3,8 @@
 //! Invariants: never the last owner of an organization, never the last administrator, never while a build runs. Webhooks and grants are
 //! removed at the providers first, while the account still has the tokens for it; what a provider refuses is in the receipts.
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
 use serde_json::json;
 use slipway_model::{AccountId, AccountName, ProviderId};
@@ -82,8 +84,13 @@ impl App {
     /// Deletes the caller's account with everything in it; `confirm` is its name. Gives the receipts of what was undone at the providers.
     ///
     /// # Errors
-    /// A refusal: `confirm`, `password_wrong`, `last_owner` with each organization, `last_administrator`, `build_running`.
-    pub async fn delete_account(&self, caller: &Caller, confirm: &str, password: Option<&SecretString>) -> Result<Vec<Receipt>, Error> {
+    /// A refusal: `confirm`, `password_wrong`, `last_owner` with each organization, `last_administrator`, `build_running`, `unlinking`.
+    pub async fn delete_account(
+        self: &Arc<Self>,
+        caller: &Caller,
+        confirm: &str,
+        password: Option<&SecretString>,
+    ) -> Result<Vec<Receipt>, Error> {
         caller.own_account()?;
         let account = caller.account();
         demand_confirmed(confirm, &account.name)?;
@@ -93,7 +100,7 @@ impl App {
     }
 
     /// Deletes the account of a namespace. Whoever calls it has checked that the actor may.
-    pub(crate) async fn delete_whole(&self, owner: &NamespaceOwner, actor: &Actor) -> Result<Vec<Receipt>, Error> {
+    pub(crate) async fn delete_whole(self: &Arc<Self>, owner: &NamespaceOwner, actor: &Actor) -> Result<Vec<Receipt>, Error> {
         let id = owner.account().id;
         // Looked at before anything is undone at a provider, and given up.
         let mut tx = self.write().await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,7 @@ const RECEIVE_POLL: Duration = Duration::from_secs(2);
 const HOOKS_POLL: Duration = Duration::from_secs(5);
 const CHECKS_POLL: Duration = Duration::from_secs(20);
 const LINKS_POLL: Duration = Duration::from_secs(5);
-/// So many namespaces are swept at once.
+/// So many namespaces are swept at once: one with many repositories, or a slow provider, must not hold up the others.
 const SWEEPS: usize = 4;
 const UNLINKS_POLL: Duration = Duration::from_secs(10);
 const LEASES_POLL: Duration = Duration::from_secs(1);
@@ -59,13 +60,18 @@ impl App {
             self.deploy_keys_loop(&stop),
             self.links_loop(&stop),
             self.unlinks_loop(&stop),
-            self.sources_loop(&stop),
+            join_all((0..SWEEPS).map(|_| self.sources_loop(&stop))),
             self.leases_loop(&stop),
             self.mail_loop(&stop),
             self.reconcile_loop(&stop),
             self.refused_loop(&stop),
-            self.sweep_loop(&stop)
+            self.sweep_loop(&stop),
+            async {
+                stop.cancelled().await;
+                self.unlinks.close();
+            }
         );
+        self.unlinks.wait().await;
         // What a provider answers to a renewal must still be stored: the tokens before are dead there.
         self.renewals.close();
         self.renewals.wait().await;
@@ -84,7 +90,8 @@ impl App {
     async fn hooks_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match self.settle_hooks_once().await {
-                Ok(_) => pause(stop, Some(&self.wake.hooks), HOOKS_POLL).await,
+                Ok(0) => pause(stop, Some(&self.wake.hooks), HOOKS_POLL).await,
+                Ok(_) => {}
                 Err(error) => self.complain("webhooks", &error, stop).await,
             }
         }
@@ -93,7 +100,8 @@ impl App {
     async fn hook_checks_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match self.check_hooks_once().await {
-                Ok(_) => pause(stop, Some(&self.wake.checks), CHECKS_POLL).await,
+                Ok(0) => pause(stop, Some(&self.wake.checks), CHECKS_POLL).await,
+                Ok(_) => {}
                 Err(error) => self.complain("webhook checks", &error, stop).await,
             }
         }
@@ -102,7 +110,8 @@ impl App {
     async fn deploy_keys_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match self.settle_deploy_keys_once().await {
-                Ok(_) => pause(stop, Some(&self.wake.keys), HOOKS_POLL).await,
+                Ok(0) => pause(stop, Some(&self.wake.keys), HOOKS_POLL).await,
+                Ok(_) => {}
                 Err(error) => self.complain("deploy keys", &error, stop).await,
             }
         }
@@ -130,13 +139,10 @@ impl App {
 
     async fn sources_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            // A namespace with many repositories, or a slow provider, must not hold up the others.
-            let sweeps = futures_util::future::join_all((0..SWEEPS).map(|_| self.sweep_sources_once()));
-            let Some(swept) = unless_stopped(stop, sweeps).await else { return };
-            match swept.into_iter().collect::<Result<Vec<bool>, Error>>() {
-                Ok(swept) if swept.contains(&true) => {}
-                Ok(_) => pause(stop, Some(&self.wake.sources), LINKS_POLL).await,
-                Err(error) => self.complain("sources", &error, stop).await,
+            match unless_stopped(stop, self.sweep_sources_once()).await {
+                Some(Ok(true)) | None => {}
+                Some(Ok(false)) => pause(stop, Some(&self.wake.sources), LINKS_POLL).await,
+                Some(Err(error)) => self.complain("sources", &error, stop).await,
             }
         }
     }

@@ -126,6 +126,8 @@ pub struct Config {
     pub link_check_interval: Duration,
     /// How often what a used link sees is read anew, give or take a fifth.
     pub source_sweep_interval: Duration,
+    /// How long whoever unlinks waits for the end of it; it goes on without them.
+    pub unlink_wait: Duration,
     /// How mail leaves, if it does.
     pub mail: Option<MailConfig>,
     /// Where people may sign in beside here.
@@ -149,6 +151,7 @@ impl Config {
             reconcile_calls: 1000,
             link_check_interval: Duration::from_secs(5 * 60),
             source_sweep_interval: Duration::from_secs(5 * 60),
+            unlink_wait: Duration::from_secs(20),
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
@@ -195,6 +198,8 @@ pub struct App {
     away: links::Away,
     /// Exchanges of tokens that are under way.
     renewals: TaskTracker,
+    /// Unlinks that are under way. It is closed when they shall stop after the step that they are in.
+    unlinks: TaskTracker,
     /// What OpenID Connect providers said about themselves.
     discovered: oidc::Discovered,
     /// Where deliveries become durable.
@@ -243,6 +248,7 @@ impl App {
             discovered: oidc::Discovered::default(),
             away: links::Away::default(),
             renewals: TaskTracker::new(),
+            unlinks: TaskTracker::new(),
         }
     }
 

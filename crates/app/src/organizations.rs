@@ -2,6 +2,8 @@
 //!
 //! Invariant: an organization always has the team `owners` with at least one member; [`last_owner`] says who is in the way.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use slipway_model::{AccountKind, AccountName, ProviderId, Scope, TeamName};
 use slipway_store::accounts::{self, Account, NewAccount};
@@ -216,8 +218,8 @@ impl App {
     /// what of them is left there.
     ///
     /// # Errors
-    /// A refusal when the name is not confirmed or a build runs.
-    pub async fn delete_organization(&self, owner: &OrganizationOwner, confirm: &str) -> Result<Vec<Receipt>, Error> {
+    /// A refusal when the name is not confirmed, a build runs, or a provider is still being unlinked.
+    pub async fn delete_organization(self: &Arc<Self>, owner: &OrganizationOwner, confirm: &str) -> Result<Vec<Receipt>, Error> {
         owner.person()?;
         demand_confirmed(confirm, &owner.account().name)?;
         let receipts = self.undo_links(&owner.namespace()).await?;
@@ -233,27 +235,39 @@ impl App {
         Ok(receipts)
     }
 
-    /// Unlinks every provider of a namespace that is about to go; refused while a build runs, so that nothing is half undone.
-    pub(crate) async fn undo_links(&self, owner: &crate::NamespaceOwner) -> Result<Vec<Receipt>, Error> {
+    /// Unlinks every provider of a namespace that is about to go; refused while a build runs, so that nothing is half undone, and while an
+    /// unlink goes on: with the account its tokens would go, and nobody could remove the rest at the provider.
+    pub(crate) async fn undo_links(self: &Arc<Self>, owner: &crate::NamespaceOwner) -> Result<Vec<Receipt>, Error> {
         let mut tx = self.read().await?;
         demand_idle(&mut tx, owner.account()).await?;
         let linked = links::list(&mut tx, owner.account().id).await?;
         if slipway_store::receipts::count_open(&mut tx, owner.account().id).await? > 0 {
-            // With the account its tokens would go, and nobody could remove the rest at the provider.
-            return Err(Refusal::new(RefusalKind::Conflict, "unlinking", "a provider is being unlinked")
-                .hint("wait until the receipt under Source providers is complete")
-                .into());
+            return Err(still_unlinking());
         }
         drop(tx);
-        let mut receipts = Vec::new();
-        for link in linked {
-            // A provider that is not configured any more has nobody to ask; its row goes with the account.
-            if self.forges.contains_key(&link.provider) {
-                receipts.push(self.unlink(owner, &link.provider, Some(link.id)).await?);
+        let unlink_all = async {
+            let mut receipts = Vec::new();
+            for link in linked {
+                // A provider that is not configured any more has nobody to ask; its row goes with the account.
+                if self.forges.contains_key(&link.provider) {
+                    receipts.push(self.unlink(owner, &link.provider, Some(link.id)).await?);
+                }
             }
+            Ok(receipts)
+        };
+        match tokio::time::timeout(self.config().unlink_wait, unlink_all).await {
+            Ok(Ok(receipts)) if receipts.iter().any(|receipt| receipt.finished_at.is_none()) => Err(still_unlinking()),
+            Ok(receipts) => receipts,
+            // What was begun goes on; the links after it are undone the next time.
+            Err(_) => Err(still_unlinking()),
         }
-        Ok(receipts)
     }
+}
+
+fn still_unlinking() -> Error {
+    Refusal::new(RefusalKind::Conflict, "unlinking", "a provider is being unlinked")
+        .hint("wait until the receipt under Source providers is complete, then try again")
+        .into()
 }
 
 /// Dangerous actions ask for the name.

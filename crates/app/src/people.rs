@@ -4,6 +4,8 @@
 //! Invariant: there is always an administrator. Every change stands in the installation's audit log.
 //! Deliberately absent: reading or changing what is in other people's namespaces.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use slipway_model::{AccountKind, AccountName, TokenId};
 use slipway_store::accounts::{self, Account, NewAccount};
@@ -140,9 +142,9 @@ impl App {
     /// of what was undone at the providers.
     ///
     /// # Errors
-    /// A refusal: `confirm`, `own_account`, `last_owner` with each organization, `last_administrator`, `build_running`.
+    /// A refusal: `confirm`, `own_account`, `last_owner` with each organization, `last_administrator`, `build_running`, `unlinking`.
     pub async fn delete_other_account(
-        &self,
+        self: &Arc<Self>,
         administrator: &Administrator,
         name: &AccountName,
         confirm: &str,

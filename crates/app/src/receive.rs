@@ -219,10 +219,7 @@ impl App {
 
     /// Tells everybody who waits of the builds behind these verdicts.
     pub(crate) fn announce_builds(&self, verdicts: &[Verdict]) {
-        for build in verdicts.iter().filter_map(|verdict| verdict.build) {
-            self.build_changed(build);
-        }
-        self.wake.queue.notify_waiters();
+        self.builds_queued(verdicts.iter().filter_map(|verdict| verdict.build));
     }
 
     /// Asks the provider where refs stand. Whatever goes wrong is an answer, too: nobody knows.
@@ -245,6 +242,8 @@ impl App {
                     None
                 }
                 Err(_) => {
+                    // Whoever else would wait for it shall not.
+                    self.away.failed(provider, self.clock.now());
                     self.quiet.begin(doubts.account, provider, self.clock.now());
                     None
                 }

@@ -326,6 +326,30 @@ pub async fn list_by_account(
     .collect()
 }
 
+/// Builds of an account's sources at a provider that ended because no link could serve them, and that nothing has followed: they are the
+/// newest of their rule and ref, and the ref has not moved since. Oldest first.
+pub async fn list_unserved(tx: &mut ReadTx, account: AccountId, provider: &ProviderId, limit: u32) -> Result<Vec<Build>, StoreError> {
+    fetch_all!(
+        Row,
+        tx,
+        "SELECT b.* FROM builds b
+         JOIN autobuilds a ON a.id = b.autobuild_id AND a.provider = b.provider AND a.source_id = b.source_id
+         JOIN repositories r ON r.id = a.repository_id
+         WHERE r.account_id = $1 AND b.provider = $2 AND b.state = 'failed' AND b.reason_code = 'link_unavailable'
+           AND NOT EXISTS (SELECT 1 FROM builds n WHERE n.rule_id = b.rule_id AND n.source_ref = b.source_ref
+                           AND (n.ref_seq > b.ref_seq OR (n.ref_seq = b.ref_seq AND n.id > b.id)))
+           AND NOT EXISTS (SELECT 1 FROM ref_events e WHERE e.autobuild_id = b.autobuild_id AND e.ref = b.source_ref AND e.seq > b.ref_seq
+                           AND e.origin IN ('delivery', 'reconcile') AND e.place IS NULL AND e.covered_by IS NULL)
+         ORDER BY b.id LIMIT $3",
+        account.to_string(),
+        provider.as_str(),
+        i64::from(limit),
+    )?
+    .into_iter()
+    .map(Row::into_build)
+    .collect()
+}
+
 /// How many of an account's builds are not final.
 pub async fn count_open(tx: &mut ReadTx, account: AccountId) -> Result<u64, StoreError> {
     let row = fetch_optional!(

@@ -1,5 +1,7 @@
 //! Links of accounts to providers. Tokens are opaque sealed bytes here; only `app` can open them.
 
+use std::time::Duration;
+
 use slipway_model::{AccessLevel, AccountId, LinkId, LinkState, LinkedAs, ProviderId, Timestamp};
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, signed, time};
@@ -265,6 +267,19 @@ pub async fn claim_check(tx: &mut WriteTx, now: Timestamp, again_at: Timestamp) 
 /// Something made the link doubtful: it is looked at next at `at`, if it was not to be earlier.
 pub async fn check_by(tx: &mut WriteTx, id: LinkId, at: Timestamp) -> Result<(), StoreError> {
     change!(tx, "UPDATE links SET next_check_at = $1 WHERE id = $2 AND next_check_at > $1", at.as_millis(), id.to_string())?;
+    Ok(())
+}
+
+/// A call through the link failed: it is looked at next at `at`, if it was not to be earlier, but no sooner than `apart` after its last look.
+pub async fn doubt_by(tx: &mut WriteTx, id: LinkId, at: Timestamp, apart: Duration) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE links SET next_check_at = CASE WHEN COALESCE(checked_at, 0) + $2 > $1 THEN COALESCE(checked_at, 0) + $2 ELSE $1 END
+         WHERE id = $3 AND next_check_at > $1 AND next_check_at > COALESCE(checked_at, 0) + $2",
+        at.as_millis(),
+        i64::try_from(apart.as_millis()).unwrap_or(i64::MAX),
+        id.to_string()
+    )?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: `swept_at` is the end of the last sweep that saw every page; a sweep that failed changes only `sweep_error`.
 
-use slipway_model::{LinkId, NamespaceAccess, Timestamp};
+use slipway_model::{LinkId, NamespaceAccess, ProviderId, Timestamp};
 
 use crate::{ReadTx, StoreError, WriteTx, read, time};
 
@@ -155,6 +155,32 @@ pub async fn set_sweep_failed(tx: &mut WriteTx, link: LinkId, remote_id: &str, e
         remote_id,
     )?;
     Ok(())
+}
+
+/// Nobody could be asked: the sweep waits, and what is said of the last one stays.
+pub async fn put_off(tx: &mut WriteTx, link: LinkId, remote_id: &str, until: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE source_namespaces SET next_sweep_at = $1 WHERE link_id = $2 AND remote_id = $3",
+        until.as_millis(),
+        link.to_string(),
+        remote_id,
+    )?;
+    Ok(())
+}
+
+/// Whether another link of anybody here to the provider sees the namespace.
+pub async fn is_seen_by_others(tx: &mut ReadTx, provider: &ProviderId, remote_id: &str, link: LinkId) -> Result<bool, StoreError> {
+    let row = fetch_optional!(
+        (String,),
+        tx,
+        "SELECT n.link_id FROM source_namespaces n JOIN links l ON l.id = n.link_id
+         WHERE l.provider = $1 AND n.remote_id = $2 AND l.id <> $3 AND NOT l.unlinking LIMIT 1",
+        provider.as_str(),
+        remote_id,
+        link.to_string(),
+    )?;
+    Ok(row.is_some())
 }
 
 /// All that a link sees is swept again at once.

@@ -174,9 +174,12 @@ async fn a_grant_that_is_taken_back(forge: Forge) -> Result<()> {
     }
     assert_eq!(mail.received().len(), before + 1, "{:?}", mail.received());
 
-    // Linked again, what stands is taken over, and builds go on.
+    // Linked again, what stands is taken over, what ended for want of it is built, and builds go on.
     let link = forge.link(&app, &app.api, PERSON, AUTHOR).await?;
     assert_eq!(link["state"], "ok", "{link}");
+    let (missed, all) = (commit, hello.builds().await?);
+    let again: Vec<&Value> = all.iter().filter(|build| build["retry_of"] == waiting.as_str()).collect();
+    assert!(again.len() == 1 && again[0]["commit"] == missed.as_str() && again[0]["state"] == "queued", "{all:?}");
     let commit = forge.push(&app, "octo/hello", "main", &[("Dockerfile", "FROM scratch\nLABEL a=b\n")]).await?;
     app.wait_for("the next push to be built", || async {
         Ok(hello.builds().await?.into_iter().find(|build| build["commit"] == commit.as_str()))
@@ -185,8 +188,10 @@ async fn a_grant_that_is_taken_back(forge: Forge) -> Result<()> {
     app.wait_for("the webhook to be right", || async { Ok((app.api.get(&hello.at("/hook")).await?["right"] == true).then_some(())) })
         .await?;
     assert_eq!(forge.hooks(&app, "octo/hello").await?, hooks, "the webhook is the same, and there is one");
-    let work = app.builder("remote").await?.claim().await?;
-    assert_eq!(work.source.commit.to_string(), commit);
+    let builder = app.builder("remote").await?;
+    for expected in [missed, commit] {
+        assert_eq!(builder.claim().await?.source.commit.to_string(), expected);
+    }
     assert_eq!(mail.received().len(), before + 1, "who linked it again knows that it works");
     app.finish().await
 }

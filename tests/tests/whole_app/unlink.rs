@@ -92,6 +92,12 @@ async fn unlink(app: &TestApp, forge: Forge) -> Result<Value> {
     app.api.delete(&format!("/namespaces/{PERSON}/links/{}", forge.id())).await
 }
 
+/// The receipt, once everything is settled.
+async fn complete(app: &TestApp, id: &str) -> Result<Option<Value>> {
+    let receipt = app.api.get(&format!("/namespaces/{PERSON}/receipts/{id}")).await?;
+    Ok(receipt["finished_at"].is_string().then_some(receipt))
+}
+
 /// After a receipt: nothing is linked, nothing more is taken from the provider, and the next link takes over what stayed.
 async fn is_over(app: &TestApp, forge: Forge, name: &str) -> Result<()> {
     assert_eq!(forge.seen(&app.api, PERSON).await?["state"], "not_linked");
@@ -105,18 +111,24 @@ async fn each_failure_at_github(at: &str) -> Result<()> {
     let app = TestApp::with(Setup::default().keyed()).await?;
     // The client waits ten seconds for an answer.
     let silence = Fault::Silence(Duration::from_secs(30));
+    let limited = Fault::SecondaryLimit(429, Some(1));
     let faults =
-        [Fault::Status(500), Fault::Status(403), Fault::Status(404), Fault::RateLimited(403), Fault::Html, silence, Fault::AnswerLost];
+        [Fault::Status(500), Fault::Status(403), Fault::Status(404), limited.clone(), Fault::Html, silence, Fault::AnswerLost];
     for (number, fault) in faults.into_iter().enumerate() {
         let (name, source) = (format!("hello-{number}"), format!("{AUTHOR}/hello-{number}"));
         let before = made(&app, Forge::GitHub, &name).await?;
         let path = at.replace("{source}", &source).replace("{client}", &app.oauth.client_id);
         app.github.trouble(&format!("DELETE {path}"), fault.clone(), Times::UntilCleared);
-        let receipt = unlink(&app, Forge::GitHub).await?;
+        let mut receipt = unlink(&app, Forge::GitHub).await?;
         // A request whose caller went away is in no list.
         let met = app.github.requests().iter().any(|seen| seen.method == "DELETE" && seen.path.starts_with(&path));
         assert!(met || matches!(fault, Fault::Silence(_)), "nothing met the fault");
         app.github.clear_troubles();
+        if fault == limited {
+            assert!(receipt["finished_at"].is_null(), "it wants us to wait: {receipt}");
+            receipt = app.wait_for("the unlink to go on", || complete(&app, text(&receipt, "id"))).await?;
+            assert_eq!(receipt["left"], json!([]), "it was waited for: {receipt}");
+        }
         let now = Standing::at(&app, Forge::GitHub, &source).await?;
         is_true(&receipt, &before, &now).with_context(|| format!("{fault:?} at {path}: {before:?} became {now:?}"))?;
         assert_eq!(receipt["stopped"], json!([name]), "{receipt}");
@@ -261,11 +273,7 @@ async fn a_server_that_is_killed_in_the_middle_completes_the_receipt_after_its_r
     let browser = app.sign_in(PERSON, PASSWORD).await?;
     let page = browser.open(&format!("/settings/source-providers/receipts/{}", text(&open, "id"))).await?;
     assert_eq!(page.status, 200, "{}", page.text);
-    let receipt = wait::until("the receipt to be complete", Duration::from_secs(200), || async {
-        let receipt = app.api.get(&format!("/namespaces/{PERSON}/receipts/{}", text(&open, "id"))).await?;
-        Ok(receipt["finished_at"].is_string().then_some(receipt))
-    });
-    let receipt = receipt.await?;
+    let receipt = wait::until("the receipt to be complete", Duration::from_secs(200), || complete(&app, text(&open, "id"))).await?;
     let now = Standing::at(&app, Forge::GitHub, "octo/hello").await?;
     is_true(&receipt, &before, &now)?;
     assert_eq!(now, Standing { hooks: Vec::new(), keys: Vec::new(), grant: false });

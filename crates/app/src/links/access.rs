@@ -305,7 +305,7 @@ impl App {
     /// A link was refused: the health loop looks at it at once.
     async fn doubt(&self, link: &Link) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        links::check_by(&mut tx, link.id, self.clock.now()).await?;
+        links::doubt_by(&mut tx, link.id, self.clock.now(), super::health::DOUBTS_APART).await?;
         tx.commit().await?;
         self.wake.links.notify_one();
         Ok(())

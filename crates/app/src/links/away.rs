@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use slipway_forge::ForgeError;
 use slipway_model::{ProviderId, Timestamp};
+
+use super::access::Tried;
 
 /// Vain calls in a row before a provider counts as away.
 const PATIENCE: u32 = 3;
@@ -35,10 +38,19 @@ impl Away {
     }
 
     /// It did not answer.
-    pub(super) fn failed(&self, provider: &ProviderId, now: Timestamp) {
+    pub(crate) fn failed(&self, provider: &ProviderId, now: Timestamp) {
         let mut vain = self.vain();
         let calls = vain.get(provider).map_or(0, |vain| vain.calls).saturating_add(1);
         vain.insert(provider.clone(), Vain { calls, until: now.plus(PAUSE) });
+    }
+
+    /// How a call to it ended.
+    pub(super) fn heard<T>(&self, provider: &ProviderId, tried: &Result<T, Tried>, now: Timestamp) {
+        match tried {
+            Err(Tried::Forge(ForgeError::Unreachable { .. })) => self.failed(provider, now),
+            Err(Tried::Ours(_)) => {}
+            _ => self.answered(provider),
+        }
     }
 
     /// It did, whatever it said.

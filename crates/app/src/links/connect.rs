@@ -17,7 +17,7 @@ use slipway_model::{
 };
 use slipway_store::accounts::{self, OauthFlow};
 use slipway_store::links::{self, Link};
-use slipway_store::{reconciling, sources};
+use slipway_store::sources;
 use url::Url;
 
 use super::view::{missing, scope_views};
@@ -241,12 +241,13 @@ impl App {
                 .into());
         }
         sources::adopt_unserved(&mut tx, account, made.provider, id).await?;
-        reconciling::hurry_account(&mut tx, account, made.provider, now).await?;
+        let again = self.mended(&mut tx, account, made.provider).await?;
         self.want_missing_hooks(&mut tx, account, made.provider).await?;
         let facts = json!({"login": link.login, "scopes": link.scopes, "access": link.access, "linked_as": link.linked_as});
         let change = Change::new("link.connect", made.provider.as_str()).now(facts);
         audit::write(&mut tx, now, made.owner.actor(), Place::Account(made.owner.account()), change).await?;
         tx.commit().await?;
+        self.builds_queued(again);
         let notes = notes(forge.as_ref(), &link, &others, made.owner.account().kind);
         Ok((link, notes))
     }

@@ -12,11 +12,11 @@ use slipway_forge::{Forge, ForgeError, Fresh, NamespaceKind, Person, SourceNames
 use slipway_model::{LinkId, LinkState, NamespaceAccess, ProviderId, Timestamp};
 use slipway_store::links::{self, Finding, Link, Picture};
 use slipway_store::source_namespaces::{self, Namespace};
-use slipway_store::{WriteTx, reconciling, sources};
+use slipway_store::{WriteTx, sources};
 
 use super::access::Tried;
 use super::view::missing;
-use super::{LinkView, words};
+use super::{LinkView, is_in, words, works};
 use crate::{App, Error, NamespaceOwner};
 
 /// So many links are looked at at once: a slow provider must not hold up the others.
@@ -30,6 +30,9 @@ const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A dead grant comes to life only by linking anew; it is presented rarely, because that counts as a failed sign-in at the provider.
 const DEAD_LINKS: u32 = 12;
 const PICTURE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// However many calls through a link fail, it is looked at no sooner than this after its last look: a source that is gone makes all of its
+/// calls fail, and says nothing of the link.
+pub(super) const DOUBTS_APART: Duration = Duration::from_secs(60);
 /// What a person who just linked waits for.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -168,11 +171,13 @@ impl App {
         if let Ok(seen) = &seen {
             keep_namespaces(&mut tx, &after, &seen.namespaces, now).await?;
         }
-        if after.state == LinkState::Ok && current.state != LinkState::Ok {
-            reconciling::hurry_account(&mut tx, after.account, &after.provider, now).await?;
+        let mut again = Vec::new();
+        if works(after.state) && !works(current.state) {
+            again = self.mended(&mut tx, after.account, &after.provider).await?;
         }
         let told = self.tell_owners(&mut tx, &after).await?;
         tx.commit().await?;
+        self.builds_queued(again);
         if told {
             self.mail_waits();
         }
@@ -229,10 +234,8 @@ impl App {
             return Ok(None);
         }
         let served = sources::list(tx, link.account, &link.provider, None).await?;
-        let owner = |name: &str| name.rsplit_once('/').map_or_else(String::new, |(owner, _)| owner.to_lowercase());
-        let of_link = |one: &&&SourceNamespace| {
-            served.iter().any(|source| source.link == Some(link.id) && owner(&source.source_name) == one.name.to_lowercase())
-        };
+        let of_link =
+            |one: &&&SourceNamespace| served.iter().any(|source| source.link == Some(link.id) && is_in(&source.source_name, &one.name));
         Ok(shut.iter().find(of_link).map(|one| match &one.note {
             Some(note) => format!("the organization `{}` does not let us in: {note}", one.name),
             None => format!("the organization `{}` does not let us in", one.name),
@@ -289,18 +292,27 @@ impl App {
     }
 }
 
+/// Whether the state is something that the provider said of the grant. That stays true, with its reason, until it says something else of it.
+fn is_told(state: LinkState) -> bool {
+    matches!(state, LinkState::Revoked | LinkState::Suspended | LinkState::Restricted | LinkState::ScopeMissing)
+}
+
+/// When the link's evidence was learned: what stays true while the provider tells nothing new is as old as the state.
+pub(super) fn learned_at(link: &Link) -> Option<Timestamp> {
+    if is_told(link.state) && link.failures > 0 { Some(link.since) } else { link.checked_at }
+}
+
 /// What a refusal means.
 fn refused(error: &ForgeError, link: &Link, asked: Asked, interval: Duration) -> Concluded {
     let again_in = jittered(interval);
     let concluded =
         |state, failures, again_in| Concluded { state, evidence: Some(error.to_string()), status: status_of(error), failures, again_in };
-    // What the provider said of the grant stays true, with its reason, until it says something else of it.
-    let told = matches!(link.state, LinkState::Revoked | LinkState::Suspended | LinkState::Restricted | LinkState::ScopeMissing);
-    let unchanged = |failures, again_in| Concluded {
+    let told = is_told(link.state);
+    let unchanged = |again_in| Concluded {
         state: link.state,
         evidence: link.evidence.clone(),
         status: link.evidence_status,
-        failures,
+        failures: link.failures + 1,
         again_in,
     };
     match error {
@@ -309,9 +321,9 @@ fn refused(error: &ForgeError, link: &Link, asked: Asked, interval: Duration) ->
         ForgeError::Restricted { .. } => concluded(LinkState::Restricted, 0, again_in),
         ForgeError::MissingScope { .. } => concluded(LinkState::ScopeMissing, 0, again_in),
         // We asked too often: that says nothing about the link.
-        ForgeError::RateLimited { retry_after } if told => unchanged(link.failures, again_in.max(*retry_after)),
+        ForgeError::RateLimited { retry_after } if told => unchanged(again_in.max(*retry_after)),
         ForgeError::RateLimited { retry_after } => concluded(link.state, link.failures, again_in.max(*retry_after)),
-        _ if told => unchanged(link.failures + 1, again_in),
+        _ if told => unchanged(again_in),
         error => {
             let failures = link.failures + 1;
             let believed = failures >= FAILURES || (asked == Asked::ByPerson && !error.is_temporary());

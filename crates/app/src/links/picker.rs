@@ -18,7 +18,7 @@ use slipway_store::sources;
 
 use super::access::{SourceAt, Tried};
 use super::health::jittered;
-use super::{OrganizationView, view};
+use super::{OrganizationView, is_in, view};
 use crate::sources::Heads;
 use crate::{App, Error, NamespaceOwner};
 
@@ -26,6 +26,8 @@ use crate::{App, Error, NamespaceOwner};
 const CLAIM: Duration = Duration::from_secs(600);
 /// What nothing is built from is read rarely; whoever opens the picker can have it read anew.
 const UNUSED: u32 = 96;
+/// After a provider that does not answer may be asked again, what is more urgent comes first.
+const AWAY: Duration = Duration::from_secs(60);
 /// A provider that never ends its pages is not believed.
 const PAGES: usize = 2000;
 const SHOWN: u32 = 100;
@@ -192,22 +194,38 @@ impl App {
         };
         tx.commit().await?;
         let (Some(namespace), Some(link)) = (claimed, link) else { return Ok(false) };
-        self.sweep(&link, &namespace, now).await?;
+        // More of them may be due, and others sweep too.
+        self.wake.sources.notify_one();
+        match self.away.pause(&link.provider, now) {
+            Some(pause) => self.put_off(&namespace, now.plus(jittered(pause + AWAY))).await?,
+            None => self.sweep(&link, &namespace, now).await?,
+        }
         Ok(true)
+    }
+
+    /// The provider does not answer: its namespaces wait, and those of others are swept.
+    async fn put_off(&self, namespace: &Namespace, until: Timestamp) -> Result<(), Error> {
+        let mut tx = self.write().await?;
+        source_namespaces::put_off(&mut tx, namespace.link, &namespace.remote_id, until).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn sweep(&self, link: &Link, namespace: &Namespace, began: Timestamp) -> Result<(), Error> {
         let mut tx = self.read().await?;
         let served = sources::list(&mut tx, link.account, &link.provider, None).await?;
         drop(tx);
-        let used = served.iter().any(|source| source.link == Some(link.id));
-        let next = jittered(if used { self.config.source_sweep_interval } else { self.config.source_sweep_interval * UNUSED });
+        let served_here = |seen: &BTreeSet<String>| {
+            let here = |source: &sources::Source| seen.contains(&source.source_id) || is_in(&source.source_name, &namespace.name);
+            served.iter().any(|source| source.link == Some(link.id) && here(source))
+        };
+        let interval = self.config.source_sweep_interval;
+        let next = |seen: &BTreeSet<String>| jittered(if served_here(seen) { interval } else { interval * UNUSED });
         let built: BTreeSet<&str> = served.iter().map(|source| source.source_id.as_str()).collect();
         match self.read_pages(link, namespace, &built, began).await? {
             Swept::Failed(error) => {
                 let wait = match &error {
-                    ForgeError::RateLimited { retry_after } => next.max(*retry_after),
-                    _ => next,
+                    ForgeError::RateLimited { retry_after } => next(&BTreeSet::new()).max(*retry_after),
+                    _ => next(&BTreeSet::new()),
                 };
                 tracing::info!(link = %link.id, namespace = namespace.name, %error, "a sweep of source repositories did not come to its end");
                 let mut tx = self.write().await?;
@@ -222,12 +240,11 @@ impl App {
                 let mut tx = self.write().await?;
                 let gone = source_repositories::delete_unseen(&mut tx, link.id, &namespace.remote_id, began).await?;
                 let now = self.clock.now();
-                source_namespaces::set_swept(&mut tx, link.id, &namespace.remote_id, now, now.plus(next)).await?;
+                source_namespaces::set_swept(&mut tx, link.id, &namespace.remote_id, now, now.plus(next(&seen))).await?;
                 tx.commit().await?;
                 tracing::debug!(link = %link.id, namespace = namespace.name, repositories = seen.len(), gone, "swept source repositories");
                 let missed = served.iter().filter(|source| source.link == Some(link.id) && !seen.contains(&source.source_id));
-                let prefix = format!("{}/", namespace.name.to_lowercase());
-                for source in missed.filter(|source| source.source_name.to_lowercase().starts_with(&prefix)) {
+                for source in missed.filter(|source| is_in(&source.source_name, &namespace.name)) {
                     self.confirm_gone(link, source).await?;
                 }
                 Ok(())
@@ -242,7 +259,9 @@ impl App {
         for _ in 0..PAGES {
             let (name, at) = (namespace.name.as_str(), cursor.as_deref());
             let read = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.source_repositories(&token, name, at).await };
-            let page = match self.try_link(forge, &current, &read).await {
+            let tried = self.try_link(forge, &current, &read).await;
+            self.away.heard(&link.provider, &tried, self.clock.now());
+            let page = match tried {
                 Ok(page) => page,
                 Err(Tried::Forge(error)) => return Ok(Swept::Failed(error)),
                 Err(Tried::Ours(Error::NotFound)) => return Ok(Swept::Failed(switched_off())),

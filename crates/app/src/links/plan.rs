@@ -2,6 +2,8 @@
 //!
 //! Invariant: read from the database alone; whether another link really serves a source is asked only when it is done (`unlink`).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use slipway_model::{AutobuildId, DeployKeyId, HookId, LinkId, LinkState, ProviderId};
 use slipway_store::links::{self, Link};
@@ -10,14 +12,19 @@ use slipway_store::{ReadTx, deploy_keys, hooks, repositories, source_repositorie
 use super::LinkView;
 use crate::{App, Error, NamespaceOwner};
 
+/// As many hooks, deploy keys and sources as the store lists of an account at a provider.
+pub(super) const LISTED: usize = 5000;
+/// So many names stand in a sentence.
+const NAMED: usize = 5;
+
 /// What an unlink would do.
 #[derive(Clone, Debug, Serialize)]
 pub struct UnlinkPreview {
     /// The link.
     pub link: LinkView,
-    /// Source repositories that have a hook of ours.
+    /// Source repositories whose hook of ours would be removed.
     pub hooks: Vec<String>,
-    /// Source repositories that have a deploy key of ours.
+    /// Source repositories whose deploy key of ours would be removed.
     pub keys: Vec<String>,
     /// Repositories that would not be built any more.
     pub stops: Vec<String>,
@@ -44,6 +51,8 @@ pub struct UnlinkSource {
     pub rules: usize,
     /// The link that serves it from then on; without one its rules stop.
     pub served_by: Option<String>,
+    /// The link that may serve it again, but is disabled: hook and deploy key stay for it.
+    pub kept_for: Option<String>,
 }
 
 /// What is to be done, and how far it came.
@@ -56,6 +65,8 @@ pub(super) struct Plan {
     pub(super) hooks: Vec<PlannedHook>,
     pub(super) keys: Vec<PlannedKey>,
     pub(super) grant_settled: bool,
+    /// There may be more than is in the lists: they are as long as the store gives them.
+    pub(super) cut: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,33 +121,60 @@ impl App {
         let mut tx = self.read().await?;
         let link = super::find(&mut tx, account, provider, id).await?;
         let others: Vec<Link> = other_links(&mut tx, &link).await?;
+        let disabled = only_disabled(&mut tx, &link).await?;
         let plan = plan(&mut tx, &link, &others).await?;
         let mut rows = Vec::new();
+        let mut stays = BTreeSet::new();
         for source in &plan.sources {
             let rules = repositories::list_rules(&mut tx, source.autobuild).await?.len();
-            rows.push(UnlinkSource {
+            let row = UnlinkSource {
                 repository: source.repository.clone(),
                 source: source.name.clone(),
                 hook: plan.hooks.iter().any(|hook| hook.source_id == source.id && hook.remote_id.is_some()),
                 key: plan.keys.iter().any(|key| key.source_id == source.id && key.remote_id.is_some()),
                 rules,
                 served_by: sees(&mut tx, &others, &source.id).await?,
-            });
+                kept_for: disabled.clone(),
+            };
+            if row.stays() {
+                stays.insert(source.id.as_str());
+            }
+            rows.push(row);
         }
         let shared = shared_with(&mut tx, &link).await?;
         drop(tx);
-        let stands = |remote: &Option<String>| remote.is_some();
-        let link = self.get_link(owner, provider, Some(link.id)).await?;
+        let goes = |source: &str, remote: &Option<String>| remote.is_some() && !stays.contains(source);
+        let ours = |hook: &&PlannedHook| !hook.by_person && goes(&hook.source_id, &hook.remote_id);
+        let mut warnings: Vec<String> = shared_warning(link.login.as_str(), shared).into_iter().collect();
+        warnings.extend(disabled.filter(|_| !rows.is_empty()).map(|login| disabled_warning(&login)));
+        let of_people = plan.hooks.iter().filter(|hook| hook.by_person && hook.stands && !stays.contains(hook.source_id.as_str()));
+        warnings.extend(by_hand_warning(&of_people.map(|hook| hook.source.as_str()).collect::<Vec<_>>()));
         Ok(UnlinkPreview {
-            hooks: plan.hooks.iter().filter(|hook| stands(&hook.remote_id)).map(|hook| hook.source.clone()).collect(),
-            keys: plan.keys.iter().filter(|key| stands(&key.remote_id)).map(|key| key.source.clone()).collect(),
-            stops: rows.iter().filter(|row| row.served_by.is_none()).map(|row| row.repository.clone()).collect(),
+            hooks: plan.hooks.iter().filter(ours).map(|hook| hook.source.clone()).collect(),
+            keys: plan.keys.iter().filter(|key| goes(&key.source_id, &key.remote_id)).map(|key| key.source.clone()).collect(),
+            stops: rows.iter().filter(|row| !row.stays()).map(|row| row.repository.clone()).collect(),
             sources: rows,
             grant: grant_words(shared),
-            warnings: shared_warning(link.login.as_deref().unwrap_or_default(), shared).into_iter().collect(),
-            link,
+            warnings,
+            link: self.get_link(owner, provider, Some(link.id)).await?,
         })
     }
+}
+
+impl UnlinkSource {
+    /// Whether hook and deploy key stay, for another link.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        self.served_by.is_some() || self.kept_for.is_some()
+    }
+}
+
+/// The login of another link, when there are others and all of them are disabled: nobody can tell what they would serve.
+async fn only_disabled(tx: &mut ReadTx, link: &Link) -> Result<Option<String>, Error> {
+    let mut others = links::list_by_provider(tx, link.account, &link.provider).await?;
+    others.retain(|other| other.id != link.id);
+    let all = others.iter().all(|other| other.state == LinkState::Disabled);
+    Ok(others.into_iter().next().filter(|_| all).map(|other| other.login))
 }
 
 pub(super) async fn other_links(tx: &mut ReadTx, link: &Link) -> Result<Vec<Link>, Error> {
@@ -170,12 +208,14 @@ pub(super) async fn plan(tx: &mut ReadTx, link: &Link, others: &[Link]) -> Resul
             name: source.source_name.clone(),
         })
         .collect();
-    let hooks = hooks::list_by_provider(tx, link.account, &link.provider).await?.into_iter();
-    let keys = deploy_keys::list_by_provider(tx, link.account, &link.provider).await?.into_iter();
+    let hooks = hooks::list_by_provider(tx, link.account, &link.provider).await?;
+    let keys = deploy_keys::list_by_provider(tx, link.account, &link.provider).await?;
     Ok(Plan {
         actor: None,
+        cut: [all.len(), hooks.len(), keys.len()].contains(&LISTED),
         sources: planned,
         hooks: hooks
+            .into_iter()
             .filter(|hook| !others_serve(&hook.source_id))
             .map(|hook| PlannedHook {
                 id: hook.id,
@@ -187,6 +227,7 @@ pub(super) async fn plan(tx: &mut ReadTx, link: &Link, others: &[Link]) -> Resul
             })
             .collect(),
         keys: keys
+            .into_iter()
             .filter(|key| !others_serve(&key.source_id))
             .map(|key| PlannedKey {
                 id: key.id,
@@ -223,4 +264,14 @@ fn shared_warning(login: &str, shared: usize) -> Option<String> {
     (shared > 0).then(|| {
         format!("`{login}` is also linked for {shared} other namespace(s) here: whoever withdraws the grant at the provider ends those links too")
     })
+}
+
+fn disabled_warning(login: &str) -> String {
+    format!("`{login}` is linked too, but disabled: webhooks and deploy keys stay for it, and nothing is built until it is enabled")
+}
+
+fn by_hand_warning(sources: &[&str]) -> Option<String> {
+    let named = sources.iter().take(NAMED).map(|source| format!("`{source}`")).collect::<Vec<_>>().join(", ");
+    let more = if sources.len() > NAMED { format!(" and {} more", sources.len() - NAMED) } else { String::new() };
+    (!sources.is_empty()).then(|| format!("people put up the webhook of {named}{more}, so people remove it: the receipt says where"))
 }

@@ -61,6 +61,10 @@ pub(super) struct Body {
     pub(super) left: Vec<ReceiptItem>,
     pub(super) kept: Vec<ReceiptItem>,
     pub(super) stopped: Vec<String>,
+    /// What the provider said for good: what is left is not asked for any more.
+    pub(super) refused: Option<String>,
+    /// Since when the provider wants us to wait, with nothing done in between.
+    pub(super) limited_since: Option<Timestamp>,
 }
 
 impl Body {

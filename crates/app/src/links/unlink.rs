@@ -3,36 +3,37 @@
 //!
 //! Invariants: from the first transaction on the link serves nothing; whatever a crash leaves is finished by a loop from the receipt; what
 //! another link of the account serves stays; a provider that refuses makes a line with the address where a person can finish it, never an
-//! error. Deliberately elsewhere: what hangs on a link (`plan`), the receipt's form (`receipt`).
+//! error; one that wants us to wait is waited for. Deliberately elsewhere: what hangs on a link (`plan`), what is done about each thing at the
+//! provider (`removal`), the receipt's form (`receipt`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::json;
-use slipway_forge::{Forge, ForgeError, Removal, SourceKey};
+use slipway_forge::{Forge, ForgeError, SourceKey};
 use slipway_model::{LinkId, ProviderId, ReceiptId, Timestamp};
 use slipway_store::links::{self, Link};
-use slipway_store::{accounts, deploy_keys, hooks, receipts};
+use slipway_store::{accounts, receipts};
 
-use super::access::{SourceAt, SourceTrouble, Tried, TroubleKind};
-use super::plan::{Plan, PlannedHook, PlannedKey, PlannedSource, StoredActor, grant_words, other_links, plan, shared_with};
+use super::access::{SourceAt, SourceTrouble, TroubleKind};
+use super::plan::{LISTED, Plan, PlannedSource, StoredActor, other_links, plan};
 use super::receipt::{Body, Receipt, ReceiptItem};
+use super::removal::{STEP, no_answer};
 use crate::audit::{self, Change, Place};
-use crate::deploy_keys::is_same;
 use crate::{Actor, App, Error, NamespaceOwner};
 
-/// Longer than any one step takes: whoever works on a receipt renews it with each step.
-const HOLD: Duration = Duration::from_secs(60);
+/// For so long a receipt is one process's alone. With less than half of it left, which is more than [`STEP`], it is taken anew.
+const HOLD: Duration = Duration::from_secs(120);
 /// How far it came is written down so many times at most while things go fast: the body of a large receipt is long.
 const KEPT: usize = 200;
-/// A key that was left at the provider waits for another link.
-const RETIRED: Duration = Duration::from_secs(24 * 3600);
+/// A provider that wants us to wait is waited for so long, unless something could be done in between.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// A receipt that this process works on.
-struct Work {
+pub(super) struct Work {
     row: receipts::Receipt,
-    body: Body,
+    pub(super) body: Body,
     held_until: Timestamp,
     /// Steps that are not written down yet, and how many may be.
     fresh: usize,
@@ -45,6 +46,42 @@ impl Work {
         let stride = ((sources.len() + hooks.len() + keys.len()) / KEPT).max(1);
         Self { row, body, held_until, fresh: 0, stride }
     }
+
+    /// How long a provider that wants us to wait is waited for; `None` when that lasts too long already.
+    pub(super) fn waits(&mut self, retry_after: Duration, now: Timestamp) -> Option<Duration> {
+        let since = *self.body.limited_since.get_or_insert(now);
+        (now.since(since) < PATIENCE).then(|| retry_after.clamp(Duration::from_secs(1), PATIENCE))
+    }
+}
+
+/// The steps, in the order in which they are done.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Whether another link serves a source: then its hook and key stay.
+    Source,
+    Hook,
+    Key,
+    Grant,
+}
+
+/// What a step came to.
+pub(super) enum Stepped {
+    /// One thing more is settled.
+    Settled,
+    /// There was nothing of that kind any more.
+    Nothing,
+    /// The provider wants us to wait for so long: nothing is settled.
+    Wait(Duration),
+}
+
+/// Where the work on a receipt stands when this process lets go of it.
+enum Came {
+    /// Everything is settled.
+    ToItsEnd,
+    /// Somebody goes on with it from then on.
+    SoFar(Timestamp),
+    /// Somebody else has it.
+    Lost,
 }
 
 /// Whether this process still has the receipt for itself.
@@ -54,29 +91,31 @@ enum Hold {
     Lost,
 }
 
-/// A thing at the provider in words; without its id there it is the one that is ours.
-fn named(kind: &str, remote_id: Option<&str>, source: &str) -> String {
-    remote_id.map_or_else(|| format!("our {kind} of `{source}`"), |id| format!("{kind} {id} of `{source}`"))
-}
-
-fn removed(what: &str, removal: Removal) -> ReceiptItem {
-    ReceiptItem::new(match removal {
-        Removal::Removed => format!("{what} was removed"),
-        Removal::AlreadyGone => format!("{what} was gone already"),
-    })
-}
-
 impl App {
-    /// Unlinks, and tells what became of everything. When the provider fails in the middle, the receipt says what is left and where a person
-    /// can finish it.
+    /// Unlinks, and tells what became of everything, or how far it came within [`crate::Config::unlink_wait`]: the rest is done without the
+    /// caller, who may also go away. When the provider fails in the middle, the receipt says what is left and where a person can finish it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such link.
-    pub async fn unlink(&self, owner: &NamespaceOwner, provider: &ProviderId, id: Option<LinkId>) -> Result<Receipt, Error> {
+    /// [`Error::NotFound`] when there is no such link; the refusal `which_link` when none is named and there are several.
+    pub async fn unlink(self: &Arc<Self>, owner: &NamespaceOwner, provider: &ProviderId, id: Option<LinkId>) -> Result<Receipt, Error> {
+        let work = self.begin_unlink(owner, provider, id).await?;
+        let (receipt, app) = (work.row.id, Arc::clone(self));
+        // A shutdown waits for the step that it is in.
+        let task = self.unlinks.spawn(async move {
+            app.work_off(work).await.inspect_err(|error| tracing::warn!(%receipt, %error, "an unlink was cut off; a loop goes on with it"))
+        });
+        if let Ok(ended) = tokio::time::timeout(self.config.unlink_wait, task).await {
+            ended.map_err(|_| Error::Internal("an unlink did not end"))??;
+        }
+        self.receipt(owner, receipt).await
+    }
+
+    /// The first transaction: the link serves nothing any more, and what is to be done is written down.
+    async fn begin_unlink(&self, owner: &NamespaceOwner, provider: &ProviderId, id: Option<LinkId>) -> Result<Work, Error> {
         self.forge(provider)?;
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        let link = super::find(&mut tx, owner.account().id, provider, id).await?;
+        let link = super::find_one(&mut tx, owner.account().id, provider, id, |_| true).await?;
         if !links::set_unlinking(&mut tx, link.id).await? {
             return Err(Error::NotFound);
         }
@@ -97,9 +136,7 @@ impl App {
         let held_until = now.plus(HOLD);
         receipts::insert(&mut tx, &row, held_until).await?;
         tx.commit().await?;
-        let id = row.id;
-        self.work_off(Work::new(row, body, held_until)).await?;
-        self.receipt(owner, id).await
+        Ok(Work::new(row, body, held_until))
     }
 
     /// Goes on with an unlink that nobody works on any more; gives whether there was one.
@@ -114,7 +151,7 @@ impl App {
         tx.commit().await?;
         let Some(row) = claimed else { return Ok(false) };
         let body = Body::read(&row.body)?;
-        tracing::info!(receipt = %row.id, provider = %row.provider, "an unlink that was cut off goes on");
+        tracing::info!(receipt = %row.id, provider = %row.provider, "an unlink that nobody works on goes on");
         self.work_off(Work::new(row, body, held_until)).await?;
         Ok(true)
     }
@@ -123,23 +160,40 @@ impl App {
         let mut tx = self.read().await?;
         let link = links::get_by_id(&mut tx, work.row.link).await?;
         drop(tx);
-        let forge = self.forges.get(&work.row.provider).cloned();
-        if let (Some(link), Some(forge)) = (&link, &forge) {
-            if self.look_who_serves(&mut work, link).await? == Hold::Lost {
-                return Ok(());
+        let came = match (&link, self.forges.get(&work.row.provider)) {
+            (Some(link), Some(forge)) => self.take_steps(&mut work, link, forge).await?,
+            (_, Some(_)) => Came::ToItsEnd,
+            (_, None) => {
+                let what = "hooks, deploy keys and the grant: the provider is not configured any more";
+                work.body.left.push(ReceiptItem::new(what));
+                Came::ToItsEnd
             }
-            for step in [Step::Hook, Step::Key, Step::Grant] {
-                while self.step(&mut work, link, forge, step).await? {
-                    if self.keep_progress(&mut work).await? == Hold::Lost {
-                        return Ok(());
-                    }
+        };
+        match came {
+            Came::ToItsEnd => self.close(work, link.as_ref()).await,
+            Came::SoFar(until) => self.keep_receipt(&mut work, until).await.map(drop),
+            Came::Lost => Ok(()),
+        }
+    }
+
+    async fn take_steps(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>) -> Result<Came, Error> {
+        for step in [Step::Source, Step::Hook, Step::Key, Step::Grant] {
+            loop {
+                // A shutdown closes the tracker, and does not wait for what may be many more steps.
+                if self.unlinks.is_closed() {
+                    return Ok(Came::SoFar(self.clock.now()));
+                }
+                match self.step(work, link, forge, step).await? {
+                    Stepped::Nothing => break,
+                    Stepped::Wait(wait) => return Ok(Came::SoFar(self.clock.now().plus(wait))),
+                    Stepped::Settled => work.body.limited_since = None,
+                }
+                if self.keep_progress(work).await? == Hold::Lost {
+                    return Ok(Came::Lost);
                 }
             }
-        } else if forge.is_none() {
-            let what = "hooks, deploy keys and the grant: the provider is not configured any more";
-            work.body.left.push(ReceiptItem::new(what));
         }
-        self.close(work, link.as_ref()).await
+        Ok(Came::ToItsEnd)
     }
 
     /// Keeps how far it came, and the receipt for ourselves. What a crash takes with it is done again, and then found done.
@@ -149,7 +203,10 @@ impl App {
         if work.fresh < work.stride && now.plus(HOLD / 2) < work.held_until {
             return Ok(Hold::Ours);
         }
-        let until = now.plus(HOLD);
+        self.keep_receipt(work, now.plus(HOLD)).await
+    }
+
+    async fn keep_receipt(&self, work: &mut Work, until: Timestamp) -> Result<Hold, Error> {
         let mut tx = self.write().await?;
         let kept = receipts::set_body(&mut tx, work.row.id, &work.body.text(), work.held_until, until).await?;
         tx.commit().await?;
@@ -157,178 +214,64 @@ impl App {
         Ok(if kept { Hold::Ours } else { Hold::Lost })
     }
 
-    /// Asks the other links for each source: what one of them serves keeps its hook and key.
-    async fn look_who_serves(&self, work: &mut Work, link: &Link) -> Result<Hold, Error> {
-        while let Some(source) = work.body.plan.sources.last().cloned() {
-            match self.server_of(link, &source).await {
-                Ok(None) => work.body.stopped.push(source.repository.clone()),
-                Ok(Some(words)) => {
-                    work.body.plan.hooks.retain(|hook| hook.source_id != source.id);
-                    work.body.plan.keys.retain(|key| key.source_id != source.id);
-                    work.body.kept.push(ReceiptItem::new(words));
-                }
-                Err(error) => return Err(error),
+    async fn step(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, step: Step) -> Result<Stepped, Error> {
+        let stepped = match step {
+            Step::Source => {
+                let Some(source) = work.body.plan.sources.last().cloned() else { return Ok(Stepped::Nothing) };
+                self.look_who_serves(work, link, &source).await?
             }
-            work.body.plan.sources.pop();
-            if self.keep_progress(work).await? == Hold::Lost {
-                return Ok(Hold::Lost);
+            Step::Hook => {
+                let Some(hook) = work.body.plan.hooks.last().cloned() else { return Ok(Stepped::Nothing) };
+                self.unlink_hook(work, link, forge, &hook).await?
+            }
+            Step::Key => {
+                let Some(key) = work.body.plan.keys.last().cloned() else { return Ok(Stepped::Nothing) };
+                self.unlink_key(work, link, forge, &key).await?
+            }
+            Step::Grant if work.body.plan.grant_settled => return Ok(Stepped::Nothing),
+            Step::Grant => self.withdraw(work, link, forge).await?,
+        };
+        if let Stepped::Settled = stepped {
+            let plan = &mut work.body.plan;
+            match step {
+                Step::Source => drop(plan.sources.pop()),
+                Step::Hook => drop(plan.hooks.pop()),
+                Step::Key => drop(plan.keys.pop()),
+                Step::Grant => plan.grant_settled = true,
             }
         }
-        Ok(Hold::Ours)
+        Ok(stepped)
     }
 
-    /// Which other link serves a source, in words; `None` when none does.
-    async fn server_of(&self, link: &Link, source: &PlannedSource) -> Result<Option<String>, Error> {
+    /// Asks the other links for a source: what one of them serves keeps its hook and key.
+    async fn look_who_serves(&self, work: &mut Work, link: &Link, source: &PlannedSource) -> Result<Stepped, Error> {
         let key = SourceKey { id: &source.id, full_name: &source.name };
         let at = SourceAt { account: link.account, provider: &link.provider, key, autobuild: Some(source.autobuild) };
         let look = |forge: Arc<dyn Forge>, token: SecretString| async move {
             forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)
         };
-        match self.with_source(at, look).await {
-            Ok(acted) => Ok(Some(format!(
-                "webhook and deploy key of `{}` stay: `{}` serves `{}` from now on",
-                source.name, acted.link.login, source.repository
-            ))),
-            Err(SourceTrouble { kind: TroubleKind::Disabled, .. }) => Ok(Some(format!(
-                "webhook and deploy key of `{}` stay: another link that is only disabled may serve `{}` again",
-                source.name, source.repository
-            ))),
-            Err(trouble) if trouble.is_passing() || matches!(trouble.kind, TroubleKind::Provider) => Ok(Some(format!(
-                "webhook and deploy key of `{}` stay: whether another link serves `{}` could not be found out now ({})",
-                source.name, source.repository, trouble.words
-            ))),
-            Err(trouble) => match Error::from(trouble) {
-                error @ (Error::Store(_) | Error::Internal(_)) => Err(error),
-                _ => Ok(None),
-            },
-        }
-    }
-
-    /// One removal; false when there is nothing more of that kind.
-    async fn step(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, step: Step) -> Result<bool, Error> {
-        match step {
-            Step::Hook => {
-                let Some(hook) = work.body.plan.hooks.last().cloned() else { return Ok(false) };
-                self.unlink_hook(work, link, forge, &hook).await?;
-                work.body.plan.hooks.pop();
-            }
-            Step::Key => {
-                let Some(key) = work.body.plan.keys.last().cloned() else { return Ok(false) };
-                self.unlink_key(work, link, forge, &key).await?;
-                work.body.plan.keys.pop();
-            }
-            Step::Grant => {
-                if work.body.plan.grant_settled {
-                    return Ok(false);
+        let words = match tokio::time::timeout(STEP, self.with_source(at, look)).await {
+            Ok(Ok(acted)) => format!("`{}` serves `{}` from now on", acted.link.login, source.repository),
+            Ok(Err(trouble)) => {
+                if let Some(ForgeError::RateLimited { retry_after }) = trouble.forge_error()
+                    && let Some(wait) = work.waits(*retry_after, self.clock.now())
+                {
+                    return Ok(Stepped::Wait(wait));
                 }
-                self.withdraw(work, link, forge).await?;
-                work.body.plan.grant_settled = true;
+                match why_kept(trouble, &source.repository)? {
+                    Some(words) => words,
+                    None => {
+                        work.body.stopped.push(source.repository.clone());
+                        return Ok(Stepped::Settled);
+                    }
+                }
             }
-        }
-        Ok(true)
-    }
-
-    async fn unlink_hook(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, hook: &PlannedHook) -> Result<(), Error> {
-        if hook.by_person {
-            // We never had the right to it. Its address stays ours, so a later link takes deliveries from it again.
-            if hook.stands {
-                let what = format!("webhook of `{}`: a person put it up, so a person removes it", hook.source);
-                work.body.left.push(ReceiptItem::new(what).at(forge.hook_settings_url(&hook.source)));
-            }
-            return Ok(());
-        }
-        let (known, address) = (hook.remote_id.as_deref(), self.hook_address(&link.provider, hook.id));
-        let (key, address) = (SourceKey { id: &hook.source_id, full_name: &hook.source }, address.as_str());
-        // One that was made in the moment before a crash has no id here: it is known by its address.
-        let call = |forge: Arc<dyn Forge>, token: SecretString| async move {
-            let (token, name) = at_source(&forge, &token, key).await?;
-            let remote = match known {
-                Some(remote) => Some(remote.to_owned()),
-                None => forge.hooks(&token, &name).await?.into_iter().find(|remote| remote.url == address).map(|remote| remote.id),
-            };
-            match remote {
-                Some(remote) => forge.delete_hook(&token, &name, &remote).await.map(Some),
-                None => Ok(None),
-            }
+            Err(_) => not_known(&source.repository, &no_answer().to_string()),
         };
-        let what = named("webhook", known, &hook.source);
-        match self.try_link(forge, link, &call).await {
-            Ok(removal) => {
-                work.body.done.extend(removal.map(|removal| removed(&what, removal)));
-                let mut tx = self.write().await?;
-                hooks::delete(&mut tx, hook.id).await?;
-                Ok(tx.commit().await?)
-            }
-            Err(tried) => {
-                let error = refusal(tried)?;
-                let url = forge.hook_settings_url(&hook.source);
-                work.body.left.push(ReceiptItem::new(format!("{what}: {error}")).at(url));
-                // Its address stays ours: linking again finds the hook there and adopts it.
-                let mut tx = self.write().await?;
-                hooks::set_wanted(&mut tx, hook.id, self.clock.now()).await?;
-                Ok(tx.commit().await?)
-            }
-        }
-    }
-
-    async fn unlink_key(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>, key: &PlannedKey) -> Result<(), Error> {
-        let (known, public) = (key.remote_id.as_deref(), key.public_key.as_str());
-        let source = SourceKey { id: &key.source_id, full_name: &key.source };
-        let call = |forge: Arc<dyn Forge>, token: SecretString| async move {
-            let (token, name) = at_source(&forge, &token, source).await?;
-            let remote = match known {
-                Some(remote) => Some(remote.to_owned()),
-                None => forge.deploy_keys(&token, &name).await?.into_iter().find(|key| is_same(&key.public_key, public)).map(|key| key.id),
-            };
-            match remote {
-                Some(remote) => forge.delete_deploy_key(&token, &name, &remote).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        let what = named("deploy key", known, &key.source);
-        match self.try_link(forge, link, &call).await {
-            Ok(removal) => {
-                work.body.done.extend(removal.map(|removal| removed(&what, removal)));
-                let mut tx = self.write().await?;
-                deploy_keys::delete(&mut tx, key.id).await?;
-                Ok(tx.commit().await?)
-            }
-            Err(tried) => {
-                let error = refusal(tried)?;
-                let words = format!("{what}: {error}; its private half was deleted here, so it opens nothing for Slipway any more");
-                work.body.left.push(ReceiptItem::new(words).at(forge.deploy_keys_url(&key.source)));
-                // Known by its public half: linking again removes it there.
-                let mut tx = self.write().await?;
-                deploy_keys::retire(&mut tx, key.id, &error, self.clock.now().plus(RETIRED)).await?;
-                Ok(tx.commit().await?)
-            }
-        }
-    }
-
-    /// Withdraws the grant, unless others here live on it: at the provider it is one for all of them.
-    async fn withdraw(&self, work: &mut Work, link: &Link, forge: &Arc<dyn Forge>) -> Result<(), Error> {
-        let mut tx = self.read().await?;
-        let shared = shared_with(&mut tx, link).await?;
-        drop(tx);
-        let settings = forge.app_settings_url();
-        if shared > 0 {
-            work.body.left.push(ReceiptItem::new(grant_words(shared)).at(settings));
-            return Ok(());
-        }
-        let call = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.revoke_grant(&token).await };
-        match self.try_link(forge, link, &call).await {
-            Ok(Removal::Removed) => work.body.done.push(ReceiptItem::new("the grant was revoked at the provider")),
-            Ok(Removal::AlreadyGone) => work.body.done.push(ReceiptItem::new("the grant was gone already")),
-            Err(Tried::Forge(ForgeError::Unsupported { detail, url })) => {
-                let url = url.map_or_else(|| settings.to_string(), String::from);
-                work.body.left.push(ReceiptItem::new(format!("the grant at the provider: {detail}")).at(url));
-            }
-            Err(tried) => {
-                let error = refusal(tried)?;
-                work.body.left.push(ReceiptItem::new(format!("the grant at the provider: {error}")).at(settings));
-            }
-        }
-        Ok(())
+        work.body.plan.hooks.retain(|hook| hook.source_id != source.id);
+        work.body.plan.keys.retain(|key| key.source_id != source.id);
+        work.body.kept.push(ReceiptItem::new(format!("webhook and deploy key of `{}` stay: {words}", source.name)));
+        Ok(Stepped::Settled)
     }
 
     /// The last transaction: our tokens go, the receipt is complete.
@@ -339,6 +282,10 @@ impl App {
             links::delete(&mut tx, link.id).await?;
         }
         work.body.done.push(ReceiptItem::new("our copy of the tokens was deleted"));
+        if work.body.plan.cut {
+            let what = format!("there may be more than {LISTED} webhooks or deploy keys of ours: link again and unlink once more");
+            work.body.left.push(ReceiptItem::new(what));
+        }
         work.body.stopped.sort();
         if !receipts::finish(&mut tx, work.row.id, &work.body.text(), work.held_until, now).await? {
             return Ok(());
@@ -362,26 +309,18 @@ impl App {
     }
 }
 
-/// The steps, in the order in which they are done.
-#[derive(Clone, Copy)]
-enum Step {
-    Hook,
-    Key,
-    Grant,
+fn not_known(repository: &str, why: &str) -> String {
+    format!("whether another link serves `{repository}` could not be found out now ({why})")
 }
 
-/// What a provider (or a token that does not open) said to a removal; trouble of the database ends the work, and a loop goes on with it.
-fn refusal(tried: Tried) -> Result<String, Error> {
-    match tried {
-        Tried::Forge(error) => Ok(error.to_string()),
-        Tried::Ours(error @ Error::Store(_)) => Err(error),
-        Tried::Ours(error) => Ok(error.to_string()),
+/// Why hook and key of a source stay although no other link served it just now; `None`: they do not.
+fn why_kept(trouble: SourceTrouble, repository: &str) -> Result<Option<String>, Error> {
+    let passing = trouble.is_passing();
+    match trouble.kind {
+        TroubleKind::Ours(error @ (Error::Store(_) | Error::Internal(_))) => Err(error),
+        TroubleKind::Disabled => Ok(Some(format!("another link that is only disabled may serve `{repository}` again"))),
+        TroubleKind::Provider => Ok(Some(not_known(repository, &trouble.words))),
+        _ if passing => Ok(Some(not_known(repository, &trouble.words))),
+        _ => Ok(None),
     }
-}
-
-/// The token for a source and the name that it has today: it may have been renamed since.
-async fn at_source(forge: &Arc<dyn Forge>, token: &SecretString, key: SourceKey<'_>) -> Result<(SecretString, String), ForgeError> {
-    let token = forge.repository_token(token, key).await?;
-    let source = forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)?;
-    Ok((token, source.full_name))
 }

@@ -12,6 +12,8 @@ use slipway_store::source_namespaces::Namespace;
 use slipway_store::sources::Source;
 use slipway_store::{ReadTx, source_namespaces, sources};
 
+use super::health::learned_at;
+use super::is_in;
 use super::words::what_to_do;
 use crate::{App, Error, NamespaceOwner};
 
@@ -64,9 +66,10 @@ pub struct LinkView {
     pub next_check_at: Option<Timestamp>,
     /// When it was made.
     pub linked_at: Option<Timestamp>,
-    /// Names of the repositories that are built through it.
+    /// Names of the repositories that its state is about: of those that are built through it, when it is restricted those of the
+    /// organizations that do not let us in.
     pub affects: Vec<String>,
-    /// The same with their sources.
+    /// Every repository that is built through it, with its source.
     pub used_by: Vec<UsedBy>,
 }
 
@@ -238,8 +241,9 @@ fn not_linked(forge: &dyn Forge, known: &Known) -> LinkView {
 }
 
 fn view(forge: &dyn Forge, link: &Link, namespaces: Vec<Namespace>, known: &Known) -> LinkView {
-    let served = known.sources.iter().filter(|source| source.link == Some(link.id));
-    let used: Vec<UsedBy> = served.map(|source| used_by(source, source.link_note.clone())).collect();
+    let served: Vec<&Source> = known.sources.iter().filter(|source| source.link == Some(link.id)).collect();
+    let used: Vec<UsedBy> = served.iter().map(|source| used_by(source, source.link_note.clone())).collect();
+    let affects = affected(link, served, &namespaces).into_iter().map(|source| source.repository_name.to_string()).collect();
     let offer = forge.offers().iter().find(|offer| offer.level == link.access);
     let missing = missing(forge, link.access, &link.scopes);
     let needs_a_person = !matches!(link.state, LinkState::Ok | LinkState::NotLinked);
@@ -255,7 +259,7 @@ fn view(forge: &dyn Forge, link: &Link, namespaces: Vec<Namespace>, known: &Know
         linked_as: Some(link.linked_as),
         state: link.state,
         since: Some(link.since),
-        evidence: link.evidence.clone().map(|words| Evidence { words, status: link.evidence_status, at: link.checked_at }),
+        evidence: link.evidence.clone().map(|words| Evidence { words, status: link.evidence_status, at: learned_at(link) }),
         next_step: needs_a_person.then(|| what_to_do(link.state).to_owned()),
         warnings: warnings(link, known.kind),
         scopes: link.scopes.clone(),
@@ -267,9 +271,20 @@ fn view(forge: &dyn Forge, link: &Link, namespaces: Vec<Namespace>, known: &Know
         checked_at: link.checked_at,
         next_check_at: (link.state != LinkState::Disabled).then_some(link.next_check_at),
         linked_at: Some(link.linked_at),
-        affects: used.iter().map(|used| used.repository.clone()).collect(),
+        affects,
         used_by: used,
     }
+}
+
+/// What of the sources that a link serves its state is about.
+pub(super) fn affected<'a>(link: &Link, served: Vec<&'a Source>, namespaces: &[Namespace]) -> Vec<&'a Source> {
+    let shut = |one: &&Namespace| matches!(one.access, NamespaceAccess::Restricted | NamespaceAccess::Denied);
+    let is_shut = |source: &Source| namespaces.iter().filter(shut).any(|one| is_in(&source.source_name, &one.name));
+    // Which organization it is is not always known.
+    if link.state != LinkState::Restricted || !served.iter().any(|source| is_shut(source)) {
+        return served;
+    }
+    served.into_iter().filter(|source| is_shut(source)).collect()
 }
 
 pub(super) fn organization(namespace: Namespace) -> OrganizationView {

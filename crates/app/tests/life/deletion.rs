@@ -160,7 +160,7 @@ async fn of_administrators_who_go_at_once_one_stays() -> Result<()> {
     for who in ["ada", "bob", "eve"] {
         people.push((who, world.administrator(who).await?));
     }
-    let app = Arc::new(world.app);
+    let app = world.app;
     let mut going = tokio::task::JoinSet::new();
     for (who, caller) in people {
         let app = Arc::clone(&app);

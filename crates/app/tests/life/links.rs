@@ -92,7 +92,7 @@ async fn unlinking_removes_what_was_made_and_says_so() -> Result<()> {
     // Linking again makes the hook again, once.
     world.link(&caller).await?;
     let stop = tokio_util::sync::CancellationToken::new();
-    let app = std::sync::Arc::new(world.app);
+    let app = world.app;
     let running = tokio::spawn(std::sync::Arc::clone(&app).run(stop.clone()));
     slipway_testkit::wait::until("the hook stands again", std::time::Duration::from_secs(10), || async {
         Ok((world.github.hooks("octo/hello").len() == 1).then_some(()))

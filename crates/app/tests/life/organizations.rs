@@ -292,7 +292,7 @@ async fn of_two_removals_at_once_one_is_refused() -> Result<()> {
         organization(&world, &ada, &text, &[&bob]).await?;
         rights.push((owner(&world, &ada, &text).await?, owner(&world, &bob, &text).await?));
     }
-    let app = Arc::new(world.app);
+    let app = world.app;
     for (round, (of_ada, of_bob)) in rights.into_iter().enumerate() {
         let organization = of_ada.account().name.clone();
         let mut going = tokio::task::JoinSet::new();

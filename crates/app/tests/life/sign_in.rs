@@ -149,7 +149,7 @@ async fn failures_of_an_address_slow_it_down_over_all_names() -> Result<()> {
 async fn tries_at_once_gain_nothing() -> Result<()> {
     let world = World::new().await?;
     world.person("ada").await?;
-    let app = Arc::new(world.app);
+    let app = world.app;
     let mut tries = tokio::task::JoinSet::new();
     for attempt in 0..24 {
         let app = Arc::clone(&app);

@@ -1,5 +1,6 @@
 //! One installation on a throw-away SQLite file beside a fake GitHub.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -31,7 +32,7 @@ pub fn commit(digit: char) -> String {
 }
 
 pub struct World {
-    pub app: App,
+    pub app: Arc<App>,
     pub clock: Clock,
     pub github: FakeGitHub,
     pub provider: ProviderId,
@@ -89,7 +90,7 @@ impl World {
         let mut config = Config::new(public_url);
         change(&mut config);
         let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
-        let app = App::new(db, clock.clone(), Keys::derive(&[1; 32]), [forge], config);
+        let app = Arc::new(App::new(db, clock.clone(), Keys::derive(&[1; 32]), [forge], config));
         Ok(Self { app, clock, github, provider, source_id, deliveries: std::cell::Cell::new(0), _database: database })
     }
 

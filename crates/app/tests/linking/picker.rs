@@ -1,8 +1,11 @@
 //! The picker's copy of what links see, and what sweeps find out about sources.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
-use slipway_app::{SourcePage, SourceSearch};
-use slipway_store::sources;
+use slipway_app::{ConnectWish, SourcePage, SourceSearch};
+use slipway_model::Timestamp;
+use slipway_store::{links, source_namespaces, sources};
 use slipway_testkit::github::{Fault, Times, Visibility};
 
 use crate::place::{Place, on_both};
@@ -14,6 +17,9 @@ on_both! {
     a_source_that_is_gone_is_said_to_be_gone_and_its_name_gives_no_trust;
     a_push_that_a_sweep_sees_wakes_the_reconciler;
     restricted_organizations_are_shown_and_not_swept;
+    a_namespace_of_which_nothing_is_built_is_read_rarely;
+    a_provider_that_does_not_answer_is_left_alone_by_sweeps;
+    a_provider_that_is_slow_holds_up_no_sweep_of_another;
 }
 
 async fn search(place: &Place, search: SourceSearch<'_>) -> Result<SourcePage> {
@@ -156,5 +162,86 @@ async fn restricted_organizations_are_shown_and_not_swept(place: Place) -> Resul
     place.github.approve_app("acme", &place.client_id);
     place.next_round().await?;
     assert_eq!(names(&search(&place, SourceSearch { text: "acme/", ..SourceSearch::default() }).await?), ["acme/api"]);
+    Ok(())
+}
+
+/// The names of the namespaces that are read for the link of `octo`, and when.
+async fn swept(place: &Place) -> Result<Vec<(String, Option<Timestamp>)>> {
+    let mut tx = place.app.db().read().await?;
+    let link = links::list(&mut tx, place.caller.account().id).await?.into_iter().next().context("a link")?;
+    Ok(source_namespaces::list(&mut tx, link.id).await?.into_iter().map(|one| (one.name, one.swept_at)).collect())
+}
+
+async fn a_namespace_of_which_nothing_is_built_is_read_rarely(place: Place) -> Result<()> {
+    place.link("octo").await?;
+    place.build("api", "acme/api").await?;
+    place.round().await?;
+    let first = place.clock.now();
+    place.wait(3600);
+    place.round().await?;
+    let names = |octo, acme| [("octo".to_owned(), Some(octo)), ("acme".to_owned(), Some(acme))];
+    assert_eq!(swept(&place).await?, names(first, place.clock.now()));
+    place.wait(12 * 3600);
+    place.round().await?;
+    assert_eq!(swept(&place).await?, names(place.clock.now(), place.clock.now()));
+    Ok(())
+}
+
+async fn a_provider_that_does_not_answer_is_left_alone_by_sweeps(place: Place) -> Result<()> {
+    place.link("octo").await?;
+    place.round().await?;
+    let owner = place.owner().await?;
+    let again = async || -> Result<usize> {
+        let asked = place.github.requests().len();
+        place.wait(1);
+        place.app.refresh_sources(&owner, &place.provider, None).await?;
+        while place.app.sweep_sources_once().await? {}
+        Ok(place.github.requests().len() - asked)
+    };
+    for at in ["/api/v3/user/repos", "/api/v3/orgs/acme/repos"] {
+        place.github.trouble(at, Fault::Silence(std::time::Duration::from_millis(20)), Times::UntilCleared);
+    }
+    for _ in 0..2 {
+        assert!(again().await? > 0);
+    }
+    let words = search(&place, SourceSearch::default()).await?.error.context("why")?;
+    assert_eq!(again().await?, 0, "it is not asked");
+    place.github.clear_troubles();
+    assert_eq!(again().await?, 0, "it is left alone for a while");
+    assert_eq!(search(&place, SourceSearch::default()).await?.error, Some(words), "what is said stays");
+    place.wait(60);
+    assert!(again().await? > 0);
+    let page = search(&place, SourceSearch::default()).await?;
+    assert_eq!((page.error, page.read_at), (None, Some(place.clock.now())));
+    Ok(())
+}
+
+async fn a_provider_that_is_slow_holds_up_no_sweep_of_another(place: Place) -> Result<()> {
+    let (both, twin, elsewhere) = place.beside_a_twin().await?;
+    let (both, owner) = (Arc::new(both), place.owner().await?);
+    place.link("octo").await?;
+    let url = both.begin_connect(&owner, &place.caller, &elsewhere, ConnectWish::default()).await?;
+    let callback: url::Url = twin.approve_oauth(url.as_str(), "octo").await?.parse()?;
+    let part = |name: &str| callback.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    both.finish_connect(&place.caller, &elsewhere, &part("state").context("state")?, Ok(&part("code").context("code")?)).await?;
+    let slow = ["/api/v3/user/repos", "/api/v3/orgs/acme/repos"];
+    for at in slow {
+        place.github.trouble(at, Fault::Slow(std::time::Duration::from_secs(9)), Times::UntilCleared);
+    }
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(Arc::clone(&both).run(stop.clone()));
+    // Round after round of the one, while the other has not answered a single time.
+    for _ in 0..3 {
+        let read_at = || async {
+            let page = both.source_repositories(&owner, &elsewhere, SourceSearch::default()).await?;
+            Ok(page.read_at.filter(|at| *at == place.clock.now()))
+        };
+        slipway_testkit::wait::until("the quick one to be read", std::time::Duration::from_secs(30), read_at).await?;
+        place.wait(1);
+        both.refresh_sources(&owner, &elsewhere, None).await?;
+    }
+    assert!(!place.github.requests().iter().any(|seen| slow.contains(&seen.path.as_str())), "the slow one has not answered yet");
+    stop.cancel();
+    running.await?;
     Ok(())
 }

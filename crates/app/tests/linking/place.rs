@@ -10,18 +10,18 @@ use slipway_app::{
     App, AuditFilter, AutobuildInput, AutobuildSettings, Caller, ClientInfo, Config, ConnectWish, Keys, LinkView, Linked, MailConfig,
     MailTransport, NamespaceOwner, RegisteredBuilder, RepositoryAdmin, RepositoryRead, RepositoryWrite, Role, SignedIn, StartBuild,
 };
-use slipway_forge::{Forge, Provider, SshAccess};
+use slipway_forge::{AppCredentials, Forge, Provider, SshAccess};
 use slipway_model::{AccountId, Clock, LinkId, ProviderId, ProviderKind, Scope, Timestamp, Visibility};
 use slipway_store::builds::Build;
 use slipway_store::{Db, accounts};
-use slipway_testkit::github::{FakeGitHub, OrgRole, Visibility as Shown, Webhooks};
+use slipway_testkit::github::{FakeGitHub, GitHubApp, NewGitHubApp, OrgRole, Visibility as Shown, Webhooks};
 use slipway_testkit::smtp::SmtpSink;
 use url::Url;
 
 pub const INTERVAL: u64 = 400;
 
 pub struct Place {
-    pub app: App,
+    pub app: Arc<App>,
     pub clock: Clock,
     pub github: FakeGitHub,
     pub provider: ProviderId,
@@ -71,7 +71,7 @@ impl Place {
         let provider: ProviderId = "github".parse().map_err(|error: String| anyhow!(error))?;
         let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
         let (client_id, client_secret) = (oauth.client_id, oauth.client_secret);
-        let app = replica(&address, &clock, &github, &provider, (&client_id, &client_secret), &mails).await?;
+        let app = Arc::new(replica(&address, &clock, &github, &provider, (&client_id, &client_secret), &mails).await?);
         let caller = person(&app, "demo").await?;
         let place =
             Self { app, clock, github, provider, client_id, mails, caller, address, client_secret, _folder: folder, _server: server };
@@ -97,6 +97,29 @@ impl Place {
         let config = Config::new("http://slipway.test:8080".parse()?);
         let app = App::new(Db::open(&self.address).await?, self.clock.clone(), Keys::derive(&[1; 32]), forges, config);
         Ok((app, twin, elsewhere))
+    }
+
+    /// Another process whose callers wait half a second for the end of an unlink.
+    pub async fn impatient(&self) -> Result<Arc<App>> {
+        let forge = forge(&self.github, &self.provider, (&self.client_id, &self.client_secret))?;
+        let mut config = Config::new("http://slipway.test:8080".parse()?);
+        config.unlink_wait = Duration::from_millis(500);
+        Ok(Arc::new(App::new(Db::open(&self.address).await?, self.clock.clone(), Keys::derive(&[1; 32]), [forge], config)))
+    }
+
+    /// Another process for which the provider of this id is the same GitHub, where it is a GitHub App.
+    pub async fn beside_a_github_app(&self, id: &str) -> Result<(Arc<App>, GitHubApp, ProviderId)> {
+        let permissions = &[("contents", "read"), ("repository_hooks", "write"), ("administration", "write"), ("members", "read")];
+        let callback = format!("http://slipway.test:8080/oauth/{id}/callback");
+        let new = NewGitHubApp { owner: "octo", name: "Slipway App", callback: &callback, hook_url: None, permissions, events: &["push"] };
+        let made = self.github.github_app(&new)?;
+        let provider: ProviderId = id.parse().map_err(|error: String| anyhow!(error))?;
+        let plain = forge(&self.github, &provider, (&made.client_id, &made.client_secret))?;
+        let credentials = AppCredentials { app_id: made.app_id.to_string(), private_key: made.private_key.clone().into() };
+        let forge = slipway_forge::open(Provider { app: Some(credentials), ..plain.provider().clone() })?;
+        let config = Config::new("http://slipway.test:8080".parse()?);
+        let app = App::new(Db::open(&self.address).await?, self.clock.clone(), Keys::derive(&[1; 32]), [forge], config);
+        Ok((Arc::new(app), made, provider))
     }
 
     pub async fn mail_of(&self, account: AccountId, email: &str) -> Result<()> {

@@ -28,7 +28,8 @@ async fn a_second_link_takes_over_and_says_so(place: Place) -> Result<()> {
     let note = served.first().context("it serves now")?.note.clone().context("and says so")?;
     assert!(note.contains("`ci-bot` took over from `octo` on 2027-01-15") && note.contains("because"), "{note}");
     assert!(place.audited().await?.contains(&"link.takeover by slipway".to_owned()), "{:?}", place.audited().await?);
-    // The failed call had the first one looked at at once.
+    // The failed call has the first one looked at soon.
+    place.wait(60);
     place.round().await?;
     assert_eq!(place.view_of(first).await?.state, LinkState::Revoked);
     assert_eq!(place.view_of(second).await?.state, LinkState::Ok);

@@ -1,8 +1,8 @@
 //! The queue: what enters it, who gets it, in which order.
 
 use slipway_model::{
-    AccountId, BuildId, BuildRule, BuildState, BuilderId, FailureCode, FailureReason, Permission, Phase, RepositoryId, TokenKind,
-    Visibility,
+    AccountId, BuildId, BuildRule, BuildState, BuilderId, FailureCode, FailureReason, Permission, Phase, ProviderId, RepositoryId,
+    TokenKind, Visibility,
 };
 use slipway_store::builds::{self, Ending, NewBuild};
 use slipway_store::refs::{self, NewRefEvent, Origin};
@@ -24,6 +24,7 @@ on_both! {
     builds_are_listed_for_those_with_a_right;
     open_builds_are_counted;
     a_build_that_has_ended_is_removed;
+    builds_that_no_link_could_serve_are_found_while_nothing_followed;
 }
 
 async fn a_build_comes_back_as_it_was_asked_for(db: &Db) {
@@ -383,4 +384,55 @@ async fn a_build_that_has_ended_is_removed(db: &Db) {
     assert!(!builds::delete(&mut tx, web.repository, queued).await.expect("deletes"), "it waits");
     let number = builds::get_any(&mut tx, queued).await.expect("query").expect("stands").number;
     assert_eq!(number, 4, "the numbers of builds that are gone are not given again");
+}
+
+async fn builds_that_no_link_could_serve_are_found_while_nothing_followed(db: &Db) {
+    let world = world(db, "web").await;
+    let (other, github) = (account(db, "bob").await, provider());
+    let found = async |account: AccountId, provider: &ProviderId, limit: u32| {
+        let all = builds::list_unserved(&mut look(db).await, account, provider, limit).await.expect("lists");
+        all.into_iter().map(|build| build.id).collect::<Vec<_>>()
+    };
+    let end = async |id: BuildId, code| {
+        let mut tx = begin(db).await;
+        let reason = FailureReason::new(code, ODD);
+        let ending = Ending { state: BuildState::Failed, reason: Some(&reason), note: None, digest: None };
+        assert!(builds::finish(&mut tx, id, &ending, NOW).await.expect("ends"));
+        done(tx).await;
+    };
+    let first = world.queued(db).await;
+    assert!(found(world.account, &github, 10).await.is_empty(), "it waits");
+    end(first, FailureCode::LinkUnavailable).await;
+    assert_eq!(found(world.account, &github, 10).await, [first]);
+    assert!(found(world.account, &github, 0).await.is_empty());
+    assert!(found(other, &github, 10).await.is_empty(), "another account's links serve it not");
+    assert!(found(world.account, &"elsewhere".parse().expect("provider"), 10).await.is_empty());
+    // The ref went on, and that ended for another reason.
+    let second = world.queued(db).await;
+    assert!(found(world.account, &github, 10).await.is_empty());
+    end(second, FailureCode::StepFailed).await;
+    assert!(found(world.account, &github, 10).await.is_empty());
+    let third = world.queued(db).await;
+    end(third, FailureCode::LinkUnavailable).await;
+    assert_eq!(found(world.account, &github, 10).await, [third]);
+    // A person's event moves nothing; that the ref is gone does.
+    let (name, mut tx) = (ref_name("refs/heads/main"), begin(db).await);
+    let event = NewRefEvent {
+        autobuild: world.autobuild,
+        name: &name,
+        before: None,
+        after: None,
+        origin: Origin::Manual,
+        delivery: None,
+        place: None,
+        covered_by: None,
+        skips: false,
+    };
+    refs::insert(&mut tx, &event, NOW).await.expect("appends");
+    done(tx).await;
+    assert_eq!(found(world.account, &github, 10).await, [third]);
+    let mut tx = begin(db).await;
+    refs::insert(&mut tx, &NewRefEvent { origin: Origin::Reconcile, ..event }, NOW).await.expect("appends");
+    done(tx).await;
+    assert!(found(world.account, &github, 10).await.is_empty());
 }

@@ -1,5 +1,7 @@
 //! Links of accounts to providers: several of them, their tokens, their health.
 
+use std::time::Duration;
+
 use slipway_model::{AccessLevel, AccountId, LinkId, LinkState, LinkedAs};
 use slipway_store::links::{self, Finding, Link, Picture, Tokens};
 use slipway_store::{Db, StoreError, teams};
@@ -249,6 +251,13 @@ async fn a_due_link_is_looked_at_once(db: &Db) {
         robot.id,
         "never later than before"
     );
+    // Both are due again at 180; one was never looked at, the other a moment ago.
+    links::doubt_by(&mut tx, robot.id, after(20), Duration::from_secs(60)).await.expect("writes");
+    links::set_state(&mut tx, mine.id, LinkState::Ok, None, after(10)).await.expect("writes");
+    links::doubt_by(&mut tx, mine.id, after(30), Duration::from_secs(60)).await.expect("writes");
+    links::doubt_by(&mut tx, mine.id, after(90), Duration::from_secs(60)).await.expect("writes");
+    done(tx).await;
+    assert_eq!((get(db, robot.id).await.next_check_at, get(db, mine.id).await.next_check_at), (after(20), after(70)));
 }
 
 fn finding(state: LinkState) -> Finding<'static> {

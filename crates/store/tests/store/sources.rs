@@ -4,7 +4,7 @@ use slipway_model::{LinkId, LinkState, NamespaceAccess};
 use slipway_store::links::{self, Link};
 use slipway_store::source_namespaces::{self, Namespace};
 use slipway_store::source_repositories::{self, SourceRow, Within};
-use slipway_store::{Db, sources};
+use slipway_store::{Db, WriteTx, sources};
 
 use crate::fixture::{NOW, ODD, account, after, begin, done, look, provider, world};
 use crate::links::link;
@@ -12,6 +12,7 @@ use crate::links::link;
 on_both! {
     namespaces_keep_their_sweeps;
     a_namespace_is_swept_by_one;
+    whether_others_see_a_namespace_is_known;
     names_are_searched_by_parts_page_by_page;
     a_repository_that_two_links_see_is_found_once;
     what_a_sweep_did_not_show_goes;
@@ -77,6 +78,9 @@ async fn namespaces_keep_their_sweeps(db: &Db) {
     source_namespaces::set_sweep_failed(&mut tx, link.id, &acme.remote_id, ODD, after(60)).await.expect("writes");
     let found = source_namespaces::list(&mut tx, link.id).await.expect("lists").remove(1);
     assert_eq!((found.sweep_error.as_deref(), found.swept_at), (Some(ODD), Some(after(5))), "what was read stays");
+    source_namespaces::put_off(&mut tx, link.id, &acme.remote_id, after(90)).await.expect("writes");
+    let found = source_namespaces::list(&mut tx, link.id).await.expect("lists").remove(1);
+    assert_eq!((found.sweep_error.as_deref(), found.next_sweep_at), (Some(ODD), after(90)), "what is said of it stays too");
     source_repositories::upsert(&mut tx, &row(link.id, "1", "acme/x")).await.expect("writes");
     source_namespaces::delete(&mut tx, link.id, &acme.remote_id).await.expect("deletes");
     assert_eq!(source_namespaces::list(&mut tx, link.id).await.expect("lists"), [me]);
@@ -108,6 +112,22 @@ async fn a_namespace_is_swept_by_one(db: &Db) {
     assert!(source_namespaces::claim_sweep(&mut tx, after(1), after(600)).await.expect("claims").is_none(), "disabled: nothing is taken");
     links::set_state(&mut tx, link.id, LinkState::Ok, None, NOW).await.expect("writes");
     assert!(source_namespaces::claim_sweep(&mut tx, after(1), after(600)).await.expect("claims").is_some());
+}
+
+async fn whether_others_see_a_namespace_is_known(db: &Db) {
+    let (mine, theirs) = (linked(db, "ada").await, linked(db, "bob").await);
+    let (acme, github) = (namespace(mine.id, "acme"), provider());
+    let mut tx = begin(db).await;
+    source_namespaces::upsert(&mut tx, &acme).await.expect("writes");
+    let seen =
+        async |tx: &mut WriteTx| source_namespaces::is_seen_by_others(tx, &github, &acme.remote_id, mine.id).await.expect("query");
+    assert!(!seen(&mut tx).await, "only by itself");
+    source_namespaces::upsert(&mut tx, &Namespace { link: theirs.id, ..acme.clone() }).await.expect("writes");
+    assert!(seen(&mut tx).await);
+    links::set_unlinking(&mut tx, theirs.id).await.expect("writes");
+    assert!(!seen(&mut tx).await, "not by one that goes");
+    let elsewhere = "elsewhere".parse().expect("provider");
+    assert!(!source_namespaces::is_seen_by_others(&mut tx, &elsewhere, &acme.remote_id, LinkId::new()).await.expect("query"));
 }
 
 async fn names_are_searched_by_parts_page_by_page(db: &Db) {

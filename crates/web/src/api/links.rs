@@ -69,9 +69,9 @@ pub(crate) struct Link {
     /// When it is checked next.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_check_at: Option<Timestamp>,
-    /// Repositories that are built through it.
+    /// Repositories that its state is about: of a restricted link only those of the organizations that do not let us in.
     affects: Vec<String>,
-    /// The same with their sources.
+    /// Every repository that is built through it, with its source.
     used_by: Vec<UsedSource>,
 }
 
@@ -253,7 +253,7 @@ pub(crate) async fn list(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Which {
-    /// The link's id; without it the one that works best is meant.
+    /// The link's id. Without it the one that works best is looked at; a change that several may mean is refused with `which_link`.
     #[param(value_type = Option<String>)]
     pub(super) link: Option<LinkId>,
 }

@@ -92,6 +92,8 @@ pub(crate) struct UnlinkPlanSource {
     rules: usize,
     /// The login of the link that serves it from then on; null when its rules stop.
     served_by: Option<String>,
+    /// The login of the link that may serve it again once it is enabled: webhook and deploy key stay for it.
+    kept_for: Option<String>,
 }
 
 impl From<UnlinkPreview> for UnlinkPlan {
@@ -103,6 +105,7 @@ impl From<UnlinkPreview> for UnlinkPlan {
             deploy_key: one.key,
             rules: one.rules,
             served_by: one.served_by,
+            kept_for: one.kept_for,
         };
         Self {
             link: preview.link.id,

@@ -127,7 +127,7 @@ async fn follow_rename(parts: &Parts, app: &App) -> Result<(), Error> {
 
 impl Visit {
     /// The application.
-    pub(super) fn app(&self) -> &App {
+    pub(super) fn app(&self) -> &Arc<App> {
         self.state.app()
     }
 

@@ -131,6 +131,7 @@ fn link_card(owner: &NamespaceOwner, org: Option<&AccountName>, link: LinkView) 
         linked_as: link.linked_as.unwrap_or(LinkedAs::Person),
         scopes: link.scopes_granted.into_iter().map(scope).collect(),
         missing: link.scopes_missing.into_iter().map(scope).collect(),
+        affected: link.affects.len(),
         used_by: link.used_by.into_iter().map(|used| used_by(owner, used)).collect(),
         checked_at: link.checked_at,
         next_check_at: link.next_check_at,
@@ -264,7 +265,13 @@ fn unlink_source(owner: &NamespaceOwner, source: slipway_app::UnlinkSource) -> U
         has.push("deploy key".to_owned());
     }
     has.push(super::view::ui::count(source.rules, "build rule", "build rules"));
-    UnlinkSourceView { path: path(owner, &source.repository), source: source.source, has, served_by: source.served_by }
+    UnlinkSourceView {
+        path: path(owner, &source.repository),
+        source: source.source,
+        has,
+        served_by: source.served_by,
+        kept_for: source.kept_for,
+    }
 }
 
 /// `GET …/{provider}/unlink`: what will be removed and what stops.

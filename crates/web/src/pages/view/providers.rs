@@ -113,6 +113,8 @@ pub struct LinkCard {
     pub scopes: Vec<ScopeView>,
     /// What was asked for and not granted.
     pub missing: Vec<ScopeView>,
+    /// How many repositories its state is about.
+    pub affected: usize,
     /// Repositories that build through it.
     pub used_by: Vec<UsedBy>,
     /// Last answer of the provider.
@@ -283,6 +285,8 @@ pub struct UnlinkSourceView {
     pub has: Vec<String>,
     /// The link that serves it from then on.
     pub served_by: Option<String>,
+    /// The disabled link that it stays for.
+    pub kept_for: Option<String>,
 }
 
 /// `/settings/source-providers/{provider}/unlink`: what will be removed and what stops.
@@ -306,10 +310,16 @@ pub struct UnlinkPage {
 }
 
 impl UnlinkPage {
+    /// Whether another link serves every source from then on.
+    #[must_use]
+    pub fn all_served(&self) -> bool {
+        self.sources.iter().all(|source| source.served_by.is_some())
+    }
+
     /// How many repositories stop.
     #[must_use]
     pub fn stops(&self) -> usize {
-        self.sources.iter().filter(|source| source.served_by.is_none()).count()
+        self.sources.iter().filter(|source| source.served_by.is_none() && source.kept_for.is_none()).count()
     }
 }
 
