@@ -7,6 +7,7 @@
 pub mod builder;
 pub mod client;
 pub mod engine;
+mod invariants;
 pub mod others;
 pub mod process;
 pub mod provider;
@@ -18,11 +19,13 @@ pub mod setup;
 pub mod stream;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use slipway_testkit::github::{FakeGitHub, OAuthApp, Visibility};
+use slipway_testkit::openapi::Description;
 use slipway_testkit::postgres;
 use slipway_testkit::smtp::SmtpSink;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -42,6 +45,12 @@ pub const PASSWORD: &str = "correct horse battery";
 pub const AUTHOR: &str = "octo";
 /// Everything that is waited for comes within this time or not at all.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// GitHub's own description of its API. It is large, so all apps of the process share it.
+static DESCRIPTION: LazyLock<Arc<Description>> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/openapi/github.api.github.com.json");
+    Arc::new(Description::read(&path).expect("the descriptions of providers' APIs lie beside the project"))
+});
 
 /// Held by every app of the process; a test that measures waits until it is the only one.
 static COMPANY: RwLock<()> = RwLock::const_new(());
@@ -78,6 +87,8 @@ pub struct TestApp {
     /// Of all processes of this test.
     log: process::Log,
     expected: Vec<String>,
+    /// Whether a server was ready once, so that there is a database to look into.
+    served: bool,
     folder: tempfile::TempDir,
     ended_well: bool,
     /// Given back last.
@@ -120,6 +131,7 @@ impl TestApp {
         let port = process::free_port();
         let site = format!("http://127.0.0.1:{port}");
         let github = FakeGitHub::start().await?;
+        github.hold_against(DESCRIPTION.clone());
         github.user(AUTHOR);
         if setup.pace == Pace::Quick {
             github.set_rate_limit(AUTHOR, others::MANY);
@@ -159,6 +171,7 @@ impl TestApp {
             server: None,
             log: process::Log::default(),
             expected: Vec::new(),
+            served: false,
             folder,
             ended_well: false,
             _place: place,
@@ -174,6 +187,7 @@ impl TestApp {
         let mut server = Process::serve(&self.config(), self.log.clone())?;
         let ready = server.ready(&self.http, &self.site).await;
         self.server = Some(server);
+        self.served |= ready.is_ok();
         ready
     }
 
@@ -359,7 +373,8 @@ impl TestApp {
         self.expected.push(text.to_owned());
     }
 
-    /// The end of a test that went well: the server ends cleanly, and its log has no error that the test did not expect.
+    /// The end of a test that went well: the server ends cleanly, its log has no error that the test did not expect, the database is whole,
+    /// and nothing that Slipway and the providers said to each other is against the providers' own descriptions.
     ///
     /// # Errors
     /// Otherwise.
@@ -373,6 +388,12 @@ impl TestApp {
                 bail!("the server's log has an error that the test did not expect: {line}");
             }
         }
+        if self.served {
+            invariants::hold(&self.database_url).await?;
+        }
+        let mut wrong = self.github.violations();
+        wrong.extend(self.others.iter().flat_map(|others| others.bitbucket.violations()));
+        ensure!(wrong.is_empty(), "against the providers' descriptions:\n{}", wrong.join("\n"));
         self.ended_well = true;
         Ok(())
     }

@@ -154,10 +154,18 @@ async fn a_token_dies_with_its_repository_its_time_and_its_credential() {
     ] {
         assert_eq!(client.status(method, &path).await, 401, "{method} {path}: the token is for the repository before");
     }
-    let mount = client.status("POST", &format!("/v2/ann/other/blobs/uploads/?mount={blob}&from=ann/app")).await;
-    assert_eq!(mount, 202, "also as the source of a mount");
-    let fresh = harness.client(Some(&ann), &["ann/app"]).await;
+    let fresh = harness.client(Some(&ann), &["ann/app", "ann/other"]).await;
     assert_eq!(fresh.status("HEAD", &format!("/v2/ann/app/blobs/{blob}")).await, 404, "nothing is inherited");
+    // Nor as the source of a mount, now that the new repository holds the very same bytes.
+    assert_eq!(fresh.push_blob("ann/app", b"one").await, blob);
+    let mount = format!("/v2/ann/other/blobs/uploads/?mount={blob}&from=ann/app");
+    assert_eq!(client.status("POST", &mount).await, 202, "an upload begins, and nothing is mounted");
+    for known in [&client, &fresh] {
+        assert_eq!(known.status("HEAD", &format!("/v2/ann/other/blobs/{blob}")).await, 404);
+    }
+    assert_eq!(client.status("GET", &format!("/v2/ann/app/blobs/{blob}")).await, 401);
+    assert_eq!(fresh.status("POST", &mount).await, 201);
+    assert_eq!(fresh.status("HEAD", &format!("/v2/ann/other/blobs/{blob}")).await, 200);
     // Forged and foreign tokens.
     let parts: Vec<&str> = fresh.token.split('.').collect();
     let none = format!("eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.{}.", parts[1]);

@@ -1,31 +1,50 @@
 //! Webhook intake: what is authentic and what is not, what is kept, what is decided, and what happens when nothing can be kept.
 
-use anyhow::Result;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use slipway_testkit::github::{ContentType, Hook, Webhooks};
 use slipway_tests::provider::{Request, Signature, ZERO, push_payload};
-use slipway_tests::{Database, PASSWORD, PERSON, Repository, Setup, TestApp};
+use slipway_tests::repository::text;
+use slipway_tests::{AUTHOR, Database, Forge, PASSWORD, PERSON, Repository, Setup, TestApp};
+
+use super::link_health::{MAIL, looked_at, with_address};
 
 const COMMIT: &str = "1111111111111111111111111111111111111111";
 
-async fn metric(app: &TestApp, line: &str) -> Result<u64> {
+/// A commit id of one repeated digit.
+pub(super) fn commit(digit: usize) -> String {
+    digit.to_string().repeat(40)
+}
+
+/// What real providers sent, beside the project.
+pub(super) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures")
+}
+
+pub(super) async fn metric(app: &TestApp, line: &str) -> Result<u64> {
     let text = app.stranger().open("/metrics").await?.text;
     let found = text.lines().find_map(|one| one.strip_prefix(line)).and_then(|value| value.trim().parse().ok());
     Ok(found.unwrap_or(0))
 }
 
-fn outcome(delivery: &Value) -> Vec<(&str, &str)> {
+pub(super) fn outcome(delivery: &Value) -> Vec<(&str, &str)> {
     let verdicts = delivery["verdicts"].as_array().unwrap();
     verdicts.iter().map(|verdict| (verdict["ref"].as_str().unwrap(), verdict["outcome"].as_str().unwrap())).collect()
 }
 
 /// Rules that build every branch and every tag under its own name.
-async fn build_everything(hello: &Repository<'_>) -> Result<()> {
-    let rules = json!([
+pub(super) fn everything() -> Value {
+    json!([
         { "source_type": "branch", "source": "/.*/", "tags": "{sourceref}" },
         { "source_type": "tag", "source": "/.*/", "tags": "tag-{sourceref}" },
-    ]);
-    hello.put_autobuild(rules).await.map(|_| ())
+    ])
+}
+
+async fn build_everything(hello: &Repository<'_>) -> Result<()> {
+    hello.put_autobuild(everything()).await.map(|_| ())
 }
 
 #[tokio::test]
@@ -166,12 +185,10 @@ async fn a_repetition_is_kept_as_a_duplicate_and_builds_nothing() -> Result<()> 
     let build = hello.build_of(&commit).await?;
 
     // The same bytes under another id: no provider signs the id.
-    let (url, secret) = hello.hook()?;
     let body =
         app.api.get(&hello.at(&format!("/deliveries/{}", hello.delivery_of("refs/heads/main").await?["id"].as_str().unwrap()))).await?;
     let body = body["body"].as_str().unwrap().as_bytes().to_vec();
-    let signature = Signature::Sha256;
-    let replayed = Request { url, secret, event: "push".into(), id: "made-up".into(), content_type: "application/json", body, signature };
+    let replayed = Request { body, ..Request::to(&hello, "push", "made-up", &Value::Null)? };
     let answer = replayed.send(app.http()).await?.json()?;
     assert!(answer["duplicate_of"].is_string(), "{answer}");
 
@@ -191,6 +208,46 @@ async fn a_repetition_is_kept_as_a_duplicate_and_builds_nothing() -> Result<()> 
 }
 
 #[tokio::test]
+async fn each_provider_is_refused_a_request_of_another_source_repository() -> Result<()> {
+    let app = TestApp::with(Setup::default().all_providers()).await?;
+    for forge in Forge::ALL {
+        let name = format!("from-{}", forge.id());
+        for source in ["octo/hello", "octo/other"] {
+            forge.repository(&app, source).await?;
+        }
+        let target = match forge {
+            // The only way to know a secret that it has.
+            Forge::Gitea => forge.hook_by_hand(&app, &name, "octo/hello", AUTHOR).await?,
+            _ => {
+                forge.link(&app, &app.api, PERSON, AUTHOR).await?;
+                forge.build_from(&app, &app.api, PERSON, &name, "octo/hello").await?;
+                forge.target(&app, "octo/hello")?
+            }
+        };
+        let repository = Repository::new(&app, &name);
+        let before = repository.decided().await?.len();
+        let (own, other) = (forge.source_id(&app, "octo/hello").await?, forge.source_id(&app, "octo/other").await?);
+        let (event, foreign) = forge.push_of(&other, "refs/heads/main", ZERO, COMMIT);
+        let refused = Request::by(forge, &target, event, "foreign", &foreign).send(app.http()).await?.problem(403)?;
+        assert_eq!(refused["code"], "wrong_repository", "{forge:?}: {refused}");
+        assert_eq!(repository.decided().await?.len(), before, "{forge:?}: it was kept as a delivery");
+        assert!(repository.builds().await?.is_empty());
+        let listed = app.api.items(&repository.at("/refused-requests")).await?;
+        let reason = text(listed.first().context("that it came is told")?, "reason").to_owned();
+        let word = |id: &Value| id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+        assert!(reason.contains(&word(&other)) && reason.contains(&word(&own)), "{forge:?}: {reason}");
+        for signature in [Signature::Foreign, Signature::None, Signature::Sha1Only] {
+            let (event, payload) = forge.push_of(&own, "refs/heads/main", ZERO, COMMIT);
+            Request::by(forge, &target, event, "unsigned", &payload).signed(signature).send(app.http()).await?.problem(401)?;
+        }
+        let (event, payload) = forge.push_of(&own, "refs/heads/main", ZERO, COMMIT);
+        assert_eq!(Request::by(forge, &target, event, "own", &payload).send(app.http()).await?.status, 202, "{forge:?}");
+        assert_eq!(repository.build_of(COMMIT).await?["cause"], "push", "{forge:?}");
+    }
+    app.finish().await
+}
+
+#[tokio::test]
 async fn a_request_of_another_source_repository_is_refused_and_not_kept() -> Result<()> {
     let app = TestApp::start().await?;
     let hello = app.linked_repository("hello").await?;
@@ -205,6 +262,174 @@ async fn a_request_of_another_source_repository_is_refused_and_not_kept() -> Res
     let reason = listed[0]["reason"].as_str().unwrap();
     assert!(reason.contains(&other.to_string()) && reason.contains(&app.github.repository_id("octo/hello").to_string()), "{reason}");
     assert!(hello.builds().await?.is_empty());
+    app.finish().await
+}
+
+/// A signature says that the provider sent it, and nothing of who pushed: anybody writes any name into a commit.
+#[tokio::test]
+async fn names_in_a_payload_are_words_only() -> Result<()> {
+    let app = TestApp::with(Setup::default().mailing()).await?;
+    with_address(&app).await?;
+    app.add_user("eve", PASSWORD, &[])?;
+    let hello = app.linked_repository("hello").await?;
+    let written = async || {
+        let (own, all) = (app.api.items(&format!("/namespaces/{PERSON}/audit")).await?, app.api.items("/admin/audit").await?);
+        anyhow::Ok((own.len(), all.len()))
+    };
+    // What is pushed below is not at the provider, which the reconciler would find out if it had not looked yet.
+    app.wait_for("the source to be looked at", || async { Ok(looked_at(&app, &hello).await?.then_some(())) }).await?;
+    let before = written().await?;
+    let mut builds = Vec::new();
+    let claims = [("eve", "eve@users.example"), (PERSON, MAIL), (AUTHOR, "octo@users.example"), (MAIL, MAIL)];
+    for (number, (login, email)) in (1..).zip(claims) {
+        let after = commit(number);
+        let mut payload = push_payload(&app, "octo/hello", "refs/heads/main", &commit(number - 1), &after);
+        let person = json!({ "name": login, "email": email, "username": login });
+        payload["pusher"] = person.clone();
+        (payload["head_commit"]["author"], payload["head_commit"]["committer"]) = (person.clone(), person);
+        let id = app.github.account_id(AUTHOR);
+        payload["sender"] = json!({ "login": login, "id": id, "type": "User", "site_admin": true, "email": email });
+        assert_eq!(Request::to(&hello, "push", login, &payload)?.send(app.http()).await?.status, 202, "{login}");
+        let found = hello.build_of(&after).await?;
+        let mut build = hello.build(text(&found, "id")).await?;
+        assert_eq!(build["commit_author"], login, "it is shown, as what the commit says");
+        assert_eq!((&build["cause"], &build["started_by"]), (&json!("push"), &Value::Null), "{login}");
+        for own in ["id", "number", "commit", "commit_author", "queued_at", "position"] {
+            build[own] = Value::Null;
+        }
+        builds.push(build);
+    }
+    assert!(builds.iter().all(|build| *build == builds[0]), "a name made a difference: {builds:?}");
+    assert_eq!(written().await?, before, "a push is nobody's change of the settings");
+    app.finish().await
+}
+
+/// Where a source is, is known from the link; whatever a body says of it is not even looked up.
+#[tokio::test]
+async fn addresses_in_a_payload_are_not_followed() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let elsewhere = TcpListener::bind(("127.0.0.1", 0))?;
+    elsewhere.set_nonblocking(true)?;
+    let address = format!("http://{}", elsewhere.local_addr()?);
+    let pushed = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    // The second does not continue from where the ref stands, so the provider is asked about it.
+    for (number, before) in [(1, pushed), (2, commit(7))] {
+        let mut payload = push_payload(&app, "octo/hello", "refs/heads/main", &before, &commit(number));
+        for field in
+            ["url", "clone_url", "git_url", "svn_url", "html_url", "hooks_url", "keys_url", "statuses_url", "git_refs_url", "mirror_url"]
+        {
+            payload["repository"][field] = json!(format!("{address}/octo/hello.git"));
+        }
+        payload["repository"]["ssh_url"] = json!(format!("ssh://git@{}/octo/hello.git", elsewhere.local_addr()?));
+        payload["repository"]["full_name"] = json!(format!("{address}/octo/hello"));
+        payload["repository"]["owner"] = json!({ "login": "../..", "url": address });
+        (payload["compare"], payload["head_commit"]["url"]) = (json!(address), json!(address));
+        assert_eq!(Request::to(&hello, "push", &format!("elsewhere-{number}"), &payload)?.send(app.http()).await?.status, 202);
+        hello.decided().await?;
+    }
+    assert!(metric(&app, "slipway_doubtful_deliveries_total").await? >= 1, "the provider was asked about the second");
+    let builder = app.builder("one").await?;
+    let mut claimed = 0;
+    while let Some(work) = builder.try_claim().await? {
+        assert!(work.source.clone_url.starts_with(app.github.web_url()), "{}", work.source.clone_url);
+        assert_eq!(work.source.clone_url, app.github.clone_url("octo/hello"));
+        assert!(work.source.ssh.is_none());
+        claimed += 1;
+    }
+    assert!(claimed >= 2, "{claimed} builds");
+    let heard = elsewhere.accept();
+    assert!(heard.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "somebody came to an address of a payload");
+    app.finish().await
+}
+
+/// Every recorded event of pull requests and merge queues, and those that nobody recorded: the fork is gone, and the base is another one.
+fn pull_requests() -> Result<Vec<(String, String, Value)>> {
+    let index = std::fs::read_to_string(fixtures().join("INDEX.tsv"))?;
+    let mut all: Vec<(String, String, Value)> = Vec::new();
+    for line in index.lines() {
+        let [provider, event, file, ..] = line.split('\t').collect::<Vec<_>>()[..] else { continue };
+        if provider == "github" && matches!(event, "pull_request" | "merge_group") {
+            let body = std::fs::read(fixtures().join("github/webhooks").join(file))?;
+            all.push((event.to_owned(), file.to_owned(), serde_json::from_slice(&body)?));
+        }
+    }
+    let recorded = |name: &str| all.iter().find(|(_, file, _)| file == name).map(|(.., body)| body.clone()).context("it is recorded");
+    let mut gone = recorded("goscm__pr_sync.json")?;
+    gone["pull_request"]["head"]["repo"] = Value::Null;
+    let mut absent = recorded("goscm__pr_opened.json")?;
+    absent["pull_request"]["head"].as_object_mut().context("a head")?.remove("repo");
+    let mut rebased = recorded("goscm__pr_edited.json")?;
+    rebased["changes"] = json!({ "base": { "ref": { "from": "main" }, "sha": { "from": COMMIT } } });
+    for (what, body) in [("the fork is gone", gone), ("no word of the fork", absent), ("another base", rebased)] {
+        all.push(("pull_request".to_owned(), what.to_owned(), body));
+    }
+    Ok(all)
+}
+
+/// Nothing of a pull request is built, so nothing of one meets a variable, a credential or the registry: not of a fork, nor of one that is
+/// gone, nor when its base changes or a merge queue asks.
+#[tokio::test]
+async fn a_pull_request_of_a_fork_starts_nothing() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let body = json!({
+        "provider": "github", "source": "octo/hello", "autotest": "off", "rules": everything(),
+        "env": [{ "name": "SECRET_WORD", "value": "a word for trusted builds alone" }],
+    });
+    app.api.put(&hello.at("/autobuild"), &body).await?;
+    let id = app.github.repository_id("octo/hello");
+    let (mut forks, all) = (0, pull_requests()?);
+    for (number, (event, file, mut body)) in all.into_iter().enumerate() {
+        body["repository"]["id"] = json!(id);
+        if event == "pull_request" {
+            body["pull_request"]["base"]["repo"]["id"] = json!(id);
+            forks += usize::from(body["pull_request"]["head"]["repo"]["id"] != json!(id));
+        }
+        let delivery = format!("recorded-{number}");
+        assert_eq!(Request::to(&hello, &event, &delivery, &body)?.send(app.http()).await?.status, 202, "{file}");
+        let all = hello.decided().await?;
+        let kept = all.iter().find(|one| one["delivery_id"] == delivery.as_str()).with_context(|| format!("{file} was not kept"))?;
+        assert_eq!(kept["status"], "ignored", "{file}: {kept}");
+        let verdict = &kept["verdicts"][0];
+        assert_eq!((&verdict["outcome"], &verdict["build"]), (&json!("ignored"), &Value::Null), "{file}: {kept}");
+        assert!(text(verdict, "text").contains(&format!("event `{event}`")), "{file}: {kept}");
+    }
+    assert!(forks > 20, "only {forks} were of forks");
+    assert!(hello.builds().await?.is_empty());
+    assert!(app.builder("one").await?.try_claim().await?.is_none(), "there is nothing to build");
+    app.finish().await
+}
+
+/// A name is no promise of what it names: whatever is pushed under one is built, however it came there.
+#[tokio::test]
+async fn a_tag_that_moves_and_a_branch_that_is_forced_are_built_anew() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    build_everything(&hello).await?;
+    let first = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    app.github.tag("octo/hello", "v1", &first).await?;
+    app.github.settle().await;
+    hello.decided().await?;
+    // The branch loses what it had, and the tag goes along.
+    let second = app.github.force_commit("octo/hello", "main", None, &[("Dockerfile", "FROM scratch\nLABEL a=b\n")], "Other").await?;
+    app.github.tag("octo/hello", "v1", &second).await?;
+    app.github.settle().await;
+    hello.decided().await?;
+    let builder = app.builder("one").await?;
+    let mut built = Vec::new();
+    while let Some(work) = builder.try_claim().await? {
+        let (tag, commit) = (work.tags[0].to_string(), work.source.commit.to_string());
+        let digest = builder.succeed(&app, &work, &format!("{tag} of {commit}")).await?;
+        built.push((tag, commit, digest));
+    }
+    let of = |tag: &str| built.iter().filter(|(own, ..)| own == tag).map(|(_, commit, _)| commit.clone()).collect::<Vec<_>>();
+    assert_eq!((of("main"), of("tag-v1")), (vec![first.clone(), second.clone()], vec![first, second.clone()]), "{built:?}");
+    for tag in ["main", "tag-v1"] {
+        let newest = built.iter().find(|(own, commit, _)| own == tag && *commit == second).map(|(.., digest)| digest.clone());
+        assert_eq!(hello.tag(tag).await?, newest, "`{tag}` stands on what is there now");
+    }
+    assert_ne!(hello.tag("main").await?, hello.tag("tag-v1").await?);
     app.finish().await
 }
 

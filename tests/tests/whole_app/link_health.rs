@@ -1,14 +1,30 @@
 //! How a link does: organizations that let us in or not, a grant that is taken back, a second link that takes over, and one that is
 //! disabled for a time. The intervals are those of `Pace::Quick`, so what is waited for comes by the server's own timers.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use reqwest::Method;
 use serde_json::{Value, json};
+use slipway_model::{Clock, Timestamp};
 use slipway_testkit::github::{OrgRole, Permission, Visibility, Webhooks};
 use slipway_tests::repository::text;
+use slipway_tests::setup::QUICK;
 use slipway_tests::{AUTHOR, Client, Forge, PASSWORD, PERSON, Repository, Setup, TestApp};
 
-const MAIL: &str = "demo@users.example";
+pub(super) const MAIL: &str = "demo@users.example";
+
+/// For a machine that does much else at the same time.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// What happened at the provider at that time was found by one of the next two checks, by what the link itself says of it.
+fn found_in_time(link: &Value, happened: Timestamp) -> Result<()> {
+    let since: Timestamp = serde_json::from_value(link["since"].clone())?;
+    anyhow::ensure!(since >= happened, "it was found before it happened: {link}");
+    let took = since.since(happened);
+    anyhow::ensure!(took <= 2 * QUICK + SLACK, "it was found after {took:?}, and a check is due every {QUICK:?}: {link}");
+    Ok(())
+}
 
 async fn until_state(app: &TestApp, forge: Forge, state: &str) -> Result<Value> {
     app.wait_for(&format!("the link to be `{state}`"), || async {
@@ -94,9 +110,11 @@ async fn an_approval_shows_within_a_check_interval_and_so_does_its_end() -> Resu
     let started = app.api.post(&format!("/repositories/{PERSON}/api/builds"), &json!({ "ref": "refs/heads/main" })).await?;
     let waiting = text(&started["items"][0], "id").to_owned();
 
+    let happened = Clock::System.now();
     app.github.revoke_app_approval("acme", &app.oauth.client_id);
     until_access(&app, "acme", "restricted").await?;
     let link = until_state(&app, Forge::GitHub, "restricted").await?;
+    found_in_time(&link, happened)?;
     assert!(text(&link, "evidence").contains("acme") && link["evidence_at"].is_string(), "{link}");
     assert_eq!(link["affects"], json!(["api"]), "{link}");
     let api = Repository::new(&app, "api");
@@ -119,7 +137,7 @@ async fn an_approval_shows_within_a_check_interval_and_so_does_its_end() -> Resu
 }
 
 /// The administrator gets an address, which is confirmed by the mail to it; gives how many mails there are then.
-async fn with_address(app: &TestApp) -> Result<usize> {
+pub(super) async fn with_address(app: &TestApp) -> Result<usize> {
     let mail = app.mail.as_ref().context("the test wished for mail")?;
     app.api.put("/me/email", &json!({ "email": MAIL, "password": PASSWORD })).await?;
     let body = mail.message(1).await?.body();
@@ -143,8 +161,10 @@ async fn a_grant_that_is_taken_back(forge: Forge) -> Result<()> {
     let waiting = text(&waiting.await?, "id").to_owned();
     let hooks = forge.hooks(&app, "octo/hello").await?;
 
+    let happened = Clock::System.now();
     forge.revoke(&app, AUTHOR).await?;
     let link = until_state(&app, forge, "revoked").await?;
+    found_in_time(&link, happened)?;
     assert!(text(&link, "next_step").contains("link it again") && link["evidence"].is_string(), "{link}");
     assert_eq!(link["affects"], json!(["hello"]), "{link}");
     assert!(app.builder("remote").await?.try_claim().await?.is_none(), "no build begins");
@@ -293,7 +313,7 @@ async fn a_disabled_link_sends_nothing_and_enabling_finds_what_was_missed() -> R
     app.finish().await
 }
 
-async fn looked_at(app: &TestApp, hello: &Repository<'_>) -> Result<bool> {
+pub(super) async fn looked_at(app: &TestApp, hello: &Repository<'_>) -> Result<bool> {
     Ok(app.api.get(&hello.at("/autobuild")).await?["source_state"]["looked_at"].is_string())
 }
 

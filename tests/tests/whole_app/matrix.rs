@@ -1,4 +1,5 @@
-//! The matrix: every route of the server with every credential in every role, held against `matrix.txt`.
+//! The matrix: every route of the server with every credential in every role, held against `matrix.txt`; and every route with credentials
+//! that come by the wrong carrier.
 //!
 //! Invariant: a route without a row fails, and so does a row without a route; a request that is refused changes nothing, and what an
 //! allowed one uses up is made anew. Deliberately elsewhere: the rule (`matrix_rule`), the people (`matrix_world`), `/v2/`
@@ -11,7 +12,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, ORIGIN};
 use slipway_tests::Answer;
 
-use super::matrix_rule::{Credential, Expected, Place, Right, Row, Who, expected};
+use super::matrix_rule::{Credential, Expected, Place, Right, Role, Row, Who, expected};
 use super::matrix_world::{World, everybody, look, name};
 
 const TABLE: &str = include_str!("matrix.txt");
@@ -89,7 +90,12 @@ async fn address(world: &mut World, row: &Row, place: Place, made: &mut Made) ->
 async fn ask(world: &mut World, row: &Row, place: Place, who: Who, made: &mut Made) -> Result<(String, Answer)> {
     let address = address(world, row, place, made).await?;
     let client = world.client(who, place).await?;
-    let mut request = client.request(row.method.clone(), &address);
+    let answer = send(world, row, who, client.request(row.method.clone(), &address)).await?;
+    Ok((address, answer))
+}
+
+/// Sends a row's request, with its body and what a browser would add.
+async fn send(world: &mut World, row: &Row, who: Who, mut request: reqwest::RequestBuilder) -> Result<Answer> {
     // Each from an address of its own, as behind a proxy: what slows one stranger down is another test's.
     world.requests += 1;
     let [_, a, b, c] = world.requests.to_be_bytes();
@@ -112,14 +118,51 @@ async fn ask(world: &mut World, row: &Row, place: Place, who: Who, made: &mut Ma
         }
         None => request,
     };
-    let answer = look(request.send().await?).await?;
-    Ok((address, answer))
+    look(request.send().await?).await
+}
+
+/// What is worth something elsewhere is worth nothing here, although it belongs to an owner or to an administrator.
+async fn by_wrong_carriers(world: &mut World, row: &Row, made: &mut Made) -> Result<Vec<String>> {
+    let (nobody, place) = (Who { role: Role::Stranger, credential: Credential::Nothing }, Place::Private);
+    let address = address(world, row, place, made).await?;
+    let mut wrong = Vec::new();
+    for role in [Role::Owner, Role::Administrator] {
+        let who = Who { role, credential: Credential::AllScopes };
+        let (user, token) = world.login(who, place).map(|(user, token)| (user.to_owned(), token.to_owned())).context("an access token")?;
+        let cookie = world.session(role).cookie().to_owned();
+        let (cookie_name, session) = cookie.split_once('=').context("a session's cookie")?;
+        let separator = if address.contains('?') { '&' } else { '?' };
+        let stranger = world.app.stranger();
+        let carriers = [
+            ("an access token by Basic", stranger.request(row.method.clone(), &address).basic_auth(&user, Some(&token))),
+            ("an access token in the query", stranger.request(row.method.clone(), &format!("{address}{separator}access_token={token}"))),
+            (
+                "an access token as a session",
+                stranger.clone().with_cookie(&format!("{cookie_name}={token}")).request(row.method.clone(), &address),
+            ),
+            ("a session as a bearer", stranger.request(row.method.clone(), &address).bearer_auth(session)),
+        ];
+        for (carrier, request) in carriers {
+            // A credential that is none is refused by everything that looks at it; without one, a private thing is not known of.
+            let wanted = match is_page(&row.route) {
+                true => expected_of_page(row, place, nobody),
+                false if carrier.ends_with("Basic") || carrier.ends_with("bearer") => Expected::Unauthorized,
+                false => expected(row, place, nobody),
+            };
+            let answer = send(world, row, nobody, request).await?;
+            if !is_as_expected(row, nobody, wanted, &answer)? {
+                let (method, status, location) = (&row.method, answer.status, answer.location());
+                wrong.push(format!("{method} {} with {carrier} of {role:?}: expected {wanted:?}, got {status} {location}", row.address));
+            }
+        }
+    }
+    Ok(wrong)
 }
 
 #[tokio::test]
 async fn everybody_may_do_what_the_table_says_and_nothing_else() -> Result<()> {
     let mut world = World::new().await?;
-    let (mut wrong, mut asked) = (Vec::new(), 0_u32);
+    let (mut wrong, mut asked, mut carried) = (Vec::new(), 0_u32, 0_u32);
     for row in Row::read(TABLE)? {
         let places: &[Place] = if row.is_placed() { &[Place::Private, Place::Public] } else { &[Place::Private] };
         for place in places.iter().copied() {
@@ -146,11 +189,16 @@ async fn everybody_may_do_what_the_table_says_and_nothing_else() -> Result<()> {
                     }
                 }
             }
+            if place == Place::Private && !matches!(row.right, Right::Anybody | Right::Counted | Right::Guest) {
+                wrong.extend(by_wrong_carriers(&mut world, &row, &mut made).await?);
+                carried += 1;
+            }
         }
     }
     if !wrong.is_empty() {
         bail!("{} of {asked} answers are not what the table says:\n{}", wrong.len(), wrong.join("\n"));
     }
     assert!(asked > 8000, "only {asked} requests were made");
+    assert!(carried > 200, "only {carried} rows were asked by wrong carriers");
     world.app.finish().await
 }

@@ -144,6 +144,45 @@ async fn who_lost_the_lease_changes_nothing() -> Result<()> {
     app.finish().await
 }
 
+/// The attempt's number is no secret: the builder that holds the build is known by its token.
+#[tokio::test]
+async fn a_builder_that_holds_nothing_changes_nothing_of_a_build_that_runs_or_has_ended() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let id = push(&hello, "1").await?;
+    let (holder, foreign) = (app.builder("holder").await?, app.builder("foreign").await?);
+    let work = holder.claim().await?;
+    assert_eq!(holder.report(&work, 1, vec![step(StepState::Running), log("of the holder\n")]).await?.unwrap().sequence, 1);
+    let digest = holder.push(&app, &work, "an image").await?;
+    let change_nothing = async |when: &str| {
+        let (build, text) = (hello.build(&id).await?, hello.log(&id).await?);
+        let pushed = json!({ "outcome": "pushed", "digest": digest });
+        let failed = json!({ "outcome": "failed", "reason": FailureReason::new(FailureCode::Internal, "no"), "retry": false });
+        for (verb, outcome) in [("heartbeat", &pushed), ("report", &pushed), ("release", &pushed), ("finish", &pushed), ("finish", &failed)]
+        {
+            let body = json!({
+                "attempt": work.attempt, "sequence": 2, "events": [step(StepState::Failed), log("of another\n")], "outcome": outcome,
+                "note": "of another",
+            });
+            let answer = foreign.send(&format!("/builds/{id}/{verb}"), &body).await?;
+            assert_eq!(answer.status, 409, "`{verb}` {when}: {}", answer.text);
+        }
+        assert_eq!(hello.build(&id).await?, build, "{when}");
+        assert_eq!(hello.log(&id).await?, text, "{when}");
+        anyhow::Ok(())
+    };
+    change_nothing("while it runs").await?;
+    assert_eq!(hello.tag("latest").await?, None);
+    assert!(!holder.heartbeat(&work).await?.unwrap().cancel, "the holder holds it still");
+    assert_eq!(holder.report(&work, 2, vec![log("and its end\n")]).await?.unwrap().sequence, 2);
+    assert_eq!(holder.finish(&work, Outcome::Pushed { digest: digest.clone() }).await?.unwrap().state.as_str(), "success");
+    assert_eq!(hello.log(&id).await?, "of the holder\nand its end\n");
+    change_nothing("after it ended").await?;
+    assert_eq!(hello.tag("latest").await?, Some(digest));
+    assert!(foreign.try_claim().await?.is_none());
+    app.finish().await
+}
+
 #[tokio::test]
 async fn a_silent_builder_loses_its_build_to_another() -> Result<()> {
     let app = TestApp::start().await?;

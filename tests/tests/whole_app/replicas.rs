@@ -1,12 +1,14 @@
-//! Two processes on one database: a token that rotates is renewed by one of them, and the grant survives.
+//! Two processes on one database: a token that rotates is renewed by one of them, and the grant survives; a session that ends at one of
+//! them has ended.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use reqwest::Method;
 use serde_json::{Value, json};
 use slipway_testkit::bitbucket;
 use slipway_testkit::github::TokenLife;
-use slipway_tests::{AUTHOR, Client, Database, Forge, PERSON, Setup, TestApp};
+use slipway_tests::{AUTHOR, Client, Database, Forge, PASSWORD, PERSON, Setup, TestApp};
 
 /// An access token of either provider has ended by then.
 const LATER: Duration = Duration::from_secs(8 * 3600 + 60);
@@ -108,6 +110,32 @@ async fn a_replica_that_dies_while_it_renews_does_not_block_the_other() -> Resul
     bitbucket.clear_faults();
     let link = other.post(&format!("/namespaces/{PERSON}/links/bitbucket/check"), &json!({})).await?;
     assert_eq!(link["state"], "ok", "{link}");
+    replica.stop().await?;
+    app.finish().await
+}
+
+/// Neither remembers who was signed in.
+#[tokio::test]
+async fn a_sign_out_ends_the_session_at_the_other_process_too() -> Result<()> {
+    let app = TestApp::with(Setup::default().on(Database::Postgres)).await?;
+    let replica = app.replica().await?;
+    for signs_out_at_the_other in [false, true] {
+        let here = app.sign_in(PERSON, PASSWORD).await?;
+        // Both are one site, whose address is the first one's.
+        let there = replica.client(&here).with_header("origin", app.site());
+        for browser in [&here, &there] {
+            assert_eq!(browser.open("/settings/account").await?.status, 200);
+            assert_eq!(browser.try_api(Method::GET, "/me", None).await?.status, 200);
+        }
+        let ends = if signs_out_at_the_other { &there } else { &here };
+        assert_eq!(ends.form("/signout", &[]).await?.status, 303);
+        for browser in [&here, &there] {
+            let page = browser.open("/settings/account").await?;
+            assert!(page.status == 303 && page.location().starts_with("/signin"), "answered {} {}", page.status, page.location());
+            browser.try_api(Method::GET, "/me", None).await?.problem(401)?;
+            browser.try_api(Method::PATCH, "/me", Some(&json!({ "display_name": "Somebody" }))).await?.problem(401)?;
+        }
+    }
     replica.stop().await?;
     app.finish().await
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use slipway_testkit::github::TokenLife;
+use slipway_tests::provider::{Request, Signature, ZERO, push_payload};
 use slipway_tests::repository::text;
 use slipway_tests::{AUTHOR, Forge, PERSON, Repository, Setup, TestApp};
 
@@ -95,6 +96,51 @@ async fn no_secret_is_in_an_address_or_in_the_log() -> Result<()> {
         assert!(line.is_none(), "a secret is in an address at Gitea: {line:?}");
     }
     assert!(others.bitbucket.violations().is_empty(), "{:?}", others.bitbucket.violations());
+    app.finish().await
+}
+
+/// Other services take a webhook's secret out of its address. Here it proves nothing, and whoever sends it so finds it nowhere again.
+#[tokio::test]
+async fn a_secret_in_the_query_proves_nothing_and_is_written_down_nowhere() -> Result<()> {
+    let mut app = TestApp::start().await?;
+    app.stop().await?;
+    let config = app.folder().join("slipway.toml");
+    let settings = std::fs::read_to_string(&config)?;
+    std::fs::write(&config, format!("log = \"trace\"\n{settings}"))?;
+    app.restart().await?;
+    let token = app.token.clone();
+    let secret = {
+        let hello = app.linked_repository("hello").await?;
+        let (url, secret) = hello.hook()?;
+        let payload = push_payload(&app, "octo/hello", "refs/heads/main", ZERO, "1111111111111111111111111111111111111111");
+        let query = format!("secret={secret}&access_token={token}&token={secret}&sig={secret}");
+        let request = Request::to(&hello, "push", "by-query", &payload)?;
+        for signature in [Signature::None, Signature::Foreign, Signature::Sha1Only] {
+            let request = Request { url: format!("{url}?{query}"), ..request.clone().signed(signature) };
+            let answer = request.send(app.http()).await?;
+            answer.problem(401)?;
+            assert!(!answer.text.contains(&secret) && !answer.text.contains(&token), "{}", answer.text);
+        }
+        // Neither where there is no hook, no such provider, or no such address at all.
+        let nobody = "01977c9d-0000-7000-8000-000000000000";
+        for (provider, status) in [("github", 401), ("unknown", 404)] {
+            let request = Request { url: format!("{}/hooks/{provider}/{nobody}?{query}", app.site()), ..request.clone() };
+            request.send(app.http()).await?.problem(status)?;
+        }
+        for path in ["/nowhere", "/api/v1/me", "/demo/hello"] {
+            let answer = app.stranger().open(&format!("{path}?{query}")).await?;
+            assert!(matches!(answer.status, 303 | 401 | 404), "{path} answered {}", answer.status);
+        }
+        assert!(hello.builds().await?.is_empty() && hello.decided().await?.iter().all(|delivery| delivery["event"] == "ping"));
+        let refused = Value::from(app.api.items(&hello.at("/refused-requests")).await?).to_string();
+        assert!(refused.contains("signature") && !refused.contains(&secret) && !refused.contains(&token), "{refused}");
+        secret
+    };
+    app.stop().await?;
+    let log = app.log();
+    assert!(log.iter().any(|line| line.contains("/hooks/github/")), "what is asked is logged when somebody wants it so");
+    let shown = log.iter().find(|line| line.contains(&secret) || line.contains(&token));
+    assert!(shown.is_none(), "{shown:?}");
     app.finish().await
 }
 
