@@ -299,6 +299,7 @@ impl App {
         repositories::upsert_autobuild(&mut tx, &autobuild).await?;
         if before.as_ref().is_none_or(|before| before.provider != provider || before.source_id != source.id) {
             sources::set_source(&mut tx, id, link.id).await?;
+            self.watch_namespace(&mut tx, link.id, &source.full_name).await?;
         }
         sources::set_look(&mut tx, id, source.private, source.archived).await?;
         repositories::replace_rules(&mut tx, id, &rules).await?;

@@ -208,8 +208,10 @@ pub struct App {
     refused: refused::Refused,
     /// Takes the place of the secret of a hook that does not exist.
     nobodys_secret: SecretString,
-    /// What providers were asked for in this hour.
+    /// What providers were asked for in this hour, to compare.
     budgets: schedule::Budgets,
+    /// What they were asked for in this hour, to look at webhooks.
+    hook_budgets: schedule::Budgets,
     /// Providers that did not answer a moment ago.
     quiet: receive::Quiet,
 }
@@ -237,6 +239,7 @@ impl App {
             refused: refused::Refused::default(),
             nobodys_secret: SecretToken::generate(TokenKind::Hook).expose().to_owned().into(),
             budgets: schedule::Budgets::default(),
+            hook_budgets: schedule::Budgets::default(),
             quiet: receive::Quiet::default(),
             db,
             clock,

@@ -30,6 +30,9 @@ const LISTED_AND_QUIET: Duration = Duration::from_secs(6 * 3600);
 /// After trouble that nobody can say the end of.
 const AFTER_TROUBLE: Duration = Duration::from_secs(600);
 
+/// Who asks whom.
+pub(crate) type Payer<'a> = (AccountId, &'a ProviderId);
+
 /// What each account asked each provider for in this hour. In memory: a restart begins a new hour.
 #[derive(Debug, Default)]
 pub(crate) struct Budgets(Mutex<HashMap<(AccountId, ProviderId), Budget>>);
@@ -42,13 +45,10 @@ struct Budget {
 }
 
 impl Budgets {
-    fn with<T>(&self, watched: &Watched, now: Timestamp, act: impl FnOnce(&mut Budget) -> T) -> T {
+    fn with<T>(&self, (account, provider): Payer<'_>, now: Timestamp, act: impl FnOnce(&mut Budget) -> T) -> T {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let budget = held.entry((watched.account, watched.provider.clone())).or_insert(Budget {
-            began: now,
-            used: 0,
-            quiet_until: Timestamp::from_millis(0),
-        });
+        let budget =
+            held.entry((account, provider.clone())).or_insert(Budget { began: now, used: 0, quiet_until: Timestamp::from_millis(0) });
         if now.since(budget.began) >= HOUR {
             (budget.began, budget.used) = (now, 0);
         }
@@ -56,21 +56,25 @@ impl Budgets {
     }
 
     /// When a call may be made again; `None`: now.
-    fn waits_until(&self, watched: &Watched, most: u32, now: Timestamp) -> Option<Timestamp> {
-        self.with(watched, now, |budget| {
+    pub(crate) fn waits_until(&self, payer: Payer<'_>, most: u32, now: Timestamp) -> Option<Timestamp> {
+        self.with(payer, now, |budget| {
             let full = (budget.used >= most).then(|| budget.began.plus(HOUR));
             let quiet = (budget.quiet_until > now).then_some(budget.quiet_until);
             full.max(quiet)
         })
     }
 
-    fn spend(&self, watched: &Watched, calls: u32, now: Timestamp) {
-        self.with(watched, now, |budget| budget.used = budget.used.saturating_add(calls));
+    pub(crate) fn spend(&self, payer: Payer<'_>, calls: u32, now: Timestamp) {
+        self.with(payer, now, |budget| budget.used = budget.used.saturating_add(calls));
     }
 
-    fn quiet(&self, watched: &Watched, until: Timestamp, now: Timestamp) {
-        self.with(watched, now, |budget| budget.quiet_until = budget.quiet_until.max(until));
+    fn quiet(&self, payer: Payer<'_>, until: Timestamp, now: Timestamp) {
+        self.with(payer, now, |budget| budget.quiet_until = budget.quiet_until.max(until));
     }
+}
+
+fn payer(watched: &Watched) -> Payer<'_> {
+    (watched.account, &watched.provider)
 }
 
 /// Up to a fifth more or less, so that what was due together is not due together again.
@@ -102,7 +106,7 @@ impl App {
 
     async fn look_when_due(&self, watched: &Watched) -> Result<bool, Error> {
         let now = self.clock.now();
-        let waits = self.budgets.waits_until(watched, self.config.reconcile_calls, now);
+        let waits = self.budgets.waits_until(payer(watched), self.config.reconcile_calls, now);
         let next = match waits {
             Some(until) => until.plus(jittered(Duration::from_secs(60))),
             None => now.plus(jittered(self.config.reconcile_interval)),
@@ -114,7 +118,7 @@ impl App {
             return Ok(false);
         }
         let (looked, calls) = slipway_forge::counting(self.look(watched)).await;
-        self.budgets.spend(watched, calls, now);
+        self.budgets.spend(payer(watched), calls, now);
         let after = match looked {
             Ok(Left::Something) => jittered(SOON.max(self.config.reconcile_interval.min(HOUR / 60))),
             Ok(Left::Nothing) => self.next_look(watched).await?,
@@ -153,7 +157,7 @@ impl App {
             Missed::Trouble(trouble) => {
                 tracing::debug!(source = %watched.source_name, error = %trouble, "a source could not be looked at");
                 if let Some(ForgeError::RateLimited { retry_after }) = trouble.forge_error() {
-                    self.budgets.quiet(watched, now.plus(*retry_after), now);
+                    self.budgets.quiet(payer(watched), now.plus(*retry_after), now);
                     return retry_after.saturating_add(jittered(Duration::from_secs(60)));
                 }
                 let wait = if trouble.is_passing() { self.config.reconcile_interval } else { HOUR.max(self.config.reconcile_interval) };
@@ -207,15 +211,16 @@ mod tests {
 
     #[test]
     fn an_account_waits_when_its_hour_is_used_up_or_the_provider_wants_quiet() {
-        let (budgets, one, other) = (Budgets::default(), watched(), watched());
+        let (budgets, here, there) = (Budgets::default(), watched(), watched());
+        let (one, other) = (payer(&here), payer(&there));
         let now = Timestamp::from_millis(1_000_000);
-        assert_eq!(budgets.waits_until(&one, 10, now), None);
-        budgets.spend(&one, 10, now.plus(HOUR / 2));
-        assert_eq!(budgets.waits_until(&one, 10, now.plus(HOUR / 2)), Some(now.plus(HOUR)));
-        assert_eq!(budgets.waits_until(&other, 10, now.plus(HOUR / 2)), None, "another account's hour");
-        assert_eq!(budgets.waits_until(&one, 10, now.plus(HOUR)), None, "a new hour");
-        budgets.quiet(&one, now.plus(3 * HOUR), now.plus(HOUR));
-        assert_eq!(budgets.waits_until(&one, 10, now.plus(2 * HOUR)), Some(now.plus(3 * HOUR)));
-        assert_eq!(budgets.waits_until(&one, 10, now.plus(3 * HOUR)), None);
+        assert_eq!(budgets.waits_until(one, 10, now), None);
+        budgets.spend(one, 10, now.plus(HOUR / 2));
+        assert_eq!(budgets.waits_until(one, 10, now.plus(HOUR / 2)), Some(now.plus(HOUR)));
+        assert_eq!(budgets.waits_until(other, 10, now.plus(HOUR / 2)), None, "another account's hour");
+        assert_eq!(budgets.waits_until(one, 10, now.plus(HOUR)), None, "a new hour");
+        budgets.quiet(one, now.plus(3 * HOUR), now.plus(HOUR));
+        assert_eq!(budgets.waits_until(one, 10, now.plus(2 * HOUR)), Some(now.plus(3 * HOUR)));
+        assert_eq!(budgets.waits_until(one, 10, now.plus(3 * HOUR)), None);
     }
 }

@@ -183,6 +183,18 @@ pub async fn is_seen_by_others(tx: &mut ReadTx, provider: &ProviderId, remote_id
     Ok(row.is_some())
 }
 
+/// A source of this owner is built from now on: its namespace is swept at `at`, unless that comes sooner anyway.
+pub async fn sweep_by(tx: &mut WriteTx, link: LinkId, name: &str, at: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE source_namespaces SET next_sweep_at = $1 WHERE link_id = $2 AND LOWER(name) = LOWER($3) AND next_sweep_at > $1",
+        at.as_millis(),
+        link.to_string(),
+        name
+    )?;
+    Ok(())
+}
+
 /// All that a link sees is swept again at once.
 pub async fn sweep_now(tx: &mut WriteTx, link: LinkId, now: Timestamp) -> Result<(), StoreError> {
     change!(

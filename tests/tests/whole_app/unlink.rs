@@ -112,8 +112,7 @@ async fn each_failure_at_github(at: &str) -> Result<()> {
     // The client waits ten seconds for an answer.
     let silence = Fault::Silence(Duration::from_secs(30));
     let limited = Fault::SecondaryLimit(429, Some(1));
-    let faults =
-        [Fault::Status(500), Fault::Status(403), Fault::Status(404), limited.clone(), Fault::Html, silence, Fault::AnswerLost];
+    let faults = [Fault::Status(500), Fault::Status(403), Fault::Status(404), limited.clone(), Fault::Html, silence, Fault::AnswerLost];
     for (number, fault) in faults.into_iter().enumerate() {
         let (name, source) = (format!("hello-{number}"), format!("{AUTHOR}/hello-{number}"));
         let before = made(&app, Forge::GitHub, &name).await?;

@@ -19,6 +19,10 @@ use crate::{App, Error};
 /// The wait between two looks: of a hook that stays right it grows to [`LONGEST`], so that many quiet sources cost little.
 pub(super) const FIRST: Duration = Duration::from_secs(3600);
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
+/// For how many things an account may ask a provider in an hour, to look at webhooks: thousands that were made together come due together.
+const CALLS: u32 = 2000;
+/// Looks that had to wait for the next hour are not all made in its first second.
+const AFTER_THE_HOUR: Duration = Duration::from_secs(600);
 /// After a provider gave no answer.
 const SOON: Duration = Duration::from_secs(600);
 /// Deleted or switched off at the provider: mostly a person's deliberate act.
@@ -103,11 +107,16 @@ impl App {
         let due = hooks::list_checks_due(&mut tx, now, 20).await?;
         drop(tx);
         for hook in &due {
+            let (now, payer) = (self.clock.now(), (hook.account, &hook.provider));
+            let waits = self.hook_budgets.waits_until(payer, CALLS, now);
+            let next = waits.map_or(now.plus(STEP), |until| until.plus(jittered(AFTER_THE_HOUR)));
             let mut tx = self.write().await?;
-            let ours = hooks::claim_check(&mut tx, hook, self.clock.now().plus(STEP)).await?;
+            let ours = hooks::claim_check(&mut tx, hook, next).await?;
             tx.commit().await?;
-            if ours {
-                self.check_hook(hook).await?;
+            if ours && waits.is_none() {
+                let (checked, calls) = slipway_forge::counting(self.check_hook(hook)).await;
+                self.hook_budgets.spend(payer, calls, now);
+                checked?;
             }
         }
         Ok(due.len())

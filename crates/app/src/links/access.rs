@@ -324,8 +324,11 @@ impl App {
         if !sources::set_served(&mut tx, autobuild, served.link, link.id, note.as_deref()).await? {
             return Ok(());
         }
-        if let Some(note) = &note
-            && let Some(settings) = repositories::get_autobuild_by_id(&mut tx, autobuild).await?
+        let settings = repositories::get_autobuild_by_id(&mut tx, autobuild).await?;
+        if let Some(settings) = &settings {
+            self.watch_namespace(&mut tx, link.id, &settings.source_name).await?;
+        }
+        if let (Some(note), Some(settings)) = (&note, &settings)
             && let Some(repository) = repositories::get(&mut tx, settings.repository).await?
         {
             let change = Change::new("link.takeover", repository.name.as_str())

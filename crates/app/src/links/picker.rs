@@ -14,7 +14,7 @@ use slipway_model::{LinkId, LinkState, NamespaceAccess, ProviderId, Timestamp};
 use slipway_store::links::{self, Link};
 use slipway_store::source_namespaces::{self, Namespace};
 use slipway_store::source_repositories::{self, SourceRow, Within};
-use slipway_store::sources;
+use slipway_store::{WriteTx, sources};
 
 use super::access::{SourceAt, Tried};
 use super::health::jittered;
@@ -178,6 +178,13 @@ impl App {
         tx.commit().await?;
         self.wake_links();
         Ok(())
+    }
+
+    /// A source is built through the link from now on: what nothing was built from is swept rarely.
+    pub(crate) async fn watch_namespace(&self, tx: &mut WriteTx, link: LinkId, source_name: &str) -> Result<(), Error> {
+        let Some((owner, _)) = source_name.rsplit_once('/') else { return Ok(()) };
+        let soon = self.clock.now().plus(jittered(self.config.source_sweep_interval));
+        Ok(source_namespaces::sweep_by(tx, link, owner, soon).await?)
     }
 
     /// Sweeps the namespace whose time has come; gives whether there was one.

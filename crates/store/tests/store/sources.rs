@@ -112,6 +112,12 @@ async fn a_namespace_is_swept_by_one(db: &Db) {
     assert!(source_namespaces::claim_sweep(&mut tx, after(1), after(600)).await.expect("claims").is_none(), "disabled: nothing is taken");
     links::set_state(&mut tx, link.id, LinkState::Ok, None, NOW).await.expect("writes");
     assert!(source_namespaces::claim_sweep(&mut tx, after(1), after(600)).await.expect("claims").is_some());
+    // Something of it is built from now on; another namespace does not matter, and what is due sooner stays so.
+    for (name, at) in [("ACME", 100), ("other", 50), ("acme", 300)] {
+        source_namespaces::sweep_by(&mut tx, link.id, name, after(at)).await.expect("writes");
+    }
+    assert!(source_namespaces::claim_sweep(&mut tx, after(99), after(600)).await.expect("claims").is_none());
+    assert!(source_namespaces::claim_sweep(&mut tx, after(100), after(600)).await.expect("claims").is_some());
 }
 
 async fn whether_others_see_a_namespace_is_known(db: &Db) {
@@ -119,8 +125,7 @@ async fn whether_others_see_a_namespace_is_known(db: &Db) {
     let (acme, github) = (namespace(mine.id, "acme"), provider());
     let mut tx = begin(db).await;
     source_namespaces::upsert(&mut tx, &acme).await.expect("writes");
-    let seen =
-        async |tx: &mut WriteTx| source_namespaces::is_seen_by_others(tx, &github, &acme.remote_id, mine.id).await.expect("query");
+    let seen = async |tx: &mut WriteTx| source_namespaces::is_seen_by_others(tx, &github, &acme.remote_id, mine.id).await.expect("query");
     assert!(!seen(&mut tx).await, "only by itself");
     source_namespaces::upsert(&mut tx, &Namespace { link: theirs.id, ..acme.clone() }).await.expect("writes");
     assert!(seen(&mut tx).await);
