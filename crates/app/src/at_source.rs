@@ -1,16 +1,20 @@
-//! What acting at a provider for a source shares beside [`App::with_source`]: names of today, and which trouble is which.
+//! What acting at a provider for a source shares beside [`App::with_source`]: names of today, which trouble is which, and what is left
+//! there in the end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde_json::json;
 use slipway_forge::{Forge, ForgeError};
 use slipway_model::{AccessLevel, AccountId, LinkState, ProviderId};
-use slipway_store::{deploy_keys, hooks, links};
+use slipway_store::{WriteTx, accounts, deploy_keys, hooks, links};
+use url::Url;
 
-use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
+use crate::audit::{self, Change, Place};
+use crate::links::access::{SourceAt, SourceTrouble};
 use crate::sources::Heads;
-use crate::{App, Error};
+use crate::{Actor, App, Error};
 
 /// Why something could not be done at a source.
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +63,46 @@ impl Away {
         }
     }
 
-    /// Whether it may go well later: by waiting alone, or once a person enables the link again or links anew.
+    /// Whether it may go well later: by waiting alone, or once a person enables a link again or links anew. That is so as long as no link
+    /// was let in that may see the source: without an answer of the provider nothing is given up.
     pub(crate) fn may_pass(&self) -> bool {
-        let nobody_to_ask = matches!(self, Self::Trouble(SourceTrouble { kind: TroubleKind::Disabled | TroubleKind::NotLinked, .. }));
-        self.passes(Duration::ZERO).is_some() || nobody_to_ask
+        let nobody_was_let_in = match self {
+            Self::Trouble(trouble) => {
+                matches!(trouble.forge_error(), None | Some(ForgeError::Unauthorized { .. } | ForgeError::Suspended { .. }))
+            }
+            _ => false,
+        };
+        self.passes(Duration::ZERO).is_some() || nobody_was_let_in
     }
 }
 
+/// Something of ours that stays at a provider, because nobody lets us remove it.
+pub(crate) struct Left<'a> {
+    /// What is written of it in the audit log.
+    pub(crate) action: &'static str,
+    /// Whose it was.
+    pub(crate) account: AccountId,
+    /// On which source.
+    pub(crate) source: &'a str,
+    /// Its id there, when it is known.
+    pub(crate) remote_id: Option<&'a str>,
+    /// Where a person finds it.
+    pub(crate) address: Option<Url>,
+    /// Why.
+    pub(crate) because: &'a str,
+}
+
 impl App {
+    /// Notes for people that they have to remove something by hand.
+    pub(crate) async fn note_left(&self, tx: &mut WriteTx, left: &Left<'_>) -> Result<(), Error> {
+        let Left { action, account, source, remote_id, address, because } = left;
+        tracing::warn!(action, source, remote_id, because, "something of ours stays at a provider");
+        let Some(account) = accounts::get(tx, *account).await? else { return Ok(()) };
+        let facts = json!({"remote_id": remote_id, "address": address, "because": because});
+        let change = Change::new(action, *source).now(facts);
+        Ok(audit::write(tx, self.clock.now(), &Actor::system(), Place::Account(&account), change).await?)
+    }
+
     /// The name of a source repository today, by its id; a new one is kept for hooks and deploy keys.
     pub(crate) async fn source_name_today(&self, source: SourceAt<'_>) -> Result<String, Away> {
         let key = source.key;

@@ -153,8 +153,9 @@ impl App {
         }
     }
 
-    /// How the builder fetches the source: with a token that was made for it just now. The source is looked for by its id, so a build never
-    /// gets another repository under the old name, and a rename does not stop it.
+    /// How the builder fetches the source: with a token that was made for it just now and, where the provider can limit it so, reads this
+    /// source and does nothing else. The source is looked for by its id, so a build never gets another repository under the old name, and
+    /// a rename does not stop it; the person has to see it today.
     async fn clone_of(&self, account: AccountId, build: &Build) -> Result<SourceAccess, SourceTrouble> {
         let source = SourceAt {
             account,
@@ -164,9 +165,10 @@ impl App {
         };
         let access = |forge: Arc<dyn Forge>, token: SecretString| async move {
             let found = forge.source_repository_by_id(&token, source.key).await?.ok_or(ForgeError::NotFound)?;
+            let token = forge.clone_token(&token, SourceKey { full_name: &found.full_name, ..source.key }).await?;
             Ok(forge.clone_access(&found.full_name, Some(&token)))
         };
-        let http = self.with_source(source, access).await;
+        let http = self.with_source_in_person(source, access).await;
         self.source_access(account, build, http).await
     }
 }

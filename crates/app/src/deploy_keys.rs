@@ -12,7 +12,7 @@ use rand::Rng as _;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::json;
-use slipway_forge::{Forge, SourceKey};
+use slipway_forge::{Forge, ForgeError, RemoteKey, SourceKey};
 use slipway_model::{AccountId, DeployKeyId, ProviderId, Timestamp};
 use slipway_store::deploy_keys::{self, DeployKey, DeployKeyState};
 use slipway_store::repositories::{self, Autobuild, Repository};
@@ -20,7 +20,7 @@ use slipway_store::{ReadTx, WriteTx};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey};
 
-use crate::at_source::Away;
+use crate::at_source::{Away, Left};
 use crate::audit::{self, Change, Place};
 use crate::hooks::{STEP, back_off, jittered};
 use crate::links::access::SourceAt;
@@ -250,14 +250,11 @@ impl App {
 
     /// Whether a key is still there: GitHub deletes those that were made with a grant when the grant is revoked, and people delete them too.
     async fn look_at_deploy_key(&self, key: &DeployKey) -> Result<(), Error> {
-        let name = key.source_name.as_str();
-        let list = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.deploy_keys(&token, name).await };
         let now = self.clock.now();
-        let remotes = match self.with_source(source_of(key), list).await {
-            Ok(listed) => listed.value,
-            Err(trouble) => {
+        let found = match self.deploy_key_there(key).await {
+            Ok(found) => found,
+            Err(away) => {
                 // A link without access does not make the key worse: builds may still use it.
-                let away = Away::from(trouble);
                 let wait = away.passes(SOON).unwrap_or(LOOK);
                 let mut tx = self.write().await?;
                 deploy_keys::set_failed(&mut tx, key.id, &format!("it could not be looked at: {away}"), now.plus(jittered(wait))).await?;
@@ -265,7 +262,7 @@ impl App {
             }
         };
         let mut tx = self.write().await?;
-        match remotes.iter().find(|remote| is_same(&remote.public_key, &key.public_key)) {
+        match found {
             Some(remote) => deploy_keys::set_standing(&mut tx, key, &remote.id, now, now.plus(jittered(LOOK))).await?,
             None if key.renewed_at.is_none_or(|last| now.since(last) >= RENEW) => {
                 deploy_keys::set_renewed(&mut tx, key.id, "the key was gone at the provider", now).await?;
@@ -276,6 +273,24 @@ impl App {
             }
         }
         Ok(tx.commit().await?)
+    }
+
+    /// The key as it stands at the provider. One that is not there may stand under another name by now, so that is asked for first.
+    async fn deploy_key_there(&self, key: &DeployKey) -> Result<Option<RemoteKey>, Away> {
+        let before = self.deploy_key_at(key, &key.source_name).await;
+        match &before {
+            Ok(Some(_)) => return before,
+            Err(away) if !matches!(away.forge_error(), Some(ForgeError::NotFound)) => return before,
+            _ => {}
+        }
+        let today = self.source_name_today(source_of(key)).await?;
+        if today == key.source_name { before } else { self.deploy_key_at(key, &today).await }
+    }
+
+    async fn deploy_key_at(&self, key: &DeployKey, name: &str) -> Result<Option<RemoteKey>, Away> {
+        let list = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.deploy_keys(&token, name).await };
+        let remotes = self.with_source(source_of(key), list).await?.value;
+        Ok(remotes.into_iter().find(|remote| is_same(&remote.public_key, &key.public_key)))
     }
 
     async fn take_down_deploy_key(&self, key: &DeployKey) -> Result<(), Error> {
@@ -317,7 +332,15 @@ impl App {
         let error = away.to_string();
         let mut tx = self.write().await?;
         if !away.may_pass() && key.state == DeployKeyState::Unwanted && key.tries + 1 >= REMOVAL_TRIES {
-            tracing::warn!(key = %key.id, source = %key.source_name, error, "gave up removing a deploy key at the provider");
+            let left = Left {
+                action: "deploy_key.left",
+                account: key.account,
+                source: &key.source_name,
+                remote_id: key.remote_id.as_deref(),
+                address: self.forges.get(&key.provider).map(|forge| forge.deploy_keys_url(&key.source_name)),
+                because: &error,
+            };
+            self.note_left(&mut tx, &left).await?;
             deploy_keys::delete(&mut tx, key.id).await?;
         } else {
             deploy_keys::set_failed(&mut tx, key.id, &error, self.clock.now().plus(back_off(key.tries))).await?;

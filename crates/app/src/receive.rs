@@ -134,7 +134,7 @@ impl App {
             Ok(Payload::Repository { what, .. }) => {
                 if let Some(autobuild) = hook.and_then(|hook| hook.autobuild) {
                     let mut tx = self.write().await?;
-                    reconciling::hurry(&mut tx, autobuild, self.clock.now()).await?;
+                    reconciling::look_anew(&mut tx, autobuild, self.clock.now()).await?;
                     tx.commit().await?;
                 }
                 let verdict =

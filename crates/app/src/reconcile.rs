@@ -19,8 +19,9 @@ use slipway_store::repositories::Autobuild;
 use slipway_store::{WriteTx, repositories};
 
 use crate::history::State;
-use crate::links::access::{SourceAt, SourceTrouble};
+use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
 use crate::matching::{Decision, Origin, Situation};
+use crate::sources::{GONE, NO_ACCESS};
 use crate::{App, Error};
 
 /// So long after something doubtful the reconciler looks.
@@ -145,17 +146,13 @@ impl App {
         let mut tx = self.read().await?;
         let pushed = refs::last_push_at(&mut tx, watched.autobuild).await?;
         drop(tx);
-        // "Unchanged" says nothing once we know of more than the last look did.
-        let current = watched.checked_at.is_some_and(|at| pushed.is_none_or(|pushed| pushed < at));
+        // "Unchanged" says nothing once we know of more than the last look did, and does not end what was wrong.
+        let current = watched.problem.is_none() && watched.checked_at.is_some_and(|at| pushed.is_none_or(|pushed| pushed < at));
         let known = watched.marker.as_deref().filter(|_| current);
         let seen = self.with_source(Self::source_at(watched), |forge, token| examine(forge, token, watched, known)).await;
         match seen {
             Err(trouble) => {
-                if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) {
-                    let mut tx = self.write().await?;
-                    self.source_is_gone(&mut tx, watched.account, &watched.provider, &watched.source_id, &trouble.words).await?;
-                    tx.commit().await?;
-                }
+                self.not_seen(watched, &trouble).await?;
                 Err(Missed::Trouble(trouble))
             }
             Ok(acted) => match acted.value {
@@ -171,6 +168,18 @@ impl App {
                 }
             },
         }
+    }
+
+    /// What follows when no link showed the source. It is gone when every one was asked and says so; while one that may see it was not let
+    /// in nobody knows, and the pages say whose link that is, because the link that works shows no trouble.
+    async fn not_seen(&self, watched: &Watched, trouble: &SourceTrouble) -> Result<(), Error> {
+        let mut tx = self.write().await?;
+        if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) {
+            self.source_is_gone(&mut tx, watched.account, &watched.provider, &watched.source_id, &trouble.words).await?;
+        } else if matches!(trouble.kind, TroubleKind::Unsure) && watched.problem.as_deref() != Some(GONE) {
+            reconciling::set_problem(&mut tx, watched.autobuild, Some((NO_ACCESS, &trouble.whole())), self.clock.now()).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     async fn take_over(&self, look: &Look<'_>, source: &SourceRepository, heads: &Heads, marker: Option<&str>) -> Result<Left, Missed> {

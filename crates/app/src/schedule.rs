@@ -117,7 +117,8 @@ impl App {
         if !claimed || waits.is_some() {
             return Ok(false);
         }
-        let (looked, calls) = slipway_forge::counting(self.look(watched)).await;
+        let claimed = Watched { due_at: next, ..watched.clone() };
+        let (looked, calls) = slipway_forge::counting(self.look(&claimed)).await;
         self.budgets.spend(payer(watched), calls, now);
         let after = match looked {
             Ok(Left::Something) => jittered(SOON.max(self.config.reconcile_interval.min(HOUR / 60))),
@@ -206,6 +207,7 @@ mod tests {
             checked_at: None,
             due_at: Timestamp::from_millis(0),
             hook: HookHealth::Right,
+            problem: None,
         }
     }
 

@@ -37,7 +37,7 @@ pub struct SourceState {
 /// What is wrong with a source.
 #[derive(Clone, Debug, Serialize)]
 pub struct SourceProblem {
-    /// For programs: `gone`, ...
+    /// For programs: `gone`, `no_access`.
     pub code: String,
     /// In words.
     pub text: String,

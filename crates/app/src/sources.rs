@@ -21,6 +21,9 @@ const SAME_TIME: Duration = Duration::from_millis(1500);
 /// [`Source::problem`] of one that no link of the account is shown any more.
 pub(crate) const GONE: &str = "gone";
 
+/// [`Source::problem`] of one that no link which works is shown, while another link may be.
+pub(crate) const NO_ACCESS: &str = "no_access";
+
 /// Whether who looks at the source compares its heads too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Heads {

@@ -126,6 +126,12 @@ impl Hook {
     pub fn waits_for_proof(&self) -> bool {
         self.made_by == MadeBy::Person && (self.state == HookState::Wanted || self.problem.is_some())
     }
+
+    /// Whether it stands at the provider with the secret before: the one of now was not told there yet.
+    #[must_use]
+    pub fn signs_with_previous(&self) -> bool {
+        self.state == HookState::Wanted && self.remote_id.is_some()
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -279,13 +285,16 @@ pub async fn claim_step(tx: &mut WriteTx, hook: &Hook, until: Timestamp) -> Resu
 }
 
 /// The hook stands at the provider under this id, with the secret that `hook` was read with; its first check is due at `check_at`. One
-/// whose secret was changed meanwhile is wanted: the provider was told the secret before. One that is no longer wanted stays unwanted, but its id is kept: it is needed to
-/// remove it. False when there is no such hook.
+/// whose secret was changed meanwhile is wanted: the provider was told the secret before. One whose new secret was told late keeps the
+/// one before until the check: deliveries may be under way. One that is no longer wanted stays unwanted, but its id is kept: it is needed
+/// to remove it. False when there is no such hook.
 pub async fn set_standing(tx: &mut WriteTx, hook: &Hook, remote_id: &str, check_at: Timestamp) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
         "UPDATE hooks SET remote_id = $1, error = NULL, tries = 0, problem = NULL, problem_since = NULL, made_by = 'service', next_check_at = $2,
              state = CASE WHEN state = 'unwanted' THEN state WHEN secret_sealed = $3 THEN 'standing' ELSE 'wanted' END,
+             previous_until = CASE WHEN state = 'wanted' AND remote_id IS NOT NULL AND secret_sealed = $3 AND previous_until < $2 THEN $2
+                                   ELSE previous_until END,
              next_try_at = CASE WHEN state <> 'unwanted' AND secret_sealed = $3 THEN next_try_at ELSE 0 END
          WHERE id = $4",
         remote_id,
@@ -338,7 +347,8 @@ pub async fn set_unwanted(tx: &mut WriteTx, id: HookId, now: Timestamp) -> Resul
 }
 
 /// Gives the hook another secret; the one of now is accepted until `previous_until`. Ours has to be told to the provider again; of a
-/// person's the provider knows when the person does, which `problem` says.
+/// person's the provider knows when the person does, which `problem` says. While it does not know the one of now either, the one before
+/// that is kept: the hook signs with it.
 pub async fn rotate(
     tx: &mut WriteTx,
     hook: &Hook,
@@ -349,7 +359,10 @@ pub async fn rotate(
 ) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
-        "UPDATE hooks SET previous_secret_sealed = secret_sealed, previous_until = $1, secret_sealed = $2,
+        "UPDATE hooks SET
+             previous_secret_sealed = CASE WHEN made_by = 'person' AND (state = 'wanted' OR problem IS NOT NULL)
+                                           THEN COALESCE(previous_secret_sealed, secret_sealed) ELSE secret_sealed END,
+             previous_until = $1, secret_sealed = $2,
              problem_since = CASE WHEN $3 IS NULL THEN problem_since ELSE COALESCE(problem_since, $4) END, problem = COALESCE($3, problem),
              state = CASE WHEN made_by = 'service' THEN 'wanted' ELSE state END, tries = 0, next_try_at = $4
          WHERE id = $5 AND secret_sealed = $6 AND state <> 'unwanted'",
@@ -363,10 +376,14 @@ pub async fn rotate(
     Ok(changed > 0)
 }
 
-/// Forgets secrets that are accepted no more.
+/// Forgets secrets that are accepted no more; not those of [`Hook::signs_with_previous`].
 pub async fn forget_previous_secrets(tx: &mut WriteTx, now: Timestamp) -> Result<u64, StoreError> {
-    let forget = "UPDATE hooks SET previous_secret_sealed = NULL, previous_until = NULL WHERE previous_until <= $1";
-    Ok(change!(tx, forget, now.as_millis())?)
+    Ok(change!(
+        tx,
+        "UPDATE hooks SET previous_secret_sealed = NULL, previous_until = NULL
+         WHERE previous_until <= $1 AND NOT (state = 'wanted' AND remote_id IS NOT NULL)",
+        now.as_millis(),
+    )?)
 }
 
 /// A try failed; the next one is due at `next`.

@@ -34,6 +34,8 @@ pub struct Watched {
     pub due_at: Timestamp,
     /// Whether its webhook stands, as far as we know.
     pub hook: HookHealth,
+    /// What was wrong with it at last, for programs.
+    pub problem: Option<String>,
 }
 
 /// Whether pushes can be expected to be told.
@@ -58,6 +60,7 @@ struct Row {
     heads_marker: Option<String>,
     heads_checked_at: Option<i64>,
     next_reconcile_at: i64,
+    problem: Option<String>,
     right_hooks: i64,
 }
 
@@ -77,6 +80,7 @@ impl Row {
             checked_at: self.heads_checked_at.map(time),
             due_at: time(self.next_reconcile_at),
             hook: if self.right_hooks > 0 { HookHealth::Right } else { HookHealth::Wrong },
+            problem: self.problem,
         })
     }
 }
@@ -87,7 +91,7 @@ pub async fn list_due(tx: &mut ReadTx, now: Timestamp, limit: u32) -> Result<Vec
         Row,
         tx,
         "SELECT b.id, b.repository_id, r.account_id, b.provider, b.source_id, b.source_name, b.created_at, b.pushed, b.heads_marker,
-                b.heads_checked_at, b.next_reconcile_at,
+                b.heads_checked_at, b.next_reconcile_at, b.problem,
                 (SELECT COUNT(*) FROM hooks h WHERE h.autobuild_id = b.id AND h.state = 'standing' AND h.problem IS NULL) AS right_hooks
          FROM autobuilds b JOIN repositories r ON r.id = b.repository_id
          WHERE b.next_reconcile_at <= $1 ORDER BY b.next_reconcile_at LIMIT $2",
@@ -117,17 +121,20 @@ pub async fn settle(tx: &mut WriteTx, id: AutobuildId, claimed: Timestamp, next:
     Ok(())
 }
 
-/// The refs were read at `at`; `marker` makes the next look cheap, when everything that this one showed was taken over. Settings that name
-/// another source by now were not looked at.
+/// The refs were read at `at`; `marker` makes the next look cheap, when everything that this one showed was taken over. It is not kept when
+/// somebody wanted a look since this one was claimed (`due_at` is when the next is due without that): there may be more to see. Settings
+/// that name another source by now were not looked at.
 pub async fn set_checked(tx: &mut WriteTx, watched: &Watched, marker: Option<&str>, at: Timestamp) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE autobuilds SET heads_marker = $1, heads_checked_at = $2 WHERE id = $3 AND provider = $4 AND source_id = $5",
+        "UPDATE autobuilds SET heads_marker = CASE WHEN next_reconcile_at = $6 THEN $1 ELSE NULL END, heads_checked_at = $2
+         WHERE id = $3 AND provider = $4 AND source_id = $5",
         marker,
         at.as_millis(),
         watched.autobuild.to_string(),
         watched.provider.as_str(),
         watched.source_id.as_str(),
+        watched.due_at.as_millis(),
     )?;
     Ok(())
 }
@@ -135,6 +142,18 @@ pub async fn set_checked(tx: &mut WriteTx, watched: &Watched, marker: Option<&st
 /// The next look at a source shall not be later than `at`.
 pub async fn hurry(tx: &mut WriteTx, id: AutobuildId, at: Timestamp) -> Result<(), StoreError> {
     change!(tx, "UPDATE autobuilds SET next_reconcile_at = $1 WHERE id = $2 AND next_reconcile_at > $1", at.as_millis(), id.to_string(),)?;
+    Ok(())
+}
+
+/// As [`hurry`], and the next look reads the repository itself too, although its refs may stand where they stood.
+pub async fn look_anew(tx: &mut WriteTx, id: AutobuildId, at: Timestamp) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE autobuilds SET heads_marker = NULL, next_reconcile_at = CASE WHEN next_reconcile_at > $1 THEN $1 ELSE next_reconcile_at END
+         WHERE id = $2",
+        at.as_millis(),
+        id.to_string(),
+    )?;
     Ok(())
 }
 

@@ -89,7 +89,7 @@ pub struct Source {
     pub link: Option<LinkId>,
     /// How it came to serve, when it took over from another one.
     pub link_note: Option<String>,
-    /// What is wrong with it: `gone`, ...
+    /// What is wrong with it: `gone`, `no_access`.
     pub problem: Option<String>,
     /// The same in words.
     pub problem_text: Option<String>,

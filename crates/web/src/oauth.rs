@@ -2,6 +2,8 @@
 //!
 //! Invariant: without the very session or token that began the flow there is no link and no row; every mismatch is 400.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, header};
@@ -63,5 +65,9 @@ async fn finish(state: &WebState, caller: Option<ApiCaller>, provider: &Provider
             );
         }
     };
-    Ok(state.app().finish_connect(&caller, provider, &answer.state, given).await?)
+    let (app, provider, begun) = (Arc::clone(state.app()), provider.clone(), answer.state.clone());
+    let given = given.map(str::to_owned).map_err(str::to_owned);
+    // The code is used up by the exchange: a browser that leaves meanwhile must not lose the grant that comes of it.
+    let finished = async move { app.finish_connect(&caller, &provider, &begun, given.as_deref().map_err(String::as_str)).await };
+    Ok(state.app().to_the_end(finished).await?)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use slipway_forge::{Forge, RemoteHook};
+use slipway_forge::{Forge, ForgeError, RemoteHook};
 use slipway_model::Timestamp;
 use slipway_store::hooks::{self, Hook, HookState, Look};
 
@@ -124,16 +124,14 @@ impl App {
 
     /// Looks at a standing hook, which the caller has claimed, and repairs it where that is ours to do.
     pub(super) async fn check_hook(&self, hook: &Hook) -> Result<(), Error> {
-        let name = hook.source_name.as_str();
-        let list = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.hooks(&token, name).await };
-        let remotes = match self.with_source(source_of(hook), list).await {
-            Ok(listed) => listed.value,
-            Err(trouble) => return self.look_failed(hook, &trouble.into()).await,
+        let address = self.hook_address(&hook.provider, hook.id);
+        let remotes = match self.hooks_there(hook, address.as_str()).await {
+            Ok(remotes) => remotes,
+            Err(away) => return self.look_failed(hook, &away).await,
         };
         let mut tx = self.read().await?;
         let heard = hooks::last_delivery(&mut tx, hook.id).await?.map(|(at, _)| at);
         drop(tx);
-        let address = self.hook_address(&hook.provider, hook.id);
         let events = self.forge(&hook.provider)?.hook_events();
         let remote = find(hook, address.as_str(), &remotes);
         let fault = remote.map_or(Some(Fault::Gone), |remote| judge(remote, address.as_str(), events, heard));
@@ -154,6 +152,23 @@ impl App {
                 self.repair_on_its_own(hook, &fault, now).await
             }
         }
+    }
+
+    /// The webhooks of the hook's source. Ours that is not among them may stand under another name by now, so that is asked for first.
+    async fn hooks_there(&self, hook: &Hook, address: &str) -> Result<Vec<RemoteHook>, Away> {
+        let before = self.hooks_at(hook, &hook.source_name).await;
+        match &before {
+            Ok(remotes) if find(hook, address, remotes).is_some() => return before,
+            Err(away) if !matches!(away.forge_error(), Some(ForgeError::NotFound)) => return before,
+            _ => {}
+        }
+        let today = self.source_name_today(source_of(hook)).await?;
+        if today == hook.source_name { before } else { self.hooks_at(hook, &today).await }
+    }
+
+    async fn hooks_at(&self, hook: &Hook, name: &str) -> Result<Vec<RemoteHook>, Away> {
+        let list = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.hooks(&token, name).await };
+        Ok(self.with_source(source_of(hook), list).await?.value)
     }
 
     async fn looked(&self, hook: &Hook, look: &Look<'_>) -> Result<(), Error> {
@@ -196,13 +211,13 @@ impl App {
 
     /// Makes a hook what it should be. One of ours that now has another address is not left behind.
     pub(super) async fn renew_hook(&self, hook: &Hook) -> Result<Result<(), Away>, Error> {
-        let remote = match self.ensure_hook(hook).await {
-            Ok(remote) => remote,
+        let put_up = match self.ensure_hook(hook).await {
+            Ok(put_up) => put_up,
             Err(away) => return Ok(Err(away)),
         };
-        self.hook_stands(hook, &remote).await?;
-        if let Some(old) = hook.remote_id.as_deref().filter(|old| *old != remote.id && hook.state == HookState::Standing) {
-            let name = hook.source_name.as_str();
+        self.hook_stands(hook, &put_up).await?;
+        if let Some(old) = hook.remote_id.as_deref().filter(|old| *old != put_up.remote.id && hook.state == HookState::Standing) {
+            let name = put_up.name.as_str();
             let remove = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.delete_hook(&token, name, old).await };
             if let Err(trouble) = self.with_source(source_of(hook), remove).await {
                 tracing::warn!(hook = %hook.id, source = name, %trouble, "the webhook before this one could not be removed");

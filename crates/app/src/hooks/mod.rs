@@ -21,7 +21,7 @@ use url::Url;
 
 pub use people::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
 
-use crate::at_source::Away;
+use crate::at_source::{Away, Left};
 use crate::links::access::SourceAt;
 use crate::{App, Error};
 
@@ -54,6 +54,15 @@ fn source_of(hook: &Hook) -> SourceAt<'_> {
     }
 }
 
+/// A hook as it was just put up, adopted or renewed.
+struct PutUp {
+    /// The source's name of today.
+    name: String,
+    remote: RemoteHook,
+    /// What it was done with.
+    token: SecretString,
+}
+
 impl App {
     /// The public address of a hook.
     pub(crate) fn hook_address(&self, provider: &ProviderId, id: HookId) -> Url {
@@ -64,10 +73,11 @@ impl App {
         self.keys.open_text(&[SECRET, &hook.id.to_string()], &hook.secret_sealed)
     }
 
-    /// What deliveries of the hook may be signed with now: its secret, and the one before while it is still accepted.
+    /// What deliveries of the hook may be signed with now: its secret, and the one before while it is still accepted, or the provider knows
+    /// no other one yet.
     pub(crate) fn hook_secrets(&self, hook: &Hook, now: Timestamp) -> Result<Vec<SecretString>, Error> {
         let mut secrets = vec![self.hook_secret(hook)?];
-        if let Some((sealed, _)) = hook.previous.as_ref().filter(|(_, until)| now < *until) {
+        if let Some((sealed, _)) = hook.previous.as_ref().filter(|(_, until)| now < *until || hook.signs_with_previous()) {
             secrets.push(self.keys.open_text(&[SECRET, &hook.id.to_string()], sealed)?);
         }
         Ok(secrets)
@@ -163,7 +173,7 @@ impl App {
             return self.leave_hook_to_person(hook, "the link only reads: add the webhook at the provider yourself").await;
         }
         match self.ensure_hook(hook).await {
-            Ok(remote) => self.hook_stands(hook, &remote).await,
+            Ok(put_up) => self.hook_stands(hook, &put_up).await,
             Err(away) if away.lacks_rights() => {
                 self.leave_hook_to_person(hook, &format!("the link may make no webhook there ({away}): add it at the provider yourself"))
                     .await
@@ -173,19 +183,44 @@ impl App {
     }
 
     /// Has the provider put up, adopt or renew the hook.
-    async fn ensure_hook(&self, hook: &Hook) -> Result<RemoteHook, Away> {
+    async fn ensure_hook(&self, hook: &Hook) -> Result<PutUp, Away> {
         let (url, secret) = (self.hook_address(&hook.provider, hook.id), self.hook_secret(hook)?);
         let name = self.source_name_today(source_of(hook)).await?;
-        let (url, secret, name) = (&url, &secret, name.as_str());
-        let ensure =
-            |forge: Arc<dyn Forge>, token: SecretString| async move { forge.ensure_hook(&token, name, &HookSpec { url, secret }).await };
-        Ok(self.with_source(source_of(hook), ensure).await?.value)
+        let (url, secret, at) = (&url, &secret, name.as_str());
+        let ensure = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            let remote = forge.ensure_hook(&token, at, &HookSpec { url, secret }).await?;
+            Ok((remote, token))
+        };
+        let (remote, token) = self.with_source(source_of(hook), ensure).await?.value;
+        Ok(PutUp { name, remote, token })
     }
 
-    async fn hook_stands(&self, hook: &Hook, remote: &RemoteHook) -> Result<(), Error> {
+    /// Notes that the hook stands. When its row went while it was put up (the link is being unlinked), nobody would ever take it down: it
+    /// goes again, with the token that made it.
+    async fn hook_stands(&self, hook: &Hook, put_up: &PutUp) -> Result<(), Error> {
+        let PutUp { name, remote, token } = put_up;
         let mut tx = self.write().await?;
-        hooks::set_standing(&mut tx, hook, &remote.id, self.clock.now().plus(jittered(check::FIRST))).await?;
-        Ok(tx.commit().await?)
+        let kept = hooks::set_standing(&mut tx, hook, &remote.id, self.clock.now().plus(jittered(check::FIRST))).await?;
+        tx.commit().await?;
+        if !kept && let Err(error) = self.forge(&hook.provider)?.delete_hook(token, name, &remote.id).await {
+            let hook = Hook { source_name: name.clone(), remote_id: Some(remote.id.clone()), ..hook.clone() };
+            let mut tx = self.write().await?;
+            self.leave_hook(&mut tx, &hook, &error.to_string()).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn leave_hook(&self, tx: &mut WriteTx, hook: &Hook, because: &str) -> Result<(), Error> {
+        let left = Left {
+            action: "webhook.left",
+            account: hook.account,
+            source: &hook.source_name,
+            remote_id: hook.remote_id.as_deref(),
+            address: self.forges.get(&hook.provider).map(|forge| forge.hook_settings_url(&hook.source_name)),
+            because,
+        };
+        self.note_left(tx, &left).await
     }
 
     async fn leave_hook_to_person(&self, hook: &Hook, why: &str) -> Result<(), Error> {
@@ -240,7 +275,7 @@ impl App {
         let error = away.to_string();
         let mut tx = self.write().await?;
         if !away.may_pass() && hook.state == HookState::Unwanted && hook.tries + 1 >= REMOVAL_TRIES {
-            tracing::warn!(hook = %hook.id, source = %hook.source_name, error, "gave up removing a webhook at the provider");
+            self.leave_hook(&mut tx, hook, &error).await?;
             hooks::delete(&mut tx, hook.id).await?;
         } else {
             hooks::set_failed(&mut tx, hook.id, &error, self.clock.now().plus(back_off(hook.tries))).await?;

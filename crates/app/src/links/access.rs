@@ -1,7 +1,8 @@
 //! The one way to act at a provider: which link is asked, which one takes over, and what is said when none can.
 //!
 //! Invariants: a link that is disabled or being unlinked is never asked; whatever is not a clear success is an error; a link that was
-//! refused is looked at by the health loop at once. Deliberately elsewhere: the tokens themselves (`refresh`), a link's state (`health`).
+//! refused is looked at by the health loop at once; an installation's token is used for a link only where its person was seen to have access.
+//! Deliberately elsewhere: the tokens themselves (`refresh`), a link's state (`health`).
 
 use std::sync::Arc;
 
@@ -59,6 +60,8 @@ pub(crate) enum TroubleKind {
     NotLinked,
     /// There are links, but people disabled them: nothing was sent.
     Disabled,
+    /// A link that works is not shown it, and another one that may be was not asked, or not let in: nobody knows whether it is there.
+    Unsure,
     /// Every link that may be asked was refused, or is known to be broken: it needs a person.
     Broken,
     /// As `Broken`, and every grant is dead: what was made with them may be gone at the provider too.
@@ -86,7 +89,7 @@ pub(crate) struct SourceTrouble {
 }
 
 impl SourceTrouble {
-    /// What the provider said to the first link, when it was asked.
+    /// What the provider said to the link that says most; `None` when that one was not asked.
     pub(crate) fn forge_error(&self) -> Option<&ForgeError> {
         self.error.as_ref()
     }
@@ -187,12 +190,44 @@ impl App {
         F: Future<Output = Result<T, ForgeError>> + Send,
     {
         let served = self.served(&source).await?;
-        let call = &call;
-        let in_full = |forge: Arc<dyn Forge>, token: SecretString| async move {
+        let (call, server) = (&call, served.link);
+        let in_full = |link: LinkId, forge: Arc<dyn Forge>, token: SecretString| async move {
+            // A token of an installation is given for anybody's: a link that did not serve before shows first what its person sees.
+            if forge.provider().app.is_some() && server != Some(link) {
+                forge.source_repository_by_id(&token, source.key).await?.ok_or(ForgeError::NotFound)?;
+            }
             let token = forge.repository_token(&token, source.key).await?;
             call(forge, token).await
         };
-        let (acted, refused) = self.through_links(source.account, source.provider, served.link, in_full).await?;
+        self.serve(source, served, in_full).await
+    }
+
+    /// As [`App::with_source`], but with the person's own token.
+    pub(crate) async fn with_source_in_person<T, F>(
+        &self,
+        source: SourceAt<'_>,
+        call: impl Fn(Arc<dyn Forge>, SecretString) -> F + Send + Sync,
+    ) -> Result<Acted<T>, SourceTrouble>
+    where
+        T: Send,
+        F: Future<Output = Result<T, ForgeError>> + Send,
+    {
+        let served = self.served(&source).await?;
+        self.serve(source, served, |_, forge, token| call(forge, token)).await
+    }
+
+    /// Asks the links for a source, and notes when another one serves it from now on.
+    async fn serve<T, F>(
+        &self,
+        source: SourceAt<'_>,
+        served: sources::Served,
+        call: impl Fn(LinkId, Arc<dyn Forge>, SecretString) -> F + Send + Sync,
+    ) -> Result<Acted<T>, SourceTrouble>
+    where
+        T: Send,
+        F: Future<Output = Result<T, ForgeError>> + Send,
+    {
+        let (acted, refused) = self.through_links(source.account, source.provider, served.link, call).await?;
         if let Some(autobuild) = source.autobuild
             && served.link != Some(acted.link.id)
         {
@@ -214,7 +249,7 @@ impl App {
         T: Send,
         F: Future<Output = Result<T, ForgeError>> + Send,
     {
-        Ok(self.through_links(account, provider, prefer, call).await?.0)
+        Ok(self.through_links(account, provider, prefer, |_, forge, token| call(forge, token)).await?.0)
     }
 
     async fn served(&self, source: &SourceAt<'_>) -> Result<sources::Served, SourceTrouble> {
@@ -230,7 +265,7 @@ impl App {
         account: AccountId,
         provider: &ProviderId,
         prefer: Option<LinkId>,
-        call: impl Fn(Arc<dyn Forge>, SecretString) -> F + Send + Sync,
+        call: impl Fn(LinkId, Arc<dyn Forge>, SecretString) -> F + Send + Sync,
     ) -> Result<(Acted<T>, Option<Refused>), SourceTrouble>
     where
         T: Send,
@@ -257,7 +292,7 @@ impl App {
         }
         asked.sort_by_key(|(rank, link)| (*rank, link.id));
         for (_, link) in asked {
-            let tried = self.try_link(forge, &link, &call).await;
+            let tried = self.try_link(forge, &link, &|forge, token| call(link.id, forge, token)).await;
             match &tried {
                 Err(Tried::Forge(ForgeError::Unreachable { .. })) => self.away.failed(provider, self.clock.now()),
                 Err(Tried::Ours(_)) => {}
@@ -352,9 +387,11 @@ fn takeover_words(link: &Link, refused: Option<&Refused>, now: Timestamp) -> Str
 }
 
 fn none_could(provider: &ProviderId, refused: &[Refused]) -> SourceTrouble {
-    // "Not found" is the answer only when nobody says otherwise: one that is not let in may well see it.
-    let says_more = |refused: &&Refused| refused.error.as_ref().is_some_and(|error| !matches!(error, ForgeError::NotFound));
-    let first = refused.iter().find(says_more).or_else(|| refused.iter().find(|refused| refused.error.is_some())).or(refused.first());
+    // "Not found" is the answer only when everybody says so: one that is not let in, or was not asked, may well see it.
+    let unseen = |refused: &&Refused| matches!(refused.error, Some(ForgeError::NotFound));
+    let says_more = |refused: &&Refused| refused.error.is_some() && !unseen(refused);
+    let not_asked = |refused: &&Refused| refused.error.is_none();
+    let first = refused.iter().find(says_more).or_else(|| refused.iter().find(not_asked)).or(refused.first());
     let Some(first) = first else {
         let words = format!("the provider `{provider}` is not linked");
         return SourceTrouble::new(TroubleKind::NotLinked, provider, words, "link it under Source providers");
@@ -365,6 +402,7 @@ fn none_could(provider: &ProviderId, refused: &[Refused]) -> SourceTrouble {
     let kind = match refused {
         _ if all_disabled => TroubleKind::Disabled,
         refused if refused.iter().all(dead) => TroubleKind::Revoked,
+        _ if !unseen(&first) && refused.iter().any(|one| unseen(&one)) => TroubleKind::Unsure,
         _ => TroubleKind::Broken,
     };
     let hint = match &first.error {
@@ -402,6 +440,7 @@ impl From<TokenTrouble> for Tried {
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::meaning;
     use super::*;
 
     fn link(state: LinkState) -> Link {
@@ -442,6 +481,12 @@ mod tests {
         let shut = ForgeError::Restricted { organization: None, grant_url: None };
         let some = none_could(&provider, &[refused(LinkState::Ok, Some(ForgeError::NotFound)), refused(LinkState::Ok, Some(shut))]);
         assert!(matches!(some.forge_error(), Some(ForgeError::Restricted { .. })), "not gone: one link is not let in");
+        assert!(matches!(some.kind, TroubleKind::Unsure), "{some:?}");
+        for state in [LinkState::Revoked, LinkState::Disabled, LinkState::Suspended] {
+            let unasked = none_could(&provider, &[refused(LinkState::Ok, Some(ForgeError::NotFound)), refused(state, None)]);
+            assert!(matches!(unasked.kind, TroubleKind::Unsure) && unasked.forge_error().is_none(), "{unasked:?}");
+            assert!(unasked.whole().contains(meaning(state)) && unasked.hint == what_to_do(state), "{}", unasked.whole());
+        }
         let slow = SourceTrouble::of_call(&provider, ForgeError::Unreachable { detail: "silence".into() });
         assert!(slow.is_passing());
     }

@@ -17,7 +17,7 @@ use slipway_model::{
 };
 use slipway_store::accounts::{self, OauthFlow};
 use slipway_store::links::{self, Link};
-use slipway_store::sources;
+use slipway_store::{sessions, sources};
 use url::Url;
 
 use super::view::{missing, scope_views};
@@ -109,6 +109,7 @@ const UNKNOWN_STATE: &str =
 /// A link that was chosen, granted, and is about to be written.
 struct Made<'a> {
     owner: &'a NamespaceOwner,
+    by: &'a Caller,
     provider: &'a ProviderId,
     flow: &'a OauthFlow,
     grant: Grant,
@@ -176,7 +177,19 @@ impl App {
         self.address(&format!("/oauth/{provider}/callback"))
     }
 
-    /// Finishes what [`App::begin_connect`] began. `answer` is the code, or the provider's error word when the person said no.
+    /// Does something to its end that a caller who goes away must not break off. A shutdown waits for it.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn to_the_end<T>(&self, work: impl Future<Output = Result<T, Error>> + Send + 'static) -> Result<T, Error>
+    where
+        T: Send + 'static,
+    {
+        self.renewals.spawn(work).await.map_err(|_| Error::Internal("work that nobody may break off did not end"))?
+    }
+
+    /// Finishes what [`App::begin_connect`] began. `answer` is the code, or the provider's error word when the person said no. To be done
+    /// [`App::to_the_end`]: between the exchange of the code and the row there is a grant that nobody knows of.
     ///
     /// # Errors
     /// A refusal for a state that is unknown, used, expired, of another provider or begun by somebody else; no row is written then.
@@ -208,7 +221,7 @@ impl App {
         let verifier = self.keys.open_text(&[VERIFIER, &state.hash().to_hex()], &flow.verifier_sealed)?;
         let grant = forge.exchange_code(code, &self.callback(provider), &verifier).await.map_err(Error::forge(provider))?;
         let person = forge.person(&grant.access_token).await.map_err(Error::forge(provider))?;
-        let (link, notes) = self.keep_link(Made { owner: &owner, provider, flow: &flow, grant, person }).await?;
+        let (link, notes) = self.keep_link(Made { owner: &owner, by: caller, provider, flow: &flow, grant, person }).await?;
         // So that the page that follows shows the organizations; when the provider is slow, the loop brings them.
         self.read_namespaces_soon(&link).await;
         self.wake_links();
@@ -240,7 +253,12 @@ impl App {
                 .hint("wait until the receipt under Source providers is complete, then link again")
                 .into());
         }
-        sources::adopt_unserved(&mut tx, account, made.provider, id).await?;
+        // With an App whoever serves uses its installation's tokens, so the next call sees first what the person may; then it takes over.
+        if forge.provider().app.is_none() {
+            sources::adopt_unserved(&mut tx, account, made.provider, id).await?;
+        }
+        // What is linked is a right: the browser gets a new session id.
+        sessions::mark_renew(&mut tx, made.by.account().id).await?;
         let again = self.mended(&mut tx, account, made.provider).await?;
         self.want_missing_hooks(&mut tx, account, made.provider).await?;
         let facts = json!({"login": link.login, "scopes": link.scopes, "access": link.access, "linked_as": link.linked_as});

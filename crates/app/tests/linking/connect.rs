@@ -1,11 +1,14 @@
 //! Making links: what is asked for, for whom, and what another person or a smaller grant means.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
-use slipway_app::{ConnectWish, Error, RefusalKind};
+use slipway_app::{ConnectWish, Error, LinkSwitch, RefusalKind};
 use slipway_model::{AccessLevel, LinkState, LinkedAs};
 use slipway_store::links;
 
-use crate::place::{Place, on_both};
+use crate::place::{Place, on_both, session};
 
 on_both! {
     a_state_works_once_also_at_two_replicas;
@@ -16,6 +19,9 @@ on_both! {
     an_organization_is_warned_of_a_persons_link;
     links_of_others_are_not_found;
     two_providers_with_the_same_names_and_numbers_are_apart;
+    no_endpoint_takes_a_link_of_the_twin;
+    a_browser_that_leaves_meanwhile_loses_no_grant;
+    linking_gives_the_browser_another_session_id;
 }
 
 fn is_bad<T: std::fmt::Debug>(result: &Result<T, Error>) -> bool {
@@ -151,5 +157,63 @@ async fn two_providers_with_the_same_names_and_numbers_are_apart(place: Place) -
     assert!(receipt.stopped.is_empty() && receipt.left.is_empty(), "{receipt:?}");
     assert_eq!(place.github.hooks("octo/hello").len(), 1, "the hook of the same number elsewhere stays");
     assert_eq!(place.view_of(first).await?.affects, ["hello"]);
+    Ok(())
+}
+
+/// A link is one of its provider only: at another one's address its id is nobody's.
+async fn no_endpoint_takes_a_link_of_the_twin(place: Place) -> Result<()> {
+    let (both, twin, elsewhere) = place.beside_a_twin().await?;
+    let owner = place.owner().await?;
+    let first = place.link("octo").await?;
+    let (id, asked) = (Some(first), (place.github.requests().len(), twin.requests().len()));
+    let answers = [
+        ("get_link", both.get_link(&owner, &elsewhere, id).await.err()),
+        ("check_link", both.check_link(&owner, &elsewhere, id).await.err()),
+        ("disable", both.switch_link(&owner, &elsewhere, id, LinkSwitch::Disable).await.err()),
+        ("enable", both.switch_link(&owner, &elsewhere, id, LinkSwitch::Enable).await.err()),
+        ("refresh_sources", both.refresh_sources(&owner, &elsewhere, id).await.err()),
+        ("preview_unlink", both.preview_unlink(&owner, &elsewhere, id).await.err()),
+        ("unlink", both.unlink(&owner, &elsewhere, id).await.err()),
+        ("link_picture", both.link_picture(&owner, &elsewhere, first).await.err()),
+    ];
+    for (endpoint, error) in answers {
+        assert!(matches!(error, Some(Error::NotFound)), "{endpoint}: {error:?}");
+    }
+    let seen = both.source_namespaces(&owner, &elsewhere, id).await;
+    assert!(matches!(&seen, Err(Error::NotFound)) || seen.is_ok_and(|seen| seen.namespaces.is_empty()), "nothing of the other's");
+    assert_eq!((place.github.requests().len(), twin.requests().len()), asked, "nobody was asked");
+    assert_eq!(place.view_of(first).await?.state, LinkState::Ok);
+    Ok(())
+}
+
+/// The code is used up by the exchange, so what came of it has to be kept whoever still waits.
+async fn a_browser_that_leaves_meanwhile_loses_no_grant(place: Place) -> Result<()> {
+    let owner = place.owner().await?;
+    let (state, code) = place.approved(&owner, &place.caller, "octo", ConnectWish::default()).await?;
+    let app = Arc::new(place.replica().await?);
+    let (here, caller, provider) = (Arc::clone(&app), place.caller.clone(), place.provider.clone());
+    let work = async move { here.finish_connect(&caller, &provider, &state, Ok(&code)).await };
+    assert!(tokio::time::timeout(Duration::ZERO, app.to_the_end(work)).await.is_err(), "it was begun and left");
+    let linked = async {
+        while place.app.list_links(&owner).await?.iter().all(|link| link.id.is_none()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(30), linked).await.context("the link appears")?
+}
+
+/// A session id that somebody else had before is worth nothing for what the link brings.
+async fn linking_gives_the_browser_another_session_id(place: Place) -> Result<()> {
+    let browser = session(&place.app, "demo").await?;
+    let caller = place.app.caller_by_session(&browser, "127.0.0.1").await?.context("signed in")?;
+    assert!(!caller.session_renewal_due());
+    place.link_as(&caller, &place.owner().await?, "octo", ConnectWish::default()).await?;
+    let caller = place.app.caller_by_session(&browser, "127.0.0.1").await?.context("still signed in")?;
+    assert!(caller.session_renewal_due());
+    let renewed = place.app.renew_session(caller.session().context("a browser")?).await?.context("another id")?;
+    place.wait(61);
+    assert!(place.app.caller_by_session(&browser, "127.0.0.1").await?.is_none(), "the id before is worth nothing");
+    assert!(place.app.caller_by_session(&renewed.token, "127.0.0.1").await?.is_some());
     Ok(())
 }

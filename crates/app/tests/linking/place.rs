@@ -4,21 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 use slipway_app::{
     App, AuditFilter, AutobuildInput, AutobuildSettings, Caller, ClientInfo, Config, ConnectWish, Keys, LinkView, Linked, MailConfig,
-    MailTransport, NamespaceOwner, RegisteredBuilder, RepositoryAdmin, RepositoryRead, RepositoryWrite, Role, SignedIn, StartBuild,
+    MailTransport, NamespaceOwner, RegisteredBuilder, RepositoryAdmin, RepositoryRead, RepositoryWrite, Role, SignedIn, SourceState,
+    StartBuild,
 };
 use slipway_forge::{AppCredentials, Forge, Provider, SshAccess};
-use slipway_model::{AccountId, Clock, LinkId, ProviderId, ProviderKind, Scope, Timestamp, Visibility};
+use slipway_model::{AccountId, Clock, LinkId, ProviderId, ProviderKind, Scope, SecretToken, Timestamp, Visibility};
 use slipway_store::builds::Build;
 use slipway_store::{Db, accounts};
-use slipway_testkit::github::{FakeGitHub, GitHubApp, NewGitHubApp, OrgRole, Visibility as Shown, Webhooks};
+use slipway_testkit::github::{FakeGitHub, GitHubApp, NewGitHubApp, OAuthApp, OrgRole, Visibility as Shown, Webhooks};
 use slipway_testkit::smtp::SmtpSink;
 use url::Url;
 
 pub const INTERVAL: u64 = 400;
+const PASSWORD: &str = "correct horse";
+const CALLBACK: &str = "http://slipway.test:8080/oauth/github/callback";
 
 pub struct Place {
     pub app: Arc<App>,
@@ -29,9 +31,29 @@ pub struct Place {
     pub mails: SmtpSink,
     pub caller: Caller,
     address: String,
-    client_secret: String,
+    registered: Registered,
     _folder: tempfile::TempDir,
     _server: Option<slipway_testkit::postgres::Database>,
+}
+
+/// Slipway as GitHub knows it.
+#[derive(Clone)]
+struct Registered {
+    client_id: String,
+    client_secret: String,
+    app: Option<GitHubApp>,
+}
+
+impl From<OAuthApp> for Registered {
+    fn from(app: OAuthApp) -> Self {
+        Self { client_id: app.client_id, client_secret: app.client_secret, app: None }
+    }
+}
+
+impl From<GitHubApp> for Registered {
+    fn from(app: GitHubApp) -> Self {
+        Self { client_id: app.client_id.clone(), client_secret: app.client_secret.clone(), app: Some(app) }
+    }
 }
 
 /// Makes of each `async fn name(place: Place) -> Result<()>` the tests `name::sqlite` and `name::postgres`.
@@ -66,23 +88,32 @@ impl Place {
     /// The user `demo`, who reads mail; nothing is linked yet.
     async fn new(address: String, folder: tempfile::TempDir, server: Option<slipway_testkit::postgres::Database>) -> Result<Self> {
         let github = fake().await?;
-        let oauth = github.oauth_app("Slipway", "http://slipway.test:8080/oauth/github/callback")?;
+        let registered = Registered::from(github.oauth_app("Slipway", CALLBACK)?);
         let mails = SmtpSink::start().await?;
         let provider: ProviderId = "github".parse().map_err(|error: String| anyhow!(error))?;
         let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
-        let (client_id, client_secret) = (oauth.client_id, oauth.client_secret);
-        let app = Arc::new(replica(&address, &clock, &github, &provider, (&client_id, &client_secret), &mails).await?);
+        let app = Arc::new(replica(&address, &clock, &github, &provider, &registered, &mails).await?);
         let caller = person(&app, "demo").await?;
-        let place =
-            Self { app, clock, github, provider, client_id, mails, caller, address, client_secret, _folder: folder, _server: server };
+        let client_id = registered.client_id.clone();
+        let place = Self { app, clock, github, provider, client_id, mails, caller, address, registered, _folder: folder, _server: server };
         place.mail_of(place.caller.account().id, "demo@example.com").await?;
         Ok(place)
     }
 
+    /// The same with a GitHub App in place of the OAuth app; nothing may be linked before.
+    pub async fn with_github_app(mut self) -> Result<Self> {
+        let permissions = &[("contents", "read"), ("statuses", "write"), ("repository_hooks", "write"), ("administration", "write")];
+        let new = NewGitHubApp { owner: "acme", name: "Slipway App", callback: CALLBACK, hook_url: None, permissions, events: &["push"] };
+        let app = self.github.github_app(&new)?;
+        self.client_id.clone_from(&app.client_id);
+        self.registered = app.into();
+        self.app = Arc::new(self.replica().await?);
+        Ok(self)
+    }
+
     /// Another process on the same database.
     pub async fn replica(&self) -> Result<App> {
-        let oauth = (self.client_id.as_str(), self.client_secret.as_str());
-        replica(&self.address, &self.clock, &self.github, &self.provider, oauth, &self.mails).await
+        replica(&self.address, &self.clock, &self.github, &self.provider, &self.registered, &self.mails).await
     }
 
     /// Another process that knows a second GitHub too, in which everything is called and numbered alike.
@@ -90,10 +121,7 @@ impl Place {
         let twin = fake().await?;
         let oauth = twin.oauth_app("Slipway", "http://slipway.test:8080/oauth/ghe-acme/callback")?;
         let elsewhere: ProviderId = "ghe-acme".parse().map_err(|error: String| anyhow!(error))?;
-        let forges = [
-            forge(&self.github, &self.provider, (&self.client_id, &self.client_secret))?,
-            forge(&twin, &elsewhere, (&oauth.client_id, &oauth.client_secret))?,
-        ];
+        let forges = [forge(&self.github, &self.provider, &self.registered)?, forge(&twin, &elsewhere, &oauth.into())?];
         let config = Config::new("http://slipway.test:8080".parse()?);
         let app = App::new(Db::open(&self.address).await?, self.clock.clone(), Keys::derive(&[1; 32]), forges, config);
         Ok((app, twin, elsewhere))
@@ -101,7 +129,7 @@ impl Place {
 
     /// Another process whose callers wait half a second for the end of an unlink.
     pub async fn impatient(&self) -> Result<Arc<App>> {
-        let forge = forge(&self.github, &self.provider, (&self.client_id, &self.client_secret))?;
+        let forge = forge(&self.github, &self.provider, &self.registered)?;
         let mut config = Config::new("http://slipway.test:8080".parse()?);
         config.unlink_wait = Duration::from_millis(500);
         Ok(Arc::new(App::new(Db::open(&self.address).await?, self.clock.clone(), Keys::derive(&[1; 32]), [forge], config)))
@@ -114,9 +142,7 @@ impl Place {
         let new = NewGitHubApp { owner: "octo", name: "Slipway App", callback: &callback, hook_url: None, permissions, events: &["push"] };
         let made = self.github.github_app(&new)?;
         let provider: ProviderId = id.parse().map_err(|error: String| anyhow!(error))?;
-        let plain = forge(&self.github, &provider, (&made.client_id, &made.client_secret))?;
-        let credentials = AppCredentials { app_id: made.app_id.to_string(), private_key: made.private_key.clone().into() };
-        let forge = slipway_forge::open(Provider { app: Some(credentials), ..plain.provider().clone() })?;
+        let forge = forge(&self.github, &provider, &made.clone().into())?;
         let config = Config::new("http://slipway.test:8080".parse()?);
         let app = App::new(Db::open(&self.address).await?, self.clock.clone(), Keys::derive(&[1; 32]), [forge], config);
         Ok((Arc::new(app), made, provider))
@@ -194,10 +220,19 @@ impl Place {
     pub async fn build(&self, name: &str, source: &str) -> Result<(RepositoryAdmin, AutobuildSettings)> {
         self.app.create_repository(&self.owner().await?, name, "", Visibility::Private).await?;
         let right = self.app.repository_admin(&self.caller, &self.caller.account().name, &name.parse()?).await?;
-        let input: AutobuildInput = serde_json::from_value(json!({"provider": "github", "source": source}))?;
-        let settings = self.app.put_autobuild(&right, &input).await?;
+        let settings = self.save(&right, json!({"provider": "github", "source": source})).await?;
         self.app.settle_deploy_keys_once().await?;
         Ok((right, settings))
+    }
+
+    pub async fn save(&self, right: &RepositoryAdmin, input: Value) -> Result<AutobuildSettings, slipway_app::Error> {
+        let input: AutobuildInput = serde_json::from_value(input).expect("an input");
+        self.app.put_autobuild(right, &input).await
+    }
+
+    pub async fn source_state(&self, right: &RepositoryAdmin) -> Result<SourceState> {
+        let read = RepositoryRead::from(RepositoryWrite::from(right.clone()));
+        self.app.get_source_state(&read).await?.context("a source")
     }
 
     /// A build of `main` by hand.
@@ -241,12 +276,12 @@ async fn replica(
     clock: &Clock,
     github: &FakeGitHub,
     provider: &ProviderId,
-    (client_id, client_secret): (&str, &str),
+    registered: &Registered,
     mails: &SmtpSink,
 ) -> Result<App> {
     let db = Db::open(address).await?;
     db.migrate().await?;
-    let forge = forge(github, provider, (client_id, client_secret))?;
+    let forge = forge(github, provider, registered)?;
     let mut config = Config::new("http://slipway.test:8080".parse()?);
     let transport = MailTransport::parse(&format!("smtp://slipway:hush@{}", mails.address())).map_err(|error| anyhow!(error))?;
     let from = "Slipway <slipway@slipway.test>".parse().map_err(|error: &str| anyhow!(error))?;
@@ -255,12 +290,18 @@ async fn replica(
 }
 
 async fn person(app: &App, name: &str) -> Result<Caller> {
-    let password: SecretString = "correct horse".to_owned().into();
     let role = if name == "demo" { Role::Administrator } else { Role::User };
-    app.add_user(name, role, &password).await?;
+    app.add_user(name, role, &PASSWORD.to_owned().into()).await?;
+    app.caller_by_session(&session(app, name).await?, "127.0.0.1").await?.context("a new session stands")
+}
+
+/// A browser of a person.
+pub async fn session(app: &App, name: &str) -> Result<SecretToken> {
     let client = ClientInfo { address: "127.0.0.1".into(), user_agent: "test".into() };
-    let SignedIn::Session(session) = app.sign_in(name, &password, &client).await? else { anyhow::bail!("a second factor") };
-    app.caller_by_session(&session.token, "127.0.0.1").await?.context("a new session stands")
+    let SignedIn::Session(session) = app.sign_in(name, &PASSWORD.to_owned().into(), &client).await? else {
+        anyhow::bail!("a second factor")
+    };
+    Ok(session.token)
 }
 
 /// A GitHub with two people, their organization and a repository of each kind.
@@ -278,16 +319,17 @@ async fn fake() -> Result<FakeGitHub> {
     Ok(github)
 }
 
-fn forge(github: &FakeGitHub, provider: &ProviderId, (client_id, client_secret): (&str, &str)) -> Result<Arc<dyn Forge>> {
+fn forge(github: &FakeGitHub, provider: &ProviderId, registered: &Registered) -> Result<Arc<dyn Forge>> {
+    let credentials = |app: &GitHubApp| AppCredentials { app_id: app.app_id.to_string(), private_key: app.private_key.clone().into() };
     let host_keys = vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl".to_owned()];
     Ok(slipway_forge::open(Provider {
         id: provider.clone(),
         kind: ProviderKind::GitHub,
         web_url: github.web_url().parse()?,
         api_url: github.api_url().parse()?,
-        client_id: client_id.to_owned(),
-        client_secret: client_secret.to_owned().into(),
-        app: None,
+        client_id: registered.client_id.clone(),
+        client_secret: registered.client_secret.clone().into(),
+        app: registered.app.as_ref().map(credentials),
         ssh: Some(SshAccess { user: "git".into(), host: "github.test".into(), port: 22, host_keys }),
     })?)
 }

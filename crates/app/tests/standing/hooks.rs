@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use slipway_app::{ConnectWish, Error, HookStatus, Intake, LinkSwitch, RepositoryAdmin};
 use slipway_model::{AccessLevel, LinkedAs};
+use slipway_store::hooks;
 use slipway_testkit::github::{ContentType, Hook, OrgRole, Permission, Visibility as Shown};
 
 use crate::place::{Place, on_both, read, write};
@@ -13,9 +14,12 @@ on_both! {
     a_provider_in_trouble_says_nothing_of_the_hook;
     both_secrets_are_good_for_a_day;
     a_secret_that_the_provider_did_not_hear_of_is_told_again;
+    the_only_secret_that_the_provider_knows_is_kept_until_it_was_told_another;
+    a_person_who_changes_the_secret_twice_loses_no_delivery;
     without_rights_a_person_puts_the_hook_up;
     a_link_that_only_reads_asks_for_no_hook;
     a_rename_is_followed_and_the_old_name_gets_nothing;
+    a_look_finds_the_hook_under_the_name_of_today;
     a_disabled_link_sends_nothing_and_enabling_looks_at_once;
     the_providers_log_stands_beside_the_inbox;
 }
@@ -136,6 +140,50 @@ async fn a_secret_that_the_provider_did_not_hear_of_is_told_again(place: Place) 
     Ok(())
 }
 
+/// Whatever keeps us from telling it: an outage, a link that is disabled for days.
+async fn the_only_secret_that_the_provider_knows_is_kept_until_it_was_told_another(place: Place) -> Result<()> {
+    let (right, _) = place.build("hello", "octo/hello").await?;
+    let old = the_hook(&place, "octo/hello")?.secret.context("old")?;
+    place.github.set_outage(Some(502));
+    let address = place.app.rotate_hook_secret(&right).await?.0.address;
+    place.hours(100);
+    let mut tx = place.app.db().write().await?;
+    hooks::forget_previous_secrets(&mut tx, place.clock.now()).await?;
+    tx.commit().await?;
+    assert!(matches!(place.deliver(&address, &old, "1").await?, Intake::Stored(_)), "it signs with the old one still");
+    place.github.set_outage(None);
+    place.app.settle_hooks_once().await?;
+    let new = the_hook(&place, "octo/hello")?.secret.context("new")?;
+    assert_ne!(old, new);
+    for (secret, id) in [(&old, "2"), (&new, "3")] {
+        assert!(matches!(place.deliver(&address, secret, id).await?, Intake::Stored(_)), "{id}: what was under way is good for a while");
+    }
+    place.hours(2);
+    assert!(matches!(place.deliver(&address, &old, "4").await?, Intake::Refused(_)));
+    assert!(matches!(place.deliver(&address, &new, "5").await?, Intake::Stored(_)));
+    Ok(())
+}
+
+async fn a_person_who_changes_the_secret_twice_loses_no_delivery(place: Place) -> Result<()> {
+    place.github.set_visibility("octo/hello", Shown::Public);
+    place.link(ConnectWish { access: AccessLevel::ReadOnly, linked_as: LinkedAs::Person }).await?;
+    let (right, settings) = place.build("hello", "octo/hello").await?;
+    let address = settings.hook.context("a hook")?.address;
+    let entered = put_up_by_hand(&place, &right, "octo/hello").await?.secret.context("a secret")?;
+    assert!(matches!(place.deliver(&address, &entered, "1").await?, Intake::Stored(_)));
+    let shown = async || place.app.rotate_hook_secret(&right).await?.1.context("a person has to enter it");
+    let (between, last) = (shown().await?, shown().await?);
+    assert!(matches!(place.deliver(&address, &entered, "2").await?, Intake::Stored(_)), "the provider knows no other one yet");
+    assert!(matches!(place.deliver(&address, between.expose(), "3").await?, Intake::Refused(_)));
+    assert!(matches!(place.deliver(&address, last.expose(), "4").await?, Intake::Stored(_)));
+    assert!(status(&place, &right).await?.right);
+    // That one is entered, so it is the one before from the next change on.
+    shown().await?;
+    assert!(matches!(place.deliver(&address, last.expose(), "5").await?, Intake::Stored(_)));
+    assert!(matches!(place.deliver(&address, &entered, "6").await?, Intake::Refused(_)));
+    Ok(())
+}
+
 /// As a person enters it, and its first delivery.
 async fn put_up_by_hand(place: &Place, right: &RepositoryAdmin, source: &str) -> Result<Hook> {
     let shown = place.app.show_hook_secret(right).await?;
@@ -218,6 +266,23 @@ async fn a_rename_is_followed_and_the_old_name_gets_nothing(place: Place) -> Res
     assert!(repaired.settings_url.contains("octo/renamed"), "{}", repaired.settings_url);
     place.app.delete_autobuild(&right).await?;
     assert!(place.github.hooks("octo/renamed").is_empty(), "and it is found again to be removed");
+    Ok(())
+}
+
+/// Another repository that took the old name has no webhook of ours: that is no reason to repair the one that stands.
+async fn a_look_finds_the_hook_under_the_name_of_today(place: Place) -> Result<()> {
+    let (right, settings) = place.build("hello", "octo/hello").await?;
+    let before = the_hook(&place, "octo/hello")?;
+    place.github.rename_repository("octo/hello", "renamed");
+    place.github.repository("octo/hello", Shown::Private).await?;
+    let found = look(&place, &right, 2).await?;
+    assert!(found.right && found.repaired_at.is_none() && found.settings_url.contains("octo/renamed"), "{found:?}");
+    assert_eq!(the_hook(&place, "octo/renamed")?.id, before.id);
+    assert_eq!(settings.deploy_key.context("a key")?.state, "standing");
+    place.hours(14);
+    place.app.settle_deploy_keys_once().await?;
+    let key = place.app.get_deploy_key(&read(&right)).await?.context("a key")?;
+    assert_eq!((key.state, key.error), ("standing", None));
     Ok(())
 }
 

@@ -5,3 +5,5 @@ mod clones;
 mod hooks;
 mod keys;
 mod place;
+mod removal;
+mod repository_events;

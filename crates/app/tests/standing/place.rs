@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use http::HeaderMap;
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 use slipway_app::{
-    App, AuditFilter, AutobuildInput, AutobuildSettings, Caller, ClientInfo, Config, ConnectWish, Intake, Keys, NamespaceOwner,
+    App, AuditEntry, AuditFilter, AutobuildInput, AutobuildSettings, Caller, ClientInfo, Config, ConnectWish, Intake, Keys, NamespaceOwner,
     RepositoryAdmin, RepositoryRead, RepositoryWrite, Role, SignedIn,
 };
 use slipway_forge::{Provider, SshAccess};
@@ -123,14 +123,19 @@ impl Place {
     /// A push of `main` to `octo/hello` at our hook's address, signed with this secret.
     pub async fn deliver(&self, address: &str, secret: &str, id: &str) -> Result<Intake> {
         let source_id = self.github.repository_id("octo/hello");
-        let body = json!({
+        let push = json!({
             "ref": "refs/heads/main", "before": "1".repeat(40), "after": "2".repeat(40), "created": false, "deleted": false,
             "forced": false, "repository": {"id": source_id, "full_name": "octo/hello", "default_branch": "main"},
             "head_commit": {"id": "2".repeat(40), "message": id, "author": {"name": "Octo"}}, "commits": [], "pusher": {"name": "octo"},
-        })
-        .to_string();
+        });
+        self.deliver_event(address, secret, id, "push", &push).await
+    }
+
+    /// Any event at our hook's address, signed with this secret.
+    pub async fn deliver_event(&self, address: &str, secret: &str, id: &str, event: &str, body: &Value) -> Result<Intake> {
+        let body = body.to_string();
         let mut headers = HeaderMap::new();
-        headers.insert("x-github-event", "push".parse()?);
+        headers.insert("x-github-event", event.parse()?);
         headers.insert("x-github-delivery", id.parse()?);
         headers.insert("content-type", "application/json".parse()?);
         headers.insert("x-hub-signature-256", format!("sha256={}", sign_sha256(secret, body.as_bytes())).parse()?);
@@ -140,9 +145,17 @@ impl Place {
 
     /// Actions in the installation's audit log, newest first.
     pub async fn audited(&self) -> Result<Vec<String>> {
+        Ok(self.audit(AuditFilter::default()).await?.into_iter().map(|entry| entry.action).collect())
+    }
+
+    /// Entries of one action, newest first.
+    pub async fn audited_as(&self, action: &str) -> Result<Vec<AuditEntry>> {
+        self.audit(AuditFilter { action: Some(action.to_owned()), ..AuditFilter::default() }).await
+    }
+
+    async fn audit(&self, filter: AuditFilter) -> Result<Vec<AuditEntry>> {
         let reader = self.app.installation_audit(&self.caller)?;
-        let entries = self.app.list_audit(&reader, &AuditFilter::default(), None, 500).await?;
-        Ok(entries.into_iter().map(|entry| entry.action).collect())
+        Ok(self.app.list_audit(&reader, &filter, None, 500).await?)
     }
 }
 

@@ -15,6 +15,7 @@ on_both! {
     a_failed_try_waits;
     a_step_and_a_look_are_one_replicas_alone;
     a_secret_is_changed_and_the_one_before_is_forgotten_in_time;
+    a_secret_that_was_not_told_does_not_end_the_one_before;
     a_look_is_kept_with_its_repairs;
     a_hook_of_a_person_stands_by_its_delivery;
     a_renamed_source_and_a_new_link_reach_every_hook;
@@ -205,6 +206,28 @@ async fn a_secret_is_changed_and_the_one_before_is_forgotten_in_time(db: &Db) {
     assert_eq!(read(&mut tx, hook.id).await.previous, None);
 }
 
+/// While the provider was not told another one, the secret before is the only one that it knows.
+async fn a_secret_that_was_not_told_does_not_end_the_one_before(db: &Db) {
+    let world = world(db, "web").await;
+    let hook = hook(&world);
+    let mut tx = begin(db).await;
+    hooks::insert(&mut tx, &hook).await.expect("inserts");
+    assert!(!hook.signs_with_previous());
+    hooks::set_standing(&mut tx, &hook, "remote", after(60)).await.expect("writes");
+    let standing = read(&mut tx, hook.id).await;
+    assert!(!standing.signs_with_previous());
+    assert!(hooks::rotate(&mut tx, &standing, &[9], after(100), None, NOW).await.expect("writes"));
+    let untold = read(&mut tx, hook.id).await;
+    assert!(untold.signs_with_previous());
+    assert_eq!(hooks::forget_previous_secrets(&mut tx, after(1000)).await.expect("writes"), 0);
+    hooks::set_standing(&mut tx, &untold, "remote", after(1060)).await.expect("writes");
+    let told = read(&mut tx, hook.id).await;
+    assert_eq!(told.previous, Some((hook.secret_sealed.clone(), after(1060))), "deliveries may be under way");
+    hooks::set_standing(&mut tx, &told, "remote", after(2000)).await.expect("writes");
+    assert_eq!(read(&mut tx, hook.id).await.previous, told.previous, "a repair does not make it longer");
+    assert_eq!(hooks::forget_previous_secrets(&mut tx, after(1060)).await.expect("writes"), 1);
+}
+
 async fn a_look_is_kept_with_its_repairs(db: &Db) {
     let world = world(db, "web").await;
     let hook = hook(&world);
@@ -251,6 +274,10 @@ async fn a_hook_of_a_person_stands_by_its_delivery(db: &Db) {
     assert!(hooks::rotate(&mut tx, &proven, &[9], after(100), Some("enter it"), NOW).await.expect("writes"));
     let changed = read(&mut tx, hook.id).await;
     assert_eq!((changed.state, changed.problem.as_deref()), (HookState::Standing, Some("enter it")));
+    assert!(hooks::rotate(&mut tx, &changed, &[8], after(200), Some("enter it"), NOW).await.expect("writes"));
+    let twice = read(&mut tx, hook.id).await;
+    assert_eq!(twice.secret_sealed, [8]);
+    assert_eq!(twice.previous, Some((hook.secret_sealed.clone(), after(200))), "what is entered there is the one before both");
     hooks::set_proven(&mut tx, hook.id, after(8)).await.expect("writes");
     assert_eq!(read(&mut tx, hook.id).await.problem, None, "the new one was entered");
 }

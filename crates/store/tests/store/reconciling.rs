@@ -11,6 +11,7 @@ use crate::fixture::{NOW, account, after, begin, done, look, provider, ref_name,
 on_both! {
     a_look_is_taken_once;
     a_look_at_one_source_is_none_at_the_next;
+    a_look_anew_reads_the_repository_itself;
     only_sooner_is_heard;
     a_problem_keeps_its_beginning;
     what_the_reconciler_found_stands_beside_the_deliveries_and_outlives_them;
@@ -62,6 +63,26 @@ async fn a_look_at_one_source_is_none_at_the_next(db: &Db) {
     assert_eq!(reconciling::checked_at(&mut tx, world.autobuild).await.expect("query"), Some(NOW));
 }
 
+/// A provider says that something about the repository changed: its refs may well stand where they stood.
+async fn a_look_anew_reads_the_repository_itself(db: &Db) {
+    let world = world(db, "web").await;
+    let mut tx = begin(db).await;
+    let watched = reconciling::list_due(&mut tx, NOW, 10).await.expect("lists").remove(0);
+    assert!(reconciling::claim(&mut tx, watched.autobuild, watched.due_at, after(100)).await.expect("writes"));
+    let watched = reconciling::Watched { due_at: after(100), ..watched };
+    reconciling::set_checked(&mut tx, &watched, Some("etag"), NOW).await.expect("writes");
+    let again = reconciling::list_due(&mut tx, after(100), 10).await.expect("lists").remove(0);
+    assert_eq!(again.marker.as_deref(), Some("etag"));
+    reconciling::look_anew(&mut tx, world.autobuild, after(5)).await.expect("writes");
+    let anew = reconciling::list_due(&mut tx, after(5), 10).await.expect("lists").remove(0);
+    assert_eq!((anew.marker, anew.due_at), (None, after(5)));
+    // One that was under way may have read the repository before that.
+    reconciling::set_checked(&mut tx, &watched, Some("etag"), after(6)).await.expect("writes");
+    reconciling::look_anew(&mut tx, world.autobuild, after(50)).await.expect("writes");
+    let still = reconciling::list_due(&mut tx, after(5), 10).await.expect("lists").remove(0);
+    assert_eq!((still.marker, still.checked_at, still.due_at), (None, Some(after(6)), after(5)));
+}
+
 async fn only_sooner_is_heard(db: &Db) {
     let world = world(db, "web").await;
     let stranger = account(db, "stranger").await;
@@ -85,6 +106,7 @@ async fn a_problem_keeps_its_beginning(db: &Db) {
     assert_eq!(reconciling::problem(&mut tx, world.autobuild).await.expect("query"), problem("gone", "still", NOW));
     reconciling::set_problem(&mut tx, world.autobuild, Some(("moved", "away")), after(6)).await.expect("writes");
     assert_eq!(reconciling::problem(&mut tx, world.autobuild).await.expect("query"), problem("moved", "away", after(6)));
+    assert_eq!(reconciling::list_due(&mut tx, NOW, 10).await.expect("lists")[0].problem.as_deref(), Some("moved"));
     reconciling::set_problem(&mut tx, world.autobuild, None, after(7)).await.expect("writes");
     assert_eq!(reconciling::problem(&mut tx, world.autobuild).await.expect("query"), None);
 }

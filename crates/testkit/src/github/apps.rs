@@ -315,6 +315,12 @@ impl FakeGitHub {
         let theirs = state.installation_tokens.iter().filter(|token| token.installation == installation);
         theirs.map(|token| token.value.clone()).collect()
     }
+
+    /// What a token of an installation may do: permissions with their levels; `None` for one that is none of these.
+    pub fn installation_token_permissions(&self, token: &str) -> Option<BTreeMap<String, String>> {
+        let state = self.inner.state();
+        state.installation_tokens.iter().find(|known| known.value == token).map(|known| known.permissions.clone())
+    }
 }
 
 impl Inner {
