@@ -1,17 +1,17 @@
 //! Autobuild settings: source, rules, variables; and the preview of what they would do.
+//! Deliberately elsewhere: which repository a person means (`chosen`).
 
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use slipway_forge::{Forge, ForgeError, Fresh, SourceKey, SourceRef, SourceRepository};
+use slipway_forge::{Forge, Fresh, SourceKey, SourceRef};
 use slipway_model::{
-    AccountId, AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern,
-    SourceType, Timestamp,
+    AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern, SourceType,
+    Timestamp,
 };
 use slipway_store::hooks;
-use slipway_store::links::Link;
 use slipway_store::repositories::{self, Autobuild};
 use slipway_store::sources;
 
@@ -75,6 +75,10 @@ pub struct AutobuildInput {
     pub provider: String,
     /// `owner/name` at the provider.
     pub source: String,
+    /// The repository's id there. Without one the name counts; the name that is stored means the repository that is stored, and is refused
+    /// (`source_changed`) once another one has it.
+    #[serde(default)]
+    pub source_id: Option<String>,
     /// `off`, `internal` or `all`.
     #[serde(default)]
     pub autotest: Option<String>,
@@ -95,6 +99,8 @@ pub struct AutobuildSettings {
     pub provider: ProviderId,
     /// `owner/name` at the provider.
     pub source: String,
+    /// The source's id there, which never changes.
+    pub source_id: String,
     /// The source's default branch.
     pub default_branch: String,
     /// Whether pull requests are tested.
@@ -243,6 +249,7 @@ impl App {
             environment: self.open_environment(&autobuild)?,
             provider: autobuild.provider,
             source: autobuild.source_name,
+            source_id: autobuild.source_id,
             default_branch: autobuild.default_branch,
             autotest: autobuild.autotest,
             rules,
@@ -266,7 +273,7 @@ impl App {
         let autotest: Autotest =
             input.autotest.as_deref().unwrap_or("off").parse().map_err(|detail: String| Error::invalid("autotest", "autotest", detail))?;
         let mut rules = check_rules(&input.rules)?;
-        let (source, link) = self.find_source(repository.account, &provider, input.source.trim()).await?;
+        let (source, link) = self.find_source(repository, &provider, input).await?;
         if rules.is_empty() {
             let branch: SourcePattern = source.default_branch.parse().map_err(|error| rule_error(0, &error))?;
             rules.push(BuildRule::default_for(branch));
@@ -327,20 +334,6 @@ impl App {
         self.wake.hooks.notify_one();
         self.wake.keys.notify_one();
         self.get_autobuild(&RepositoryRead::from(crate::RepositoryWrite::from(right.clone()))).await?.ok_or(Error::NotFound)
-    }
-
-    /// The source repository of that name, and the link that sees it.
-    async fn find_source(&self, account: AccountId, provider: &ProviderId, name: &str) -> Result<(SourceRepository, Link), Error> {
-        let look = |forge: Arc<dyn Forge>, token| async move { forge.source_repository(&token, name).await?.ok_or(ForgeError::NotFound) };
-        match self.with_link(account, provider, None, look).await {
-            Ok(found) => Ok((found.value, found.link)),
-            Err(trouble) if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) => {
-                let shown: String = name.chars().take(120).collect();
-                let detail = format!("`{provider}` shows no repository `{shown}` to the linked account");
-                Err(Error::invalid("source", "source", detail))
-            }
-            Err(trouble) => Err(trouble.into()),
-        }
     }
 
     /// Tries at once what the loop would try later, so that the person sees the outcome.

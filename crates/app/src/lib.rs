@@ -10,6 +10,7 @@ mod audit;
 mod authorise;
 mod autobuilds;
 mod builds;
+mod chosen;
 mod claims;
 mod conversion;
 mod deletion;
@@ -196,7 +197,7 @@ pub struct App {
     hashing: passwords::Hashing,
     /// Which source providers do not answer.
     away: links::Away,
-    /// Exchanges of tokens that are under way.
+    /// Exchanges of tokens and codes that are under way.
     renewals: TaskTracker,
     /// Unlinks that are under way. It is closed when they shall stop after the step that they are in.
     unlinks: TaskTracker,

@@ -16,6 +16,7 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use slipway_app::{App, ClientInfo, Config, Keys, Role, SignedIn, store::Db};
+use slipway_forge::Forge;
 use slipway_model::{Clock, Scope, ScopeSet};
 use slipway_web::{Options, WebState};
 use tokio_util::sync::CancellationToken;
@@ -59,10 +60,15 @@ impl Site {
     }
 
     async fn limited(public_url: &str, api_per_minute: NonZeroU32) -> Self {
+        Self::beside(public_url, api_per_minute, []).await
+    }
+
+    /// A site with source providers.
+    async fn beside(public_url: &str, api_per_minute: NonZeroU32, forges: impl IntoIterator<Item = Arc<dyn Forge>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&format!("sqlite://{}/slipway.db", folder.path().display())).await.unwrap();
         db.migrate().await.unwrap();
-        let app = Arc::new(App::new(db, Clock::System, Keys::derive(&[7; 32]), [], Config::new(Url::parse(public_url).unwrap())));
+        let app = Arc::new(App::new(db, Clock::System, Keys::derive(&[7; 32]), forges, Config::new(Url::parse(public_url).unwrap())));
         app.add_user("octo", Role::User, &"correct horse".to_owned().into()).await.unwrap();
         let draining = CancellationToken::new();
         let options =

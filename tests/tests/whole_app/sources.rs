@@ -174,8 +174,21 @@ async fn made_anew_under_the_old_name(forge: Forge) -> Result<()> {
     refused.json_of_refusal()?;
     assert!(forge.hooks(&app, "octo/hello").await?.is_empty(), "the new one gets no webhook");
     assert!(find(&hello, &foreign).await?.is_none());
-    // Chosen by a person it is a source like any other.
+    // Saving the settings once more does not choose it: neither by the name, nor by the page, which sends the id of the one that is gone.
     let body = json!({ "provider": forge.id(), "source": "octo/hello", "autotest": "off", "rules": [] });
+    let refused = app.api.try_api(Method::PUT, &hello.at("/autobuild"), Some(&body)).await?.problem(409)?;
+    assert_eq!(refused["code"], "source_changed", "{refused}");
+    let before = app.api.get(&hello.at("/autobuild")).await?["source_id"].clone();
+    let page = browser.open(&format!("/{}/autobuild", hello.path())).await?.text;
+    assert!(page.contains(&format!(r#"name="source_id" value="{}""#, before.as_str().context("an id")?)), "{page}");
+    // Chosen by a person it is a source like any other.
+    let links = format!("/namespaces/{PERSON}/links/{}", forge.id());
+    app.api.post(&format!("{links}/refresh"), &Value::Null).await?;
+    let chosen = app.wait_for("the new one to be listed", || async {
+        let listed = app.api.get(&format!("{links}/source-repositories?q=octo/hello")).await?;
+        Ok(listed["items"].as_array().into_iter().flatten().map(|one| one["id"].clone()).find(|id| *id != before))
+    });
+    let body = json!({ "provider": forge.id(), "source": "octo/hello", "source_id": chosen.await?, "autotest": "off", "rules": [] });
     app.api.put(&hello.at("/autobuild"), &body).await?;
     app.wait_for("the webhook to stand", || async { Ok((forge.hooks(&app, "octo/hello").await?.len() == 1).then_some(())) }).await?;
     app.wait_for("nothing to be wrong", || async { Ok(state(&app, &hello).await?["problem"].is_null().then_some(())) }).await?;

@@ -23,6 +23,8 @@ pub(crate) struct Autobuild {
     provider: ProviderId,
     /// `owner/name` at the provider.
     source: String,
+    /// The source's id there, which never changes.
+    source_id: String,
     default_branch: String,
     /// `off`, `internal` or `all`.
     #[schema(value_type = String)]
@@ -104,7 +106,7 @@ pub(crate) struct SourceStateView {
 /// What is wrong with a source.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SourceProblemView {
-    /// For programs: `gone`, ...
+    /// For programs: `gone`, `no_access`.
     code: String,
     text: String,
     #[schema(value_type = String, format = DateTime)]
@@ -141,6 +143,7 @@ impl Autobuild {
         Self {
             provider: settings.provider,
             source: settings.source,
+            source_id: settings.source_id,
             default_branch: settings.default_branch,
             autotest: settings.autotest,
             rules: settings.rules.into_iter().map(Rule::from).collect(),
@@ -160,6 +163,9 @@ pub(crate) struct AutobuildWish {
     provider: String,
     /// `owner/name` at the provider.
     source: String,
+    /// The repository's id there. Absent: the name counts; the stored name means the stored repository, and is refused (`source_changed`)
+    /// once another one has it.
+    source_id: Option<String>,
     /// `off` (as when absent), `internal` or `all`.
     autotest: Option<String>,
     /// Empty: one rule, default branch to `latest`.

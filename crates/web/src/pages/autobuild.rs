@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use slipway_app::{App, Error, PreviewRef, RepositoryRead, RuleInput, StartBuild};
+use slipway_forge::SourceKey;
 use slipway_model::{Autotest, ProviderId, RefName};
 
 use super::autobuild_form::{Typed, place, rule_row, variable_row, with_empty_rule, with_empty_variable, with_values};
@@ -20,12 +21,12 @@ use crate::error::ApiError;
 /// A rule's matches in the preview.
 const MATCHES: usize = 20;
 
-/// `GET /{ns}/{name}/autobuild`: as stored, or with the source that was just chosen (`?provider=&source=&branch=`).
+/// `GET /{ns}/{name}/autobuild`: as stored, or with the source that was just chosen (`?provider=&source=&source_id=&branch=`).
 pub(super) async fn page(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
     let opened = open(&visit, &at, Tab::Autobuild).await?;
     opened.rights.read()?;
     let chosen = match opened.rights.admin() {
-        Ok(_) => chosen(&visit, &opened, query.text("provider"), query.text("source")).await?,
+        Ok(_) => chosen(&visit, &opened, query.text("provider"), query.text("source"), query.text("source_id")).await?,
         Err(_) => None,
     };
     let branch = query.filled("branch").unwrap_or("main");
@@ -35,14 +36,14 @@ pub(super) async fn page(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
 }
 
 /// The source that the address or a form names, when it is not the stored one.
-async fn chosen(visit: &Visit, opened: &Opened, provider: &str, source: &str) -> Result<Option<SourceView>, PageError> {
+async fn chosen(visit: &Visit, opened: &Opened, provider: &str, source: &str, id: &str) -> Result<Option<SourceView>, PageError> {
     let Ok(provider) = provider.parse::<ProviderId>() else { return Ok(None) };
-    if source.is_empty() || source.len() > 500 {
+    if source.is_empty() || source.len() > 500 || id.len() > 100 {
         return Ok(None);
     }
     let mut tx = visit.app().db().read().await?;
     let link = slipway_app::store::links::get(&mut tx, opened.rights.view.repository().account, &provider).await?;
-    Ok(source_view(visit.app(), &provider, source, link.map(|link| link.state)))
+    Ok(source_view(visit.app(), &provider, SourceKey { id, full_name: source }, link.map(|link| link.state)))
 }
 
 /// Whether the stored values of variables are on the page.
@@ -81,7 +82,7 @@ fn stored_page(app: &App, opened: Opened, chosen: Option<SourceView>, branch: &s
 }
 
 async fn typed_page(visit: &Visit, opened: Opened, typed: Typed) -> Result<AutobuildPage, PageError> {
-    let source = chosen(visit, &opened, &typed.provider, &typed.source).await?;
+    let source = chosen(visit, &opened, &typed.provider, &typed.source, &typed.source_id).await?;
     Ok(AutobuildPage {
         at_provider: at_provider(visit.app(), &opened),
         source: source.or_else(|| opened.head.source.clone()),

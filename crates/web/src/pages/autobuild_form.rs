@@ -15,6 +15,7 @@ use super::view::form::Field;
 pub(super) struct Typed {
     pub(super) provider: String,
     pub(super) source: String,
+    pub(super) source_id: String,
     pub(super) autotest: Autotest,
     /// Rows with a source that are not to be removed.
     pub(super) rules: Vec<RuleRow>,
@@ -35,6 +36,7 @@ impl Typed {
         Self {
             provider: form.text("provider").to_owned(),
             source: form.text("source").to_owned(),
+            source_id: form.text("source_id").to_owned(),
             autotest: form.text("autotest").parse().unwrap_or_default(),
             rules: rules.map(|(row, _)| row).collect(),
             variables: variables.map(|(row, _)| row).collect(),
@@ -47,6 +49,7 @@ impl Typed {
         AutobuildInput {
             provider: self.provider.clone(),
             source: self.source.clone(),
+            source_id: Some(self.source_id.clone()).filter(|id| !id.is_empty()),
             autotest: Some(self.autotest.as_str().to_owned()),
             rules: self.rule_inputs(),
             env: Some(
@@ -197,6 +200,8 @@ mod tests {
         assert_eq!((env[0].value.as_deref(), env[1].value.as_deref()), (None, Some("1\n2")));
         assert_eq!(env.len(), 2);
         assert_eq!(input.autotest.as_deref(), Some("internal"));
+        assert_eq!(input.source_id, None, "only a name");
+        assert_eq!(typed("provider=github&source=a/b&source_id=7").input().source_id.as_deref(), Some("7"));
     }
 
     #[test]

@@ -135,6 +135,7 @@ fn found(part: SourcePage, page: &SourcePickerPage) -> Found {
             .items
             .into_iter()
             .map(|found| PickRepository {
+                id: found.id,
                 full_name: found.full_name,
                 visibility: if found.private { Visibility::Private } else { Visibility::Public },
                 pushes: if found.archived { Pushes::Archived } else { Pushes::Taken },

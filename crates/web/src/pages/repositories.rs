@@ -4,6 +4,7 @@ use axum::response::Response;
 use slipway_app::store::repositories::Repository;
 use slipway_app::store::{builds, links, repositories};
 use slipway_app::{App, Caller, Error, NamespaceOwner, NamespaceView, Standing};
+use slipway_forge::SourceKey;
 use slipway_model::{AccountName, LinkState, RepositoryPath, Scope, Visibility};
 
 use super::anybody::Anybody;
@@ -116,7 +117,8 @@ async fn fill(app: &App, repository: &Repository, path: &RepositoryPath, row: &m
     row.may = May::Read;
     if let Some(autobuild) = repositories::get_autobuild(&mut tx, repository.id).await? {
         let link = links::get(&mut tx, repository.account, &autobuild.provider).await?;
-        row.source = source_view(app, &autobuild.provider, &autobuild.source_name, link.map(|link| link.state));
+        let key = SourceKey { id: &autobuild.source_id, full_name: &autobuild.source_name };
+        row.source = source_view(app, &autobuild.provider, key, link.map(|link| link.state));
     }
     let last = builds::list(&mut tx, repository.id, None, None, 1).await?.pop();
     row.last_build = last.map(|build| build_row(path, &build));

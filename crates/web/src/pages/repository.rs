@@ -4,6 +4,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use slipway_app::store::{StoreError, builds, images};
 use slipway_app::{App, AutobuildSettings, Caller, Error, SourceState};
+use slipway_forge::SourceKey;
 use slipway_model::{AccountName, LinkState, ProviderId, RepositoryName, RepositoryPath, SourceType, Visibility};
 
 use super::anybody::Anybody;
@@ -21,12 +22,14 @@ const LATEST: u32 = 6;
 const TAGS: u32 = 30;
 
 /// A source as the pages show it; `None` when its provider is no longer configured.
-pub(super) fn source_view(app: &App, provider: &ProviderId, full_name: &str, link: Option<LinkState>) -> Option<SourceView> {
+pub(super) fn source_view(app: &App, provider: &ProviderId, key: SourceKey<'_>, link: Option<LinkState>) -> Option<SourceView> {
+    let SourceKey { id, full_name } = key;
     let configured = app.provider(provider)?.provider();
     Some(SourceView {
         provider: provider.to_string(),
         kind: configured.kind,
         full_name: full_name.to_owned(),
+        id: id.to_owned(),
         url: Some(format!("{}/{full_name}", configured.web_url.as_str().trim_end_matches('/'))),
         link: link.unwrap_or(LinkState::NotLinked),
     })
@@ -74,7 +77,10 @@ async fn open_as(app: &App, caller: Option<&Caller>, shell: Shell, at: &Reposito
         None => (None, None),
     };
     let source = match &autobuild {
-        Some(settings) => source_view(app, &settings.provider, &settings.source, source_state.as_ref().map(|state| state.link)),
+        Some(settings) => {
+            let key = SourceKey { id: &settings.source_id, full_name: &settings.source };
+            source_view(app, &settings.provider, key, source_state.as_ref().map(|state| state.link))
+        }
         None => None,
     };
     let path = RepositoryPath { namespace: repository.namespace, name: repository.name };

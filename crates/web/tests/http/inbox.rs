@@ -1,5 +1,7 @@
 //! The inbox, the webhook and the deploy key over HTTP: what is shown to whom, what is filtered, how a body leaves.
 
+use std::num::NonZeroU32;
+
 use http::{Method, header};
 use serde_json::{Value, json};
 use slipway_app::Keys;
@@ -33,7 +35,10 @@ fn now() -> Timestamp {
 
 impl Inbox {
     async fn new() -> Self {
-        let site = Site::new(SITE).await;
+        Self::at(Site::new(SITE).await).await
+    }
+
+    async fn at(site: Site) -> Self {
         let bearer = format!("Bearer {}", site.token(&ScopeSet::all()).await);
         let made = site.send(Method::POST, "/api/v1/repositories/octo", &[("authorization", &bearer), JSON], r#"{"name":"hello"}"#).await;
         assert_eq!(made.status, 201);
@@ -259,4 +264,33 @@ async fn trouble_of_a_source_stands_on_every_page_of_its_repository() {
     }
     let settings = inbox.api("/autobuild").await.json();
     assert_eq!((&settings["source_state"]["problem"]["code"], &settings["source_state"]["link"]), (&json!("gone"), &json!("not_linked")));
+}
+
+/// "Save" keeps the repository that was chosen, whoever has its name by now; choosing another one names that one.
+#[tokio::test]
+async fn the_form_carries_the_identity_of_the_source_that_it_shows() {
+    let provider = slipway_forge::Provider {
+        id: "github".parse().unwrap(),
+        kind: slipway_model::ProviderKind::GitHub,
+        web_url: "http://127.0.0.1:9".parse().unwrap(),
+        api_url: "http://127.0.0.1:9/api/v3".parse().unwrap(),
+        client_id: "id".into(),
+        client_secret: "secret".to_owned().into(),
+        app: None,
+        ssh: None,
+    };
+    let forge = slipway_forge::open(provider).unwrap();
+    let inbox = Inbox::at(Site::beside(SITE, NonZeroU32::new(1_000_000).unwrap(), [forge]).await).await;
+    assert_eq!(inbox.api("/autobuild").await.json()["source_id"], "1");
+    let stored = r#"name="source_id" value="1""#;
+    assert!(inbox.page("/autobuild").await.contains(stored));
+    let picked = inbox.page("/autobuild?provider=github&source=octo/other&source_id=77&branch=main").await;
+    assert!(picked.contains(r#"name="source_id" value="77""#) && !picked.contains(stored), "{picked}");
+    let typed = inbox.page("/autobuild?provider=github&source=octo/typed").await;
+    assert!(typed.contains(r#"name="source" value="octo/typed""#) && !typed.contains(r#"name="source_id""#), "{typed}");
+    // A refused form comes back with what it was sent with.
+    let own = [("cookie", inbox.cookie.as_str()), FORM, ("origin", SITE)];
+    let form = "action=add-rule&provider=github&source=octo/other&source_id=77&rules.0.source=main&rules.0.tags=latest";
+    let again = inbox.site.send(Method::POST, "/octo/hello/autobuild", &own, form).await;
+    assert!(String::from_utf8(again.body).unwrap().contains(r#"name="source_id" value="77""#));
 }

@@ -65,6 +65,8 @@ impl PickTrouble {
 /// A source repository to choose.
 #[derive(Clone, Debug)]
 pub struct PickRepository {
+    /// Its id at the provider.
+    pub id: String,
     /// `acme/app`.
     pub full_name: String,
     /// Who may see it at the provider.
@@ -197,11 +199,17 @@ impl SourcePickerPage {
         format!("{}&cursor={}", self.within(&self.namespace), ui::address_part(cursor))
     }
 
-    /// The settings with that source.
+    /// The settings with a source of the list.
     #[must_use]
-    pub fn choose(&self, full_name: &str, default_branch: &str) -> String {
+    pub fn choose(&self, choice: &PickRepository) -> String {
+        let (id, branch) = (ui::address_part(&choice.id), ui::address_part(&choice.default_branch));
+        format!("{}&source_id={id}&branch={branch}", self.choose_typed(&choice.full_name))
+    }
+
+    /// The settings with a source of which only the name is known.
+    #[must_use]
+    pub fn choose_typed(&self, full_name: &str) -> String {
         let (provider, source) = (ui::address_part(&self.provider), ui::address_part(full_name));
-        let address = format!("{}/autobuild?provider={provider}&source={source}", self.head.base());
-        if default_branch.is_empty() { address } else { format!("{address}&branch={}", ui::address_part(default_branch)) }
+        format!("{}/autobuild?provider={provider}&source={source}", self.head.base())
     }
 }

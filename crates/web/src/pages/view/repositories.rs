@@ -17,6 +17,8 @@ pub struct SourceView {
     pub kind: ProviderKind,
     /// `acme/app` at the provider.
     pub full_name: String,
+    /// Its id there; empty for one that was only typed.
+    pub id: String,
     /// Its page at the provider.
     pub url: Option<String>,
     /// The link's health.

@@ -70,6 +70,7 @@ fn source() -> SourceView {
         provider: "github".into(),
         kind: ProviderKind::GitHub,
         full_name: "acme/shop".into(),
+        id: "1296269".into(),
         url: Some("https://github.com/acme/shop".into()),
         link: LinkState::Ok,
     }

@@ -13,7 +13,7 @@ fn namespace(name: &str, access: NamespaceAccess, note: &str) -> OrganizationVie
 }
 
 fn repository(name: &str, visibility: Visibility, pushes: Pushes) -> PickRepository {
-    PickRepository { full_name: name.into(), visibility, pushes, default_branch: "main".into() }
+    PickRepository { id: "1296269".into(), full_name: name.into(), visibility, pushes, default_branch: "main".into() }
 }
 
 fn found() -> Found {
