@@ -132,7 +132,6 @@ async fn links_of_others_are_not_found(place: Place) -> Result<()> {
 /// The same login, repository name and numbers at two instances: nothing of one is taken for the other.
 async fn two_providers_with_the_same_names_and_numbers_are_apart(place: Place) -> Result<()> {
     let (both, twin, elsewhere) = place.beside_a_twin().await?;
-    let both = std::sync::Arc::new(both);
     assert_eq!(twin.repository_id("octo/hello"), place.github.repository_id("octo/hello"), "the same number");
     let owner = place.owner().await?;
     let first = place.link("octo").await?;

@@ -117,14 +117,14 @@ impl Place {
     }
 
     /// Another process that knows a second GitHub too, in which everything is called and numbered alike.
-    pub async fn beside_a_twin(&self) -> Result<(App, FakeGitHub, ProviderId)> {
+    pub async fn beside_a_twin(&self) -> Result<(Arc<App>, FakeGitHub, ProviderId)> {
         let twin = fake().await?;
         let oauth = twin.oauth_app("Slipway", "http://slipway.test:8080/oauth/ghe-acme/callback")?;
         let elsewhere: ProviderId = "ghe-acme".parse().map_err(|error: String| anyhow!(error))?;
         let forges = [forge(&self.github, &self.provider, &self.registered)?, forge(&twin, &elsewhere, &oauth.into())?];
         let config = Config::new("http://slipway.test:8080".parse()?);
         let app = App::new(Db::open(&self.address).await?, self.clock.clone(), Keys::derive(&[1; 32]), forges, config);
-        Ok((app, twin, elsewhere))
+        Ok((Arc::new(app), twin, elsewhere))
     }
 
     /// Another process whose callers wait half a second for the end of an unlink.
