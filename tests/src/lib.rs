@@ -140,7 +140,7 @@ impl TestApp {
         let other = github.oauth_app("Other", &format!("{site}/oauth/other/callback"))?;
         let others = match setup.providers {
             Providers::GitHub => None,
-            Providers::All => Some(Others::start(&site).await?),
+            Providers::All => Some(Others::start(&site, setup.deploy_keys).await?),
         };
         let mail = match setup.mail {
             Mail::Off => None,
@@ -152,7 +152,7 @@ impl TestApp {
             config.push_str(&setup::provider(id, "github", github.web_url(), github.api_url(), &app.client_id, &app.client_secret));
             config.push_str(setup::ssh(setup.deploy_keys));
         }
-        config.push_str(&others.as_ref().map(Others::configuration).unwrap_or_default());
+        config.push_str(&others.as_ref().map(|others| others.configuration(setup.deploy_keys)).unwrap_or_default());
         std::fs::write(folder.path().join("slipway.toml"), config)?;
         let api = Client::new(&http, &site);
         Ok(Self {

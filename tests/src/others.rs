@@ -5,10 +5,10 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use slipway_testkit::bitbucket::{Consumer, FakeBitbucket, WorkspaceRole};
-use slipway_testkit::gitea::{Contents, Gitea};
+use slipway_testkit::gitea::{Bent, Contents, Gitea, RefreshTokens, Settings, Ssh, SshEndpoint};
 use slipway_testkit::github::{OAuthApp, Visibility};
 
-use crate::{AUTHOR, Client, TestApp, setup};
+use crate::{AUTHOR, Client, DeployKeys, TestApp, setup};
 
 /// What the consumer at Bitbucket may.
 const SCOPES: &[&str] = &["account", "repository", "repository:admin", "webhook"];
@@ -22,8 +22,10 @@ pub struct Others {
     pub bitbucket: FakeBitbucket,
     /// Slipway's OAuth consumer there.
     pub consumer: Consumer,
-    /// The real Gitea.
+    /// The real Gitea. Its refresh tokens are good once.
     pub gitea: Gitea,
+    /// What stands between Slipway and it.
+    pub bent: Bent,
     /// Slipway's application there.
     pub gitea_app: OAuthApp,
 }
@@ -53,23 +55,29 @@ impl Others {
     ///
     /// # Errors
     /// When one does not start.
-    pub async fn start(site: &str) -> Result<Self> {
+    pub async fn start(site: &str, deploy_keys: DeployKeys) -> Result<Self> {
         let bitbucket = FakeBitbucket::start().await?;
         bitbucket.add_user(AUTHOR);
         bitbucket.set_hourly_limit(AUTHOR, usize::try_from(MANY)?);
         let consumer = bitbucket.add_consumer("Slipway", &format!("{site}/oauth/bitbucket/callback"), SCOPES)?;
-        let gitea = Gitea::start().await?;
+        let ssh = if deploy_keys == DeployKeys::Made { Ssh::On } else { Ssh::Off };
+        let gitea = Gitea::start_with(Settings { refresh_tokens: RefreshTokens::Rotating, ssh, ..Settings::default() }).await?;
         gitea.user(AUTHOR).await?;
         let gitea_app = gitea.oauth_app("Slipway", &format!("{site}/oauth/gitea/callback")).await?;
-        Ok(Self { bitbucket, consumer, gitea, gitea_app })
+        let bent = Bent::before(gitea.web_url()).await?;
+        Ok(Self { bitbucket, consumer, gitea, bent, gitea_app })
     }
 
-    pub(crate) fn configuration(&self) -> String {
-        let Self { bitbucket, consumer, gitea, gitea_app } = self;
-        let bitbucket =
+    pub(crate) fn configuration(&self, deploy_keys: DeployKeys) -> String {
+        let Self { bitbucket, consumer, gitea, bent, gitea_app } = self;
+        let at_bitbucket =
             setup::provider("bitbucket", "bitbucket", bitbucket.web_url(), bitbucket.api_url(), &consumer.key, &consumer.secret);
-        let gitea = setup::provider("gitea", "gitea", gitea.web_url(), &gitea.api_url(), &gitea_app.client_id, &gitea_app.client_secret);
-        bitbucket + &gitea
+        let api_url = format!("{}/api/v1", bent.origin());
+        let at_gitea = setup::provider("gitea", "gitea", bent.origin(), &api_url, &gitea_app.client_id, &gitea_app.client_secret);
+        let ssh = gitea.ssh().map(|SshEndpoint { user, host, port, host_key }| {
+            format!("ssh_url = \"ssh://{user}@{host}:{port}\"\nssh_host_keys = [\"{host_key}\"]\n")
+        });
+        at_bitbucket + setup::ssh(deploy_keys) + &at_gitea + &ssh.unwrap_or_default()
     }
 }
 
@@ -109,7 +117,7 @@ impl Forge {
         Ok(match self {
             Self::GitHub => app.github.web_url().to_owned(),
             Self::Bitbucket => self.others(app)?.bitbucket.web_url().to_owned(),
-            Self::Gitea => self.others(app)?.gitea.web_url().to_owned(),
+            Self::Gitea => self.others(app)?.bent.origin().to_owned(),
         })
     }
 

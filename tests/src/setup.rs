@@ -138,7 +138,7 @@ impl Setup {
         Self { mail: Mail::Kept, ..self }
     }
 
-    /// With deploy keys at `github` and `other`.
+    /// With deploy keys.
     #[must_use]
     pub fn keyed(self) -> Self {
         Self { deploy_keys: DeployKeys::Made, ..self }

@@ -84,6 +84,8 @@ impl std::fmt::Debug for Keys {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -101,5 +103,30 @@ mod tests {
         }
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
         assert_ne!(sealed, keys.seal(&["links.access_token", "row-1"], b"secret"));
+    }
+
+    /// Short parts of few characters, zeros and lengths among them: what one place ends with, another may begin with.
+    fn place() -> impl Strategy<Value = Vec<String>> {
+        proptest::collection::vec("[ab\\x00\\x01]{0,3}", 0..5)
+    }
+
+    fn bytes_of(place: &[String]) -> Vec<u8> {
+        associated_data(&place.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_places_share_their_associated_data(one in place(), other in place()) {
+            prop_assert_eq!(bytes_of(&one) == bytes_of(&other), one == other);
+        }
+
+        /// The same characters, divided otherwise.
+        #[test]
+        fn where_a_place_is_divided_counts(text in "[ab\\x00]{0,12}", one in 0..13_usize, other in 0..13_usize) {
+            let divided = |at: usize| { let (left, right) = text.split_at(at.min(text.len())); vec![left.to_owned(), right.to_owned()] };
+            let (one, other) = (divided(one), divided(other));
+            prop_assert_eq!(bytes_of(&one) == bytes_of(&other), one == other);
+            prop_assert_ne!(bytes_of(&one), bytes_of(std::slice::from_ref(&text)));
+        }
     }
 }

@@ -21,7 +21,7 @@ use slipway_store::{WriteTx, repositories};
 use crate::history::State;
 use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
 use crate::matching::{Decision, Origin, Situation};
-use crate::sources::{GONE, NO_ACCESS};
+use crate::sources::{GONE, NO_ACCESS, SHUT};
 use crate::{App, Error};
 
 /// So long after something doubtful the reconciler looks.
@@ -173,11 +173,20 @@ impl App {
     /// What follows when no link showed the source. It is gone when every one was asked and says so; while one that may see it was not let
     /// in nobody knows, and the pages say whose link that is, because the link that works shows no trouble.
     async fn not_seen(&self, watched: &Watched, trouble: &SourceTrouble) -> Result<(), Error> {
+        let now = self.clock.now();
         let mut tx = self.write().await?;
-        if matches!(trouble.forge_error(), Some(ForgeError::NotFound)) {
-            self.source_is_gone(&mut tx, watched.account, &watched.provider, &watched.source_id, &trouble.words).await?;
-        } else if matches!(trouble.kind, TroubleKind::Unsure) && watched.problem.as_deref() != Some(GONE) {
-            reconciling::set_problem(&mut tx, watched.autobuild, Some((NO_ACCESS, &trouble.whole())), self.clock.now()).await?;
+        match (trouble.forge_error(), &trouble.kind) {
+            (Some(ForgeError::NotFound), _) => {
+                self.source_is_gone(&mut tx, watched.account, &watched.provider, &watched.source_id, &trouble.words).await?;
+            }
+            (_, TroubleKind::Unsure) if watched.problem.as_deref() != Some(GONE) => {
+                reconciling::set_problem(&mut tx, watched.autobuild, Some((NO_ACCESS, &trouble.whole())), now).await?;
+            }
+            // Blocked by the provider, say: the link may well be good.
+            (Some(ForgeError::Forbidden { .. }), _) => {
+                reconciling::set_problem(&mut tx, watched.autobuild, Some((SHUT, &trouble.words)), now).await?;
+            }
+            _ => {}
         }
         Ok(tx.commit().await?)
     }

@@ -293,6 +293,8 @@ impl App {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -313,5 +315,18 @@ mod tests {
         assert_eq!(recovery_hash(ada, "x"), recovery_hash(ada, "x"));
         assert_ne!(recovery_hash(ada, "x"), recovery_hash(bob, "x"));
         assert_ne!(recovery_hash(ada, "x"), recovery_hash(ada, "y"));
+    }
+
+    fn account() -> impl Strategy<Value = AccountId> {
+        // Ids whose last bytes are those with which a code begins.
+        "[0-9a-f]{24}(61|62){4}".prop_map(|digits| digits.parse().expect("32 digits are an id"))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_hashed_tells_account_and_code_apart(one in account(), other in account(), a in "[ab]{0,6}", b in "[ab]{0,6}") {
+            prop_assert_eq!(recovery_hash(one, &a) == recovery_hash(other, &b), (one, &a) == (other, &b));
+            prop_assert_eq!(recovery_hash(one, &a) == recovery_hash(one, &b), a == b);
+        }
     }
 }

@@ -37,7 +37,7 @@ pub struct SourceState {
 /// What is wrong with a source.
 #[derive(Clone, Debug, Serialize)]
 pub struct SourceProblem {
-    /// For programs: `gone`, `no_access`.
+    /// For programs: `gone`, `no_access`, `forbidden`.
     pub code: String,
     /// In words.
     pub text: String,
@@ -58,7 +58,14 @@ impl App {
         let problem = reconciling::problem(&mut tx, autobuild.id).await?;
         let served = sources::served(&mut tx, autobuild.id).await?;
         // While any link works it serves, or takes over with the next call: then nothing is wrong here, whatever happened to another one.
-        let link = links::get(&mut tx, repository.account, &autobuild.provider).await?;
+        let serving = match served.as_ref().and_then(|served| served.link) {
+            Some(id) => links::get_by_id(&mut tx, id).await?.filter(|link| link.state == LinkState::Ok && !link.unlinking),
+            None => None,
+        };
+        let link = match serving {
+            Some(link) => Some(link),
+            None => links::get(&mut tx, repository.account, &autobuild.provider).await?,
+        };
         let state = link.as_ref().map_or(LinkState::NotLinked, |link| link.state);
         let broken = state != LinkState::Ok;
         Ok(Some(SourceState {

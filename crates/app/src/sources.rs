@@ -24,6 +24,9 @@ pub(crate) const GONE: &str = "gone";
 /// [`Source::problem`] of one that no link which works is shown, while another link may be.
 pub(crate) const NO_ACCESS: &str = "no_access";
 
+/// [`Source::problem`] of one that the provider does not let us read, though the grant is good.
+pub(crate) const SHUT: &str = "forbidden";
+
 /// Whether who looks at the source compares its heads too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Heads {

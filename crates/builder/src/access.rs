@@ -76,8 +76,7 @@ impl Way {
     /// Over SSH, with a deploy key, to one of the servers that are known beforehand.
     pub(crate) fn ssh(access: &SshAccess, dir: &BuildDir) -> Result<Self, Failure> {
         let url = ssh_url(&access.url)?;
-        let known: Vec<String> =
-            access.host_keys.iter().filter(|key| is_public_key(key)).map(|key| format!("{HOST_ALIAS} {key}\n")).collect();
+        let known: Vec<String> = access.host_keys.iter().filter_map(|key| known_host(key)).collect();
         if known.is_empty() {
             return Err(refused(&access.url, "has no known server: no SSH host key is configured for its provider"));
         }
@@ -103,7 +102,7 @@ fn bound_to(url: &Url, credential: &Credential) -> String {
 }
 
 /// An address that neither git nor ssh can read as anything else.
-fn ssh_url(address: &str) -> Result<String, Failure> {
+pub(crate) fn ssh_url(address: &str) -> Result<String, Failure> {
     let url: Url = address.parse().map_err(|_| refused(address, "is no address"))?;
     if url.scheme() != "ssh" || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err(refused(address, "is no plain `ssh://` address"));
@@ -117,6 +116,11 @@ fn ssh_url(address: &str) -> Result<String, Failure> {
         return Err(refused(address, "has an odd user, host or path"));
     }
     Ok(url.to_string())
+}
+
+/// A server's line among the known ones.
+pub(crate) fn known_host(key: &str) -> Option<String> {
+    is_public_key(key).then(|| format!("{HOST_ALIAS} {key}\n"))
 }
 
 /// `ssh-ed25519 AAAA...` and nothing that could be another line, a marker or a pattern.

@@ -35,25 +35,43 @@ pub(crate) fn declared(dockerfile: &[u8]) -> BTreeSet<String> {
     names
 }
 
-/// Refuses `# syntax=` of any image but Docker's own.
+/// Refuses `# syntax=` of any image but Docker's own. Which of several lines counts depends on the engine's version, so all are looked at.
 pub(crate) fn check_frontend(dockerfile: &[u8]) -> Result<(), Failure> {
     let text = String::from_utf8_lossy(dockerfile);
-    let Some((_, image)) = directives(&text).find(|(name, _)| name == "syntax") else { return Ok(()) };
+    if is_json(&text) {
+        let detail = "a Dockerfile in JSON is not allowed: newer engines read `syntax` of it, expected `FROM`";
+        return Err(Failure::new(FailureCode::DockerfileInvalid, detail));
+    }
+    match directives(&text).find(|(name, image)| name == "syntax" && !is_dockers_own(image)) {
+        None => Ok(()),
+        Some((_, image)) => {
+            let shown: String = image.chars().take(200).collect();
+            Err(Failure::new(FailureCode::DockerfileInvalid, format!("`syntax={shown}` is not allowed, expected `docker/dockerfile`")))
+        }
+    }
+}
+
+fn is_dockers_own(image: &str) -> bool {
     let image = image.split_whitespace().next().unwrap_or_default();
     let name = image.split('@').next().unwrap_or(image);
     let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
-    if matches!(name, "docker/dockerfile" | "docker.io/docker/dockerfile") {
-        return Ok(());
-    }
-    let shown: String = image.chars().take(200).collect();
-    Err(Failure::new(FailureCode::DockerfileInvalid, format!("`syntax={shown}` is not allowed, expected `docker/dockerfile`")))
+    matches!(name, "docker/dockerfile" | "docker.io/docker/dockerfile")
 }
 
-/// The `# name=value` lines at the top; newer frontends also read `//` there, and skip a first line of `#!`.
-fn directives(text: &str) -> impl Iterator<Item = (String, String)> {
+/// Whether it could be an object in JSON. No instruction begins like that, and what is malformed for us need not be so for others.
+fn is_json(text: &str) -> bool {
+    lines(text).find(|line| !line.is_empty()).is_some_and(|line| line.starts_with('{'))
+}
+
+/// Trimmed, without a first line of `#!`, which newer frontends skip.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
     let text = text.trim_start_matches('\u{feff}');
-    let lines = text.lines().enumerate().filter(|(number, line)| *number > 0 || !line.starts_with("#!")).map(|(_, line)| line.trim());
-    lines
+    text.lines().enumerate().filter(|(number, line)| *number > 0 || !line.starts_with("#!")).map(|(_, line)| line.trim())
+}
+
+/// The `# name=value` lines at the top; newer frontends also read `//` there.
+fn directives(text: &str) -> impl Iterator<Item = (String, String)> {
+    lines(text)
         .take_while(|line| line.is_empty() || line.starts_with('#') || line.starts_with("//"))
         .filter_map(|line| line.trim_start_matches(['#', '/']).split_once('='))
         .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
@@ -92,6 +110,10 @@ mod tests {
             "# syntax=evil:5000/docker/dockerfile",
             "#!/bin/x\n# syntax=evil/x",
             "# first\n\n# syntax=evil/x",
+            "# syntax=docker/dockerfile:1\n# syntax=evil/x",
+            "// syntax=docker/dockerfile:1\n# syntax=evil/x",
+            "{\"syntax\": \"evil/x\"}",
+            "#!/bin/x\n\n  {\"a\": \"\\ud800\", \"syntax\": \"evil/x\"}",
         ] {
             assert!(check_frontend(bad.as_bytes()).is_err(), "{bad}");
         }

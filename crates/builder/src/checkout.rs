@@ -186,28 +186,32 @@ fn gone(source: &Source) -> Failure {
 /// Files in Git LFS would be built as pointers of 130 bytes: better to say so.
 async fn refuse_lfs(git: &Git, reporter: &Reporter) -> Result<(), Failure> {
     let listed = call(git, &["ls-files", "-z", "--", ":(attr:filter=lfs)"], reporter, Stdout::Kept).await?;
-    let mut names = listed.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    match (names.next(), names.count()) {
-        (None, _) => Ok(()),
-        (Some(first), more) => Err(Failure::new(
-            FailureCode::SourceUnavailable,
-            format!(
-                "the source keeps {} files in Git LFS (for example `{}`), which is not supported yet",
-                more + 1,
-                String::from_utf8_lossy(first)
-            ),
-        )),
+    match lfs_problem(&listed.stdout) {
+        None => Ok(()),
+        Some(text) => Err(Failure::new(FailureCode::SourceUnavailable, text)),
     }
+}
+
+/// By names that each end with a zero.
+pub(crate) fn lfs_problem(listed: &[u8]) -> Option<String> {
+    let mut names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let first = String::from_utf8_lossy(names.next()?);
+    Some(format!("the source keeps {} files in Git LFS (for example `{first}`), which is not supported yet", names.count() + 1))
 }
 
 async fn describe(git: &Git, commit: CommitId, reporter: &Reporter) -> Result<Checkout, Failure> {
     let log = call(git, &["log", "-1", "--format=%s%x00%an", commit.as_str()], reporter, Stdout::Kept).await?;
-    let text = String::from_utf8_lossy(&log.stdout).into_owned();
-    let (message, author) = text.trim_end().split_once('\0').unwrap_or((text.trim(), ""));
-    let (message, author) = (cut(message, 500), cut(author, 200));
+    let (message, author) = message_and_author(&log.stdout);
     reporter.line(Some(STEP), &format!("{} {message}", commit.short())).await;
     reporter.event(Event::Commit { commit, message: message.clone(), author }).await;
     Ok(Checkout { message })
+}
+
+/// By the two with a zero between them.
+pub(crate) fn message_and_author(log: &[u8]) -> (String, String) {
+    let text = String::from_utf8_lossy(log);
+    let (message, author) = text.trim_end().split_once('\0').unwrap_or((text.trim(), ""));
+    (cut(message, 500), cut(author, 200))
 }
 
 async fn call(git: &Git, args: &[&str], reporter: &Reporter, stdout: Stdout) -> Result<Ended, Failure> {

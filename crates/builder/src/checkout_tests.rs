@@ -281,6 +281,41 @@ async fn hostile_names_and_addresses_reach_neither_a_shell_nor_another_place() {
     assert!(!mark.exists(), "nothing was run");
 }
 
+/// Notes each call's arguments, one a line in brackets, and gives no commit by its id: then it is git.
+const REFUSER: &str = "#!/bin/sh
+{ printf '<%s>\\n' \"$@\"; echo; } >> NOTES
+for last; do :; done
+case \"$1 $last\" in
+*' +'*) ;;
+fetch*) echo \"fatal: remote error: upload-pack: not our ref $last\" >&2; exit 128 ;;
+esac
+exec git \"$@\"
+";
+
+#[tokio::test]
+async fn a_hostile_ref_is_one_argument_behind_the_end_of_options() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new().await;
+    let (notes, refuser) = (place.folder.path().join("notes"), place.folder.path().join("refuser"));
+    std::fs::write(&refuser, REFUSER.replace("NOTES", notes.to_str().expect("path"))).expect("refuser");
+    std::fs::set_permissions(&refuser, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    for name in ["refs/heads/--upload-pack=x", "refs/heads/-uid", "refs/heads/$(touch_x)", "refs/heads/;id", "refs/heads/a'b"] {
+        git(&place.bare(), &["update-ref", name, "refs/heads/main"]);
+        let over_ssh = Source { source_ref: name.parse().expect("git takes the name"), ..place.source() };
+        for source in [Source { ssh: None, ..over_ssh.clone() }, over_ssh] {
+            std::fs::write(&notes, "").expect("notes");
+            let done = check_out(&place, &source, |git| git.with_program(&refuser)).await;
+            assert_eq!(done.result, Ok(()), "{name}: {}", done.log);
+            let url = source.ssh.as_ref().map_or(&source.clone_url, |ssh| &ssh.url);
+            let noted = std::fs::read_to_string(&notes).expect("notes");
+            let fetches: Vec<&str> = noted.split("\n\n").filter(|call| call.starts_with("<fetch>")).collect();
+            let [by_id, by_ref] = fetches[..] else { panic!("{name}: {noted}") };
+            assert!(by_id.ends_with(&format!("\n<--end-of-options>\n<{url}>\n<{}>", source.commit)), "{by_id}");
+            assert!(by_ref.ends_with(&format!("\n<--end-of-options>\n<{url}>\n<+{name}:refs/slipway/source>")), "{by_ref}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_redirect_to_another_host_is_not_followed() {
     let place = Place::new().await;

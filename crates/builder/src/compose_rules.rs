@@ -242,8 +242,11 @@ fn build(ground: &Ground<'_>, value: &Value) -> Result<(), String> {
             one_of("build.network", value, |network| matches!(network, "none" | "default" | "bridge"))?;
         }
     }
-    if value.get("dockerfile_inline").is_some() {
-        return Ok(());
+    let check = |content: &[u8]| {
+        crate::args::check_frontend(content).map_err(|failure| format!("has a Dockerfile that is refused: {}", failure.reason))
+    };
+    if let Some(inline) = value.get("dockerfile_inline") {
+        return check(inline.as_str().unwrap_or_default().as_bytes());
     }
     let name = value.get("dockerfile").and_then(Value::as_str).unwrap_or("Dockerfile");
     let path = match inside(ground, name) {
@@ -251,9 +254,7 @@ fn build(ground: &Ground<'_>, value: &Value) -> Result<(), String> {
         _ => [context.as_str(), name].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/"),
     };
     match ground.source.read(&path, FILE_LIMIT) {
-        Ok(Some(content)) => {
-            crate::args::check_frontend(&content).map_err(|failure| format!("has a Dockerfile that is refused: {}", failure.reason))
-        }
+        Ok(Some(content)) => check(&content),
         Ok(None) => Err(format!("has no Dockerfile at `{path}`")),
         Err(_) => Err(format!("may only use a file of the source as `build.dockerfile`, not `{name}`")),
     }

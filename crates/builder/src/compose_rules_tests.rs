@@ -99,6 +99,7 @@ fn each_way_out_is_refused_by_its_field() {
         ("build: {context: '@', dockerfile: passwd}", "build.dockerfile"),
         ("build: {context: '@', dockerfile: ../../etc/passwd}", "build.dockerfile"),
         ("build: {context: '@', dockerfile: Evil}", "syntax"),
+        ("build: {context: '@', dockerfile_inline: \"# syntax=evil/x\\nFROM x\"}", "syntax"),
         ("build: {context: '@', network: host}", "build.network"),
         ("build: {context: '@', additional_contexts: {x: /etc}}", "build.additional_contexts"),
         ("build: {context: '@', ssh: [default]}", "build.ssh"),

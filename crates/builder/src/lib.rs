@@ -19,6 +19,8 @@ mod home;
 mod image;
 mod lease;
 mod mask;
+#[doc(hidden)]
+pub mod parsers;
 mod phases;
 mod plan;
 mod process;

@@ -17,6 +17,8 @@ mod filesync;
 mod filter;
 mod follow;
 mod http;
+#[doc(hidden)]
+pub mod parsers;
 mod patterns;
 mod progress;
 mod push;

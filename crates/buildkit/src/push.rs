@@ -98,14 +98,14 @@ pub(crate) async fn read_push(
 
 /// Cuts the stream into lines and remembers how it ends.
 #[derive(Default)]
-struct Lines {
+pub(crate) struct Lines {
     buffer: BytesMut,
     digest: Option<String>,
     error: Option<String>,
 }
 
 impl Lines {
-    fn feed(&mut self, data: &[u8]) -> Result<Vec<PushProgress>, EngineError> {
+    pub(crate) fn feed(&mut self, data: &[u8]) -> Result<Vec<PushProgress>, EngineError> {
         self.buffer.extend_from_slice(data);
         let mut out = Vec::new();
         while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
@@ -129,7 +129,7 @@ impl Lines {
         (!line.progress.status.is_empty()).then_some(line.progress)
     }
 
-    fn end(mut self) -> Result<String, EngineError> {
+    pub(crate) fn end(mut self) -> Result<String, EngineError> {
         let rest = self.buffer.len();
         self.line(rest);
         match (self.error, self.digest) {

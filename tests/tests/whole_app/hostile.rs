@@ -1,5 +1,6 @@
 //! A provider that answers wrongly: pages instead of JSON, errors that say 200, half an answer, pages without end, a way to somebody
-//! else's host, silence. Each is told as what it is, breaks nothing, opens nothing, and no token goes anywhere else.
+//! else's host, silence; or that is down, or wants to be left alone. Each is told as what it is, breaks nothing, opens nothing, and no
+//! token goes anywhere else.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use slipway_testkit::bitbucket;
-use slipway_testkit::github;
+use slipway_testkit::gitea::{self, Hits};
+use slipway_testkit::{github, wait};
 use slipway_tests::repository::text;
 use slipway_tests::{AUTHOR, Answer, Forge, PERSON, Repository, Setup, TestApp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -51,7 +52,7 @@ impl Drop for Elsewhere {
     }
 }
 
-/// How the provider answers, as both fakes can.
+/// How the provider answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Html,
@@ -60,67 +61,87 @@ enum Wrong {
     EndlessPages,
     Redirect,
     Silence,
+    Limited,
+    Down,
 }
 
-const ALL: [Wrong; 6] = [Wrong::Html, Wrong::ErrorBody, Wrong::Truncated, Wrong::EndlessPages, Wrong::Redirect, Wrong::Silence];
+const ALL: [Wrong; 8] =
+    [Wrong::Html, Wrong::ErrorBody, Wrong::Truncated, Wrong::EndlessPages, Wrong::Redirect, Wrong::Silence, Wrong::Limited, Wrong::Down];
+
+/// How long a provider that was asked too often wants to be left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+/// After a provider's pause the reconciler waits for about a minute more.
+const READ_AGAIN: Duration = Duration::from_secs(150);
 
 impl Wrong {
     /// Makes everything below `prefix` go wrong: the API, or the exchange of codes.
     fn begin(self, app: &TestApp, forge: Forge, elsewhere: &Elsewhere, prefix: &str) {
+        let Some(others) = app.others.as_ref().filter(|_| forge != Forge::GitHub) else {
+            let fault = match self {
+                Self::Html => github::Fault::Html,
+                Self::ErrorBody => github::Fault::ErrorBody,
+                Self::Truncated => github::Fault::Truncated,
+                Self::EndlessPages => github::Fault::EndlessPages,
+                Self::Redirect => github::Fault::RedirectTo(elsewhere.address.clone()),
+                Self::Silence => github::Fault::Silence(Duration::from_secs(60)),
+                Self::Limited => github::Fault::SecondaryLimit(429, Some(PAUSE.as_secs())),
+                Self::Down => github::Fault::Status(503),
+            };
+            return app.github.trouble(prefix, fault, github::Times::UntilCleared);
+        };
+        // Both know the same ones.
+        let fault = match self {
+            Self::Html => gitea::Fault::Html,
+            Self::ErrorBody => gitea::Fault::ErrorBody,
+            Self::Truncated => gitea::Fault::Truncated,
+            Self::EndlessPages => gitea::Fault::EndlessPages,
+            Self::Redirect => gitea::Fault::RedirectTo(elsewhere.address.clone()),
+            Self::Silence => gitea::Fault::Silence,
+            Self::Limited => gitea::Fault::RateLimited(PAUSE),
+            Self::Down => gitea::Fault::Outage(503),
+        };
         match forge {
-            Forge::GitHub => {
-                let fault = match self {
-                    Self::Html => github::Fault::Html,
-                    Self::ErrorBody => github::Fault::ErrorBody,
-                    Self::Truncated => github::Fault::Truncated,
-                    Self::EndlessPages => github::Fault::EndlessPages,
-                    Self::Redirect => github::Fault::RedirectTo(elsewhere.address.clone()),
-                    Self::Silence => github::Fault::Silence(Duration::from_secs(60)),
-                };
-                app.github.trouble(prefix, fault, github::Times::UntilCleared);
-            }
-            Forge::Bitbucket | Forge::Gitea => {
-                let fault = match self {
-                    Self::Html => bitbucket::Fault::Html,
-                    Self::ErrorBody => bitbucket::Fault::ErrorBody,
-                    Self::Truncated => bitbucket::Fault::Truncated,
-                    Self::EndlessPages => bitbucket::Fault::EndlessPages,
-                    Self::Redirect => bitbucket::Fault::RedirectTo(elsewhere.address.clone()),
-                    Self::Silence => bitbucket::Fault::Silence,
-                };
-                app.others.as_ref().unwrap().bitbucket.add_fault(prefix, fault, bitbucket::Hits::All);
-            }
+            Forge::Gitea => others.bent.add_fault(prefix, fault, Hits::All),
+            _ => others.bitbucket.add_fault(prefix, fault, Hits::All),
         }
     }
 
     fn end(app: &TestApp, forge: Forge) {
         match forge {
             Forge::GitHub => app.github.clear_troubles(),
-            Forge::Bitbucket | Forge::Gitea => app.others.as_ref().unwrap().bitbucket.clear_faults(),
+            Forge::Bitbucket => app.others.as_ref().unwrap().bitbucket.clear_faults(),
+            Forge::Gitea => app.others.as_ref().unwrap().bent.clear_faults(),
         }
     }
 }
 
-fn api_of(forge: Forge) -> &'static str {
-    if forge == Forge::GitHub { "/api/v3" } else { "/2.0" }
+/// Where a provider's API begins. Of Gitea, branches and tags are asked of git.
+fn api_of(forge: Forge) -> &'static [&'static str] {
+    match forge {
+        Forge::GitHub => &["/api/v3"],
+        Forge::Bitbucket => &["/2.0"],
+        Forge::Gitea => &["/api/v1", "/octo/"],
+    }
 }
 
 /// Tokens of ours that the provider gave.
 fn tokens(app: &TestApp, forge: Forge) -> Vec<String> {
-    match forge {
-        Forge::GitHub => {
-            let mut all = app.github.oauth_tokens(AUTHOR, &app.oauth.client_id);
-            all.push(app.oauth.client_secret.clone());
-            all
-        }
-        Forge::Bitbucket | Forge::Gitea => {
-            let others = app.others.as_ref().unwrap();
-            let mut all = others.bitbucket.access_tokens(AUTHOR, &others.consumer.key);
-            all.extend(others.bitbucket.refresh_tokens(AUTHOR, &others.consumer.key).into_iter().map(|(token, _)| token));
-            all.push(others.consumer.secret.clone());
-            all
-        }
+    if forge == Forge::GitHub {
+        let mut all = app.github.oauth_tokens(AUTHOR, &app.oauth.client_id);
+        all.push(app.oauth.client_secret.clone());
+        return all;
     }
+    let others = app.others.as_ref().unwrap();
+    if forge == Forge::Gitea {
+        // It shows its tokens to nobody but us.
+        let mut all: Vec<String> = others.bent.secrets().into_iter().collect();
+        all.push(others.gitea_app.client_secret.clone());
+        return all;
+    }
+    let mut all = others.bitbucket.access_tokens(AUTHOR, &others.consumer.key);
+    all.extend(others.bitbucket.refresh_tokens(AUTHOR, &others.consumer.key).into_iter().map(|(token, _)| token));
+    all.push(others.consumer.secret.clone());
+    all
 }
 
 fn says_nothing_secret(app: &TestApp, forge: Forge, elsewhere: &Elsewhere, answer: &str) -> Result<()> {
@@ -148,7 +169,7 @@ async fn no_link_is_made_of_a_wrong_answer(forge: Forge, exchange: &str) -> Resu
     let app = TestApp::with(Setup::default().all_providers()).await?;
     let elsewhere = Elsewhere::start().await?;
     for wrong in ALL {
-        for prefix in [exchange, api_of(forge)] {
+        for prefix in [exchange, api_of(forge)[0]] {
             // A code and a person are no lists.
             if wrong == Wrong::EndlessPages {
                 continue;
@@ -177,6 +198,11 @@ async fn no_link_is_made_of_a_wrong_answer_of_bitbucket() -> Result<()> {
     no_link_is_made_of_a_wrong_answer(Forge::Bitbucket, "/site/oauth2/access_token").await
 }
 
+#[tokio::test]
+async fn no_link_is_made_of_a_wrong_answer_of_gitea() -> Result<()> {
+    no_link_is_made_of_a_wrong_answer(Forge::Gitea, "/login/oauth/access_token").await
+}
+
 /// A link that works, while the API answers wrongly: it is not called revoked, nothing is saved or built of a wrong answer, nothing that
 /// stood is taken away, and when the provider is itself again everything goes on.
 async fn a_working_link_survives_wrong_answers(forge: Forge) -> Result<()> {
@@ -197,7 +223,9 @@ async fn a_working_link_survives_wrong_answers(forge: Forge) -> Result<()> {
     let hooks = forge.hooks(&app, "octo/hello").await?;
     let at = format!("/namespaces/{PERSON}/links/{}", forge.id());
     for (round, wrong) in ALL.into_iter().enumerate() {
-        wrong.begin(&app, forge, &elsewhere, api_of(forge));
+        for prefix in api_of(forge) {
+            wrong.begin(&app, forge, &elsewhere, prefix);
+        }
         let mut answers = String::new();
         // A person asks for a check, a source, a build.
         let link = app.api.post(&format!("{at}/check"), &json!({})).await.with_context(|| format!("{wrong:?}"))?;
@@ -240,7 +268,7 @@ async fn a_working_link_survives_wrong_answers(forge: Forge) -> Result<()> {
         ensure!(forge.hooks(&app, "octo/hello").await? == hooks, "after {wrong:?} the webhooks are others");
         let autobuild = app.api.get(&hello.at("/autobuild")).await?;
         ensure!(autobuild["source"] == "octo/hello" && autobuild["source_state"]["problem"].is_null(), "after {wrong:?}: {autobuild}");
-        app.wait_for("the refs to be read again", || async {
+        wait::until("the refs to be read again", READ_AGAIN, || async {
             let now = app.api.get(&hello.at("/autobuild")).await?["source_state"].clone();
             Ok((now["looked_at"] != looked["looked_at"]).then_some(()))
         })
@@ -260,4 +288,9 @@ async fn a_link_to_github_survives_wrong_answers() -> Result<()> {
 #[tokio::test]
 async fn a_link_to_bitbucket_survives_wrong_answers() -> Result<()> {
     a_working_link_survives_wrong_answers(Forge::Bitbucket).await
+}
+
+#[tokio::test]
+async fn a_link_to_gitea_survives_wrong_answers() -> Result<()> {
+    a_working_link_survives_wrong_answers(Forge::Gitea).await
 }

@@ -9,6 +9,7 @@ mod crash;
 mod deliveries;
 mod forged;
 mod hostile;
+mod left;
 mod link;
 mod link_health;
 mod link_providers;

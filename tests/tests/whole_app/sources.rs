@@ -1,23 +1,38 @@
 //! What deliveries do not tell: the reconciler finds it, each push is built once however late its delivery comes, and a source is followed
 //! where it goes, by its id and never by its name.
 
-use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
+use slipway_model::{Clock, Timestamp};
+use slipway_testkit::gitea::ADMINISTRATOR;
 use slipway_testkit::github::{OrgRole, ReleaseOrder, Visibility, Webhooks};
+use slipway_tests::others::HookThere;
 use slipway_tests::repository::text;
+use slipway_tests::setup::QUICK;
 use slipway_tests::{AUTHOR, Forge, PASSWORD, PERSON, Repository, Setup, TestApp};
 
+/// What a look takes beside the interval (give or take a fifth) that it waits for: less than what a look that left something waits
+/// for the next one.
+const LOOK: Duration = Duration::from_secs(12);
+
 const DOCKERFILE: &[(&str, &str)] = &[("Dockerfile", "FROM scratch\n")];
+
+/// Every branch and tag under its own name.
+fn everything() -> Value {
+    json!([
+        { "source_type": "branch", "source": "/.*/", "tags": "{sourceref}" },
+        { "source_type": "tag", "source": "/.*/", "tags": "tag-{sourceref}" },
+    ])
+}
 
 /// `demo/hello` from `octo/hello`, every branch and tag under its own name, looked at once.
 async fn everything_is_built(app: &TestApp) -> Result<(Repository<'_>, String)> {
     let hello = app.linked_repository("hello").await?;
-    let rules = json!([
-        { "source_type": "branch", "source": "/.*/", "tags": "{sourceref}" },
-        { "source_type": "tag", "source": "/.*/", "tags": "tag-{sourceref}" },
-    ]);
-    hello.put_autobuild(rules).await?;
+    hello.put_autobuild(everything()).await?;
     let commit = hello.push("main", DOCKERFILE).await?;
     hello.build_of(&commit).await?;
     app.wait_for("the source to be looked at", || async { Ok(state(app, &hello).await?["looked_at"].as_str().map(drop)) }).await?;
@@ -50,28 +65,47 @@ async fn until_built(app: &TestApp, hello: &Repository<'_>, refs: &[String]) -> 
     Ok(())
 }
 
+/// Each ref was built within one interval after its push, by the times that stand in the rows.
+async fn within_one_interval(hello: &Repository<'_>, pushed: &BTreeMap<String, Timestamp>) -> Result<()> {
+    let most = QUICK.mul_f64(1.2) + LOOK;
+    for build in hello.builds().await? {
+        let Some(at) = pushed.get(text(&build, "source_ref")) else { continue };
+        let queued: Timestamp = serde_json::from_value(build["queued_at"].clone())?;
+        ensure!(queued.since(*at) <= most, "{} was built {:?} after its push", build["source_ref"], queued.since(*at));
+    }
+    Ok(())
+}
+
+/// What deliveries say that came too late.
+fn is_known(delivery: &Value) -> Result<()> {
+    ensure!(delivery["status"] == "accepted", "{delivery}");
+    let known = |verdict: &Value| verdict["outcome"] != "built" || text(verdict, "text").starts_with("the reconciler had found this push");
+    ensure!(delivery["verdicts"].as_array().is_some_and(|all| all.iter().all(known)), "{delivery}");
+    Ok(())
+}
+
 async fn two_hundred_refs_without_deliveries(order: ReleaseOrder) -> Result<()> {
-    let app = TestApp::with(Setup::default().quick()).await?;
+    let app = TestApp::with(Setup::default().quick().alone()).await?;
     let (hello, commit) = everything_is_built(&app).await?;
     let mut refs = vec!["refs/heads/main".to_owned()];
+    let mut pushed = BTreeMap::new();
     app.github.set_webhooks(Webhooks::Hold);
-    for push in 0..49 {
-        let names: Vec<String> = (0..4).map(|n| format!("refs/heads/branch-{push}-{n}")).collect();
+    // The last ones are tags: of more than three at once GitHub tells nobody.
+    for push in 0..50 {
+        let name = |n| if push < 49 { format!("refs/heads/branch-{push}-{n}") } else { format!("refs/tags/v{n}") };
+        let names: Vec<String> = (0..4).map(name).collect();
         let changes: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), commit.as_str())).collect();
         app.github.update_refs("octo/hello", &changes).await?;
+        pushed.extend(names.iter().map(|name| (name.clone(), Clock::System.now())));
         refs.extend(names);
     }
-    // Of more than three tags at once GitHub tells nobody.
-    let tags: Vec<String> = (0..4).map(|n| format!("refs/tags/v{n}")).collect();
-    let changes: Vec<(&str, &str)> = tags.iter().map(|name| (name.as_str(), commit.as_str())).collect();
-    app.github.update_refs("octo/hello", &changes).await?;
-    refs.extend(tags);
-    assert_eq!(refs.len(), 201);
+    assert_eq!((refs.len(), pushed.len()), (201, 200));
     until_built(&app, &hello, &refs).await?;
+    within_one_interval(&hello, &pushed).await?;
     let found = app.api.items(&hello.at("/deliveries?event=reconcile")).await?;
     assert!(!found.is_empty(), "the inbox shows what the reconciler found");
 
-    // Now the deliveries come, each of them twice.
+    // Now the deliveries come, and then each of them once more.
     let before = hello.decided().await?.len();
     app.github.release_held_webhooks(order).await;
     app.github.set_webhooks(Webhooks::Deliver);
@@ -79,16 +113,18 @@ async fn two_hundred_refs_without_deliveries(order: ReleaseOrder) -> Result<()> 
     let all = hello.decided().await?;
     let late: Vec<&Value> = all.iter().take(all.len() - before).collect();
     assert_eq!(late.len(), 196, "every branch has its delivery");
-    for delivery in late {
-        assert_eq!(delivery["status"], "accepted", "{delivery}");
-        let verdicts = delivery["verdicts"].as_array().unwrap();
-        let known =
-            |verdict: &Value| verdict["outcome"] != "built" || text(verdict, "text").starts_with("the reconciler had found this push");
-        assert!(verdicts.iter().all(known), "{delivery}");
-    }
+    late.into_iter().try_for_each(is_known)?;
     until_built(&app, &hello, &refs).await?;
-    // And the next looks find nothing more.
+    let sent = app.github.deliveries("octo/hello");
+    for delivery in &sent {
+        app.github.redeliver("octo/hello", delivery.id).await?;
+    }
+    assert!(sent.len() >= 196, "{}", sent.len());
+    hello.decided().await?;
+    until_built(&app, &hello, &refs).await?;
+    // And the next looks find nothing more, of pushes that are told twice at once either.
     let looked = state(&app, &hello).await?["looked_at"].clone();
+    app.github.set_webhooks(Webhooks::Twice);
     let again = hello.push("main", &[("Dockerfile", "FROM scratch\nLABEL a=b\n")]).await?;
     hello.build_of(&again).await?;
     refs.push("refs/heads/main".to_owned());
@@ -105,6 +141,125 @@ async fn two_hundred_refs_whose_deliveries_came_late_are_built_once() -> Result<
 #[tokio::test]
 async fn two_hundred_refs_whose_deliveries_came_late_and_turned_round_are_built_once() -> Result<()> {
     two_hundred_refs_without_deliveries(ReleaseOrder::NewestFirst).await
+}
+
+/// Refs of one push, pushed now.
+async fn push_refs(app: &TestApp, forge: Forge, names: &[String], commit: &str) -> Result<Timestamp> {
+    let changes: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), commit)).collect();
+    let others = app.others.as_ref().context("the test wished for all providers")?;
+    match forge {
+        Forge::GitHub => app.github.update_refs("octo/hello", &changes).await?,
+        Forge::Bitbucket => others.bitbucket.push_refs("octo/hello", &changes).await?,
+        Forge::Gitea => others.gitea.update_refs("octo/hello", &changes).await?,
+    }
+    Ok(Clock::System.now())
+}
+
+/// The webhook's address at Gitea, which holds deliveries back as a provider does whose way to us is cut.
+async fn set_gitea_hook(app: &TestApp, hook: &HookThere, url: &str) -> Result<()> {
+    let path = format!("/repos/octo/hello/hooks/{}", hook.id);
+    let body = json!({ "config": { "url": url, "content_type": "json" } });
+    let gitea = &app.others.as_ref().context("the test wished for all providers")?.gitea;
+    gitea.api(Method::PATCH, &path, Some(body)).await.map(drop)
+}
+
+/// Lets the deliveries go that did not come; gives how many.
+async fn deliver_late(app: &TestApp, forge: Forge, hook: &HookThere) -> Result<usize> {
+    let others = app.others.as_ref().context("the test wished for all providers")?;
+    if forge == Forge::Bitbucket {
+        others.bitbucket.release_held_webhooks(ReleaseOrder::NewestFirst).await;
+        return Ok(others.bitbucket.deliveries("octo/hello").len());
+    }
+    set_gitea_hook(app, hook, &hook.url).await?;
+    let number = hook.id.parse()?;
+    let failed = others.gitea.deliveries("octo/hello", number, ADMINISTRATOR).await?;
+    for delivery in &failed {
+        others.gitea.redeliver("octo/hello", number, &delivery.id, ADMINISTRATOR).await?;
+    }
+    Ok(failed.len())
+}
+
+async fn forty_refs_without_deliveries(forge: Forge) -> Result<()> {
+    let app = TestApp::with(Setup::default().all_providers().quick().alone()).await?;
+    forge.repository(&app, "octo/hello").await?;
+    forge.link(&app, &app.api, PERSON, AUTHOR).await?;
+    forge.build_from(&app, &app.api, PERSON, "hello", "octo/hello").await?;
+    let hello = Repository::new(&app, "hello");
+    let body = json!({ "provider": forge.id(), "source": "octo/hello", "autotest": "off", "rules": everything() });
+    app.api.put(&hello.at("/autobuild"), &body).await?;
+    let commit = forge.push(&app, "octo/hello", "main", DOCKERFILE).await?;
+    app.wait_for("the push to be built", || find(&hello, &commit)).await?;
+    app.wait_for("the source to be looked at", || async { Ok(state(&app, &hello).await?["looked_at"].as_str().map(drop)) }).await?;
+
+    let hook = forge.hooks(&app, "octo/hello").await?.remove(0);
+    match forge {
+        Forge::Gitea => set_gitea_hook(&app, &hook, "http://127.0.0.1:9/").await?,
+        _ => app.others.as_ref().unwrap().bitbucket.set_webhooks(Webhooks::Hold),
+    }
+    let (mut refs, mut pushed) = (vec!["refs/heads/main".to_owned()], BTreeMap::new());
+    for push in 0..10 {
+        let names = ["heads/a", "heads/b", "tags/c", "tags/d"].map(|name| format!("refs/{name}-{push}"));
+        let at = push_refs(&app, forge, &names, &commit).await?;
+        pushed.extend(names.iter().map(|name| (name.clone(), at)));
+        refs.extend(names);
+    }
+    until_built(&app, &hello, &refs).await?;
+    within_one_interval(&hello, &pushed).await?;
+
+    // Late, and of no use any more.
+    let before = hello.decided().await?.len();
+    let number = deliver_late(&app, forge, &hook).await?;
+    assert!(number >= 10, "{number}");
+    let come = app.wait_for("the deliveries to come", || async {
+        let all = hello.decided().await?;
+        Ok((all.len() >= before + 10).then_some(all))
+    });
+    let come = come.await?;
+    come.iter().take(come.len() - before).try_for_each(is_known)?;
+    until_built(&app, &hello, &refs).await?;
+
+    // A webhook that is gone tells of nothing at all.
+    match forge {
+        Forge::Gitea => app.others.as_ref().unwrap().gitea.delete_hook("octo/hello", hook.id.parse()?).await?,
+        _ => app.others.as_ref().unwrap().bitbucket.delete_hook("octo/hello", &hook.id),
+    }
+    let last = ["refs/heads/last".to_owned(), "refs/tags/last".to_owned()];
+    let at = push_refs(&app, forge, &last, &commit).await?;
+    refs.extend(last.clone());
+    until_built(&app, &hello, &refs).await?;
+    within_one_interval(&hello, &last.into_iter().map(|name| (name, at)).collect()).await?;
+    app.finish().await
+}
+
+#[tokio::test]
+async fn forty_refs_of_bitbucket_whose_deliveries_came_late_are_built_once() -> Result<()> {
+    forty_refs_without_deliveries(Forge::Bitbucket).await
+}
+
+#[tokio::test]
+async fn forty_refs_of_gitea_whose_deliveries_came_late_are_built_once() -> Result<()> {
+    forty_refs_without_deliveries(Forge::Gitea).await
+}
+
+/// A merge queue's branches are GitHub's own: no rule is for them, whoever finds them.
+#[tokio::test]
+async fn a_branch_of_the_merge_queue_that_the_reconciler_sees_is_not_built() -> Result<()> {
+    let app = TestApp::with(Setup::default().quick()).await?;
+    let (hello, commit) = everything_is_built(&app).await?;
+    app.github.set_webhooks(Webhooks::Drop);
+    let queue = format!("refs/heads/gh-readonly-queue/main/pr-7-{commit}");
+    app.github.update_refs("octo/hello", &[(queue.as_str(), commit.as_str()), ("refs/heads/next", commit.as_str())]).await?;
+    until_built(&app, &hello, &["refs/heads/main".to_owned(), "refs/heads/next".to_owned()]).await?;
+    // It goes away as it came.
+    let looked = state(&app, &hello).await?["looked_at"].clone();
+    app.github.delete_ref("octo/hello", &queue).await?;
+    app.github.update_refs("octo/hello", &[("refs/heads/other", commit.as_str())]).await?;
+    app.wait_for("another look", || async { Ok((state(&app, &hello).await?["looked_at"] != looked).then_some(())) }).await?;
+    until_built(&app, &hello, &["refs/heads/main", "refs/heads/next", "refs/heads/other"].map(str::to_owned)).await?;
+    let told = hello.decided().await?;
+    let named = |delivery: &Value| delivery["verdicts"].as_array().is_some_and(|all| all.iter().any(|one| one["ref"] == queue.as_str()));
+    assert!(!told.iter().any(named), "{told:?}");
+    app.finish().await
 }
 
 #[tokio::test]

@@ -6,13 +6,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use slipway_testkit::bitbucket;
 use slipway_testkit::github::{Fault, Times};
-use slipway_testkit::wait;
+use slipway_testkit::{gitea, wait};
 use slipway_tests::repository::text;
-use slipway_tests::{AUTHOR, Forge, PASSWORD, PERSON, Setup, TestApp};
+use slipway_tests::{AUTHOR, Forge, Others, PASSWORD, PERSON, Setup, TestApp};
 
 const DOCKERFILE: &[(&str, &str)] = &[("Dockerfile", "FROM scratch\n")];
+
+/// A process that died holds a receipt for a minute or two, and a provider that wants quiet is waited for.
+const FINISHED_WITHIN: Duration = Duration::from_secs(200);
 
 /// What stands at the provider of ours: webhooks, deploy keys, the grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +29,15 @@ impl Standing {
         let hooks = forge.hooks(app, source).await?.into_iter().map(|hook| hook.id).collect();
         let keys = match forge {
             Forge::GitHub => app.github.deploy_keys(source).into_iter().map(|key| key.id.to_string()).collect(),
-            Forge::Bitbucket | Forge::Gitea => Vec::new(),
+            Forge::Bitbucket => others(app).bitbucket.deploy_keys(source).into_iter().map(|key| key.id.to_string()).collect(),
+            Forge::Gitea => others(app).gitea.deploy_keys(source).await?.into_iter().map(|key| key["id"].to_string()).collect(),
         };
         Ok(Self { hooks, keys, grant: forge.has_grant(app, AUTHOR).await? })
     }
+}
+
+fn others(app: &TestApp) -> &Others {
+    app.others.as_ref().unwrap()
 }
 
 fn items<'r>(receipt: &'r Value, list: &str) -> Vec<(&'r str, &'r str)> {
@@ -82,20 +89,27 @@ async fn made(app: &TestApp, forge: Forge, name: &str) -> Result<Standing> {
     forge.build_from(app, &app.api, PERSON, name, &source).await?;
     app.wait_for("the deploy key to stand", || async {
         let standing = Standing::at(app, forge, &source).await?;
-        let complete = standing.hooks.len() == 1 && (forge != Forge::GitHub || standing.keys.len() == 1);
-        Ok(complete.then_some(standing))
+        Ok((standing.hooks.len() == 1 && standing.keys.len() == 1).then_some(standing))
+    })
+    .await
+}
+
+/// Begins to unlink; what the answer says may not be the end yet.
+async fn begin(app: &TestApp, forge: Forge) -> Result<Value> {
+    app.api.delete(&format!("/namespaces/{PERSON}/links/{}", forge.id())).await
+}
+
+/// The receipt when nothing more is done.
+async fn finished(app: &TestApp, receipt: &Value) -> Result<Value> {
+    wait::until("the receipt to be complete", FINISHED_WITHIN, || async {
+        let receipt = app.api.get(&format!("/namespaces/{PERSON}/receipts/{}", text(receipt, "id"))).await?;
+        Ok(receipt["finished_at"].is_string().then_some(receipt))
     })
     .await
 }
 
 async fn unlink(app: &TestApp, forge: Forge) -> Result<Value> {
-    app.api.delete(&format!("/namespaces/{PERSON}/links/{}", forge.id())).await
-}
-
-/// The receipt, once everything is settled.
-async fn complete(app: &TestApp, id: &str) -> Result<Option<Value>> {
-    let receipt = app.api.get(&format!("/namespaces/{PERSON}/receipts/{id}")).await?;
-    Ok(receipt["finished_at"].is_string().then_some(receipt))
+    finished(app, &begin(app, forge).await?).await
 }
 
 /// After a receipt: nothing is linked, nothing more is taken from the provider, and the next link takes over what stayed.
@@ -107,32 +121,113 @@ async fn is_over(app: &TestApp, forge: Forge, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn each_failure_at_github(at: &str) -> Result<()> {
-    let app = TestApp::with(Setup::default().keyed()).await?;
-    // The client waits ten seconds for an answer.
-    let silence = Fault::Silence(Duration::from_secs(30));
-    let limited = Fault::SecondaryLimit(429, Some(1));
-    let faults = [Fault::Status(500), Fault::Status(403), Fault::Status(404), limited.clone(), Fault::Html, silence, Fault::AnswerLost];
-    for (number, fault) in faults.into_iter().enumerate() {
-        let (name, source) = (format!("hello-{number}"), format!("{AUTHOR}/hello-{number}"));
-        let before = made(&app, Forge::GitHub, &name).await?;
-        let path = at.replace("{source}", &source).replace("{client}", &app.oauth.client_id);
-        app.github.trouble(&format!("DELETE {path}"), fault.clone(), Times::UntilCleared);
-        let mut receipt = unlink(&app, Forge::GitHub).await?;
-        // A request whose caller went away is in no list.
-        let met = app.github.requests().iter().any(|seen| seen.method == "DELETE" && seen.path.starts_with(&path));
-        assert!(met || matches!(fault, Fault::Silence(_)), "nothing met the fault");
-        app.github.clear_troubles();
-        if fault == limited {
-            assert!(receipt["finished_at"].is_null(), "it wants us to wait: {receipt}");
-            receipt = app.wait_for("the unlink to go on", || complete(&app, text(&receipt, "id"))).await?;
-            assert_eq!(receipt["left"], json!([]), "it was waited for: {receipt}");
+/// What a provider does in the middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    Status(u16),
+    Html,
+    ErrorBody,
+    Truncated,
+    EndlessPages,
+    Redirect,
+    Silence,
+    Limited,
+    AnswerLost,
+}
+
+const FAILURES: [Failure; 11] = [
+    Failure::Status(500),
+    Failure::Status(403),
+    Failure::Status(404),
+    Failure::Html,
+    Failure::ErrorBody,
+    Failure::Truncated,
+    Failure::EndlessPages,
+    Failure::Redirect,
+    Failure::Silence,
+    Failure::Limited,
+    Failure::AnswerLost,
+];
+
+/// Nobody is there.
+const ELSEWHERE: &str = "http://127.0.0.1:9";
+/// How long a provider that was asked too often wants to be left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Failure {
+    /// At every request whose path begins with `path`; at GitHub, whose other requests have other paths, only at removals.
+    fn begin(self, app: &TestApp, forge: Forge, path: &str) {
+        if forge == Forge::GitHub {
+            let fault = match self {
+                Self::Status(status) => Fault::Status(status),
+                Self::Html => Fault::Html,
+                Self::ErrorBody => Fault::ErrorBody,
+                Self::Truncated => Fault::Truncated,
+                Self::EndlessPages => Fault::EndlessPages,
+                Self::Redirect => Fault::RedirectTo(ELSEWHERE.to_owned()),
+                // The client waits ten seconds for an answer.
+                Self::Silence => Fault::Silence(Duration::from_secs(30)),
+                Self::Limited => Fault::SecondaryLimit(429, Some(PAUSE.as_secs())),
+                Self::AnswerLost => Fault::AnswerLost,
+            };
+            return app.github.trouble(&format!("DELETE {path}"), fault, Times::UntilCleared);
         }
-        let now = Standing::at(&app, Forge::GitHub, &source).await?;
-        is_true(&receipt, &before, &now).with_context(|| format!("{fault:?} at {path}: {before:?} became {now:?}"))?;
+        let fault = match self {
+            Self::Status(status) => gitea::Fault::Outage(status),
+            Self::Html => gitea::Fault::Html,
+            Self::ErrorBody => gitea::Fault::ErrorBody,
+            Self::Truncated => gitea::Fault::Truncated,
+            Self::EndlessPages => gitea::Fault::EndlessPages,
+            Self::Redirect => gitea::Fault::RedirectTo(ELSEWHERE.to_owned()),
+            Self::Silence => gitea::Fault::Silence,
+            Self::Limited => gitea::Fault::RateLimited(PAUSE),
+            Self::AnswerLost => gitea::Fault::AnswerLost,
+        };
+        match forge {
+            Forge::Gitea => others(app).bent.add_fault(path, fault, gitea::Hits::All),
+            _ => others(app).bitbucket.add_fault(path, fault, gitea::Hits::All),
+        }
+    }
+
+    fn end(app: &TestApp, forge: Forge) {
+        match forge {
+            Forge::GitHub => app.github.clear_troubles(),
+            Forge::Bitbucket => others(app).bitbucket.clear_faults(),
+            Forge::Gitea => others(app).bent.clear_faults(),
+        }
+    }
+}
+
+/// How many requests there were to a path.
+fn asked(app: &TestApp, forge: Forge, path: &str) -> usize {
+    match forge {
+        Forge::GitHub => app.github.requests().iter().filter(|seen| seen.method == "DELETE" && seen.path.starts_with(path)).count(),
+        Forge::Bitbucket => others(app).bitbucket.requests().iter().filter(|seen| seen.path.starts_with(path)).count(),
+        Forge::Gitea => others(app).bent.requests().iter().filter(|seen| seen.path.starts_with(path)).count(),
+    }
+}
+
+/// Unlinks with each failure at an address of the provider; `{source}` and `{client}` stand in it.
+async fn each_failure(forge: Forge, at: &str) -> Result<()> {
+    let setup = Setup::default().keyed();
+    let app = TestApp::with(if forge == Forge::GitHub { setup } else { setup.all_providers() }).await?;
+    for (number, failure) in FAILURES.into_iter().enumerate() {
+        let (name, source) = (format!("hello-{number}"), format!("{AUTHOR}/hello-{number}"));
+        let before = made(&app, forge, &name).await?;
+        let path = at.replace("{source}", &source).replace("{client}", &app.oauth.client_id);
+        let asked_before = asked(&app, forge, &path);
+        failure.begin(&app, forge, &path);
+        let begun = begin(&app, forge).await?;
+        // A request to GitHub whose caller went away is in no list.
+        let met = asked(&app, forge, &path) > asked_before;
+        assert!(met || (forge, failure) == (Forge::GitHub, Failure::Silence), "nothing met {failure:?}");
+        Failure::end(&app, forge);
+        let receipt = finished(&app, &begun).await?;
+        let now = Standing::at(&app, forge, &source).await?;
+        is_true(&receipt, &before, &now).with_context(|| format!("{failure:?} at {path}: {before:?} became {now:?}"))?;
         assert_eq!(receipt["stopped"], json!([name]), "{receipt}");
         stays_readable(&app, &receipt).await?;
-        is_over(&app, Forge::GitHub, &name).await?;
+        is_over(&app, forge, &name).await?;
         app.api.delete(&format!("/repositories/{PERSON}/{name}")).await?;
     }
     app.finish().await
@@ -140,54 +235,56 @@ async fn each_failure_at_github(at: &str) -> Result<()> {
 
 #[tokio::test]
 async fn each_failure_of_github_at_the_webhook_leaves_a_true_receipt() -> Result<()> {
-    each_failure_at_github("/api/v3/repos/{source}/hooks").await
+    each_failure(Forge::GitHub, "/api/v3/repos/{source}/hooks").await
 }
 
 #[tokio::test]
 async fn each_failure_of_github_at_the_deploy_key_leaves_a_true_receipt() -> Result<()> {
-    each_failure_at_github("/api/v3/repos/{source}/keys").await
+    each_failure(Forge::GitHub, "/api/v3/repos/{source}/keys").await
 }
 
 #[tokio::test]
 async fn each_failure_of_github_at_the_grant_leaves_a_true_receipt() -> Result<()> {
-    each_failure_at_github("/api/v3/applications/{client}").await
+    each_failure(Forge::GitHub, "/api/v3/applications/{client}").await
 }
 
-/// Bitbucket takes no grant back: that is always left, with the address where the person does it.
+// Neither Bitbucket nor Gitea takes a grant back: that is always left, with the address where the person does it.
+
 #[tokio::test]
 async fn each_failure_of_bitbucket_leaves_a_true_receipt() -> Result<()> {
-    let app = TestApp::with(Setup::default().all_providers()).await?;
-    let bitbucket = &app.others.as_ref().unwrap().bitbucket;
-    let faults = [
-        bitbucket::Fault::Outage(500),
-        bitbucket::Fault::Outage(403),
-        bitbucket::Fault::Outage(404),
-        bitbucket::Fault::Html,
-        bitbucket::Fault::ErrorBody,
-        bitbucket::Fault::Truncated,
-        bitbucket::Fault::Silence,
-    ];
-    for (number, fault) in faults.into_iter().enumerate() {
-        let (name, source) = (format!("hello-{number}"), format!("{AUTHOR}/hello-{number}"));
-        let before = made(&app, Forge::Bitbucket, &name).await?;
-        bitbucket.add_fault("/2.0/repositories", fault.clone(), bitbucket::Hits::All);
-        let receipt = unlink(&app, Forge::Bitbucket).await?;
-        bitbucket.clear_faults();
-        let now = Standing::at(&app, Forge::Bitbucket, &source).await?;
-        is_true(&receipt, &before, &now).with_context(|| format!("{fault:?}: {before:?} became {now:?}"))?;
-        assert!(items(&receipt, "left").iter().any(|(what, _)| what.starts_with("the grant")), "{receipt}");
-        stays_readable(&app, &receipt).await?;
-        is_over(&app, Forge::Bitbucket, &name).await?;
-        app.api.delete(&format!("/repositories/{PERSON}/{name}")).await?;
-    }
-    app.finish().await
+    each_failure(Forge::Bitbucket, "/2.0/repositories").await
+}
+
+#[tokio::test]
+async fn each_failure_of_bitbucket_at_the_webhook_leaves_a_true_receipt() -> Result<()> {
+    each_failure(Forge::Bitbucket, "/2.0/repositories/{source}/hooks").await
+}
+
+#[tokio::test]
+async fn each_failure_of_bitbucket_at_the_deploy_key_leaves_a_true_receipt() -> Result<()> {
+    each_failure(Forge::Bitbucket, "/2.0/repositories/{source}/deploy-keys").await
+}
+
+#[tokio::test]
+async fn each_failure_of_gitea_leaves_a_true_receipt() -> Result<()> {
+    each_failure(Forge::Gitea, "/api/v1/repositories").await
+}
+
+#[tokio::test]
+async fn each_failure_of_gitea_at_the_webhook_leaves_a_true_receipt() -> Result<()> {
+    each_failure(Forge::Gitea, "/api/v1/repos/{source}/hooks").await
+}
+
+#[tokio::test]
+async fn each_failure_of_gitea_at_the_deploy_key_leaves_a_true_receipt() -> Result<()> {
+    each_failure(Forge::Gitea, "/api/v1/repos/{source}/keys").await
 }
 
 /// At the real Gitea: what somebody removed before, a right that was lost, and a repository that is gone.
 #[tokio::test]
 async fn unlinking_gitea_leaves_a_true_receipt() -> Result<()> {
-    let app = TestApp::with(Setup::default().all_providers()).await?;
-    let gitea = &app.others.as_ref().unwrap().gitea;
+    let app = TestApp::with(Setup::default().keyed().all_providers()).await?;
+    let gitea = &others(&app).gitea;
     for what in ["nothing", "the webhook is gone", "the repository is gone", "the grant is gone"] {
         let name = what.replace(' ', "-");
         let source = format!("{AUTHOR}/{name}");
@@ -272,7 +369,7 @@ async fn a_server_that_is_killed_in_the_middle_completes_the_receipt_after_its_r
     let browser = app.sign_in(PERSON, PASSWORD).await?;
     let page = browser.open(&format!("/settings/source-providers/receipts/{}", text(&open, "id"))).await?;
     assert_eq!(page.status, 200, "{}", page.text);
-    let receipt = wait::until("the receipt to be complete", Duration::from_secs(200), || complete(&app, text(&open, "id"))).await?;
+    let receipt = finished(&app, &open).await?;
     let now = Standing::at(&app, Forge::GitHub, "octo/hello").await?;
     is_true(&receipt, &before, &now)?;
     assert_eq!(now, Standing { hooks: Vec::new(), keys: Vec::new(), grant: false });

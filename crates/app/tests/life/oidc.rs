@@ -212,10 +212,15 @@ async fn an_asserted_address_finds_nobody() -> Result<()> {
     tx.commit().await?;
     let eve = Person { subject: "eve".into(), name: "root".into(), preferred_username: "root".into(), email: "root@example.com".into() };
     scene.fake.add(eve.clone());
-    let (token, proposed) = choice(scene.through(OidcPurpose::SignIn, &eve, None).await?)?;
-    assert_eq!(proposed, None, "`root` is taken");
-    drop(token);
-    assert_eq!(scene.app().list_identities(&root).await?.len(), 0);
+    for verified in [Some(true), Some(false), None] {
+        scene.fake.set_email_verified(verified);
+        let (token, proposed) = choice(scene.through(OidcPurpose::SignIn, &eve, None).await?)?;
+        assert_eq!(proposed, None, "`root` is taken");
+        drop(token);
+        assert_eq!(scene.app().list_identities(&root).await?.len(), 0, "{verified:?}");
+        let said = scene.fake.given_out().pop().context("an ID token")?;
+        assert_eq!((said["email"].as_str(), said["email_verified"].as_bool()), (Some("root@example.com"), verified), "{said}");
+    }
     // The same subject of another issuer, and another one of the same issuer, are other people.
     let mine = scene.fake.person("root-at-corp");
     scene.add(&root, &mine).await?;

@@ -1,7 +1,6 @@
 //! What stands between the client and the provider: it keeps every request, holds it against the descriptions, and passes it on to a
 //! real server or answers by a function of the test.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -9,28 +8,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use serde_json::{Value, json};
+use slipway_testkit::gitea::{Bent, Recorded};
 use url::Url;
-
-/// One request as it arrived.
-#[derive(Clone, Debug)]
-pub struct Recorded {
-    pub method: String,
-    /// As on the wire, percent-encoded.
-    pub path: String,
-    pub query: BTreeMap<String, String>,
-    pub headers: http::HeaderMap,
-    pub body: String,
-}
-
-impl Recorded {
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    pub fn line(&self) -> String {
-        format!("{} {}", self.method, self.path)
-    }
-}
 
 /// An answer of the test.
 #[derive(Clone)]
@@ -57,53 +36,49 @@ impl Answer {
 
 pub struct Front {
     pub origin: Url,
-    requests: Arc<Mutex<Vec<Recorded>>>,
+    behind: Behind,
+}
+
+enum Behind {
+    Server(Bent),
+    Test(Arc<Mutex<Vec<Recorded>>>),
 }
 
 impl Front {
     /// Before a real server.
     pub async fn to(server: &str) -> Self {
-        let (server, http) = (server.to_owned(), slipway_testkit::http_client().unwrap());
-        Self::serve(move |_, request| forward(http.clone(), server.clone(), request)).await
+        let bent = Bent::before(server).await.unwrap();
+        Self { origin: bent.origin().parse().unwrap(), behind: Behind::Server(bent) }
     }
 
     /// Instead of one; `reply` also gets the front's own origin, for addresses in answers.
     pub async fn scripted(reply: impl Fn(&Recorded, &Url) -> Answer + Send + Sync + 'static) -> Self {
         let reply = Arc::new(reply);
-        Self::serve(move |own, request| {
-            let reply = Arc::clone(&reply);
-            async move {
-                let Answer { status, headers, body } = reply(&request, &own);
-                let response =
-                    headers.into_iter().fold(Response::builder().status(status), |response, (name, value)| response.header(name, value));
-                response.body(Body::from(body)).unwrap()
-            }
-        })
-        .await
-    }
-
-    async fn serve<F: Future<Output = Response> + Send + 'static>(
-        handle: impl Fn(Url, Recorded) -> F + Clone + Send + Sync + 'static,
-    ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let requests: Arc<Mutex<Vec<Recorded>>> = Arc::default();
         let (log, own) = (Arc::clone(&requests), origin.clone());
         let app = axum::Router::new().fallback(move |request: Request| {
-            let (handle, log, own) = (handle.clone(), Arc::clone(&log), own.clone());
+            let (reply, log, own) = (Arc::clone(&reply), Arc::clone(&log), own.clone());
             async move {
-                let recorded = record(request).await;
+                let (recorded, _) = Recorded::of(request).await.unwrap();
                 log.lock().unwrap().push(recorded.clone());
-                handle(own, recorded).await
+                let Answer { status, headers, body } = reply(&recorded, &own);
+                let response =
+                    headers.into_iter().fold(Response::builder().status(status), |response, (name, value)| response.header(name, value));
+                response.body(Body::from(body)).unwrap()
             }
         });
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { origin, requests }
+        Self { origin, behind: Behind::Test(requests) }
     }
 
     /// What arrived so far; each request must be one that Gitea and Forgejo describe.
     pub fn requests(&self) -> Vec<Recorded> {
-        let requests = self.requests.lock().unwrap().clone();
+        let requests = match &self.behind {
+            Behind::Server(bent) => bent.requests(),
+            Behind::Test(requests) => requests.lock().unwrap().clone(),
+        };
         for request in &requests {
             described(request);
         }
@@ -122,36 +97,6 @@ impl Drop for Front {
             self.requests();
         }
     }
-}
-
-async fn record(request: Request) -> Recorded {
-    let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    Recorded {
-        method: parts.method.to_string(),
-        path: parts.uri.path().to_owned(),
-        query: form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect(),
-        headers: parts.headers,
-        body: String::from_utf8(body.to_vec()).unwrap(),
-    }
-}
-
-async fn forward(http: reqwest::Client, server: String, request: Recorded) -> Response {
-    let mut url: Url = server.parse().unwrap();
-    url.set_path(&request.path);
-    if !request.query.is_empty() {
-        url.query_pairs_mut().extend_pairs(&request.query);
-    }
-    let mut headers = request.headers;
-    headers.remove("host");
-    headers.remove("content-length");
-    let method: http::Method = request.method.parse().unwrap();
-    let reply = http.request(method, url).headers(headers).body(request.body).send().await.unwrap();
-    let mut response = Response::builder().status(reply.status());
-    for (name, value) in reply.headers().iter().filter(|(name, _)| !matches!(name.as_str(), "content-length" | "transfer-encoding")) {
-        response = response.header(name, value);
-    }
-    response.body(Body::from(reply.bytes().await.unwrap())).unwrap()
 }
 
 static DESCRIPTIONS: LazyLock<[(&str, Value); 2]> = LazyLock::new(|| {

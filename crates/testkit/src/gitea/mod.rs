@@ -3,8 +3,10 @@
 //! server and its folder die with the process, however that ends. Without the program a test fails with a message that says what
 //! to run; it is never skipped.
 //!
-//! One file per concern: `server` runs the program, `script` does what people and administrators do, `git` pushes, `browser` clicks.
+//! One file per concern: `server` runs the program, `script` does what people and administrators do, `git` pushes, `browser` clicks,
+//! `bent` stands before it and lets it go wrong.
 
+mod bent;
 mod browser;
 mod git;
 mod script;
@@ -14,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+pub use bent::{Bent, Fault, Hits, Recorded};
 pub use browser::ShownDelivery;
 pub use script::{Contents, Role, user_password};
 pub use server::TEST_GITEA;

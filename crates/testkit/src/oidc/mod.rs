@@ -74,7 +74,7 @@ pub struct Person {
     pub name: String,
     /// `preferred_username`.
     pub preferred_username: String,
-    /// `email`; said to be verified.
+    /// `email`; said to be verified, unless [`FakeOidc::set_email_verified`] said otherwise.
     pub email: String,
 }
 
@@ -188,6 +188,11 @@ impl FakeOidc {
         let mut state = self.inner.state();
         state.signing = keys::SigningKey::generate(state.signing.algorithm())?;
         Ok(())
+    }
+
+    /// What it says of everybody's address from now on; `None`: whether it is verified is not said.
+    pub fn set_email_verified(&self, verified: Option<bool>) {
+        self.inner.state().email_verified = verified;
     }
 
     /// How the token endpoint wants to be told who the client is, from now on.

@@ -238,8 +238,10 @@ fn id_token(issuer: &str, state: &mut State, code: &Code, client_secret: &str) -
         "name": person.name,
         "preferred_username": person.preferred_username,
         "email": person.email,
-        "email_verified": true,
     });
+    if let Some(verified) = state.email_verified {
+        claims["email_verified"] = json!(verified);
+    }
     match state.lie {
         Some(Lie::WrongNonce) => claims["nonce"] = json!(random_word()),
         Some(Lie::NoNonce) => {

@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) authentication: ClientAuthentication,
     pub(super) lie: Option<Lie>,
     pub(super) outage: Option<u16>,
+    /// What is said of the addresses, if anything.
+    pub(super) email_verified: Option<bool>,
     /// Where the clock stands, when it does.
     pub(super) stands_at: Option<i64>,
     pub(super) requests: Vec<String>,
@@ -47,6 +49,7 @@ impl State {
             authentication: ClientAuthentication::Basic,
             lie: None,
             outage: None,
+            email_verified: Some(true),
             stands_at: None,
             requests: Vec::new(),
             given_out: Vec::new(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LINK, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -30,6 +30,10 @@ pub enum Fault {
     RedirectTo(String),
     /// The request is taken and never answered.
     Silence,
+    /// 429: nothing is done for this long.
+    RateLimited(Duration),
+    /// The provider does what it is asked, and the connection breaks before the answer.
+    AnswerLost,
 }
 
 /// How many requests a fault hits.
@@ -42,7 +46,7 @@ pub enum Hits {
 }
 
 /// The faults that wait for requests.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<(String, Fault, Hits)>);
 
 impl Faults {
@@ -100,7 +104,12 @@ pub(crate) async fn answer(fault: Fault, mut request: Request, next: Next) -> Re
         Fault::EndlessPages => {
             let page = first_page_of(&mut request);
             let address = address_without_page(&request);
-            rewritten(next.run(request).await, |text| endless(&text, &address, page)).await
+            let mut response = rewritten(next.run(request).await, |text| endless(&text, &address, page)).await;
+            // A list whose body has no place for it names its next page in a header.
+            if let Ok(link) = HeaderValue::from_str(&format!("<{address}{}>; rel=\"next\"", page + 1)) {
+                response.headers_mut().insert(LINK, link);
+            }
+            response
         }
         Fault::RedirectTo(base) => {
             let tail = request.uri().path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str);
@@ -110,7 +119,20 @@ pub(crate) async fn answer(fault: Fault, mut request: Request, next: Next) -> Re
             }
         }
         Fault::Silence => std::future::pending().await,
+        Fault::RateLimited(pause) => {
+            (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, pause.as_secs().to_string())], "Too many requests").into_response()
+        }
+        Fault::AnswerLost => {
+            next.run(request).await;
+            broken_off()
+        }
     }
+}
+
+/// An answer whose connection is closed in its middle.
+fn broken_off() -> Response {
+    let broken = futures_util::stream::once(async { Err::<String, _>(std::io::Error::other("broken off on purpose")) });
+    Response::new(Body::from_stream(broken))
 }
 
 /// Asks for the first page whatever page was asked for, so that no page is ever empty; returns the number that was asked for.

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use slipway_testkit::gitea::{Contents, Gitea, RefreshTokens, Role, Settings, Ssh};
+use slipway_testkit::gitea::{Bent, Contents, Fault, Gitea, Hits, RefreshTokens, Role, Settings, Ssh};
 use slipway_testkit::github::{OAuthApp, Visibility, sign_sha256};
 use slipway_testkit::wait;
 
@@ -193,4 +193,42 @@ async fn git_is_served_over_ssh_to_a_deploy_key() {
     let listed = list();
     let said = (String::from_utf8_lossy(&listed.stdout), String::from_utf8_lossy(&listed.stderr));
     assert!(listed.status.success() && said.0.contains("refs/heads/main"), "{said:?} {}", gitea.log());
+}
+
+#[tokio::test]
+async fn what_stands_before_it_passes_on_records_and_bends() {
+    let gitea = Gitea::start().await.unwrap();
+    let hello = gitea.user("octo").await.unwrap();
+    let bent = Bent::before(gitea.web_url()).await.unwrap();
+    let http = slipway_testkit::http_client().unwrap();
+    let ask = async |path: &str| http.get(format!("{}{path}", bent.origin())).send().await;
+    let show = async |token: &str| http.get(format!("{}/api/v1/user", bent.origin())).bearer_auth(token).send().await.unwrap();
+
+    // A token that nobody gave is refused by Gitea itself.
+    assert_eq!(show("a-token").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(ask("/api/v1/users/octo").await.unwrap().json::<Value>().await.unwrap()["id"], hello);
+    let seen = bent.requests();
+    assert_eq!((seen[0].line().as_str(), seen[0].header("authorization")), ("GET /api/v1/user", "Bearer a-token"));
+    assert_eq!(bent.secrets().into_iter().collect::<Vec<_>>(), ["a-token"]);
+
+    bent.add_fault("/api/v1/users", Fault::RateLimited(Duration::from_secs(7)), Hits::Next(1));
+    let limited = ask("/api/v1/users/octo").await.unwrap();
+    assert_eq!((limited.status(), limited.headers()["retry-after"].to_str().unwrap()), (StatusCode::TOO_MANY_REQUESTS, "7"));
+    bent.add_fault("/api/v1/settings", Fault::AnswerLost, Hits::All);
+    let lost = match ask("/api/v1/settings/api").await {
+        Ok(answer) => answer.text().await.map(drop),
+        Err(error) => Err(error),
+    };
+    assert!(lost.is_err(), "an answer came");
+    bent.clear_faults();
+    assert!(ask("/api/v1/settings/api").await.unwrap().text().await.unwrap().contains("max_response_items"));
+    bent.add_fault("/api/v1/users/octo/repos", Fault::EndlessPages, Hits::All);
+    let endless = ask("/api/v1/users/octo/repos?page=3").await.unwrap();
+    let link = endless.headers()["link"].to_str().unwrap().to_owned();
+    assert!(link.contains(bent.origin()) && link.ends_with("page=4>; rel=\"next\""), "{link}");
+
+    // Ended is what was shown, and nothing else.
+    bent.end_tokens();
+    assert_eq!(show("a-token").await.json::<Value>().await.unwrap()["message"], "token is expired");
+    assert_ne!(show("another").await.json::<Value>().await.unwrap()["message"], "token is expired");
 }

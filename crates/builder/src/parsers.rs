@@ -1,0 +1,101 @@
+//! The parsers of this room, for whoever throws hostile input at them.
+//! Invariant: each function calls what a build calls and adds nothing; no build goes through here.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bytes::Bytes;
+use serde_norway::Value;
+use slipway_buildkit::Tree;
+use slipway_model::{BuildRule, RefName};
+
+use crate::compose_rules::{Ground, check_reads, check_resolved};
+use crate::mask::{Masker, Secrets};
+use crate::process::Ended;
+
+/// What would be run of a test file that compose resolved.
+///
+/// # Errors
+/// Why nothing would.
+pub fn compose_file(checkout: &Path, resolved: &[u8], project: &str) -> Result<String, String> {
+    let source = Tree::open(checkout).map_err(|error| error.to_string())?;
+    let value: Value = serde_norway::from_slice(resolved).map_err(|error| error.to_string())?;
+    check_resolved(&Ground { source: &source, path: checkout }, &value, project)?;
+    serde_norway::to_string(&value).map_err(|error| error.to_string())
+}
+
+/// Whether compose may read a test file of the checkout with all that it names.
+///
+/// # Errors
+/// Why it may not.
+pub fn compose_reads(checkout: &Path, file: &str) -> Result<(), String> {
+    let source = Tree::open(checkout).map_err(|error| error.to_string())?;
+    check_reads(&Ground { source: &source, path: checkout }, file)
+}
+
+/// The arguments that a Dockerfile declares.
+#[must_use]
+pub fn dockerfile_arguments(dockerfile: &[u8]) -> BTreeSet<String> {
+    crate::args::declared(dockerfile)
+}
+
+/// Whether a Dockerfile asks for no program of its own as its frontend.
+///
+/// # Errors
+/// Which one it asks for.
+pub fn dockerfile_frontend(dockerfile: &[u8]) -> Result<(), String> {
+    crate::args::check_frontend(dockerfile).map_err(|failure| failure.reason.text)
+}
+
+/// Path and content of the Dockerfile that a rule means.
+///
+/// # Errors
+/// Why there is none.
+pub fn dockerfile_of(checkout: &Path, rule: &BuildRule) -> Result<(String, Bytes), String> {
+    let plan = crate::plan::make(checkout, rule).map_err(|failure| failure.reason.text)?;
+    Ok((plan.dockerfile.path, plan.dockerfile.content))
+}
+
+/// A source's address as git gets it.
+///
+/// # Errors
+/// Why it gets none.
+pub fn ssh_address(address: &str) -> Result<String, String> {
+    crate::access::ssh_url(address).map_err(|failure| failure.reason.text)
+}
+
+/// The line of a known server.
+#[must_use]
+pub fn known_host(key: &str) -> Option<String> {
+    crate::access::known_host(key)
+}
+
+/// Why git could not fetch, by its words.
+#[must_use]
+pub fn fetch_problem(stderr: &str, source: &RefName) -> String {
+    let ended = Ended { code: Some(128), stdout: Vec::new(), stderr: stderr.to_owned() };
+    let by_ssh = crate::access::ssh_trouble(&ended).map(|trouble| format!("{trouble:?}"));
+    let by_id = crate::git::refuses_commit_ids(&ended);
+    format!("{by_ssh:?} {by_id} {}", crate::git::fetch_failure(&ended, source).reason)
+}
+
+/// What is wrong with files of Git LFS, by the list of them.
+#[must_use]
+pub fn lfs_problem(listed: &[u8]) -> Option<String> {
+    crate::checkout::lfs_problem(listed)
+}
+
+/// First line and author of a commit, by git's words.
+#[must_use]
+pub fn message_and_author(log: &[u8]) -> (String, String) {
+    crate::checkout::message_and_author(log)
+}
+
+/// A stream that came in pieces, without the secrets.
+#[must_use]
+pub fn masked(secrets: &[&str], pieces: &[&[u8]]) -> Vec<u8> {
+    let mut masker = Masker::new(Secrets::new(secrets.iter().copied()));
+    let mut out: Vec<u8> = pieces.iter().flat_map(|piece| masker.feed(piece)).collect();
+    out.extend(masker.finish());
+    out
+}

@@ -1,0 +1,272 @@
+//! A target for every parser of what lies in a source, and of what git and engines say of it: test files, Dockerfiles, addresses, words,
+//! patterns, the streams from which secrets are taken. Nothing panics, and what is accepted keeps its promise.
+//! As `parsers.rs`: each runs for a second in an ordinary test run, `make fuzz` gives each its time.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use bolero::check;
+use slipway_builder::parsers;
+use slipway_fuzz::{Recipe, Seeds};
+use slipway_model::{BuildRule, RefName};
+
+/// A checkout with a Dockerfile, other files, and links that lead out of it. Each file of the source itself says so.
+fn checkout() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    std::fs::create_dir_all(at("app/deep")).unwrap();
+    for path in ["Dockerfile", "app/Dockerfile", "app/vars.env", "app/deep/file"] {
+        std::fs::write(at(path), "FROM here").unwrap();
+    }
+    std::os::unix::fs::symlink("/etc", at("etc")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", at("passwd")).unwrap();
+    folder
+}
+
+/// What a service could do to the machine that it runs on.
+const DANGEROUS: &[&str] = &[
+    "privileged",
+    "cap_add",
+    "cgroup",
+    "cgroup_parent",
+    "credential_spec",
+    "device_cgroup_rules",
+    "devices",
+    "gpus",
+    "pid",
+    "runtime",
+    "security_opt",
+    "sysctls",
+    "userns_mode",
+    "uts",
+    "volumes_from",
+];
+
+fn text<'v>(value: &'v serde_norway::Value, key: &str) -> &'v str {
+    value.get(key).and_then(serde_norway::Value::as_str).unwrap_or_default()
+}
+
+/// Panics unless whatever runs of this file stays in its containers and its source.
+fn is_harmless(file: &str, checkout: &Path) {
+    let value: serde_norway::Value = serde_norway::from_str(file).unwrap();
+    for (_, service) in value.get("services").and_then(serde_norway::Value::as_mapping).into_iter().flatten() {
+        for key in DANGEROUS {
+            assert!(service.get(key).is_none(), "`{key}`: {file}");
+        }
+        for (mode, bad) in [("network_mode", &["host", "container:"][..]), ("ipc", &["host", "container:"][..])] {
+            assert!(!bad.iter().any(|bad| text(service, mode).starts_with(bad)), "`{mode}`: {file}");
+        }
+        for mount in service.get("volumes").and_then(serde_norway::Value::as_sequence).into_iter().flatten() {
+            let short = mount.as_str().unwrap_or_default();
+            let source =
+                if short.starts_with('/') && short.contains(':') { short.split(':').next().unwrap() } else { text(mount, "source") };
+            if source.starts_with('/') && text(mount, "type") != "volume" {
+                assert!(Path::new(source).starts_with(checkout) && !source.split('/').any(|part| part == ".."), "{source}: {file}");
+                assert!(Path::new(source).canonicalize().unwrap().starts_with(checkout.canonicalize().unwrap()), "{source}: {file}");
+            }
+        }
+    }
+}
+
+#[test]
+fn test_files() {
+    let folder = checkout();
+    let root = folder.path().to_str().unwrap();
+    let seeds = [
+        "name: p\nservices:\n  sut:\n    build: {context: '@/app', dockerfile: Dockerfile, args: {A: b}}\n    command: [sh, -c, id]\n    \
+         volumes: [{type: bind, source: '@/app/deep', target: /x, read_only: true}, {type: volume, source: v, target: /y}]\n    \
+         network_mode: service:db\n    ipc: private\n    logging: {driver: local}\n  db: {image: x, volumes: ['@/app:/a:ro']}\n\
+         volumes: {v: {name: p_v, driver: local}}\nnetworks: {default: {name: p_default}}\nsecrets: {s: {file: '@/app/vars.env'}}\n",
+        "services: {a: &a {image: x, privileged: true}, b: {<<: *a, pid: host, devices: [/dev/sda]}}\n",
+        "services: {a: {image: x, volumes: ['/etc:/e', '@/etc:/f', '/:/g:shared'], network_mode: host, cap_add: [ALL]}}\n",
+        "services: {a: {build: {context: '@', dockerfile_inline: \"# syntax=evil/x\\nFROM x\"}, env_file: [{path: ../../etc/passwd}]}}\n",
+        "include: [x.yml]\nservices: {a: {extends: {file: ../x.yml, service: b}}, c: !tag {env_file: [vars.env]}}\n",
+    ];
+    let seeds = seeds.map(|seed| seed.replace('@', root));
+    let seeds = Seeds::of(&seeds.each_ref().map(|seed| seed.as_bytes()));
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        let file = seeds.bend(recipe);
+        match parsers::compose_file(folder.path(), &file, "p") {
+            Ok(resolved) => is_harmless(&resolved, folder.path()),
+            Err(why) => assert!(!why.is_empty()),
+        }
+        std::fs::write(folder.path().join("app/a.test.yml"), &file).unwrap();
+        assert!(parsers::compose_reads(folder.path(), "app/a.test.yml").err().is_none_or(|why| !why.is_empty()));
+    });
+}
+
+/// The program that some version of the engine would take for its frontend: the last or first line of one kind at the top, or a word of JSON.
+fn frontends(dockerfile: &str) -> Vec<String> {
+    let body = if dockerfile.starts_with("#!") { dockerfile.split_once('\n').map_or("", |(_, rest)| rest) } else { dockerfile };
+    let mut found = Vec::new();
+    for comment in ["#", "//"] {
+        for line in body.strip_prefix('\u{feff}').unwrap_or(body).lines() {
+            let Some((name, value)) = line.strip_prefix(comment).and_then(|line| line.split_once('=')) else { break };
+            let name = name.trim_matches([' ', '\t']);
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) || value.trim().is_empty() {
+                break;
+            }
+            if name.eq_ignore_ascii_case("syntax") {
+                found.push(value.trim().split(' ').next().unwrap_or_default().to_owned());
+            }
+        }
+    }
+    if let Ok(serde_json::Value::Object(words)) = serde_json::from_str(body) {
+        found.extend(words.get("syntax").and_then(|word| word.as_str()).map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn dockerfiles() {
+    let folder = checkout();
+    let seeds = Seeds::of(&[
+        b"# syntax=docker/dockerfile:1\n# escape=`\nARG A=1 B\nFROM x\nARG C\\\n  D\n",
+        b"#!/bin/x\n// syntax=docker.io/docker/dockerfile:1@sha256:00\nFROM x\n",
+        b"# syntax=docker/dockerfile\n# syntax=evil/x\nFROM x\n",
+        b"{\"syntax\": \"evil/x\"}",
+        b"/app/Dockerfile",
+        b"app/../passwd",
+        b"etc/passwd",
+    ]);
+    check!().with_type::<(Recipe, Recipe)>().for_each(|(one, other)| {
+        let (dockerfile, path) = (seeds.text(one), seeds.text(other));
+        for name in parsers::dockerfile_arguments(dockerfile.as_bytes()) {
+            assert!(!name.contains(['=', '\n']) && !name.contains(char::is_whitespace), "{name:?}");
+        }
+        if parsers::dockerfile_frontend(dockerfile.as_bytes()).is_ok() {
+            for image in frontends(&dockerfile) {
+                let name = image.strip_prefix("docker.io/").unwrap_or(&image);
+                let rest = name.strip_prefix("docker/dockerfile");
+                assert!(rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@'])), "{image:?} of {dockerfile:?}");
+            }
+        }
+        let mut rule = BuildRule::default_for("main".parse().unwrap());
+        if let (Ok(context), Ok(dockerfile)) = (dockerfile.parse(), path.parse()) {
+            (rule.context, rule.dockerfile) = (context, dockerfile);
+            if let Ok((path, content)) = parsers::dockerfile_of(folder.path(), &rule) {
+                assert!(content.starts_with(b"FROM here"), "`{path}` is no file of the source");
+            }
+        }
+    });
+}
+
+#[test]
+fn addresses_and_keys_of_servers() {
+    let seeds = Seeds::of(&[
+        b"ssh://git@git.example:22/octo/hello.git",
+        b"ssh://git@[::1]/x",
+        b"ssh://-oProxyCommand=x/y",
+        b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
+        b"@cert-authority * ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ==",
+    ]);
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        let text = seeds.text(recipe);
+        match parsers::ssh_address(&text) {
+            Ok(address) => {
+                let host = address.strip_prefix("ssh://").unwrap().split('/').next().unwrap();
+                assert!(!host.starts_with('-') && !host.contains("@-") && !host.contains(['$', '`', ';', '\'', '"', '%']), "{address}");
+                assert!(!address.contains(|c: char| c.is_control() || c == ' ' || !c.is_ascii()), "{address:?}");
+            }
+            Err(why) => assert!(!why.chars().any(char::is_control) || why.lines().count() == 1, "{why:?}"),
+        }
+        if let Some(line) = parsers::known_host(&text) {
+            let line = line.strip_suffix('\n').unwrap();
+            assert!(line.starts_with("slipway-source ") && !line.contains(char::is_control), "{line:?}");
+            assert!(!line["slipway-source ".len()..].starts_with(['@', '*', '|', '#', ' ']), "{line:?}");
+        }
+    });
+}
+
+#[test]
+fn words_of_git() {
+    let seeds = Seeds::of(&[
+        b"fatal: couldn't find remote ref refs/heads/main\n",
+        b"fatal: remote error: upload-pack: not our ref 0000000000000000000000000000000000000000\n",
+        b"git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.\n",
+        b"a/b.bin\0c d.bin\0",
+        b"A subject\0Ada\n",
+    ]);
+    let source: RefName = "refs/heads/main".parse().unwrap();
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        let bytes = seeds.bend(recipe);
+        let said = parsers::fetch_problem(&String::from_utf8_lossy(&bytes), &source);
+        assert!(!said.is_empty());
+        let names = bytes.split(|byte| *byte == 0).filter(|name| !name.is_empty()).count();
+        let problem = parsers::lfs_problem(&bytes);
+        assert_eq!(problem.is_some(), names > 0);
+        assert!(problem.is_none_or(|text| text.contains(&format!("keeps {names} files"))));
+        let (message, author) = parsers::message_and_author(&bytes);
+        assert!(message.chars().count() <= 500 && author.chars().count() <= 200 && !message.contains('\0'), "{message:?} {author:?}");
+    });
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn streams_with_secrets() {
+    // Three letters, so that secrets begin with the ends of others, hold others, and nearly come.
+    let letters = |bytes: &[u8]| bytes.iter().map(|byte| char::from(b'a' + byte % 3)).collect::<String>();
+    check!().with_type::<(Vec<Vec<u8>>, Vec<u8>, Vec<u8>)>().for_each(|(secrets, stream, cuts)| {
+        let secrets: Vec<String> = secrets.iter().take(6).map(|bytes| letters(&bytes[..bytes.len().min(12)])).collect();
+        let mut text = letters(stream).into_bytes();
+        for (number, cut) in cuts.iter().enumerate().take(secrets.len() * 2) {
+            let at = usize::from(*cut) % (text.len() + 1);
+            let secret = secrets[number % secrets.len()].bytes();
+            text.splice(at..at, secret);
+        }
+        let mut pieces = Vec::new();
+        let (mut rest, mut sizes) = (text.as_slice(), cuts.iter().cycle());
+        while !rest.is_empty() {
+            let size = sizes.next().map_or(rest.len(), |size| usize::from(size % 9)).min(rest.len());
+            let (piece, after) =
+                if size == 0 && cuts.iter().all(|cut| cut % 9 == 0) { rest.split_at(rest.len()) } else { rest.split_at(size) };
+            pieces.push(piece);
+            rest = after;
+        }
+        let words: Vec<&str> = secrets.iter().map(String::as_str).collect();
+        let shown = parsers::masked(&words, &pieces);
+        for secret in secrets.iter().filter(|secret| secret.len() >= 6) {
+            assert!(!holds(&shown, secret.as_bytes()), "{secret} of {secrets:?} in {:?}", String::from_utf8_lossy(&shown));
+        }
+        assert_eq!(shown, parsers::masked(&words, &[&text]), "cut or not");
+        if !secrets.iter().any(|secret| secret.len() >= 6 && holds(&text, secret.as_bytes())) {
+            assert_eq!(shown, text, "nothing else is taken out");
+        }
+    });
+}
+
+#[test]
+fn patterns_and_pushes() {
+    let seeds = Seeds::of(&[
+        b"node_modules\n**/*.log\n!keep.log\na[b-d]?/x\\*\n",
+        b"app/deep/keep.log",
+        b"{\"status\":\"Pushing\",\"progressDetail\":{\"current\":1,\"total\":2},\"id\":\"a\"}\n{\"aux\":{\"Tag\":\"x\",\"Digest\":\"sha256:00\",\"Size\":3}}\n",
+        b"{\"status\":\"x\"}\r\n{\"errorDetail\":{\"message\":\"denied\"},\"error\":\"denied: /var/lib/docker/x\"}\n",
+    ]);
+    check!().with_type::<(Recipe, Recipe)>().for_each(|(one, other)| {
+        let (text, path, bytes) = (seeds.text(one), seeds.text(other), seeds.bend(one));
+        let lines: Vec<&str> = text.lines().take(50).collect();
+        match slipway_buildkit::Patterns::new(&lines) {
+            Ok(patterns) => {
+                let path: String = path.chars().take(300).collect();
+                let matched = patterns.matches(&path);
+                assert_eq!(matched, patterns.matches(&path));
+                assert!(!matched || lines.iter().any(|line| !line.trim().is_empty()), "no pattern matches nothing");
+            }
+            Err(why) => assert!(why.to_string().contains("is no file pattern")),
+        }
+        let middle = bytes.len() / 2;
+        let (whole, cut) = (
+            slipway_buildkit::parsers::push_stream(&[&bytes]),
+            slipway_buildkit::parsers::push_stream(&[&bytes[..middle], &bytes[middle..]]),
+        );
+        assert_eq!(format!("{whole:?}"), format!("{cut:?}"));
+        if let Ok((_, digest)) = whole {
+            assert!(text.contains("Digest") && (text.contains(&digest) || text.contains('\\')), "{digest} was never named: {text:?}");
+        }
+    });
+}
