@@ -86,14 +86,16 @@ impl Bent {
     }
 }
 
+/// A call by its method and the end of its path, with the files and texts that its answers begin from.
+type Row<'a> = (Method, &'static str, &'a [&'a str], &'a [&'a [u8]]);
+
 impl Place {
     pub fn of(kind: ProviderKind) -> Self {
         let client = client(kind);
         let origins = addresses(kind).map(|address| address.origin());
         let [web, _] = origins.clone();
-        let rows = |rows: &[(Method, &'static str, &[&str], &[&[u8]])]| {
-            rows.iter().map(|(method, end, files, own)| (method.clone(), *end, Seeds::with_files(own, files))).collect()
-        };
+        let rows =
+            |rows: &[Row]| rows.iter().map(|(method, end, files, own)| (method.clone(), *end, Seeds::with_files(own, files))).collect();
         match kind {
             ProviderKind::GitHub => Self {
                 client,

@@ -319,7 +319,7 @@ fn why_kept(trouble: SourceTrouble, repository: &str) -> Result<Option<String>, 
     match trouble.kind {
         TroubleKind::Ours(error @ (Error::Store(_) | Error::Internal(_))) => Err(error),
         TroubleKind::Disabled => Ok(Some(format!("another link that is only disabled may serve `{repository}` again"))),
-        TroubleKind::Provider => Ok(Some(not_known(repository, &trouble.words))),
+        TroubleKind::Provider | TroubleKind::Unsure => Ok(Some(not_known(repository, &trouble.words))),
         _ if passing => Ok(Some(not_known(repository, &trouble.words))),
         _ => Ok(None),
     }
