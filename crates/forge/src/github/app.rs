@@ -1,7 +1,8 @@
 //! Our application as a GitHub App: its signature, its installations, and their tokens.
 //!
 //! Invariant: a token of an installation is limited to one repository by id and to what its use needs, is held in memory only, and is
-//! handed out no later than five minutes before its end. A refusal of our own signature is never taken for a person's lost link.
+//! handed out no later than five minutes before its end. The installation may do more than most people: hooks and keys are put up only for
+//! a person who could put them up by hand, for others its token only reads. A refusal of our own signature is never taken for a person's lost link.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use rsa::traits::PublicKeyParts;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use slipway_model::{Clock, Timestamp, constant_time_eq};
 
 use super::wire::Call;
@@ -30,12 +32,14 @@ const CLOCK_SLACK: Duration = Duration::from_secs(60);
 /// A token that ends sooner is replaced.
 const RESERVE: Duration = Duration::from_secs(5 * 60);
 const MAX_CACHED: usize = 10_000;
+/// So long it counts that a person administers a repository, or does not.
+const RIGHTS_AGE: Duration = Duration::from_secs(10 * 60);
 const SMALLEST_KEY_BITS: usize = 2048;
 
 /// What a token of an installation is for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum TokenUse {
-    /// Fetching with git.
+    /// Fetching with git, reading.
     Clone,
     /// Webhooks, deploy keys, statuses.
     Manage,
@@ -57,6 +61,9 @@ impl TokenUse {
     }
 }
 
+/// A person by the token, which is not kept, and a repository.
+type Seen = ([u8; 32], String);
+
 struct Cached {
     token: SecretString,
     until: Timestamp,
@@ -67,6 +74,8 @@ pub(super) struct App {
     key: EncodingKey,
     issuer: String,
     cache: Mutex<HashMap<(String, TokenUse), Cached>>,
+    /// Who administers what, and until when that counts.
+    rights: Mutex<HashMap<Seen, (bool, Timestamp)>>,
     slug: Mutex<Option<String>>,
 }
 
@@ -114,6 +123,7 @@ impl App {
             key: read_key(&credentials.private_key).map_err(|detail| ForgeError::Misconfigured { detail })?,
             issuer: client_id.to_owned(),
             cache: Mutex::default(),
+            rights: Mutex::default(),
             slug: Mutex::default(),
         })
     }
@@ -125,6 +135,10 @@ impl App {
         jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &self.key)
             .map(SecretString::from)
             .map_err(|error| ForgeError::Misconfigured { detail: format!("the App's private key does not sign: {error}") })
+    }
+
+    fn rights(&self) -> MutexGuard<'_, HashMap<Seen, (bool, Timestamp)>> {
+        self.rights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cache(&self) -> MutexGuard<'_, HashMap<(String, TokenUse), Cached>> {
@@ -196,6 +210,30 @@ impl GitHub {
             }
             result => result,
         }
+    }
+
+    /// What a token may be for that acts for the person: whoever does not administer the repository gets one that reads.
+    pub(super) async fn use_of(&self, app: &App, token: &SecretString, key: SourceKey<'_>) -> Result<TokenUse, ForgeError> {
+        if !is_id(key.id) {
+            return Err(ForgeError::NotFound);
+        }
+        let (now, seen) = (Clock::System.now(), (Sha256::digest(token.expose_secret()).into(), key.id.to_owned()));
+        let known = app.rights().get(&seen).filter(|(_, until)| now < *until).map(|(admin, _)| *admin);
+        let admin = match known {
+            Some(admin) => admin,
+            None => {
+                let admin = self.administers(token, key.id).await?;
+                let mut rights = app.rights();
+                if rights.len() >= MAX_CACHED {
+                    rights.retain(|_, (_, until)| now < *until);
+                }
+                if rights.len() < MAX_CACHED {
+                    rights.insert(seen, (admin, now.plus(RIGHTS_AGE)));
+                }
+                admin
+            }
+        };
+        Ok(if admin { TokenUse::Manage } else { TokenUse::Clone })
     }
 
     /// A token for one repository of the installation that reaches it.

@@ -161,7 +161,10 @@ impl Forge for GitHub {
 
     async fn repository_token(&self, token: &SecretString, key: SourceKey<'_>) -> Result<SecretString, ForgeError> {
         match &self.app {
-            Some(app) => self.installation_token(app, token, key, TokenUse::Manage).await,
+            Some(app) => {
+                let purpose = self.use_of(app, token, key).await?;
+                self.installation_token(app, token, key, purpose).await
+            }
             None => Ok(token.clone()),
         }
     }

@@ -26,6 +26,15 @@ struct Repository {
     #[serde(default)]
     archived: bool,
     pushed_at: Option<String>,
+    /// Of whoever asks.
+    #[serde(default)]
+    permissions: Permissions,
+}
+
+#[derive(Deserialize, Default)]
+struct Permissions {
+    #[serde(default)]
+    admin: bool,
 }
 
 /// The repositories of an installation come in an object.
@@ -128,6 +137,18 @@ impl GitHub {
         }
         let found = self.read_repository(token, &["repositories", id]).await?;
         Ok(found.filter(|repository| repository.id == id))
+    }
+
+    /// Whether the person could change the settings of the repository with that id; what GitHub does not say is no.
+    pub(super) async fn administers(&self, token: &SecretString, id: &str) -> Result<bool, ForgeError> {
+        match self.get(token, self.api_address(["repositories", id])).await {
+            Ok(reply) => {
+                let found: Repository = reply.json()?;
+                Ok(found.id.to_string() == id && found.permissions.admin)
+            }
+            Err(ForgeError::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn read_repository(&self, token: &SecretString, path: &[&str]) -> Result<Option<SourceRepository>, ForgeError> {

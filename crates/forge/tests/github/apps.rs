@@ -95,6 +95,36 @@ async fn an_installations_token_reaches_one_repository_and_is_kept_for_a_while()
     assert!(as_installation >= 5);
 }
 
+/// The installation may put up hooks and keys; whoever may not do that by hand does not get it done by us.
+#[tokio::test]
+async fn a_person_who_does_not_administer_a_repository_gets_a_token_that_reads() {
+    let (github, app, client) = world_with_app(ALL).await;
+    github.install(&app.client_id, "acme", &[]);
+    github.user("eve");
+    github.repository("acme/open", slipway_testkit::github::Visibility::Public).await.unwrap();
+    github.commit("acme/open", "main", &[("a", "b")], "c").await.unwrap();
+    let id = github.repository_id("acme/open").to_string();
+    let open = source(&id, "acme/open");
+    let owner = token(&github, &client, "octo").await;
+    let manage = client.repository_token(&owner, open).await.unwrap();
+    let stranger = token(&github, &client, "eve").await;
+    let reads = client.repository_token(&stranger, open).await.unwrap();
+    assert_ne!(reads.expose_secret(), manage.expose_secret(), "what was made for the owner is not handed on");
+    assert!(matches!(client.heads(&reads, "acme/open", None).await, Ok(Fresh::Changed { .. })));
+    let url: Url = "http://127.0.0.1:9/hooks/github/1".parse().unwrap();
+    let hook = HookSpec { url: &url, secret: &"s".into() };
+    for refused in [
+        client.ensure_hook(&reads, "acme/open", &hook).await.map(drop),
+        client.ensure_deploy_key(&reads, "acme/open", "t", &public_key(1)).await.map(drop),
+    ] {
+        assert!(matches!(refused, Err(ForgeError::Forbidden { .. } | ForgeError::MissingScope { .. })), "{refused:?}");
+    }
+    assert!(github.hooks("acme/open").is_empty() && github.deploy_keys("acme/open").is_empty());
+    let asked = github.requests().len();
+    client.repository_token(&stranger, open).await.unwrap();
+    assert_eq!(github.requests().len(), asked, "both are known for a while");
+}
+
 #[tokio::test]
 async fn less_is_asked_for_where_the_installation_has_less() {
     let (github, app, client) = world_with_app(&[("contents", "read"), ("repository_hooks", "read")]).await;
