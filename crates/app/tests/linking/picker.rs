@@ -218,7 +218,7 @@ async fn a_provider_that_does_not_answer_is_left_alone_by_sweeps(place: Place) -
 
 async fn a_provider_that_is_slow_holds_up_no_sweep_of_another(place: Place) -> Result<()> {
     let (both, twin, elsewhere) = place.beside_a_twin().await?;
-    let (both, owner) = (Arc::new(both), place.owner().await?);
+    let owner = place.owner().await?;
     place.link("octo").await?;
     let url = both.begin_connect(&owner, &place.caller, &elsewhere, ConnectWish::default()).await?;
     let callback: url::Url = twin.approve_oauth(url.as_str(), "octo").await?.parse()?;
