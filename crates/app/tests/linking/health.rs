@@ -78,7 +78,7 @@ async fn a_push_that_was_told_while_the_grant_was_dead_is_built_once_it_is_linke
     push(&place, &right, &first, &second).await?;
     assert!(place.app.claim(&builder).await?.is_none());
     let ended = (BuildState::Failed, second.clone(), None);
-    assert_eq!(story(&place, &right).await?, [ended.clone()]);
+    assert_eq!(story(&place, &right).await?, std::slice::from_ref(&ended));
     place.next_round().await?;
     assert_eq!(story(&place, &right).await?.len(), 1, "a dead grant repeats nothing");
 
