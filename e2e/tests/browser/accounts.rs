@@ -221,6 +221,8 @@ async fn tokens(browser: &Browser, inspector: &mut Inspector<'_>) -> Result<()> 
     browser.open("/repositories/new").await?;
     browser.fill("#name", "app").await?;
     browser.press("Create").await?;
+    // Whoever goes elsewhere while a form is on its way may end on its page.
+    browser.until("the new repository", "location.pathname.endsWith('/app')", &[]).await?;
     browser.open("/settings/tokens").await?;
     inspector.page("tokens").await?;
     let shown = |css: &str| format!("document.querySelector('{css}').checkVisibility()");
