@@ -52,7 +52,8 @@ pub(crate) fn check_frontend(dockerfile: &[u8]) -> Result<(), Failure> {
 }
 
 fn is_dockers_own(image: &str) -> bool {
-    let image = image.split_whitespace().next().unwrap_or_default();
+    // As the engine does: at a space, and at nothing else that is blank.
+    let image = image.split(' ').next().unwrap_or_default();
     let name = image.split('@').next().unwrap_or(image);
     let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
     matches!(name, "docker/dockerfile" | "docker.io/docker/dockerfile")
@@ -110,6 +111,8 @@ mod tests {
             "# syntax=evil:5000/docker/dockerfile",
             "#!/bin/x\n# syntax=evil/x",
             "# first\n\n# syntax=evil/x",
+            "# syntax=docker/dockerfile\r\rx",
+            "# syntax=docker/dockerfile\tx",
             "# syntax=docker/dockerfile:1\n# syntax=evil/x",
             "// syntax=docker/dockerfile:1\n# syntax=evil/x",
             "{\"syntax\": \"evil/x\"}",
