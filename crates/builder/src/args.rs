@@ -64,10 +64,11 @@ fn is_json(text: &str) -> bool {
     lines(text).find(|line| !line.is_empty()).is_some_and(|line| line.starts_with('{'))
 }
 
-/// Trimmed, without a first line of `#!`, which newer frontends skip.
+/// Trimmed, also of byte order marks, and without a first line of `#!`, which newer frontends skip.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let text = text.trim_start_matches('\u{feff}');
-    text.lines().enumerate().filter(|(number, line)| *number > 0 || !line.starts_with("#!")).map(|(_, line)| line.trim())
+    let lines = text.lines().enumerate().filter(|(number, line)| *number > 0 || !line.starts_with("#!"));
+    lines.map(|(_, line)| line.trim_start_matches('\u{feff}').trim())
 }
 
 /// The `# name=value` lines at the top; newer frontends also read `//` there.
@@ -113,6 +114,7 @@ mod tests {
             "# first\n\n# syntax=evil/x",
             "# syntax=docker/dockerfile\r\rx",
             "# syntax=docker/dockerfile\tx",
+            "#!/bin/x\n\u{feff}// syntax=evil/x",
             "# syntax=docker/dockerfile:1\n# syntax=evil/x",
             "// syntax=docker/dockerfile:1\n# syntax=evil/x",
             "{\"syntax\": \"evil/x\"}",
