@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The whole program has less than eight minutes; of its five parts one comes near to this on a busy machine.
+/// For the runs of one part, beside what it takes to prepare them.
 const TIME: Duration = Duration::from_secs(115);
 
 /// Bounds of one row.

@@ -1,4 +1,4 @@
-//! `make bench`: side-by-side measurements of the real binary, from outside, on loopback; permission checks inside of this process.
+//! `make bench`: side-by-side measurements of the real binary, from outside, on loopback; permission checks, and hours of comparing sources, inside of this process.
 //!
 //! Invariant: every row is a ratio or a count with median, smallest and largest of its runs, for people and as a JSON line. A missed
 //! target is printed as missed; only a row that could not be measured makes the exit code 1.
