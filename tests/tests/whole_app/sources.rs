@@ -170,9 +170,14 @@ async fn deliver_late(app: &TestApp, forge: Forge, hook: &HookThere) -> Result<u
         others.bitbucket.release_held_webhooks(ReleaseOrder::NewestFirst).await;
         return Ok(others.bitbucket.deliveries("octo/hello").len());
     }
-    set_gitea_hook(app, hook, &hook.url).await?;
     let number = hook.id.parse()?;
-    let failed = others.gitea.deliveries("octo/hello", number, ADMINISTRATOR).await?;
+    // All of them have failed before the way is open again: one that still waits would come by itself and once more by the button.
+    let failed = app.wait_for("the deliveries to fail", || async {
+        let shown = others.gitea.deliveries("octo/hello", number, ADMINISTRATOR).await?;
+        Ok(Some(shown).filter(|all| all.len() >= 10 && all.iter().all(|one| one.succeeded == Some(false))))
+    });
+    let failed = failed.await?;
+    set_gitea_hook(app, hook, &hook.url).await?;
     for delivery in &failed {
         others.gitea.redeliver("octo/hello", number, &delivery.id, ADMINISTRATOR).await?;
     }
