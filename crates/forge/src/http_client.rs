@@ -53,6 +53,7 @@ impl Outgoing {
 }
 
 /// One whole answer.
+#[derive(Clone)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,

@@ -47,7 +47,7 @@ impl Installed {
 impl GitHub {
     /// The installations that the person can reach something through.
     async fn installations(&self, token: &SecretString) -> Result<Vec<Installed>, ForgeError> {
-        let call = Call::get(self.api_address(["user", "installations"]));
+        let call = Call::get(self.api_address(["user", "installations"])).remembered();
         Ok(self.list_of(token, call, FEW_PAGES, |reply| Ok(reply.json::<InstallationPage>()?.installations)).await?.list.items)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a repository's full name goes into a path only after `FullName::parse`; ids only after a check for digits.
 //! One file per concern: `oauth` grants and `scopes`; `people`, `namespaces` and `repositories`; `refs`; `hooks` and their `deliveries`;
-//! deploy `keys`; the `app` and its `installations`; `webhook` verifies and reads deliveries; `wire` asks, `refusals` judges answers.
+//! deploy `keys`; the `app` and its `installations`; `webhook` verifies and reads deliveries; `wire` asks, `refusals` judges answers, `remembered` keeps some.
 
 mod app;
 mod deliveries;
@@ -14,6 +14,7 @@ mod oauth;
 mod people;
 mod refs;
 mod refusals;
+mod remembered;
 mod repositories;
 mod scopes;
 mod webhook;
@@ -26,6 +27,7 @@ use slipway_model::{CommitId, RefName};
 use url::Url;
 
 use self::app::{App, TokenUse};
+use self::remembered::Remembered;
 use crate::egress::Egress;
 use crate::error::ForgeError;
 use crate::forge::Forge;
@@ -45,6 +47,7 @@ pub struct GitHub {
     http: HttpClient,
     egress: Egress,
     app: Option<App>,
+    remembered: Remembered,
 }
 
 impl GitHub {
@@ -56,7 +59,7 @@ impl GitHub {
         check_base("`web_url`", &provider.web_url)?;
         check_base("`api_url`", &provider.api_url)?;
         let app = provider.app.as_ref().map(|credentials| App::open(credentials, &provider.client_id)).transpose()?;
-        Ok(Self { provider, http: HttpClient::new()?, egress, app })
+        Ok(Self { provider, http: HttpClient::new()?, egress, app, remembered: Remembered::new() })
     }
 
     fn web_address<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {

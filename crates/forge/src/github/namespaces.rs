@@ -70,7 +70,7 @@ impl Account {
 
 impl GitHub {
     pub(super) async fn list_namespaces(&self, token: &SecretString) -> Result<Vec<SourceNamespace>, ForgeError> {
-        let user: Account = self.get(token, self.api_address(["user"])).await?.json()?;
+        let user: Account = self.call(token, Call::get(self.api_address(["user"])).remembered()).await?.json()?;
         let mut namespaces = match &self.app {
             Some(app) => self.list_installed(app, token, &user).await?,
             None => self.list_organizations(token, &user).await?,
@@ -83,7 +83,7 @@ impl GitHub {
     }
 
     async fn list_organizations(&self, token: &SecretString, user: &Account) -> Result<Vec<SourceNamespace>, ForgeError> {
-        let open = self.list::<Account>(token, Call::get(self.api_address(["user", "orgs"])), FEW_PAGES).await?;
+        let open = self.list::<Account>(token, Call::get(self.api_address(["user", "orgs"])).remembered(), FEW_PAGES).await?;
         let members = self.list_memberships(token).await?;
         let owned: HashSet<u64> = members.iter().filter(|member| member.is_owner).map(|member| member.account.id).collect();
         let page = self.connection_page();
@@ -125,7 +125,7 @@ impl GitHub {
     pub(super) async fn list_memberships(&self, token: &SecretString) -> Result<Vec<Member>, ForgeError> {
         let mut url = self.api_address(["user", "memberships", "orgs"]);
         url.query_pairs_mut().append_pair("state", "active");
-        let memberships = self.list::<Membership>(token, Call::get(url), FEW_PAGES).await?;
+        let memberships = self.list::<Membership>(token, Call::get(url).remembered(), FEW_PAGES).await?;
         let member = |one: Membership| Some(Member { account: one.organization?, is_owner: one.role == "admin" });
         Ok(memberships.list.items.into_iter().filter_map(member).collect())
     }
@@ -152,7 +152,7 @@ impl GitHub {
             return namespace(NamespaceAccess::Restricted, page, format!("{NO_SESSION}; GitHub tells its number only"));
         }
         let session_page = self.web_address(["orgs", &account.login, "sso"]);
-        match self.get(token, self.api_address(["user", "memberships", "orgs", &account.login])).await {
+        match self.call(token, Call::get(self.api_address(["user", "memberships", "orgs", &account.login])).remembered()).await {
             Ok(_) if doubtful.sso => namespace(NamespaceAccess::Restricted, Some(session_page), NO_SESSION.to_owned()),
             Ok(_) => namespace(NamespaceAccess::Restricted, page, LEFT_OUT.to_owned()),
             Err(ForgeError::Restricted { grant_url, .. }) => {

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::GitHub;
 use super::refusals::Absence;
+use super::remembered::{Remembered, SSO};
 use crate::credentials::{basic, bearer};
 use crate::error::ForgeError;
 use crate::http_client::{Outgoing, Reply, join};
@@ -42,18 +43,19 @@ pub(super) struct Call<'a> {
     url: Url,
     body: Option<&'a Value>,
     known: Option<&'a str>,
+    remembered: bool,
     absence: Absence,
 }
 
 impl<'a> Call<'a> {
     /// A read, of what anybody may lack: 404 says nothing about scopes.
     pub(super) fn get(url: Url) -> Self {
-        Self { method: Method::GET, url, body: None, known: None, absence: Absence::Plain }
+        Self { method: Method::GET, url, body: None, known: None, remembered: false, absence: Absence::Plain }
     }
 
     /// Managing something of a repository: 404 may mean that a scope is missing.
     pub(super) fn manage(method: Method, url: Url) -> Self {
-        Self { method, url, body: None, known: None, absence: Absence::MaybeScope }
+        Self { method, url, body: None, known: None, remembered: false, absence: Absence::MaybeScope }
     }
 
     pub(super) fn body(mut self, body: &'a Value) -> Self {
@@ -66,6 +68,12 @@ impl<'a> Call<'a> {
         self.known = etag;
         self
     }
+
+    /// A read that is repeated at every check: asked for by the ETag of its last answer, which is given again when it still holds.
+    pub(super) fn remembered(mut self) -> Self {
+        self.remembered = true;
+        self
+    }
 }
 
 impl GitHub {
@@ -75,6 +83,27 @@ impl GitHub {
 
     /// Sends a request with a token; any status but 2xx (and 304, when asked for) is an error.
     pub(super) async fn call(&self, token: &SecretString, call: Call<'_>) -> Result<Reply, ForgeError> {
+        if !call.remembered {
+            return self.ask(token, call).await;
+        }
+        let plain = || Call { absence: call.absence, ..Call::get(call.url.clone()) };
+        let key = Remembered::key(token, &call.url);
+        if let Some(known) = self.remembered.get(&key) {
+            let reply = self.ask(token, plain().unless(known.etag().as_deref())).await?;
+            if reply.status != StatusCode::NOT_MODIFIED {
+                self.remembered.keep(key, &reply);
+                return Ok(reply);
+            }
+            if reply.header(SSO).is_none() {
+                return Ok(known);
+            }
+        }
+        let reply = self.ask(token, plain()).await?;
+        self.remembered.keep(key, &reply);
+        Ok(reply)
+    }
+
+    async fn ask(&self, token: &SecretString, call: Call<'_>) -> Result<Reply, ForgeError> {
         let mut headers = api_headers(bearer(token)?);
         if let Some(etag) = call.known
             && let Ok(etag) = HeaderValue::from_str(etag)
@@ -133,12 +162,12 @@ impl GitHub {
         read: fn(&Reply) -> Result<Vec<T>, ForgeError>,
     ) -> Result<Pages<T>, ForgeError> {
         call.url.query_pairs_mut().append_pair("per_page", "100");
-        let (mut url, absence) = (call.url, call.absence);
+        let (mut url, absence, remembered) = (call.url, call.absence, call.remembered);
         let mut found = Pages::none();
         for page in 0..pages {
-            let reply = self.call(token, Call { method: Method::GET, url, body: None, known: None, absence }).await?;
+            let reply = self.call(token, Call { method: Method::GET, url, body: None, known: None, remembered, absence }).await?;
             found.list.items.extend(read(&reply)?);
-            found.sso.extend(reply.header("x-github-sso").map(str::to_owned));
+            found.sso.extend(reply.header(SSO).map(str::to_owned));
             match reply.next_page()? {
                 Some(next) => url = next,
                 None => {

@@ -42,6 +42,40 @@ async fn the_person_comes_first_and_everything_open_is_granted() {
 }
 
 #[tokio::test]
+async fn what_did_not_change_is_asked_for_by_its_etag_and_what_did_is_seen() {
+    let (github, client) = world().await;
+    github.organization("zeta", &[("octo", OrgRole::Member)]);
+    github.restrict_organization("zeta");
+    let octo = token(&github, &client, "octo").await;
+    let first = client.source_namespaces(&octo).await.unwrap();
+    let statuses = |since: usize| github.requests()[since..].iter().map(|seen| seen.status).collect::<Vec<_>>();
+    let before = github.count_requests();
+    assert_eq!(client.source_namespaces(&octo).await.unwrap(), first);
+    // Person, organizations, memberships; a refusal has no ETag.
+    assert_eq!(statuses(before), [304, 304, 304, 403]);
+    // Somebody else's answers are their own.
+    let before = github.count_requests();
+    let other = token(&github, &client, "stranger").await;
+    assert_ne!(client.source_namespaces(&other).await.unwrap(), first);
+    assert!(!statuses(before).contains(&304), "{:?}", statuses(before));
+
+    github.organization("omega", &[("octo", OrgRole::Member)]);
+    assert_eq!(namespace(&client, &octo, "omega").await.access, NamespaceAccess::Granted);
+    github.remove_member("omega", "octo");
+    assert_eq!(client.source_namespaces(&octo).await.unwrap(), first);
+    // What depends on a session is read anew each time.
+    github.enforce_saml("acme");
+    for _ in 0..2 {
+        assert_eq!(namespace(&client, &octo, "acme").await.access, NamespaceAccess::Restricted);
+    }
+    github.end_saml("acme");
+    assert_eq!(client.source_namespaces(&octo).await.unwrap(), first);
+    // A dead token is refused, whatever is remembered of it.
+    github.revoke_grant("octo", &client.provider().client_id);
+    assert!(matches!(client.source_namespaces(&octo).await.unwrap_err(), ForgeError::Unauthorized { .. }));
+}
+
+#[tokio::test]
 async fn a_restricted_organization_is_shown_until_it_is_approved_and_again_when_it_is_taken_back() {
     let (github, client) = world().await;
     let token = token(&github, &client, "octo").await;
@@ -106,7 +140,8 @@ async fn what_could_not_be_asked_is_unknown_and_what_is_not_allowed_fails() {
     assert_eq!(found.access, NamespaceAccess::Unknown);
     assert!(found.note.unwrap().contains("503"));
     for list in ["/api/v3/user/orgs", "/api/v3/user/memberships/orgs"] {
-        for fault in [Fault::Status(500), Fault::Html, Fault::ErrorBody, Fault::Truncated, Fault::RateLimited(403)] {
+        // After a page for people nothing is remembered, so that there is an answer to be cut.
+        for fault in [Fault::Status(500), Fault::Html, Fault::Truncated, Fault::Truncated, Fault::ErrorBody, Fault::RateLimited(403)] {
             github.trouble(list, fault.clone(), Times::Next(1));
             assert!(client.source_namespaces(&token).await.is_err(), "{list} {fault:?}");
         }
