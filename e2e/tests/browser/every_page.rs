@@ -199,6 +199,11 @@ async fn endings(stage: &Stage, browser: &Browser, inspector: &mut Inspector<'_>
     browser.click(&format!("{octo} a[href*=\"/unlink\"]")).await?;
     browser.see("h1", "octo").await?;
     inspector.page("unlink-disabled").await?;
+    browser.fill("#confirm", "ci-bot").await?;
+    browser.click("button.destroy").await?;
+    browser.see("#confirm-error", "type octo").await?;
+    inspector.page("unlink-refused").await?;
+    browser.fill("#confirm", "octo").await?;
     browser.click("button.destroy").await?;
     browser.see("h1", "is unlinked").await?;
     inspector.page("receipt").await?;

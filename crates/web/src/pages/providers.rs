@@ -10,6 +10,7 @@ use slipway_model::{AccountName, LinkId, LinkState, LinkedAs, ProviderId, Provid
 use super::error::{PageError, sentence};
 use super::fields::{At, Fields, Form, Query};
 use super::frame::{Visit, go, show, show_refused};
+use super::view::form::Field;
 use super::view::providers::{
     ConnectPage, EvidenceView, LinkCard, OfferView, OrganizationView, ProviderCard, ProvidersPage, ReceiptLine, ReceiptPage, ReceiptRow,
     ReceiptsPage, ScopeView, UnlinkPage, UnlinkSourceView, UsedBy,
@@ -277,24 +278,41 @@ fn unlink_source(owner: &NamespaceOwner, source: slipway_app::UnlinkSource) -> U
 /// `GET …/{provider}/unlink`: what will be removed and what stops.
 pub(super) async fn preview_unlink(visit: Visit, At(at): At<ProviderAt>, Query(query): Query) -> Result<Response, PageError> {
     let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
-    let preview = visit.app().preview_unlink(&owner, &at.provider, chosen(&query)?).await?;
+    Ok(show(&unlink_page(&visit, &owner, &at, chosen(&query)?, Field::default()).await?))
+}
+
+async fn unlink_page(
+    visit: &Visit,
+    owner: &NamespaceOwner,
+    at: &ProviderAt,
+    link: Option<LinkId>,
+    confirm: Field,
+) -> Result<UnlinkPage, PageError> {
+    let preview = visit.app().preview_unlink(owner, &at.provider, link).await?;
     let name = provider_name(preview.link.kind, &preview.link.web_url);
-    let link = link_card(&owner, at.org.as_ref(), preview.link).ok_or_else(ApiError::not_found)?;
-    Ok(show(&UnlinkPage {
+    let link = link_card(owner, at.org.as_ref(), preview.link).ok_or_else(ApiError::not_found)?;
+    Ok(UnlinkPage {
         shell: visit.shell(Area::Providers),
         id: at.provider.to_string(),
         name,
         link,
-        sources: preview.sources.into_iter().map(|source| unlink_source(&owner, source)).collect(),
+        sources: preview.sources.into_iter().map(|source| unlink_source(owner, source)).collect(),
         grant: sentence(&preview.grant),
         warnings: preview.warnings.iter().map(|text| sentence(text)).collect(),
-    }))
+        confirm,
+    })
 }
 
-/// `POST …/{provider}/unlink`: on to the receipt.
+/// `POST …/{provider}/unlink`, with the login typed: on to the receipt.
 pub(super) async fn unlink(visit: Visit, At(at): At<ProviderAt>, Form(form): Form) -> Result<Response, PageError> {
     let owner = owner(&visit, at.org.as_ref(), Scope::RepoAdmin).await?;
-    let receipt = visit.app().unlink(&owner, &at.provider, chosen(&form)?).await?;
+    let (link, typed) = (chosen(&form)?, form.text("confirm").trim());
+    let page = unlink_page(&visit, &owner, &at, link, Field::default()).await?;
+    if typed != page.link.login {
+        let confirm = Field::refused(typed, format!("this is not the account that is linked: type `{}`", page.link.login));
+        return Ok(show_refused(&UnlinkPage { confirm, ..page }));
+    }
+    let receipt = visit.app().unlink(&owner, &at.provider, link).await?;
     Ok(go(&format!("{}/receipts/{}", base(at.org.as_ref()), receipt.id)))
 }
 

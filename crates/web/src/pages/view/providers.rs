@@ -3,6 +3,7 @@
 use askama::Template;
 use slipway_model::{AccessLevel, LinkState, LinkedAs, NamespaceAccess, ProviderKind, Timestamp};
 
+use super::form::Field;
 use super::shell::Shell;
 use super::ui::{self, Tone};
 
@@ -307,6 +308,8 @@ pub struct UnlinkPage {
     pub grant: String,
     /// What there is to know before.
     pub warnings: Vec<String>,
+    /// The login, typed to confirm.
+    pub confirm: Field,
 }
 
 impl UnlinkPage {

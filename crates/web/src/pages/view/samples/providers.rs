@@ -3,6 +3,7 @@
 use slipway_model::{AccessLevel, LinkState, LinkedAs, NamespaceAccess, ProviderKind};
 
 use super::{HOSTILE, ago, page, shell};
+use crate::pages::view::form::Field;
 use crate::pages::view::providers::{
     ConnectPage, EvidenceView, LinkCard, OfferView, OrganizationView, ProviderCard, ProvidersPage, ReceiptLine, ReceiptPage, ReceiptRow,
     ReceiptsPage, ScopeView, UnlinkPage, UnlinkSourceView, UsedBy,
@@ -148,6 +149,7 @@ pub fn all() -> Vec<(&'static str, String)> {
                         kept_for: Some(HOSTILE.into()),
                     },
                 ],
+                confirm: Field::refused(HOSTILE, "this is not the account that is linked: type `octo`"),
                 grant: "The grant of octo is revoked at GitHub".into(),
                 warnings: vec!["Another namespace here is linked to the same person".into()],
             }),
