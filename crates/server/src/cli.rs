@@ -54,6 +54,9 @@ pub struct SettingFlags {
     /// How often what a used link sees at the provider is read anew, give or take a fifth
     #[arg(long, global = true, value_name = "TIME")]
     pub source_sweep_interval: Option<String>,
+    /// How long deliveries are kept, from `1d`
+    #[arg(long, global = true, value_name = "TIME")]
+    pub delivery_retention: Option<String>,
     /// How long a shutdown waits for running builds
     #[arg(long, global = true, value_name = "TIME")]
     pub drain_timeout: Option<String>,

@@ -76,6 +76,7 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
         reconcile_interval: config.reconcile_interval,
         link_check_interval: config.link_check_interval,
         source_sweep_interval: config.source_sweep_interval,
+        delivery_retention: config.delivery_retention,
         ..slipway_app::Config::new(public_url)
     };
     Ok(App::new(db, Clock::System, Keys::derive(key.bytes.expose_secret()), forges, behaviour))

@@ -40,6 +40,7 @@ keys! {
     RECONCILE_INTERVAL = "reconcile_interval", "SLIPWAY_RECONCILE_INTERVAL", "--reconcile-interval", Text;
     LINK_CHECK_INTERVAL = "link_check_interval", "SLIPWAY_LINK_CHECK_INTERVAL", "--link-check-interval", Text;
     SOURCE_SWEEP_INTERVAL = "source_sweep_interval", "SLIPWAY_SOURCE_SWEEP_INTERVAL", "--source-sweep-interval", Text;
+    DELIVERY_RETENTION = "delivery_retention", "SLIPWAY_DELIVERY_RETENTION", "--delivery-retention", Text;
     DRAIN_TIMEOUT = "drain_timeout", "SLIPWAY_DRAIN_TIMEOUT", "--drain-timeout", Text;
     SIGN_UP = "sign_up", "SLIPWAY_SIGN_UP", "--sign-up", Text;
     LOG = "log", "SLIPWAY_LOG", "--log", Text;

@@ -104,6 +104,7 @@ fn flag(flags: &SettingFlags, key: &Key) -> Option<String> {
         "reconcile_interval" => &flags.reconcile_interval,
         "link_check_interval" => &flags.link_check_interval,
         "source_sweep_interval" => &flags.source_sweep_interval,
+        "delivery_retention" => &flags.delivery_retention,
         "drain_timeout" => &flags.drain_timeout,
         "sign_up" => &flags.sign_up,
         "log" => &flags.log,

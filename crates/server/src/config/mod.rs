@@ -53,6 +53,8 @@ pub struct Config {
     pub link_check_interval: Duration,
     /// How often what a used link sees is read anew.
     pub source_sweep_interval: Duration,
+    /// How long deliveries are kept.
+    pub delivery_retention: Duration,
     /// How long a shutdown waits for running builds.
     pub drain_timeout: Duration,
     /// Filter of log lines.

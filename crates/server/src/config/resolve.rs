@@ -44,6 +44,8 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
     let reconcile_interval = r.duration(&keys::RECONCILE_INTERVAL, "5m", of_providers.clone())?;
     let link_check_interval = r.duration(&keys::LINK_CHECK_INTERVAL, "5m", of_providers.clone())?;
     let source_sweep_interval = r.duration(&keys::SOURCE_SWEEP_INTERVAL, "5m", of_providers)?;
+    let day = Duration::from_secs(86_400);
+    let delivery_retention = r.duration(&keys::DELIVERY_RETENTION, "90d", day..=day * 3_660)?;
     let drain_timeout = r.duration(&keys::DRAIN_TIMEOUT, "30s", Duration::ZERO..=Duration::from_secs(86_400))?;
     let sign_up = people::sign_up(&mut r)?;
     let log = r.value(&keys::LOG, "info", "for example `info` or `slipway_app=debug,info`", |text| {
@@ -72,6 +74,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
         reconcile_interval,
         link_check_interval,
         source_sweep_interval,
+        delivery_retention,
         drain_timeout,
         log,
         builder,
