@@ -76,7 +76,8 @@ async fn a_restricted_organization_is_shown_with_its_address_and_appears_when_it
     assert!(page.contains("organization-shut") && page.contains(&address) && page.contains("Request access"), "{page}");
     let at = format!("/namespaces/{PERSON}/links/github");
     let owners = app.api.items(&format!("{at}/source-namespaces")).await?;
-    assert!(owners.iter().any(|one| one["name"] == "acme"), "the picker shows it too: {owners:?}");
+    let shut = owners.iter().find(|one| one["name"] == "acme").context("the picker shows it too")?;
+    assert_eq!((&shut["access"], &shut["grant_url"]), (&json!("restricted"), &acme["grant_url"]), "{shut}");
 
     // What is in it cannot be chosen, and why is said.
     app.create_repository("api").await?;

@@ -73,6 +73,12 @@ async fn from_link_to_build(app: &TestApp, api: &Client, namespace: &str, forge:
         })
         .await
     };
+    let first = search("limit=1".to_owned()).await?;
+    assert_eq!(first["items"].as_array().unwrap().len(), 1, "{first}");
+    let rest = search(format!("cursor={}", text(&first, "next"))).await?;
+    assert!(!rest["items"].as_array().unwrap().contains(&first["items"][0]), "{rest}");
+    let refused = api.try_api(Method::GET, &format!("{at}/source-repositories?limit=0"), None).await?.json_of_refusal()?;
+    assert_eq!(refused["field"], "limit", "{refused}");
     let found = search(format!("namespace={owner}")).await?;
     assert_eq!(found["items"].as_array().unwrap().len(), 1, "{found}");
     assert_eq!(

@@ -107,9 +107,11 @@ impl From<UsedBy> for UsedSource {
     }
 }
 
-/// An organization at the provider.
+/// An organization at the provider, or the person.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Organization {
+    /// The provider's id, which never changes.
+    id: String,
     name: String,
     /// `user` or `organization`.
     kind: String,
@@ -122,7 +124,7 @@ pub(crate) struct Organization {
 
 impl From<OrganizationView> for Organization {
     fn from(view: OrganizationView) -> Self {
-        Self { name: view.name, kind: view.kind, access: view.access.to_string(), grant_url: view.grant_url, note: view.note }
+        Self { id: view.id, name: view.name, kind: view.kind, access: view.access.to_string(), grant_url: view.grant_url, note: view.note }
     }
 }
 
@@ -169,16 +171,6 @@ pub(crate) struct Connect {
 pub(crate) struct LinkChange {
     /// False: keep the link, but send nothing to the provider and take nothing from it.
     enabled: bool,
-}
-
-/// An owner of source repositories.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct SourceNamespace {
-    /// The provider's id, which never changes.
-    id: String,
-    name: String,
-    /// `user` or `organization`.
-    kind: String,
 }
 
 /// A source repository.
@@ -233,6 +225,9 @@ pub(crate) struct SourceQuery {
     /// Part of the name.
     #[serde(default)]
     q: String,
+    /// How many at most, 1 to 100.
+    #[param(minimum = 1, maximum = 100, default = 30)]
+    limit: Option<u32>,
     /// The `next` of the part before.
     cursor: Option<String>,
 }
@@ -351,17 +346,16 @@ pub(crate) async fn refresh(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Owners of source repositories that the linked person sees.
-#[utoipa::path(get, path = "/api/v1/namespaces/{ns}/links/{provider}/source-namespaces", tag = "links", params(LinkAt), responses((status = 200, body = List<SourceNamespace>), Errors))]
+/// Owners of source repositories that the linked person belongs to, and whether each lets us in.
+#[utoipa::path(get, path = "/api/v1/namespaces/{ns}/links/{provider}/source-namespaces", tag = "links", params(LinkAt), responses((status = 200, body = List<Organization>), Errors))]
 pub(crate) async fn source_namespaces(
     State(state): State<WebState>,
     ApiCaller(caller): ApiCaller,
     Path(at): Path<LinkAt>,
-) -> Result<Json<List<SourceNamespace>>, ApiError> {
+) -> Result<Json<List<Organization>>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead).await?;
     let found = state.app().source_namespaces(&owner, &at.provider, None).await?;
-    let view = |namespace: OrganizationView| SourceNamespace { id: namespace.id, name: namespace.name, kind: namespace.kind };
-    Ok(Json(List::whole(found.namespaces.into_iter().map(view).collect())))
+    Ok(Json(List::whole(found.namespaces.into_iter().map(Organization::from).collect())))
 }
 
 /// Source repositories of one owner, or of all, as our copy has them.
@@ -373,9 +367,10 @@ pub(crate) async fn source_repositories(
     Query(query): Query<SourceQuery>,
 ) -> Result<Json<Sources>, ApiError> {
     let owner = state.app().namespace(&caller, &at.ns, Scope::RepoRead).await?;
-    let cursor: Option<String> = Paging { limit: None, cursor: query.cursor }.after()?;
+    let paging = Paging { limit: query.limit, cursor: query.cursor };
+    let (limit, cursor): (u32, Option<String>) = (paging.limit()?, paging.after()?);
     let namespace = Some(query.namespace.as_str()).filter(|name| !name.is_empty());
-    let search = SourceSearch { namespace, text: &query.q, after: cursor.as_deref(), ..SourceSearch::default() };
+    let search = SourceSearch { namespace, text: &query.q, after: cursor.as_deref(), limit, ..SourceSearch::default() };
     let page = state.app().source_repositories(&owner, &at.provider, search).await?;
     let whole: List<Source> = List::part(page.items.into_iter().map(Source::from).collect(), page.next);
     Ok(Json(Sources { items: whole.items, next: whole.next, read_at: page.read_at, complete: page.complete, error: page.error }))
