@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use slipway_app::{ConnectWish, Intake, LinkSwitch, RepositoryAdmin, RepositoryWrite};
 use slipway_model::{BuildState, FailureCode, LinkState, LinkedAs, NamespaceAccess};
-use slipway_testkit::github::{Fault, Times, sign_sha256};
+use slipway_testkit::github::{Fault, OrgRole, Times, sign_sha256};
 
 use crate::place::{Place, on_both};
 
@@ -300,7 +300,9 @@ async fn a_scope_that_was_taken_away_is_named(place: Place) -> Result<()> {
 async fn passing_failures_break_a_link_only_in_a_row(place: Place) -> Result<()> {
     place.link("octo").await?;
     place.round().await?;
-    for fault in [Fault::Status(503), Fault::Html, Fault::Truncated, Fault::ErrorBody] {
+    for (number, fault) in [Fault::Status(503), Fault::Html, Fault::Truncated, Fault::ErrorBody].into_iter().enumerate() {
+        // Something new to be told: an answer that says that all is as before has no body to be cut.
+        place.github.organization(&format!("new-{number}"), &[("octo", OrgRole::Member)]);
         place.github.trouble("/api/v3/user", fault.clone(), Times::UntilCleared);
         for round in 1..=3 {
             place.next_round().await?;
