@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use slipway_forge::{Forge, Fresh, SourceKey, SourceRef};
 use slipway_model::{
-    AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, RuleError, RuleId, SourcePattern, SourceType,
-    Timestamp,
+    AutobuildId, Autotest, BuildArgument, BuildRule, EnvironmentVariable, ImageTag, InvalidPaths, PathFilter, PathPatterns, ProviderId,
+    RefName, RuleError, RuleId, SourcePattern, SourceType, Timestamp,
 };
 use slipway_store::hooks;
 use slipway_store::repositories::{self, Autobuild};
@@ -48,6 +48,27 @@ pub struct RuleInput {
     /// Default: on.
     #[serde(default)]
     pub cache: Option<bool>,
+    /// Default: the last stage.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// Build arguments of this rule alone.
+    #[serde(default)]
+    pub args: Vec<BuildArgument>,
+    /// Default: every file.
+    #[serde(default)]
+    pub paths: PathsInput,
+}
+
+/// The files that a rule is built from, as globs.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathsInput {
+    /// Only these; all when there is none.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// But not these.
+    #[serde(default)]
+    pub exclude: Vec<String>,
 }
 
 /// A variable as a person wrote it; without a value the stored one stays.
@@ -168,10 +189,23 @@ impl RuleInput {
             context: path("context", self.context.as_deref().unwrap_or(""))?,
             autobuild: self.autobuild.unwrap_or(true),
             cache: self.cache.unwrap_or(true),
+            target: self.target.as_deref().unwrap_or("").parse().map_err(|error| rule_error(index, &error))?,
+            args: self.args.clone().try_into().map_err(|error| rule_error(index, &error))?,
+            paths: PathFilter {
+                include: patterns(index, "include", &self.paths.include)?,
+                exclude: patterns(index, "exclude", &self.paths.exclude)?,
+            },
         };
         rule.check().map_err(|error| rule_error(index, &error))?;
         Ok(rule)
     }
+}
+
+fn patterns(index: usize, field: &str, texts: &[String]) -> Result<PathPatterns, Error> {
+    texts
+        .to_vec()
+        .try_into()
+        .map_err(|error: InvalidPaths| Error::invalid("rule", &format!("rules[{index}].paths.{field}"), error.to_string()))
 }
 
 fn check_rules(inputs: &[RuleInput]) -> Result<Vec<BuildRule>, Error> {
@@ -214,7 +248,9 @@ fn check_variables(inputs: &[VariableInput], stored: &[EnvironmentVariable]) -> 
 fn facts(autobuild: &Autobuild, rules: &[BuildRule], variables: &[EnvironmentVariable]) -> serde_json::Value {
     let rules: Vec<_> = rules
         .iter()
-        .map(|rule| json!({"type": rule.source_type, "source": rule.source, "tags": rule.tags, "autobuild": rule.autobuild}))
+        .map(|rule| {
+            json!({"type": rule.source_type, "source": rule.source, "tags": rule.tags, "autobuild": rule.autobuild, "target": rule.target, "args": rule.args, "paths": rule.paths})
+        })
         .collect();
     let variables: Vec<_> = variables.iter().map(|variable| variable.name.as_str()).collect();
     json!({"provider": autobuild.provider, "source": autobuild.source_name, "autotest": autobuild.autotest, "rules": rules, "variables": variables})
@@ -399,7 +435,7 @@ impl App {
             Fresh::Changed { value, .. } => value.refs,
             Fresh::Unchanged => Vec::new(),
         };
-        Ok(preview(&rules, &refs))
+        Ok(preview(&rules, &refs, self.clock.now()))
     }
 
     pub(crate) async fn settings_for_start(&self, repository: slipway_model::RepositoryId) -> Result<(Autobuild, Vec<BuildRule>), Error> {
@@ -413,11 +449,11 @@ impl App {
     }
 }
 
-fn preview(rules: &[BuildRule], refs: &[SourceRef]) -> Vec<PreviewRef> {
+fn preview(rules: &[BuildRule], refs: &[SourceRef], now: Timestamp) -> Vec<PreviewRef> {
     let mut found = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         for source in refs {
-            if let Some(matched) = rule.matches(&source.name) {
+            if let Some(matched) = rule.matches(&source.name, &source.commit, now) {
                 found.push(PreviewRef {
                     source_ref: source.name.clone(),
                     commit: source.commit.to_string(),
@@ -457,6 +493,13 @@ mod tests {
         assert_eq!(field(&[RuleInput { dockerfile: Some("../x".into()), ..input("main", "x") }]), "rules[0].dockerfile");
         assert_eq!(field(&[RuleInput { context: Some("a/../../b".into()), ..input("main", "x") }]), "rules[0].context");
         assert_eq!(field(&[RuleInput { source_type: "pr".into(), ..input("main", "x") }]), "rules[0].source_type");
+        assert_eq!(field(&[RuleInput { target: Some("a b".into()), ..input("main", "x") }]), "rules[0].target");
+        let argument = BuildArgument { name: "BUILDKIT_SYNTAX".into(), value: "evil/x".into() };
+        assert_eq!(field(&[RuleInput { args: vec![argument], ..input("main", "x") }]), "rules[0].args");
+        let paths = PathsInput { exclude: vec!["a[".into()], ..PathsInput::default() };
+        assert_eq!(field(&[RuleInput { paths, ..input("main", "x") }]), "rules[0].paths.exclude");
+        let paths = PathsInput { include: vec!["api".into()], ..PathsInput::default() };
+        assert_eq!(field(&[RuleInput { source_type: "tag".into(), paths, ..input("v1", "x") }]), "rules[0].paths");
         assert!(check_rules(&[input("main", "latest")]).is_ok());
     }
 
@@ -464,7 +507,7 @@ mod tests {
     fn collisions_are_seen_across_refs_and_rules() {
         let rules = check_rules(&[input("/.*/", "latest"), input("main", "main")]).unwrap();
         let at = |name: &str| SourceRef { name: name.parse().unwrap(), commit: "a".repeat(40).parse().unwrap() };
-        let found = preview(&rules, &[at("refs/heads/main"), at("refs/heads/dev"), at("refs/tags/v1")]);
+        let found = preview(&rules, &[at("refs/heads/main"), at("refs/heads/dev"), at("refs/tags/v1")], Timestamp::from_millis(0));
         assert_eq!(found.len(), 3);
         assert_eq!(found[0].collisions.len(), 1);
         assert!(found[2].collisions.is_empty());

@@ -166,14 +166,14 @@ impl App {
     pub async fn start_builds(&self, right: &RepositoryWrite, start: &StartBuild, by: AccountId) -> Result<Vec<Build>, Error> {
         let repository = right.repository();
         let (autobuild, rules) = self.settings_for_start(repository.id).await?;
-        let matching: Vec<_> = rules.iter().filter_map(|rule| Some((rule, rule.matches(&start.source_ref)?))).collect();
-        if matching.is_empty() {
+        if !rules.iter().any(|rule| rule.is_for(&start.source_ref)) {
             let refusal =
                 Refusal::new(RefusalKind::Invalid, "no_rule", format!("no build rule matches `{}`", start.source_ref)).field("ref");
             return Err(refusal.hint("add a rule for it under Autobuild").into());
         }
         let commit = self.commit_to_build(repository.account, &autobuild, start).await?;
         let now = self.clock.now();
+        let matching = rules.iter().filter_map(|rule| Some((rule, rule.matches(&start.source_ref, &commit, now)?)));
         let mut tx = self.write().await?;
         let event = NewRefEvent {
             autobuild: autobuild.id,

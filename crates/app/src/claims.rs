@@ -13,7 +13,8 @@ use slipway_model::{
     AccountId, BuildId, BuildState, EnvironmentVariable, FailureCode, FailureReason, RepositoryPath, SecretToken, TokenKind,
 };
 use slipway_store::builds::{self, Build};
-use slipway_store::repositories;
+use slipway_store::last_images::{self, LastImage};
+use slipway_store::{ReadTx, repositories};
 
 use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
 use crate::source_access::SourceAccess;
@@ -37,6 +38,8 @@ pub struct Claimed {
     pub source: SourceAccess,
     /// Variables of the repository.
     pub environment: Vec<EnvironmentVariable>,
+    /// What it has to be compared with before it is built.
+    pub base: Option<LastImage>,
 }
 
 /// Why a claimed build is not handed out.
@@ -141,13 +144,14 @@ impl App {
         let Some(autobuild) = repositories::get_autobuild_by_id(&mut tx, build.autobuild).await? else {
             return unavailable("the autobuild settings that this build was made under are gone");
         };
+        let base = base(&mut tx, &build).await?;
         drop(tx);
         // An error here would put the build back in front of the queue, and everybody else would wait behind it for ever.
         let Ok(environment) = self.open_environment(&autobuild) else { return Ok(Err(Unready::sealed())) };
         match self.clone_of(repository.account, &build).await {
             Ok(source) => {
                 let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
-                Ok(Ok(Claimed { build, path, registry_token, source, environment }))
+                Ok(Ok(Claimed { build, path, registry_token, source, environment, base }))
             }
             Err(trouble) => Ok(Err(Unready::of(trouble)?)),
         }
@@ -171,4 +175,14 @@ impl App {
         let http = self.with_source_in_person(source, access).await;
         self.source_access(account, build, http).await
     }
+}
+
+/// The last image of a rule that is built from some files only. Whoever asks for a build by hand gets one, and a rule that was changed since
+/// gives another image from the same files.
+async fn base(tx: &mut ReadTx, build: &Build) -> Result<Option<LastImage>, Error> {
+    if build.rule.paths.is_everything() || !matches!(build.cause.as_str(), "push" | "reconcile") {
+        return Ok(None);
+    }
+    let last = last_images::get(tx, build.rule.id, &build.source_ref, build.ref_seq).await?;
+    Ok(last.filter(|last| last.rule.builds_like(&build.rule)))
 }

@@ -69,7 +69,7 @@ pub use authorise::{
     Actor, Administrator, AuditReader, Caller, Initiator, NamespaceOwner, NamespaceView, OrganizationMember, OrganizationOwner,
     RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
 };
-pub use autobuilds::{AutobuildInput, AutobuildSettings, PreviewRef, RuleInput, VariableInput};
+pub use autobuilds::{AutobuildInput, AutobuildSettings, PathsInput, PreviewRef, RuleInput, VariableInput};
 pub use builds::{BuildDetail, StartBuild};
 pub use claims::Claimed;
 pub use conversion::Conversion;

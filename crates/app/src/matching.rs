@@ -229,7 +229,9 @@ impl App {
     /// The tags that the rule makes of the ref, or its verdict that it makes none.
     fn matching(&self, rule: &BuildRule, change: &RefChange) -> Result<Vec<ImageTag>, Verdict> {
         let what = in_words(&change.name);
-        match rule.matches(&change.name) {
+        // What it would be at: a deleted ref is answered before the rules.
+        let matched = change.after.as_ref().and_then(|commit| rule.matches(&change.name, commit, self.clock.now()));
+        match matched {
             None => {
                 let text = format!("the rule builds {}, this is {what}", rule.describe());
                 Err(self.verdict(change, Some(rule), VerdictOutcome::NoMatch, text))

@@ -69,6 +69,8 @@ pub enum BuilderOutcome {
     FailedForNow(FailureReason),
     /// Stopped because we asked.
     Cancelled,
+    /// The last image is what it would give.
+    Unneeded(FailureReason),
 }
 
 /// A builder as administrators see it.
@@ -319,6 +321,7 @@ impl App {
                 self.end(&mut tx, build, BuildState::Cancelled, &FailureReason::new(FailureCode::Cancelled, "cancelled while it ran"), now)
                     .await?
             }
+            BuilderOutcome::Unneeded(reason) => self.end(&mut tx, build, BuildState::Cancelled, reason, now).await?,
         };
         tx.commit().await?;
         metrics::counter!("slipway_builds_finished_total", "state" => state.as_str()).increment(1);

@@ -208,6 +208,7 @@ mod tests {
 
     fn source(url: &str) -> Source {
         Source {
+            base: None,
             clone_url: url.to_owned(),
             credential: Some(Credential { username: "x".into(), password: "hunter2-hunter2".into() }),
             ssh: None,

@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use slipway_model::{CommitId, FailureCode, Phase, Step};
+use slipway_model::{CommitId, FailureCode, PathFilter, Phase, Step};
 use slipway_wire::{Event, Source};
 
 use crate::access::{SshTrouble, Way, ssh_trouble};
+use crate::changes::Comparison;
 use crate::failure::Failure;
 use crate::git::{Git, fetch_failure, refuses_commit_ids};
 use crate::home::BuildDir;
@@ -30,14 +31,14 @@ pub(crate) struct Checkout {
 }
 
 /// Checks the commit out into the build's folder.
-pub(crate) async fn run(source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Checkout, Failure> {
+pub(crate) async fn run(source: &Source, paths: &PathFilter, dir: &BuildDir, reporter: &Reporter) -> Result<Checkout, Failure> {
     let name = format!("fetch {} of {}", source.commit.short(), source.source_ref.short());
     let step = begun(STEP, Phase::Checkout, &name, &reporter.clock);
     reporter.step(step.clone()).await;
     let git = Git::new(dir);
     let work = async {
         tokio::select! {
-            done = fetch_and_checkout(&git, source, dir, reporter) => done,
+            done = fetch_and_checkout(&git, source, paths, dir, reporter) => done,
             failure = watch(dir.source()) => Err(failure),
             () = tokio::time::sleep(TIME_LIMIT) => {
                 Err(Failure::passing(FailureCode::SourceUnavailable, format!("the source was not fetched within {} minutes", TIME_LIMIT.as_secs() / 60)))
@@ -50,10 +51,18 @@ pub(crate) async fn run(source: &Source, dir: &BuildDir, reporter: &Reporter) ->
 }
 
 async fn end(step: Step, failure: Option<&Failure>, reporter: &Reporter) {
+    // That nothing changed is what the step found out.
+    let failure = failure.filter(|failure| failure.reason.code != FailureCode::Unchanged);
     reporter.end_step(step, failure.map(|failure| failure.reason.text.clone())).await;
 }
 
-async fn fetch_and_checkout(git: &Git, source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Checkout, Failure> {
+async fn fetch_and_checkout(
+    git: &Git,
+    source: &Source,
+    paths: &PathFilter,
+    dir: &BuildDir,
+    reporter: &Reporter,
+) -> Result<Checkout, Failure> {
     let format = if source.commit.as_str().len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
     let init = call(git, &["init", "--quiet", "--template=", format], reporter, Stdout::Logged).await?;
     if !init.succeeded() {
@@ -65,6 +74,9 @@ async fn fetch_and_checkout(git: &Git, source: &Source, dir: &BuildDir, reporter
     let peeled = format!("{}^{{commit}}", source.commit);
     let commit = call(git, &["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled], reporter, Stdout::Kept).await?;
     let commit: CommitId = String::from_utf8_lossy(&commit.stdout).trim().parse().map_err(|_| gone(source))?;
+    if let Some(base) = &source.base {
+        Comparison { base, paths }.check(git, &commit, reporter, STEP).await?;
+    }
     let done = call(git, &["checkout", "--quiet", "--force", "--detach", commit.as_str()], reporter, Stdout::Logged).await?;
     if !done.succeeded() {
         return Err(Failure::new(FailureCode::SourceUnavailable, format!("the source cannot be checked out: {}", done.last_words())));
@@ -97,10 +109,12 @@ impl Cloned {
 async fn fetch(git: &Git, source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Cloned, Failure> {
     let (mut because, mut key_refused) = (source.because.clone(), false);
     if let Some(ssh) = &source.ssh {
-        let trouble = match fetch_by(git, &Way::ssh(ssh, dir)?, source, reporter).await? {
-            None => return Ok(Cloned { with: "the deploy key".into(), because: None, key_refused }),
-            Some(trouble) => trouble,
+        let way = Way::ssh(ssh, dir)?;
+        let Some(trouble) = fetch_by(git, &way, source, reporter).await? else {
+            fetch_base(git, &way, source, reporter).await?;
+            return Ok(Cloned { with: "the deploy key".into(), because: None, key_refused });
         };
+        drop(way);
         let why = match trouble {
             SshTrouble::OtherServer => return Err(other_server()),
             SshTrouble::KeyRefused(said) => {
@@ -116,7 +130,9 @@ async fn fetch(git: &Git, source: &Source, dir: &BuildDir, reporter: &Reporter) 
         }
         because = Some(why);
     }
-    fetch_by(git, &Way::http(source, dir)?, source, reporter).await?;
+    let way = Way::http(source, dir)?;
+    fetch_by(git, &way, source, reporter).await?;
+    fetch_base(git, &way, source, reporter).await?;
     let with = match (&source.credential, &source.credential_words) {
         (None, _) => "no credential".to_owned(),
         (Some(_), Some(words)) => words.clone(),
@@ -164,6 +180,17 @@ async fn fetch_by(git: &Git, way: &Way, source: &Source, reporter: &Reporter) ->
         }
     }
     Err(gone(source))
+}
+
+/// What the commit is compared with; without it the build is made.
+async fn fetch_base(git: &Git, way: &Way, source: &Source, reporter: &Reporter) -> Result<(), Failure> {
+    let Some(base) = &source.base else { return Ok(()) };
+    if call(git, &["cat-file", "-e", base.commit.as_str()], reporter, Stdout::Quiet).await?.succeeded() {
+        return Ok(());
+    }
+    let args = ["fetch", "--quiet", "--no-progress", "--no-tags", "--depth=1", "--end-of-options", &way.url, base.commit.as_str()];
+    let ended = git.command_by(way, args).run(reporter, STEP, Stdout::Quiet).await;
+    ended.map(drop).map_err(|error| Failure::internal("git cannot be run", error))
 }
 
 fn closed(way: &Way, ended: &Ended) -> Option<SshTrouble> {

@@ -66,6 +66,7 @@ impl Place {
             source_ref: "refs/heads/main".parse().expect("ref"),
             commit: self.commit.parse().expect("commit"),
             message: None,
+            base: None,
         }
     }
 }
@@ -134,7 +135,8 @@ async fn check_out(place: &Place, source: &Source, change: impl FnOnce(Git) -> G
     let dir = attempt(place);
     let (reporter, kept) = Reporter::keeping(Secrets::default());
     let git = change(Git::new(&dir));
-    let result = fetch_and_checkout(&git, source, &dir, &reporter).await.map(drop).map_err(|failure| failure.reason.text);
+    let paths = PathFilter { include: "api".parse().expect("patterns"), exclude: "**/*.md".parse().expect("patterns") };
+    let result = fetch_and_checkout(&git, source, &paths, &dir, &reporter).await.map(drop).map_err(|failure| failure.reason.text);
     drop(reporter);
     let (mut log, mut cloned) = (String::new(), None);
     for event in kept.await.expect("kept") {
@@ -169,6 +171,57 @@ async fn a_source_is_cloned_with_its_deploy_key() {
     assert_eq!(done.cloned, Some(("the deploy key".into(), None, false)));
     assert!(done.log.contains("cloned with the deploy key\n"), "{}", done.log);
     assert_eq!(git(&done.dir.source(), &["rev-parse", "HEAD"]), place.commit);
+}
+
+/// A commit on top of another one with these files, on `main`.
+fn commit(place: &Place, parent: &str, files: &[(&str, &str)]) -> String {
+    let work = place.folder.path().join("work");
+    if !work.exists() {
+        git(place.folder.path(), &["clone", "--quiet", "hello.git", "work"]);
+    }
+    git(&work, &["checkout", "--quiet", "--detach", parent]);
+    for (path, content) in files {
+        let path = work.join(path);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+        std::fs::write(path, content).expect("file");
+    }
+    git(&work, &["add", "."]);
+    git(&work, &["commit", "--quiet", "--message", "a change"]);
+    git(&work, &["push", "--quiet", "--force", "origin", "HEAD:refs/heads/main"]);
+    git(&work, &["rev-parse", "HEAD"])
+}
+
+#[tokio::test]
+async fn a_push_that_changed_nothing_of_the_rule_is_not_built() {
+    let place = Place::new().await;
+    let base = commit(&place, &place.commit, &[("api/a.rs", "1"), ("web/b.ts", "1")]);
+    let elsewhere = commit(&place, &base, &[("web/b.ts", "2"), ("api/README.md", "2")]);
+    let there = commit(&place, &elsewhere, &[("api/a.rs", "3"), ("api/c\td\u{e9}.rs", "3")]);
+    let back = commit(&place, &there, &[("api/a.rs", "1")]);
+    let from = |base: &str, commit: &str, over_ssh: bool| {
+        let source = place.source();
+        let base = Some(slipway_wire::Base { number: 7, commit: base.parse().expect("commit") });
+        let ssh = source.ssh.clone().filter(|_| over_ssh);
+        Source { base, ssh, commit: commit.parse().expect("commit"), ..source }
+    };
+    for over_ssh in [true, false] {
+        let unchanged = check_out(&place, &from(&base, &elsewhere, over_ssh), |git| git).await;
+        let text = unchanged.result.expect_err("nothing of `api` but a text changed");
+        assert!(text.starts_with("not built: nothing under the rule's paths changed since #7 at ") && text.contains(&base[..7]), "{text}");
+        assert!(unchanged.log.contains("2 files changed, 0 of them under the rule's paths"), "{}", unchanged.log);
+        let changed = check_out(&place, &from(&base, &there, over_ssh), |git| git).await;
+        assert_eq!(changed.result, Ok(()), "{}", changed.log);
+        assert!(changed.log.contains("4 files changed, 2 of them under the rule's paths"), "{}", changed.log);
+    }
+    // Two trees are compared, not what lies between them: a forced push backwards is a change, a change that was taken back is none.
+    assert_eq!(check_out(&place, &from(&there, &base, false), |git| git).await.result, Ok(()));
+    let taken_back = check_out(&place, &from(&elsewhere, &back, false), |git| git).await;
+    assert!(taken_back.log.contains("1 files changed, 1 of them"), "{}", taken_back.log);
+    assert!(check_out(&place, &from(&base, &base, false), |git| git).await.result.is_err());
+    // What git cannot compare is built.
+    let unknown = check_out(&place, &from(&"ab".repeat(20), &elsewhere, true), |git| git).await;
+    assert_eq!(unknown.result, Ok(()), "{}", unknown.log);
+    assert!(unknown.log.contains("it cannot be compared with #7 at abababa: it is built whatever changed"), "{}", unknown.log);
 }
 
 #[tokio::test]

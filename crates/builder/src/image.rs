@@ -25,6 +25,10 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let mut request = SolveRequest::new(plan.context.clone(), plan.dockerfile.clone());
     request.build_args = variables.build_args(&declared(&plan.dockerfile.content));
+    // Those that a person wrote for this rule go to the engine whether declared or not: a proxy's need not be.
+    let own = assignment.rule.args.as_slice().iter().map(|argument| (argument.name.clone(), argument.value.clone()));
+    request.build_args.extend(own);
+    request.target = Some(assignment.rule.target.as_str().to_owned()).filter(|target| !target.is_empty());
     request.credentials.insert(assignment.registry.host.clone(), auth(&assignment.registry));
     request.export = Export::EngineStore { name: Names::new(assignment).local() };
     if assignment.no_cache || !assignment.rule.cache {

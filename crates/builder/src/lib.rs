@@ -8,6 +8,7 @@
 mod access;
 mod api;
 mod args;
+mod changes;
 mod checkout;
 mod cleanup;
 mod compose;

@@ -62,7 +62,7 @@ pub(crate) async fn run(
     project: &str,
     reporter: &Reporter,
 ) -> Result<String, Failure> {
-    let checked_out = phase(reporter, Phase::Checkout, checkout::run(&assignment.source, dir, reporter)).await?;
+    let checked_out = phase(reporter, Phase::Checkout, checkout::run(&assignment.source, &assignment.rule.paths, dir, reporter)).await?;
     let variables = Variables::new(assignment, &checked_out.message);
     let names = Names::new(assignment);
     let plan = phase(reporter, Phase::Build, async {

@@ -188,6 +188,7 @@ impl Builder {
         let ended = tokio::select! {
             done = phases::run(&self.tools, assignment, dir, &project, reporter) => Ended::Outcome(match done {
                 Ok(digest) => Outcome::Pushed { digest },
+                Err(failure) if failure.reason.code == FailureCode::Unchanged => Outcome::Unneeded { reason: failure.reason },
                 Err(failure) => Outcome::Failed { reason: failure.reason, retry: failure.retry == Retry::MayHelp },
             }),
             stop = halt.stopped() => match stop {

@@ -5,11 +5,60 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{BASE, SECRET, World, docker, git, log, phases, process_runs, unique, wait_for};
-use slipway_model::{FailureCode, Phase, StepState};
-use slipway_wire::{EngineStatus, Event, Outcome};
+use slipway_model::{BuildArgument, FailureCode, Phase, StepState};
+use slipway_wire::{Base, EngineStatus, Event, Outcome};
 
 fn sut(command: &str) -> String {
     format!("services:\n  sut:\n    image: ${{IMAGE_NAME}}\n    command: [\"/bin/sh\", \"-c\", \"{command}\"]\n")
+}
+
+#[tokio::test]
+async fn a_rule_says_stage_and_arguments() {
+    let number = unique();
+    let first = BASE.replacen("scratch", "scratch AS first", 1);
+    let dockerfile = format!(
+        "{first}ARG API_KEY\nARG SOURCE_BRANCH\nRUN echo \"{number} first $API_KEY $SOURCE_BRANCH\"\nFROM nowhere.invalid/missing\n"
+    );
+    let world = World::start(&[("Dockerfile", &dockerfile)]).await;
+    let mut assignment = world.assignment("refs/heads/main");
+    let build = assignment.build;
+    assignment.rule.target = "first".parse().expect("stage");
+    let argument = |name: &str, value: &str| BuildArgument { name: name.into(), value: value.into() };
+    assignment.rule.args = vec![argument("API_KEY", "the-rule's"), argument("NO_PROXY", "undeclared")].try_into().expect("arguments");
+    let outcome = world.build(assignment).await;
+    let text = log(&world.server.events(build));
+    assert!(matches!(outcome, Outcome::Pushed { .. }), "{outcome:?}\n{text}");
+    assert!(text.contains(&format!("{number} first the-rule's main")), "{text}");
+
+    let mut assignment = world.assignment("refs/heads/main");
+    assignment.rule.target = "second".parse().expect("stage");
+    let reason = world.reason(assignment).await;
+    assert_eq!(reason.code, FailureCode::DockerfileInvalid, "{reason}");
+    assert!(reason.text.contains("second"), "{reason}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_build_that_is_not_needed_ends_before_the_engine() {
+    let world = World::start(&[("Dockerfile", BASE), ("docs/a.md", "one")]).await;
+    let base = Base { number: 3, commit: world.git.commit("refs/heads/main").parse().expect("commit") };
+    world.git.push(&[("Dockerfile", BASE), ("docs/a.md", "two")]);
+    let with = |exclude: &str| {
+        let mut assignment = world.assignment("refs/heads/main");
+        assignment.source.base = Some(base.clone());
+        assignment.rule.paths.exclude = exclude.parse().expect("patterns");
+        assignment
+    };
+    let unneeded = with("docs");
+    let build = unneeded.build;
+    let Outcome::Unneeded { reason } = world.build(unneeded).await else { panic!("built") };
+    assert_eq!((reason.code, reason.text.contains("since #3")), (FailureCode::Unchanged, true), "{reason}");
+    let events = world.server.events(build);
+    assert_eq!(phases(&events), [Phase::Checkout]);
+    let ended = events.iter().rev().find_map(|event| if let Event::Step { step } = event { Some(step.state) } else { None });
+    assert_eq!(ended, Some(StepState::Success), "the step did what it was there for");
+    assert!(matches!(world.build(with("other")).await, Outcome::Pushed { .. }));
+    world.stop().await;
 }
 
 #[tokio::test]

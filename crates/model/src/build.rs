@@ -47,7 +47,7 @@ words! {
         Success = "success",
         /// It ended without an image, with a reason.
         Failed = "failed",
-        /// A person or a newer build ended it.
+        /// A person ended it, or it was not needed.
         Cancelled = "cancelled",
     }
 }
@@ -105,6 +105,8 @@ words! {
         TimedOut = "timed_out",
         /// A person cancelled it.
         Cancelled = "cancelled",
+        /// Nothing that its rule is built from changed since the last image.
+        Unchanged = "unchanged",
         /// The link to the provider is disabled or gone.
         LinkUnavailable = "link_unavailable",
         /// Something of ours failed; the log says what.

@@ -9,6 +9,7 @@ mod delivery;
 mod git;
 mod ids;
 mod names;
+mod paths;
 mod permission;
 mod provider;
 mod rule;
@@ -24,8 +25,12 @@ pub use ids::{
     PendingSignInId, ReceiptId, RefEventId, RepositoryId, RuleId, SessionId, TeamId, TokenId, UploadId,
 };
 pub use names::{AccountName, InvalidName, RESERVED_NAMES, RepositoryName, RepositoryPath, TeamName, skeleton};
+pub use paths::{InvalidPaths, PathFilter, PathPatterns};
 pub use permission::{AccountKind, Permission, Scope, ScopeSet, Visibility};
 pub use provider::{AccessLevel, LinkState, LinkedAs, NamespaceAccess, ProviderId, ProviderKind};
-pub use rule::{Autotest, BuildRule, EnvironmentVariable, RuleError, RuleMatch, RulePath, SERVICE_VARIABLES, SourcePattern, SourceType};
+pub use rule::{
+    Autotest, BuildArgument, BuildArguments, BuildRule, EnvironmentVariable, RuleError, RuleMatch, RulePath, SERVICE_VARIABLES,
+    SourcePattern, SourceType, TargetStage,
+};
 pub use secret::{SecretHash, SecretToken, TokenKind, constant_time_eq};
-pub use tag::{ImageTag, InvalidTag, TagTemplate, TagTemplates};
+pub use tag::{ImageTag, InvalidTag, TagFacts, TagTemplate, TagTemplates};

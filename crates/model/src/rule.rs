@@ -7,12 +7,14 @@ use std::sync::{Arc, OnceLock};
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::{ImageTag, InvalidTag, RefKind, RefName, RuleId, TagTemplates};
+use crate::{CommitId, ImageTag, InvalidPaths, InvalidTag, PathFilter, RefKind, RefName, RuleId, TagFacts, TagTemplates, Timestamp};
 
 /// Names of the variables that Slipway itself sets for a build; nobody else may set them.
 pub const SERVICE_VARIABLES: &[&str] =
     &["SOURCE_BRANCH", "SOURCE_COMMIT", "COMMIT_MSG", "DOCKER_REPO", "DOCKERFILE_PATH", "DOCKER_TAG", "CACHE_TAG", "IMAGE_NAME"];
 
+const MAX_ARGUMENTS: usize = 50;
+const MAX_ARGUMENT_BYTES: usize = 4096;
 const MAX_PATTERN_BYTES: usize = 1024;
 const MAX_REGEX_PROGRAM_BYTES: usize = 256 * 1024;
 
@@ -76,6 +78,18 @@ pub enum RuleError {
     /// A path that is not beneath the source's root.
     #[error("`{0}` is not a path inside of the source, expected a relative path without `..` of at most 512 characters")]
     Path(String),
+    /// No possible name of a stage.
+    #[error("`{0}` is no name of a stage, expected at most 128 of `A-Z a-z 0-9 _ . -`, first a letter or a digit")]
+    Target(String),
+    /// A build argument that cannot be given.
+    #[error("{0}")]
+    Argument(String),
+    /// A pattern of paths.
+    #[error(transparent)]
+    Paths(#[from] InvalidPaths),
+    /// A tag has no push before it to be compared with.
+    #[error("paths are for rules of branches: a tag is built whatever changed")]
+    PathsOfTag,
 }
 
 impl RuleError {
@@ -86,6 +100,9 @@ impl RuleError {
             Self::Pattern { .. } | Self::Source(_) => "source",
             Self::Tags(_) | Self::Group { .. } => "tags",
             Self::Path(_) => "dockerfile",
+            Self::Target(_) => "target",
+            Self::Argument(_) => "args",
+            Self::Paths(_) | Self::PathsOfTag => "paths",
         }
     }
 }
@@ -233,6 +250,118 @@ impl From<RulePath> for String {
     }
 }
 
+/// A stage of the Dockerfile to end with, by name or number; empty for the last one.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TargetStage(String);
+
+impl TargetStage {
+    /// The name; empty for the last stage.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TargetStage {
+    type Err = RuleError;
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let text = text.trim();
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+        let begins = text.bytes().next().is_none_or(|first| first.is_ascii_alphanumeric());
+        if text.len() > 128 || !begins || !text.bytes().all(fits) {
+            return Err(RuleError::Target(text.chars().take(80).collect()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for TargetStage {
+    type Error = RuleError;
+    fn try_from(text: String) -> Result<Self, RuleError> {
+        text.parse()
+    }
+}
+
+impl From<TargetStage> for String {
+    fn from(target: TargetStage) -> Self {
+        target.0
+    }
+}
+
+/// Build arguments of a rule, in order. Everybody who sees the rule sees them: what is secret is a variable.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Vec<BuildArgument>", into = "Vec<BuildArgument>")]
+pub struct BuildArguments(Vec<BuildArgument>);
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BuildArgument {
+    /// `[A-Za-z_][A-Za-z0-9_]*`
+    pub name: String,
+    /// One line.
+    pub value: String,
+}
+
+impl BuildArguments {
+    /// All of them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[BuildArgument] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<BuildArgument>> for BuildArguments {
+    type Error = RuleError;
+    fn try_from(all: Vec<BuildArgument>) -> Result<Self, RuleError> {
+        let refused = |text: String| Err(RuleError::Argument(text));
+        if all.len() > MAX_ARGUMENTS {
+            return refused(format!("there are {} build arguments, at most {MAX_ARGUMENTS} are accepted", all.len()));
+        }
+        for (index, argument) in all.iter().enumerate() {
+            let name = &argument.name;
+            if let Some(problem) = variable_name_problem(name) {
+                return refused(problem);
+            }
+            if name.starts_with("BUILDKIT_") {
+                return refused(format!("`{name}` steers the engine, so no rule may set it"));
+            }
+            if argument.value.len() > MAX_ARGUMENT_BYTES || argument.value.chars().any(char::is_control) {
+                return refused(format!("the value of `{name}` is no line of at most {MAX_ARGUMENT_BYTES} bytes"));
+            }
+            if all[..index].iter().any(|earlier| earlier.name == *name) {
+                return refused(format!("the build argument `{name}` stands twice"));
+            }
+        }
+        Ok(Self(all))
+    }
+}
+
+impl From<BuildArguments> for Vec<BuildArgument> {
+    fn from(arguments: BuildArguments) -> Self {
+        arguments.0
+    }
+}
+
+impl fmt::Display for BuildArguments {
+    /// A line for each.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(|argument| format!("{}={}", argument.name, argument.value)).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// What is wrong with the name of a variable or build argument, for people; `None` when all is well.
+fn variable_name_problem(name: &str) -> Option<String> {
+    let mut characters = name.chars();
+    let first_fits = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    let shown: String = name.chars().take(80).collect();
+    if !first_fits || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') || name.len() > 128 {
+        return Some(format!("`{shown}` is no name of a variable, expected at most 128 of `A-Z a-z 0-9 _`, first no digit"));
+    }
+    SERVICE_VARIABLES.contains(&name).then(|| format!("`{shown}` is set by Slipway itself for every build"))
+}
+
 /// Whether pull requests are tested, and whose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -285,16 +414,11 @@ impl EnvironmentVariable {
     /// What is wrong with the name or the value's size, for people; `None` when all is well.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
-        let mut characters = self.name.chars();
-        let first_fits = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-        let shown: String = self.name.chars().take(80).collect();
-        if !first_fits || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') || self.name.len() > 128 {
-            return Some(format!("`{shown}` is no name of a variable, expected at most 128 of `A-Z a-z 0-9 _`, first no digit"));
-        }
-        if SERVICE_VARIABLES.contains(&self.name.as_str()) {
-            return Some(format!("`{shown}` is set by Slipway itself for every build"));
-        }
-        (self.value.len() > 32 * 1024).then(|| format!("the value of `{shown}` has {} bytes, at most 32768 are accepted", self.value.len()))
+        let too_long = || {
+            (self.value.len() > 32 * 1024)
+                .then(|| format!("the value of `{}` has {} bytes, at most 32768 are accepted", self.name, self.value.len()))
+        };
+        variable_name_problem(&self.name).or_else(too_long)
     }
 }
 
@@ -323,6 +447,15 @@ pub struct BuildRule {
     pub autobuild: bool,
     /// Off: every build starts without cache.
     pub cache: bool,
+    /// The stage to end with.
+    #[serde(default)]
+    pub target: TargetStage,
+    /// Its own build arguments; they go before variables of the repository.
+    #[serde(default)]
+    pub args: BuildArguments,
+    /// The files that it is built from: a push that changed none of them since the last image is not built.
+    #[serde(default)]
+    pub paths: PathFilter,
 }
 
 /// What a matching rule makes of a ref.
@@ -345,26 +478,52 @@ impl BuildRule {
             context: RulePath::default(),
             autobuild: true,
             cache: true,
+            target: TargetStage::default(),
+            args: BuildArguments::default(),
+            paths: PathFilter::default(),
         }
     }
 
-    /// Checks what no single field can know: that the tags use only groups that the source name has.
+    /// Checks what no single field can know: that the tags use only groups that the source name has, and that paths belong to a branch.
     ///
     /// # Errors
-    /// [`RuleError::Group`] with both numbers.
+    /// [`RuleError::Group`] with both numbers, [`RuleError::PathsOfTag`].
     pub fn check(&self) -> Result<(), RuleError> {
+        if self.source_type == SourceType::Tag && !self.paths.is_everything() {
+            return Err(RuleError::PathsOfTag);
+        }
         let (used, available) = (self.tags.highest_group(), self.source.groups());
         if used > available { Err(RuleError::Group { used, available }) } else { Ok(()) }
     }
 
-    /// The tags that a ref gives under this rule; `None` when the rule does not match it. The autobuild toggle is not asked.
+    /// The tags that a ref gives under this rule when it is built at a commit and queued now; `None` when the rule does not match it. The
+    /// autobuild toggle is not asked.
     #[must_use]
-    pub fn matches(&self, name: &RefName) -> Option<RuleMatch> {
-        if name.kind() != self.source_type.kind() {
-            return None;
-        }
-        let groups = self.source.captures(name.short())?;
-        Some(RuleMatch { tags: self.tags.render(name.short(), &groups) })
+    pub fn matches(&self, name: &RefName, commit: &CommitId, now: Timestamp) -> Option<RuleMatch> {
+        let groups = self.captures(name)?;
+        let facts = TagFacts { source_ref: name.short(), groups: &groups, commit, queued_at: now };
+        Some(RuleMatch { tags: self.tags.render(&facts) })
+    }
+
+    /// Whether the rule matches a ref, at whatever commit.
+    #[must_use]
+    pub fn is_for(&self, name: &RefName) -> bool {
+        self.captures(name).is_some()
+    }
+
+    /// Groups of the source name, when the rule matches a ref.
+    fn captures(&self, name: &RefName) -> Option<Vec<String>> {
+        (name.kind() == self.source_type.kind()).then(|| self.source.captures(name.short())).flatten()
+    }
+
+    /// Whether this rule as it was at another time makes the same image and tags of the same commit.
+    #[must_use]
+    pub fn builds_like(&self, other: &Self) -> bool {
+        self.dockerfile == other.dockerfile
+            && self.context == other.context
+            && self.target == other.target
+            && self.args == other.args
+            && self.tags == other.tags
     }
 
     /// The rule in one line, as verdicts and pages name it.
@@ -384,7 +543,7 @@ mod tests {
     }
 
     fn outcome(rule: &BuildRule, name: &str) -> Option<Vec<String>> {
-        let found = rule.matches(&name.parse().unwrap())?;
+        let found = rule.matches(&name.parse().unwrap(), &"a1".repeat(20).parse().unwrap(), Timestamp::from_millis(1_795_780_800_000))?;
         Some(found.tags.into_iter().map(String::from).collect())
     }
 
@@ -429,6 +588,57 @@ mod tests {
     }
 
     #[test]
+    fn tags_of_a_commit_and_a_day() {
+        let main = rule(SourceType::Branch, "main", "{sha}, {sourceref}-{shortsha}, {date}");
+        assert_eq!(outcome(&main, "refs/heads/main"), Some(vec!["a1".repeat(20), "main-a1a1a1a".into(), "20261127".into()]));
+    }
+
+    #[test]
+    fn targets_and_arguments_are_typed() {
+        for good in ["", " runtime ", "0", "build-2.x_y"] {
+            assert_eq!(good.parse::<TargetStage>().unwrap().as_str(), good.trim());
+        }
+        for bad in ["-x", "a b", "a/b", &"x".repeat(129)] {
+            assert_eq!(bad.parse::<TargetStage>().unwrap_err().field(), "target", "{bad}");
+        }
+        let arguments = |all: &[(&str, &str)]| {
+            let argument = |(name, value): &(&str, &str)| BuildArgument { name: (*name).into(), value: (*value).into() };
+            BuildArguments::try_from(all.iter().map(argument).collect::<Vec<_>>())
+        };
+        assert_eq!(arguments(&[("A", "1"), ("B", " two words ="), ("EMPTY", "")]).unwrap().to_string(), "A=1\nB= two words =\nEMPTY=");
+        for bad in [
+            ("", ""),
+            ("1A", "x"),
+            ("SOURCE_COMMIT", "x"),
+            ("BUILDKIT_SYNTAX", "evil/x"),
+            ("BUILDKIT_CACHE_MOUNT_NS", "x"),
+            ("A", "x\ny"),
+            ("A", &"x".repeat(4097)),
+        ] {
+            assert_eq!(arguments(&[bad]).unwrap_err().field(), "args", "{bad:?}");
+        }
+        assert!(arguments(&[("A", "1"), ("A", "2")]).is_err() && arguments(&[("A", "1"); 51]).is_err());
+    }
+
+    #[test]
+    fn paths_are_for_branches() {
+        let with_paths =
+            |kind| BuildRule { paths: PathFilter { include: "api".parse().unwrap(), ..PathFilter::default() }, ..rule(kind, "main", "x") };
+        assert_eq!(with_paths(SourceType::Branch).check(), Ok(()));
+        assert_eq!(with_paths(SourceType::Tag).check(), Err(RuleError::PathsOfTag));
+    }
+
+    #[test]
+    fn a_rule_of_before_there_were_targets_is_read() {
+        let now = rule(SourceType::Branch, "main", "x");
+        let mut json = serde_json::to_value(&now).unwrap();
+        for field in ["target", "args", "paths"] {
+            json.as_object_mut().unwrap().remove(field);
+        }
+        assert_eq!(serde_json::from_value::<BuildRule>(json).unwrap(), now);
+    }
+
+    #[test]
     fn variables() {
         let variable = |name: &str| EnvironmentVariable { name: name.into(), value: "s3cret".into() };
         assert_eq!(variable("A_1").problem(), None);
@@ -442,7 +652,7 @@ mod tests {
         fn every_match_gives_valid_tags(short in "[a-zA-Z0-9_/\u{e0}-\u{ff}-]{1,40}") {
             let name = RefName::branch(&short);
             prop_assume!(name.is_ok());
-            let found = rule(SourceType::Branch, "/(.*)/", "x-{\\1},{sourceref}").matches(&name.unwrap()).unwrap();
+            let found = rule(SourceType::Branch, "/(.*)/", "x-{\\1},{sourceref}").matches(&name.unwrap(), &"a1".repeat(20).parse().unwrap(), Timestamp::from_millis(0)).unwrap();
             for tag in found.tags {
                 prop_assert!(tag.as_str().parse::<ImageTag>().is_ok());
             }

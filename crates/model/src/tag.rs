@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::{CommitId, Timestamp};
+
 const MAX_TAG_LENGTH: usize = 128;
 
 /// A tag by the OCI grammar: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
@@ -83,9 +85,25 @@ enum Piece {
     Text(String),
     SourceRef,
     Group(usize),
+    Commit,
+    ShortCommit,
+    Date,
 }
 
-/// One tag template: text with `{sourceref}` and `{\1}` to `{\9}`.
+/// What the placeholders of a template stand for.
+#[derive(Clone, Copy, Debug)]
+pub struct TagFacts<'a> {
+    /// `{sourceref}`: the short name of the ref.
+    pub source_ref: &'a str,
+    /// `{\1}` to `{\9}`.
+    pub groups: &'a [String],
+    /// `{sha}`, and `{shortsha}`: its first seven digits.
+    pub commit: &'a CommitId,
+    /// `{date}`: the day in UTC on which the build came into the queue, as `20261127`.
+    pub queued_at: Timestamp,
+}
+
+/// One tag template: text with `{sourceref}`, `{\1}` to `{\9}`, `{sha}`, `{shortsha}` and `{date}`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TagTemplate {
     pieces: Vec<Piece>,
@@ -103,6 +121,9 @@ impl TagTemplate {
             let end = rest[start..].find('}').ok_or_else(refused)? + start;
             pieces.push(match &rest[start + 1..end] {
                 "sourceref" => Piece::SourceRef,
+                "sha" => Piece::Commit,
+                "shortsha" => Piece::ShortCommit,
+                "date" => Piece::Date,
                 group => match group.strip_prefix('\\').map(str::as_bytes) {
                     Some([digit @ b'1'..=b'9']) => Piece::Group(usize::from(digit - b'0')),
                     _ => return Err(refused()),
@@ -127,14 +148,18 @@ impl TagTemplate {
         Ok(template)
     }
 
-    fn render(&self, sourceref: &str, groups: &[String]) -> ImageTag {
+    fn render(&self, facts: &TagFacts<'_>) -> ImageTag {
+        let date = facts.queued_at.date_digits();
         let text: String = self
             .pieces
             .iter()
             .map(|piece| match piece {
                 Piece::Text(text) => text.as_str(),
-                Piece::SourceRef => sourceref,
-                Piece::Group(number) => groups.get(number - 1).map_or("", String::as_str),
+                Piece::SourceRef => facts.source_ref,
+                Piece::Group(number) => facts.groups.get(number - 1).map_or("", String::as_str),
+                Piece::Commit => facts.commit.as_str(),
+                Piece::ShortCommit => facts.commit.short(),
+                Piece::Date => &date,
             })
             .collect();
         ImageTag::from_any(&text)
@@ -162,9 +187,9 @@ impl TagTemplates {
 
     /// The tags that come out, without repetition, in order.
     #[must_use]
-    pub fn render(&self, sourceref: &str, groups: &[String]) -> Vec<ImageTag> {
+    pub fn render(&self, facts: &TagFacts<'_>) -> Vec<ImageTag> {
         let mut seen = BTreeSet::new();
-        self.templates.iter().map(|template| template.render(sourceref, groups)).filter(|tag| seen.insert(tag.clone())).collect()
+        self.templates.iter().map(|template| template.render(facts)).filter(|tag| seen.insert(tag.clone())).collect()
     }
 
     /// The highest `{\n}` that is used; 0 when none is.
@@ -208,7 +233,9 @@ mod tests {
 
     fn tags(template: &str, sourceref: &str, groups: &[&str]) -> Vec<String> {
         let groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
-        template.parse::<TagTemplates>().unwrap().render(sourceref, &groups).into_iter().map(String::from).collect()
+        let commit = "a1".repeat(20).parse().unwrap();
+        let facts = TagFacts { source_ref: sourceref, groups: &groups, commit: &commit, queued_at: Timestamp::from_millis(0) };
+        template.parse::<TagTemplates>().unwrap().render(&facts).into_iter().map(String::from).collect()
     }
 
     #[test]
@@ -218,6 +245,7 @@ mod tests {
         assert_eq!(tags("version-{\\1}", "v1.2", &["1.2"]), ["version-1.2"]);
         assert_eq!(tags("a,a", "x", &[]), ["a"]);
         assert_eq!(tags("{\\2}-{\\1}", "x", &["a", "b"]), ["b-a"]);
+        assert_eq!(tags("{date}-{shortsha}, {sha}", "x", &[]), ["19700101-a1a1a1a".to_owned(), "a1".repeat(20)]);
     }
 
     #[test]

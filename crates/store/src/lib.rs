@@ -19,6 +19,7 @@ pub mod identities;
 pub mod images;
 pub mod inbox;
 pub mod invitations;
+pub mod last_images;
 pub mod links;
 pub mod mails;
 pub mod progress;

@@ -1,11 +1,11 @@
 //! Repositories, their autobuild settings and build rules.
 
 use slipway_model::{
-    AccountId, AccountName, AutobuildId, Autotest, BuildRule, ProviderId, RepositoryId, RepositoryName, RuleId, SourceType, Timestamp,
-    TokenId, Visibility,
+    AccountId, AccountName, AutobuildId, Autotest, BuildRule, PathFilter, ProviderId, RepositoryId, RepositoryName, RuleId, SourceType,
+    Timestamp, TokenId, Visibility,
 };
 
-use crate::{ReadTx, StoreError, WriteTx, count, read, signed, time};
+use crate::{ReadTx, StoreError, WriteTx, count, read, read_json, signed, time, to_json};
 
 /// An image repository.
 #[derive(Debug, Clone)]
@@ -402,6 +402,10 @@ struct RuleRow {
     context: String,
     autobuild: bool,
     cache: bool,
+    target: String,
+    args: String,
+    include_paths: String,
+    exclude_paths: String,
 }
 
 impl RuleRow {
@@ -420,6 +424,9 @@ impl RuleRow {
             context: read("rules", &self.context)?,
             autobuild: self.autobuild,
             cache: self.cache,
+            target: read("rules", &self.target)?,
+            args: read_json("rules", &self.args)?,
+            paths: PathFilter { include: read("rules", &self.include_paths)?, exclude: read("rules", &self.exclude_paths)? },
         })
     }
 }
@@ -429,7 +436,8 @@ pub async fn list_rules(tx: &mut ReadTx, autobuild: AutobuildId) -> Result<Vec<B
     fetch_all!(
         RuleRow,
         tx,
-        "SELECT id, source_type, source, tags, dockerfile, context, autobuild, cache FROM rules WHERE autobuild_id = $1 ORDER BY position LIMIT 1000",
+        "SELECT id, source_type, source, tags, dockerfile, context, autobuild, cache, target, args, include_paths, exclude_paths
+         FROM rules WHERE autobuild_id = $1 ORDER BY position LIMIT 1000",
         autobuild.to_string(),
     )?
     .into_iter()
@@ -449,8 +457,9 @@ pub async fn replace_rules(tx: &mut WriteTx, autobuild: AutobuildId, rules: &[Bu
 async fn insert_rule(tx: &mut WriteTx, autobuild: AutobuildId, position: i64, rule: &BuildRule) -> Result<(), StoreError> {
     change!(
         tx,
-        "INSERT INTO rules (id, autobuild_id, position, source_type, source, tags, dockerfile, context, autobuild, cache)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO rules (id, autobuild_id, position, source_type, source, tags, dockerfile, context, autobuild, cache, target, args,
+                            include_paths, exclude_paths)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         rule.id.to_string(),
         autobuild.to_string(),
         position,
@@ -461,6 +470,10 @@ async fn insert_rule(tx: &mut WriteTx, autobuild: AutobuildId, position: i64, ru
         rule.context.as_str(),
         rule.autobuild,
         rule.cache,
+        rule.target.as_str(),
+        to_json(&rule.args),
+        rule.paths.include.to_string(),
+        rule.paths.exclude.to_string(),
     )?;
     Ok(())
 }

@@ -8,25 +8,26 @@ const preview = document.getElementById('preview');
 function addRow(kind) {
   const body = document.getElementById(`${kind}s`);
   const rows = body.querySelectorAll(`[data-${kind}]`);
-  let row;
-  if (kind === 'rule') row = document.getElementById('rule-template').content.querySelector('[data-rule]').cloneNode(true);
+  let added;
+  if (kind === 'rule') added = [...document.getElementById('rule-template').content.cloneNode(true).children];
   else {
-    row = rows[rows.length - 1].cloneNode(true);
+    const row = rows[rows.length - 1].cloneNode(true);
     for (const field of row.querySelectorAll('input:not([type="hidden"]), textarea')) { field.value = field.type === 'checkbox' ? 'true' : ''; field.checked = false; field.removeAttribute('placeholder'); }
     for (const field of row.querySelectorAll('input[type="hidden"]')) field.remove();
+    added = [row];
   }
   // One number after the highest that any row has.
   const numbers = [...body.querySelectorAll('[name]')].map((field) => Number(field.name.split('.')[1]));
   const next = Math.max(-1, ...numbers) + 1;
-  for (const element of row.querySelectorAll('[name], [id], [for]')) {
+  for (const element of added.flatMap((row) => [...row.querySelectorAll('[name], [id], [for]')])) {
     if (element.name) element.name = element.name.replace(/^(\w+)\.\d+\./, `$1.${next}.`);
     if (element.id) element.id = element.id.replace(/-\d+-/, `-${next}-`);
     if (element.htmlFor) element.htmlFor = element.htmlFor.replace(/-\d+-/, `-${next}-`);
     element.removeAttribute('aria-describedby');
     if (element.hasAttribute('aria-invalid')) element.setAttribute('aria-invalid', 'false');
   }
-  body.append(row);
-  row.querySelector('input:not([type="hidden"]), select').focus();
+  body.append(...added);
+  added[0].querySelector('input:not([type="hidden"]), select').focus();
   announce(`${kind === 'rule' ? 'Rule' : 'Variable'} ${body.querySelectorAll(`[data-${kind}]`).length} added`);
 }
 

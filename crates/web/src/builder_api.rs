@@ -14,8 +14,8 @@ use secrecy::ExposeSecret;
 use slipway_app::{BUILD_USER, BuilderOutcome, Claimed, KeyUse, Progress, RegisteredBuilder, SourceAccess};
 use slipway_model::BuildId;
 use slipway_wire::{
-    Assignment, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, MAX_LOG_CHUNK_BYTES,
-    MAX_REPORT_BYTES, Outcome, RegistryTarget, Release, Report, ReportAnswer, Source, SshAccess,
+    Assignment, Base, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer,
+    MAX_LOG_CHUNK_BYTES, MAX_REPORT_BYTES, Outcome, RegistryTarget, Release, Report, ReportAnswer, Source, SshAccess,
 };
 use tokio::time::Instant;
 
@@ -98,7 +98,7 @@ async fn claim(State(state): State<WebState>, Builder(builder): Builder, Json(cl
 }
 
 fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -> Assignment {
-    let Claimed { build, path, registry_token, source, environment } = claimed;
+    let Claimed { build, path, registry_token, source, environment, base } = claimed;
     let SourceAccess { ssh, http: clone, http_words, because } = source;
     let config = state.app().config();
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
@@ -125,6 +125,7 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
             source_ref: build.source_ref,
             commit: build.commit,
             message: build.commit_message.and_then(|message| message.lines().next().map(str::to_owned)),
+            base: base.map(|base| Base { number: base.number, commit: base.commit }),
         },
         rule: build.rule,
         tags: build.tags,
@@ -195,6 +196,7 @@ async fn finish(
         Outcome::Failed { reason, retry: false } => BuilderOutcome::Failed(reason),
         Outcome::Failed { reason, retry: true } => BuilderOutcome::FailedForNow(reason),
         Outcome::Cancelled => BuilderOutcome::Cancelled,
+        Outcome::Unneeded { reason } => BuilderOutcome::Unneeded(reason),
     };
     Ok(match state.app().finish(&builder, id, finish.attempt, &outcome).await.map_err(trouble)? {
         Ok(state) => JsonBody(FinishAnswer { state }).into_response(),

@@ -106,6 +106,18 @@ pub struct Source {
     pub commit: CommitId,
     /// First line of the commit's message, when known.
     pub message: Option<String>,
+    /// What it is compared with: when no file that the rule is built from changed since, the build is not needed.
+    #[serde(default)]
+    pub base: Option<Base>,
+}
+
+/// The last image of the rule and ref.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Number of its build.
+    pub number: u64,
+    /// The commit that it was built from.
+    pub commit: CommitId,
 }
 
 /// How a source is read with a deploy key; `Debug` never shows the private key.
@@ -267,6 +279,11 @@ pub enum Outcome {
     },
     /// Stopped because the server asked for it.
     Cancelled,
+    /// The last image is what it would give; nothing was built.
+    Unneeded {
+        /// Why, in words.
+        reason: FailureReason,
+    },
 }
 
 /// What became of the build.

@@ -128,7 +128,11 @@ async fn rule(browser: &Browser) -> Result<()> {
     }
     press(browser, "Add a rule", Key::Enter).await?;
     browser
-        .until("the focus in the new row", "document.activeElement === document.querySelector('#rules tr:last-child select')", &[])
+        .until(
+            "the focus in the new row",
+            "document.activeElement === [...document.querySelectorAll('#rules [data-rule]')].at(-1).querySelector('select')",
+            &[],
+        )
         .await?;
     tab_to(browser, "one.matches('.save-bar button') && one.textContent.trim() === 'Save'").await?;
     browser.key(Key::Enter).await?;

@@ -1,10 +1,12 @@
 //! Build rules: the default one, regular expressions with groups, refusals that say where, the preview.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use reqwest::Method;
 use serde_json::{Value, json};
+use slipway_model::{BuildState, FailureCode, FailureReason};
 use slipway_testkit::github::Visibility;
-use slipway_tests::TestApp;
+use slipway_tests::{PASSWORD, PERSON, TestApp};
+use slipway_wire::Outcome;
 
 fn rule(source_type: &str, source: &str, tags: &str) -> Value {
     json!({ "source_type": source_type, "source": source, "tags": tags })
@@ -75,6 +77,23 @@ async fn a_rule_that_cannot_be_is_refused_with_its_field_and_position() -> Resul
         (rule("commit", "main", "latest"), "rules[1].source_type", "`commit`"),
         (json!({ "source_type": "branch", "source": "main", "tags": "x", "dockerfile": "../Dockerfile" }), "rules[1].dockerfile", ".."),
         (json!({ "source_type": "branch", "source": "main", "tags": "x", "context": "a/../../b" }), "rules[1].context", ".."),
+        (json!({ "source_type": "branch", "source": "main", "tags": "x", "target": "a b" }), "rules[1].target", "`a b`"),
+        (
+            json!({ "source_type": "branch", "source": "main", "tags": "x", "args": [{ "name": "BUILDKIT_SYNTAX", "value": "evil/x" }] }),
+            "rules[1].args",
+            "`BUILDKIT_SYNTAX`",
+        ),
+        (
+            json!({ "source_type": "branch", "source": "main", "tags": "x", "paths": { "include": ["a["] } }),
+            "rules[1].paths.include",
+            "`a[`",
+        ),
+        (
+            json!({ "source_type": "branch", "source": "main", "tags": "x", "paths": { "exclude": ["../a"] } }),
+            "rules[1].paths.exclude",
+            "for example",
+        ),
+        (json!({ "source_type": "tag", "source": "v1", "tags": "x", "paths": { "include": ["a"] } }), "rules[1].paths", "branches"),
     ] {
         let body = json!({ "provider": "github", "source": "octo/hello", "rules": [rule("branch", "main", "latest"), bad] });
         let problem = app.api.try_api(Method::PUT, &hello.at("/autobuild"), Some(&body)).await?.problem(422)?;
@@ -150,5 +169,64 @@ async fn variables_are_kept_and_their_webhook_survives_a_change_of_source() -> R
     app.api.delete(&hello.at("/autobuild")).await?;
     app.wait_for("the webhook to go", || async { Ok(app.github.hooks("octo/second").is_empty().then_some(())) }).await?;
     app.api.try_api(Method::GET, &hello.at("/autobuild"), None).await?.problem(404)?;
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_rule_of_some_paths_is_compared_with_its_last_image() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let api = json!({
+        "source_type": "branch", "source": "main", "tags": "api-{shortsha}", "target": "api", "args": [{ "name": "LEVEL", "value": "2" }],
+        "paths": { "include": ["api/**"], "exclude": ["**/*.md"] },
+    });
+    let mut rules = hello.put_autobuild(json!([api])).await?["rules"].clone();
+    for (field, kept) in [("target", json!("api")), ("args", api["args"].clone()), ("paths", api["paths"].clone())] {
+        assert_eq!(rules[0][field], kept, "{rules}");
+    }
+    let builder = app.builder("remote").await?;
+    let pushed = async |text: &str| {
+        let commit = hello.push("main", &[("Dockerfile", "FROM scratch AS api\n"), ("docs/a.md", text)]).await?;
+        anyhow::Ok((builder.claim().await?, commit))
+    };
+    // Nothing came before the first one.
+    let (first, commit) = pushed("one").await?;
+    assert_eq!(
+        (&first.source.base, first.rule.target.as_str(), first.tags[0].as_str()),
+        (&None, "api", format!("api-{}", &commit[..7]).as_str())
+    );
+    builder.succeed(&app, &first, "one").await?;
+
+    let (second, _) = pushed("two").await?;
+    let base = second.source.base.clone().context("the image before")?;
+    assert_eq!((base.number, base.commit.as_str()), (1, commit.as_str()));
+    let reason = FailureReason::new(FailureCode::Unchanged, "not built: nothing under the rule's paths changed since #1");
+    assert_eq!(builder.finish(&second, Outcome::Unneeded { reason }).await?.unwrap().state, BuildState::Cancelled);
+    let ended = hello.build(&second.build.to_string()).await?;
+    assert_eq!((&ended["state"], &ended["reason"]["code"]), (&json!("cancelled"), &json!("unchanged")), "{ended}");
+    let page = app.sign_in(PERSON, PASSWORD).await?.open(&format!("/{}/builds/{}", hello.path(), second.build)).await?.text;
+    assert!(page.contains("since #1") && page.contains("Start a build by hand"), "{page}");
+
+    // What was not built is compared again with the image that stands, and so is what comes after a failure.
+    let (third, _) = pushed("three").await?;
+    assert_eq!(third.source.base.as_ref(), Some(&base));
+    let failed = Outcome::Failed { reason: FailureReason::new(FailureCode::StepFailed, "exit code 1"), retry: false };
+    builder.finish(&third, failed).await?.unwrap();
+    let (fourth, _) = pushed("four").await?;
+    assert_eq!(fourth.source.base.as_ref(), Some(&base));
+    builder.succeed(&app, &fourth, "four").await?;
+
+    // Whoever asks by hand gets a build, and another stage is another image of the same files.
+    app.api.post(&hello.at("/builds"), &json!({ "ref": "refs/heads/main" })).await?;
+    let by_hand = builder.claim().await?;
+    assert_eq!(by_hand.source.base, None);
+    builder.succeed(&app, &by_hand, "four").await?;
+    rules[0]["target"] = json!("");
+    hello.put_autobuild(rules).await?;
+    let (other, _) = pushed("five").await?;
+    assert_eq!(other.source.base, None);
+    builder.succeed(&app, &other, "five").await?;
+    let (after, _) = pushed("six").await?;
+    assert_eq!(after.source.base.map(|base| base.number), Some(6));
     app.finish().await
 }

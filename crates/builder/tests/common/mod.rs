@@ -83,6 +83,7 @@ impl World {
                 source_ref: name.parse().expect("ref"),
                 commit: self.git.commit(name).parse().expect("commit"),
                 message: None,
+                base: None,
             },
             rule,
             tags: vec!["latest".parse().expect("tag"), "v1".parse().expect("tag")],

@@ -7,7 +7,7 @@ use slipway_model::{
 use slipway_store::builds::{self, Ending, NewBuild};
 use slipway_store::refs::{self, NewRefEvent, Origin};
 use slipway_store::repositories::{self, Eyes};
-use slipway_store::{Db, StoreError, progress, teams};
+use slipway_store::{Db, StoreError, WriteTx, last_images, progress, teams};
 
 use crate::fixture::{
     NOW, ODD, World, account, after, begin, build, commit, done, look, provider, ref_name, repository, secret, tag, team, token, world,
@@ -21,6 +21,7 @@ on_both! {
     a_build_ends_once;
     a_cancel_reaches_what_has_not_ended;
     a_final_build_never_changes;
+    the_last_image_of_a_rule_and_ref_is_found;
     builds_are_listed_for_those_with_a_right;
     open_builds_are_counted;
     a_build_that_has_ended_is_removed;
@@ -251,6 +252,34 @@ async fn a_build_ends_once(db: &Db) {
     assert_eq!(found.builder, running.builder, "who had it stays readable");
     let unknown = Ending { state: BuildState::Success, reason: None, note: None, digest: None };
     assert!(!builds::finish(&mut begin(db).await, BuildId::new(), &unknown, NOW).await.expect("writes"));
+}
+
+async fn the_last_image_of_a_rule_and_ref_is_found(db: &Db) {
+    let (world, other) = (world(db, "web").await, world(db, "other").await);
+    let main = ref_name("refs/heads/main");
+    let ids = [world.queued(db).await, world.queued(db).await, world.queued(db).await, other.queued(db).await];
+    let mut tx = begin(db).await;
+    for (id, state) in ids.iter().zip([BuildState::Success, BuildState::Success, BuildState::Failed, BuildState::Success]) {
+        assert!(builds::finish(&mut tx, *id, &Ending { state, reason: None, note: None, digest: None }, NOW).await.expect("writes"));
+    }
+    let (first, second, third) = (build_in(&mut tx, ids[0]).await, build_in(&mut tx, ids[1]).await, build_in(&mut tx, ids[2]).await);
+    let number = async |tx: &mut WriteTx, before: u64| {
+        let found = last_images::get(tx, world.rule.id, &main, before).await.expect("query");
+        found.map(|last| {
+            assert_eq!((&last.rule, &last.commit), (&world.rule, &first.commit));
+            last.number
+        })
+    };
+    assert_eq!(number(&mut tx, third.ref_seq).await, Some(second.number), "the newest that has an image");
+    assert_eq!(number(&mut tx, third.ref_seq + 1).await, Some(second.number), "a failed one has none");
+    assert_eq!(number(&mut tx, second.ref_seq).await, Some(first.number), "of before this push");
+    assert_eq!(number(&mut tx, first.ref_seq).await, None);
+    let elsewhere = last_images::get(&mut tx, world.rule.id, &ref_name("refs/heads/dev"), u64::from(u32::MAX)).await.expect("query");
+    assert!(elsewhere.is_none());
+}
+
+async fn build_in(tx: &mut WriteTx, id: BuildId) -> builds::Build {
+    builds::get_any(tx, id).await.expect("query").expect("stands")
 }
 
 async fn a_cancel_reaches_what_has_not_ended(db: &Db) {

@@ -1,6 +1,8 @@
 //! Repositories, settings, rules.
 
-use slipway_model::{AccountId, AutobuildId, Autotest, BuildRule, Permission, RepositoryId, RuleId, SourceType, Visibility};
+use slipway_model::{
+    AccountId, AutobuildId, Autotest, BuildArgument, BuildRule, PathFilter, Permission, RepositoryId, RuleId, SourceType, Visibility,
+};
 use slipway_store::progress::append_log;
 use slipway_store::repositories::{self, Autobuild, Eyes};
 use slipway_store::{Db, StoreError, builds, deliveries, images, refs, teams};
@@ -139,6 +141,9 @@ async fn rules_survive_odd_texts(db: &Db) {
         context: path.parse().expect("path"),
         autobuild: false,
         cache: false,
+        target: "stage-1".parse().expect("stage"),
+        args: vec![BuildArgument { name: "A".into(), value: "it's = \"🦀\"; --".into() }].try_into().expect("arguments"),
+        paths: PathFilter { include: "ä/🦀 '*'/**\nb".parse().expect("patterns"), exclude: "**/*.{md,txt}".parse().expect("patterns") },
     };
     let rules = vec![
         odd("/^v'\"([0-9]+)🦀\\.\\x00$/", " {sourceref} ,\trelease-{\\1}", "docker/🦀 it's \"x\"; --/Dockerfile"),

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use slipway_app::{AutobuildInput, AutobuildSettings, PreviewRef, RepositoryRead, RepositoryWrite, RuleInput, SourceState};
+use slipway_app::{AutobuildInput, AutobuildSettings, PathsInput, PreviewRef, RepositoryRead, RepositoryWrite, RuleInput, SourceState};
 use slipway_model::{Autotest, BuildRule, LinkState, ProviderId, RuleId, SourceType, Timestamp};
 use utoipa::ToSchema;
 
@@ -57,6 +57,10 @@ pub(crate) struct Rule {
     context: String,
     autobuild: bool,
     cache: bool,
+    /// Stage of the Dockerfile to end with; empty for the last one.
+    target: String,
+    args: Vec<Argument>,
+    paths: Paths,
 }
 
 impl From<BuildRule> for Rule {
@@ -70,8 +74,32 @@ impl From<BuildRule> for Rule {
             context: rule.context.as_str().to_owned(),
             autobuild: rule.autobuild,
             cache: rule.cache,
+            target: rule.target.as_str().to_owned(),
+            args: rule
+                .args
+                .as_slice()
+                .iter()
+                .map(|argument| Argument { name: argument.name.clone(), value: argument.value.clone() })
+                .collect(),
+            paths: Paths { include: rule.paths.include.as_slice().to_vec(), exclude: rule.paths.exclude.as_slice().to_vec() },
         }
     }
+}
+
+/// A build argument of a rule.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Argument {
+    name: String,
+    value: String,
+}
+
+/// The files that a rule is built from, as globs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Paths {
+    /// Only these; all when there is none.
+    include: Vec<String>,
+    /// But not these.
+    exclude: Vec<String>,
 }
 
 /// A build environment variable.
@@ -187,6 +215,12 @@ pub(crate) struct RuleWish {
     context: Option<String>,
     autobuild: Option<bool>,
     cache: Option<bool>,
+    /// Stage of the Dockerfile to end with; absent: the last one.
+    target: Option<String>,
+    /// Build arguments of this rule alone.
+    args: Option<Vec<Argument>>,
+    /// The files that it is built from; absent: every file. For rules of branches.
+    paths: Option<Paths>,
 }
 
 /// A variable as it shall be.
@@ -308,5 +342,8 @@ fn as_input(rule: &BuildRule) -> RuleInput {
         context: Some(rule.context.as_str().to_owned()),
         autobuild: Some(rule.autobuild),
         cache: Some(rule.cache),
+        target: Some(rule.target.as_str().to_owned()),
+        args: rule.args.clone().into(),
+        paths: PathsInput { include: rule.paths.include.clone().into(), exclude: rule.paths.exclude.clone().into() },
     }
 }

@@ -130,7 +130,7 @@ pub(super) async fn write(visit: Visit, At(at): At<RepositoryAt>, Form(form): Fo
 async fn build_now(visit: &Visit, at: &RepositoryAt, default_branch: &str) -> Result<Response, PageError> {
     let mut opened = open(visit, at, Tab::Autobuild).await?;
     let rules = opened.autobuild.as_ref().map(|settings| settings.rules.as_slice()).unwrap_or_default();
-    let default = RefName::branch(default_branch).ok().filter(|name| rules.iter().any(|rule| rule.matches(name).is_some()));
+    let default = RefName::branch(default_branch).ok().filter(|name| rules.iter().any(|rule| rule.is_for(name)));
     let first = || opened.watched().and_then(|branch| RefName::branch(&branch).ok());
     let refusal = match default.or_else(first) {
         None => "no rule names a branch; the next push that matches is built".to_owned(),

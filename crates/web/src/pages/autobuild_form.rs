@@ -2,8 +2,8 @@
 //!
 //! Invariant: input `n` of the application stands for row `rules[n]` or `variables[n]` of what was kept, so a refusal finds its row.
 
-use slipway_app::{AutobuildInput, Refusal, RuleInput, VariableInput};
-use slipway_model::{Autotest, BuildRule, EnvironmentVariable, SourceType};
+use slipway_app::{AutobuildInput, PathsInput, Refusal, RuleInput, VariableInput};
+use slipway_model::{Autotest, BuildArgument, BuildRule, EnvironmentVariable, SourceType};
 
 use super::error::sentence;
 use super::fields::Fields;
@@ -77,6 +77,9 @@ impl Typed {
                 context: Some(row.context.value.clone()),
                 autobuild: Some(row.autobuild),
                 cache: Some(row.cache),
+                target: Some(row.target.value.clone()),
+                args: arguments(&row.args.value),
+                paths: PathsInput { include: lines(&row.include.value), exclude: lines(&row.exclude.value) },
             })
             .collect()
     }
@@ -90,6 +93,10 @@ impl Typed {
                 "tags" => &mut row.tags,
                 "dockerfile" => &mut row.dockerfile,
                 "context" => &mut row.context,
+                "target" => &mut row.target,
+                "args" => &mut row.args,
+                "paths" | "paths.include" => &mut row.include,
+                "paths.exclude" => &mut row.exclude,
                 _ => &mut row.source,
             }),
             Some(("env", n, _)) => self.variables.get_mut(n).map(|row| &mut row.name),
@@ -111,6 +118,20 @@ pub(super) fn place(field: &str) -> Option<(&str, usize, &str)> {
     Some((list, number.parse().ok()?, name.trim_start_matches('.')))
 }
 
+/// What is written, a line each.
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+/// `NAME=value` a line; without `=` the value is empty.
+fn arguments(text: &str) -> Vec<BuildArgument> {
+    let argument = |line: String| match line.split_once('=') {
+        Some((name, value)) => BuildArgument { name: name.trim().to_owned(), value: value.to_owned() },
+        None => BuildArgument { name: line, value: String::new() },
+    };
+    lines(text).into_iter().map(argument).collect()
+}
+
 fn rule(form: &Fields, n: usize) -> (RuleRow, bool) {
     let text = |name: &str| form.text(&format!("rules.{n}.{name}")).trim().to_owned();
     let row = RuleRow {
@@ -123,6 +144,10 @@ fn rule(form: &Fields, n: usize) -> (RuleRow, bool) {
         context: Field::new(text("context")),
         autobuild: form.ticked(&format!("rules.{n}.autobuild")),
         cache: form.ticked(&format!("rules.{n}.cache")),
+        target: Field::new(text("target")),
+        args: Field::new(text("args")),
+        include: Field::new(text("include")),
+        exclude: Field::new(text("exclude")),
     };
     (row, form.ticked(&format!("rules.{n}.remove")))
 }
@@ -147,6 +172,10 @@ pub(super) fn rule_row(index: usize, rule: &BuildRule) -> RuleRow {
         context: Field::new(rule.context.as_str()),
         autobuild: rule.autobuild,
         cache: rule.cache,
+        target: Field::new(rule.target.as_str()),
+        args: Field::new(rule.args.to_string()),
+        include: Field::new(rule.paths.include.to_string()),
+        exclude: Field::new(rule.paths.exclude.to_string()),
     }
 }
 

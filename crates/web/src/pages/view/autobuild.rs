@@ -30,6 +30,14 @@ pub struct RuleRow {
     pub autobuild: bool,
     /// Builds use the cache.
     pub cache: bool,
+    /// Stage to end with.
+    pub target: Field,
+    /// `NAME=value`, one a line.
+    pub args: Field,
+    /// Patterns, one a line.
+    pub include: Field,
+    /// Patterns, one a line.
+    pub exclude: Field,
 }
 
 impl RuleRow {
@@ -46,7 +54,48 @@ impl RuleRow {
             context: Field::new("/"),
             autobuild: true,
             cache: true,
+            target: Field::default(),
+            args: Field::default(),
+            include: Field::default(),
+            exclude: Field::default(),
         }
+    }
+
+    /// Its fields with their names in addresses of refusals, in the order in which they stand on the page.
+    fn fields(&self) -> [(&'static str, &Field); 8] {
+        [
+            ("source", &self.source),
+            ("tags", &self.tags),
+            ("dockerfile", &self.dockerfile),
+            ("context", &self.context),
+            ("target", &self.target),
+            ("args", &self.args),
+            ("include", &self.include),
+            ("exclude", &self.exclude),
+        ]
+    }
+
+    /// What is set beyond the first row, in words.
+    #[must_use]
+    pub fn more(&self) -> String {
+        let lines = |field: &Field| field.value.lines().filter(|line| !line.trim().is_empty()).count();
+        let mut set = Vec::new();
+        if !self.target.value.is_empty() {
+            set.push(format!("stage {}", self.target.value));
+        }
+        let counts = [
+            (&self.args, "build argument", "build arguments"),
+            (&self.include, "path", "paths"),
+            (&self.exclude, "path left out", "paths left out"),
+        ];
+        set.extend(counts.into_iter().filter(|(field, ..)| lines(field) > 0).map(|(field, one, many)| ui::count(lines(field), one, many)));
+        set.join(", ")
+    }
+
+    /// Whether one of the fields beyond the first row was refused.
+    #[must_use]
+    pub fn more_is_refused(&self) -> bool {
+        self.fields()[4..].iter().any(|(_, field)| field.is_refused())
     }
 
     /// Whether the row's source type is `tag`.
@@ -58,7 +107,7 @@ impl RuleRow {
     /// Every message of the row, in the order of its fields.
     #[must_use]
     pub fn errors(&self) -> Vec<&str> {
-        [&self.source, &self.tags, &self.dockerfile, &self.context].into_iter().filter_map(|field| field.error.as_deref()).collect()
+        self.fields().into_iter().filter_map(|(_, field)| field.error.as_deref()).collect()
     }
 }
 
@@ -210,11 +259,9 @@ impl AutobuildPage {
     #[must_use]
     pub fn problems(&self) -> Vec<(String, String)> {
         let rules = self.rules.iter().enumerate().flat_map(|(n, row)| {
-            [("source", &row.source), ("tags", &row.tags), ("dockerfile", &row.dockerfile), ("context", &row.context)]
-                .into_iter()
-                .filter_map(move |(name, field)| {
-                    field.error.as_ref().map(|error| (format!("rule-{}-{name}", row.index), format!("Rule {}: {error}", n + 1)))
-                })
+            row.fields().into_iter().filter_map(move |(name, field)| {
+                field.error.as_ref().map(|error| (format!("rule-{}-{name}", row.index), format!("Rule {}: {error}", n + 1)))
+            })
         });
         let variables = self
             .variables

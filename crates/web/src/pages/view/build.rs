@@ -28,6 +28,7 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::LeaseLost => "The builder went silent. Look at Builder nodes, then retry.",
         FailureCode::TimedOut => "The build took longer than it may. Make it smaller, or raise the limit.",
         FailureCode::Cancelled => "Retry starts it again on the same commit.",
+        FailureCode::Unchanged => "The tags show the image that is there. Start a build by hand to have one whatever changed.",
         FailureCode::LinkUnavailable => "Enable or renew the link under Source providers, then retry.",
         FailureCode::Internal => "Retry. If it happens again, tell an administrator the build's id.",
     }
