@@ -242,6 +242,7 @@ async fn unlink(stage: &Stage, browser: &Browser) -> Result<()> {
     browser.press("Unlink…").await?;
     browser.see("main", "demo/hello").await?;
     browser.picture("unlink").await?;
+    browser.fill("#confirm", AUTHOR).await?;
     browser.click("button.destroy").await?;
     browser.see("h1", "is unlinked").await?;
     assert!(browser.address().await?.path().starts_with("/settings/source-providers/receipts/"), "{}", browser.shown().await);

@@ -309,7 +309,7 @@ pub(super) async fn unlink(visit: Visit, At(at): At<ProviderAt>, Form(form): For
     let (link, typed) = (chosen(&form)?, form.text("confirm").trim());
     let page = unlink_page(&visit, &owner, &at, link, Field::default()).await?;
     if typed != page.link.login {
-        let confirm = Field::refused(typed, format!("this is not the account that is linked: type `{}`", page.link.login));
+        let confirm = Field::refused(typed, format!("This is not the account that is linked: type `{}`.", page.link.login));
         return Ok(show_refused(&UnlinkPage { confirm, ..page }));
     }
     let receipt = visit.app().unlink(&owner, &at.provider, link).await?;

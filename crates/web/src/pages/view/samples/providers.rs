@@ -149,7 +149,7 @@ pub fn all() -> Vec<(&'static str, String)> {
                         kept_for: Some(HOSTILE.into()),
                     },
                 ],
-                confirm: Field::refused(HOSTILE, "this is not the account that is linked: type `octo`"),
+                confirm: Field::refused(HOSTILE, "This is not the account that is linked: type `octo`."),
                 grant: "The grant of octo is revoked at GitHub".into(),
                 warnings: vec!["Another namespace here is linked to the same person".into()],
             }),
