@@ -80,6 +80,9 @@ pub struct VariableInput {
     /// Value.
     #[serde(default)]
     pub value: Option<String>,
+    /// Whether it reaches a build only as a secret; absent: as it is stored, and a new one is none.
+    #[serde(default)]
+    pub secret: Option<bool>,
 }
 
 impl std::fmt::Debug for VariableInput {
@@ -227,12 +230,16 @@ fn check_variables(inputs: &[VariableInput], stored: &[EnvironmentVariable]) -> 
     }
     let mut variables: Vec<EnvironmentVariable> = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
-        let kept = || stored.iter().find(|variable| variable.name == input.name).map(|variable| variable.value.clone());
+        let kept = stored.iter().find(|variable| variable.name == input.name);
         let field = format!("env[{index}]");
-        let Some(value) = input.value.clone().or_else(kept) else {
+        let Some(value) = input.value.clone().or_else(|| kept.map(|variable| variable.value.clone())) else {
             return Err(Error::invalid("env", &format!("{field}.value"), "a new variable needs a value"));
         };
-        let variable = EnvironmentVariable { name: input.name.clone(), value };
+        let variable = EnvironmentVariable {
+            name: input.name.clone(),
+            value,
+            secret: input.secret.unwrap_or_else(|| kept.is_some_and(|variable| variable.secret)),
+        };
         if let Some(problem) = variable.problem() {
             return Err(Error::invalid("env", &field, problem));
         }
@@ -515,9 +522,16 @@ mod tests {
 
     #[test]
     fn a_variable_without_value_keeps_the_stored_one() {
-        let stored = [EnvironmentVariable { name: "A".into(), value: "kept".into() }];
-        let given = |name: &str, value: Option<&str>| VariableInput { name: name.into(), value: value.map(str::to_owned) };
-        assert_eq!(check_variables(&[given("A", None)], &stored).unwrap()[0].value, "kept");
+        let stored = [EnvironmentVariable { name: "A".into(), value: "kept".into(), secret: true }];
+        let given = |name: &str, value: Option<&str>| VariableInput { name: name.into(), value: value.map(str::to_owned), secret: None };
+        assert_eq!(check_variables(&[given("A", None)], &stored).unwrap(), stored);
+        assert!(
+            check_variables(&[given("A", Some("new"))], &stored).unwrap()[0].secret,
+            "what is secret stays so until somebody says otherwise"
+        );
+        let open = VariableInput { secret: Some(false), ..given("A", None) };
+        assert!(!check_variables(&[open], &stored).unwrap()[0].secret);
+        assert!(!check_variables(&[given("B", Some("x"))], &stored).unwrap()[0].secret);
         assert!(check_variables(&[given("B", None)], &stored).is_err());
         assert!(check_variables(&[given("A", Some("x")), given("A", Some("y"))], &stored).is_err());
         assert!(check_variables(&[given("DOCKER_TAG", Some("x"))], &stored).is_err());

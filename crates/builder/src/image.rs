@@ -24,7 +24,13 @@ pub(crate) async fn run(
     reporter: &Reporter,
 ) -> Result<(), Failure> {
     let mut request = SolveRequest::new(plan.context.clone(), plan.dockerfile.clone());
-    request.build_args = variables.build_args(&declared(&plan.dockerfile.content));
+    let declared = declared(&plan.dockerfile.content);
+    request.build_args = variables.build_args(&declared);
+    request.secrets = variables.secrets();
+    for name in request.secrets.keys().filter(|name| declared.contains(*name)) {
+        let line = format!("`ARG {name}` gets nothing: the variable is secret, and a step gets it by `RUN --mount=type=secret,id={name}`");
+        reporter.line(None, &line).await;
+    }
     // Those that a person wrote for this rule go to the engine whether declared or not: a proxy's need not be.
     let own = assignment.rule.args.as_slice().iter().map(|argument| (argument.name.clone(), argument.value.clone()));
     request.build_args.extend(own);

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use slipway_model::SERVICE_VARIABLES;
 use slipway_wire::Assignment;
 
@@ -11,6 +12,8 @@ use slipway_wire::Assignment;
 #[derive(Clone)]
 pub(crate) struct Variables {
     all: BTreeMap<String, String>,
+    /// Names of those that are no build arguments.
+    secret: BTreeSet<String>,
 }
 
 impl Variables {
@@ -32,13 +35,21 @@ impl Variables {
             names.image(),
         ];
         all.extend(SERVICE_VARIABLES.iter().map(|name| (*name).to_owned()).zip(service));
-        Self { all }
+        let secret = assignment.environment.iter().filter(|variable| variable.secret).map(|variable| variable.name.clone()).collect();
+        Self { all, secret }
     }
 
     /// Those that a Dockerfile declares: a build argument that nobody asked for would only break the cache.
     pub(crate) fn build_args(&self, declared: &BTreeSet<String>) -> BTreeMap<String, String> {
-        let wanted = self.all.iter().filter(|(name, _)| declared.contains(*name) && !name.starts_with("BUILDKIT_"));
+        let fits = |name: &String| declared.contains(name) && !name.starts_with("BUILDKIT_") && !self.secret.contains(name);
+        let wanted = self.all.iter().filter(|(name, _)| fits(name));
         wanted.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Secret ones, which a step gets by `RUN --mount=type=secret,id=NAME` alone.
+    pub(crate) fn secrets(&self) -> BTreeMap<String, Bytes> {
+        let secret = self.all.iter().filter(|(name, _)| self.secret.contains(*name));
+        secret.map(|(name, value)| (name.clone(), Bytes::from(value.clone().into_bytes()))).collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {

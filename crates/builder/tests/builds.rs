@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{BASE, SECRET, World, docker, git, log, phases, process_runs, unique, wait_for};
@@ -35,6 +37,43 @@ async fn a_rule_says_stage_and_arguments() {
     let reason = world.reason(assignment).await;
     assert_eq!(reason.code, FailureCode::DockerfileInvalid, "{reason}");
     assert!(reason.text.contains("second"), "{reason}");
+    world.stop().await;
+}
+
+/// What is in a layer.
+fn unpacked(content: &[u8]) -> Vec<u8> {
+    if !content.starts_with(&[0x1f, 0x8b]) {
+        return content.to_vec();
+    }
+    let mut gzip = Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("gzip");
+    let (mut stdin, packed) = (gzip.stdin.take().expect("stdin"), content.to_vec());
+    let writer = std::thread::spawn(move || stdin.write_all(&packed).expect("written"));
+    let done = gzip.wait_with_output().expect("gzip ends");
+    writer.join().expect("written");
+    assert!(done.status.success());
+    done.stdout
+}
+
+#[tokio::test]
+async fn a_secret_variable_is_mounted_and_no_argument() {
+    let number = unique();
+    let dockerfile = format!(
+        "# syntax-is-not-needed\n{BASE}ARG API_KEY\nRUN --mount=type=secret,id=API_KEY echo {number} arg=$API_KEY mounted=$(/bin/busybox wc -c < /run/secrets/API_KEY)\n"
+    );
+    let test = sut("test $$API_KEY").replace("    command", "    environment: {API_KEY: \"${API_KEY}\"}\n    command");
+    let world = World::start(&[("Dockerfile", &dockerfile), ("docker-compose.test.yml", &test)]).await;
+    let mut assignment = world.assignment("refs/heads/main");
+    assignment.environment[0].secret = true;
+    let build = assignment.build;
+    let outcome = world.build(assignment).await;
+    let text = log(&world.server.events(build));
+    assert!(matches!(outcome, Outcome::Pushed { .. }), "{outcome:?}\n{text}");
+    assert!(text.contains(&format!("{number} arg= mounted={}", SECRET.len())), "{text}");
+    assert!(text.contains("`ARG API_KEY` gets nothing: the variable is secret"), "{text}");
+    // Neither history nor layers of what was pushed hold it; the number of the test is in the history.
+    let pushed: Vec<Vec<u8>> = world.registry.contents().iter().map(|content| unpacked(content)).collect();
+    let holds = |needle: &str| pushed.iter().any(|content| content.windows(needle.len()).any(|part| part == needle.as_bytes()));
+    assert!(holds(&number.to_string()) && !holds(SECRET));
     world.stop().await;
 }
 

@@ -408,6 +408,9 @@ pub struct EnvironmentVariable {
     pub name: String,
     /// Any text, several lines too.
     pub value: String,
+    /// It reaches a build only as a secret of BuildKit (`RUN --mount=type=secret,id=NAME`), never as an argument.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 impl EnvironmentVariable {
@@ -640,7 +643,7 @@ mod tests {
 
     #[test]
     fn variables() {
-        let variable = |name: &str| EnvironmentVariable { name: name.into(), value: "s3cret".into() };
+        let variable = |name: &str| EnvironmentVariable { name: name.into(), value: "s3cret".into(), secret: false };
         assert_eq!(variable("A_1").problem(), None);
         assert!(variable("1A").problem().is_some());
         assert!(variable("SOURCE_COMMIT").problem().is_some());

@@ -88,7 +88,7 @@ impl World {
             rule,
             tags: vec!["latest".parse().expect("tag"), "v1".parse().expect("tag")],
             no_cache: false,
-            environment: vec![EnvironmentVariable { name: "API_KEY".into(), value: SECRET.into() }],
+            environment: vec![EnvironmentVariable { name: "API_KEY".into(), value: SECRET.into(), secret: false }],
             registry: RegistryTarget {
                 host: self.registry.host.clone(),
                 insecure: true,

@@ -44,6 +44,13 @@ impl Registry {
         self.held.lock().expect("lock").manifests.len()
     }
 
+    /// Everything that was pushed: manifests, configurations, layers.
+    #[allow(dead_code, reason = "not every test that shares this file looks into it")]
+    pub fn contents(&self) -> Vec<Bytes> {
+        let held = self.held.lock().expect("lock");
+        held.blobs.values().cloned().chain(held.manifests.values().map(|(_, bytes)| bytes.clone())).collect()
+    }
+
     pub fn digest_of(&self, name: &str) -> Option<String> {
         let held = self.held.lock().expect("lock");
         held.manifests.get(name).map(|(_, bytes)| digest(bytes))

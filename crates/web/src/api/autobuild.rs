@@ -108,6 +108,8 @@ pub(crate) struct Variable {
     name: String,
     /// Null for callers below admin.
     value: Option<String>,
+    /// Whether it reaches a build only as a secret (`RUN --mount=type=secret,id=NAME`), never as an argument.
+    secret: bool,
 }
 
 /// How a source does.
@@ -164,10 +166,11 @@ pub(crate) enum Values {
 
 impl Autobuild {
     fn of(settings: AutobuildSettings, state: Option<SourceState>, values: Values) -> Self {
-        let env = settings
-            .environment
-            .into_iter()
-            .map(|variable| Variable { name: variable.name, value: (values == Values::Shown).then_some(variable.value) });
+        let env = settings.environment.into_iter().map(|variable| Variable {
+            name: variable.name,
+            value: (values == Values::Shown).then_some(variable.value),
+            secret: variable.secret,
+        });
         Self {
             provider: settings.provider,
             source: settings.source,
@@ -229,6 +232,8 @@ pub(crate) struct RuleWish {
 pub(crate) struct VariableWish {
     name: String,
     value: Option<String>,
+    /// Absent: as it is stored; a new one is none.
+    secret: Option<bool>,
 }
 
 /// Rules to try on the source's refs; absent fields: as they are stored.

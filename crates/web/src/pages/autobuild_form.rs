@@ -58,6 +58,7 @@ impl Typed {
                     .map(|row| VariableInput {
                         name: row.name.value.clone(),
                         value: (!row.value.is_empty() || !row.is_stored()).then(|| row.value.clone()),
+                        secret: Some(row.secret),
                     })
                     .collect(),
             ),
@@ -157,7 +158,8 @@ fn variable(form: &Fields, n: usize) -> (VariableRow, bool) {
     let stored = if form.ticked(&format!("env.{n}.stored")) { Stored::Yes } else { Stored::No };
     // Browsers send line ends as CR LF; keys and certificates want LF.
     let value = form.text(&format!("env.{n}.value")).replace("\r\n", "\n");
-    (VariableRow { index: n, name: Field::new(name), value, stored }, form.ticked(&format!("env.{n}.remove")))
+    let secret = form.ticked(&format!("env.{n}.secret"));
+    (VariableRow { index: n, name: Field::new(name), value, stored, secret }, form.ticked(&format!("env.{n}.remove")))
 }
 
 /// A stored rule as a row.
@@ -181,7 +183,7 @@ pub(super) fn rule_row(index: usize, rule: &BuildRule) -> RuleRow {
 
 /// A stored variable as a row, without its value.
 pub(super) fn variable_row(index: usize, variable: &EnvironmentVariable) -> VariableRow {
-    VariableRow { index, name: Field::new(&variable.name), value: String::new(), stored: Stored::Yes }
+    VariableRow { index, name: Field::new(&variable.name), value: String::new(), stored: Stored::Yes, secret: variable.secret }
 }
 
 /// The same rows with the stored values, for who may see them and asked for them.
@@ -204,7 +206,7 @@ pub(super) fn with_empty_rule(mut rules: Vec<RuleRow>) -> Vec<RuleRow> {
 /// The same for variables.
 pub(super) fn with_empty_variable(mut variables: Vec<VariableRow>) -> Vec<VariableRow> {
     let next = variables.iter().map(|row| row.index + 1).max().unwrap_or(0);
-    variables.push(VariableRow { index: next, name: Field::default(), value: String::new(), stored: Stored::No });
+    variables.push(VariableRow { index: next, name: Field::default(), value: String::new(), stored: Stored::No, secret: false });
     variables
 }
 
@@ -220,14 +222,14 @@ mod tests {
     #[test]
     fn empty_and_removed_rows_are_left_out() {
         let form = typed(
-            "provider=github&source=a/b&autotest=internal&rules.0.source=main&rules.0.tags=latest&rules.0.cache=true&rules.1.source=&rules.2.source=x&rules.2.remove=true&env.0.name=A&env.0.stored=true&env.1.name=B&env.1.value=1%0D%0A2&env.2.name=",
+            "provider=github&source=a/b&autotest=internal&rules.0.source=main&rules.0.tags=latest&rules.0.cache=true&rules.1.source=&rules.2.source=x&rules.2.remove=true&env.0.name=A&env.0.stored=true&env.1.name=B&env.1.value=1%0D%0A2&env.1.secret=true&env.2.name=",
         );
         let input = form.input();
         assert_eq!(input.rules.len(), 1);
         assert_eq!((input.rules[0].autobuild, input.rules[0].cache), (Some(false), Some(true)));
         let env = input.env.unwrap();
         assert_eq!((env[0].value.as_deref(), env[1].value.as_deref()), (None, Some("1\n2")));
-        assert_eq!(env.len(), 2);
+        assert_eq!((env.len(), env[0].secret, env[1].secret), (2, Some(false), Some(true)));
         assert_eq!(input.autotest.as_deref(), Some("internal"));
         assert_eq!(input.source_id, None, "only a name");
         assert_eq!(typed("provider=github&source=a/b&source_id=7").input().source_id.as_deref(), Some("7"));

@@ -122,6 +122,8 @@ pub struct VariableRow {
     pub value: String,
     /// Whether an empty value keeps a stored one.
     pub stored: Stored,
+    /// It reaches a build as a secret alone.
+    pub secret: bool,
 }
 
 /// Whether a variable has a value in the database.

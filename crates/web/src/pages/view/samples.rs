@@ -277,8 +277,8 @@ fn autobuild(refused: bool) -> AutobuildPage {
         RuleRow::empty(2),
     ];
     let mut variables = vec![
-        VariableRow { index: 0, name: Field::new("NPM_TOKEN"), value: String::new(), stored: Stored::Yes },
-        VariableRow { index: 1, name: Field::default(), value: "typed".into(), stored: Stored::No },
+        VariableRow { index: 0, name: Field::new("NPM_TOKEN"), value: String::new(), stored: Stored::Yes, secret: true },
+        VariableRow { index: 1, name: Field::default(), value: "typed".into(), stored: Stored::No, secret: false },
     ];
     if refused {
         rules[1].source =
