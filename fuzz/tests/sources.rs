@@ -187,6 +187,7 @@ fn words_of_git() {
         b"git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.\n",
         b"a/b.bin\0c d.bin\0",
         b"A subject\0Ada\n",
+        b"submodule.x.path\nlibs/x\0submodule.y.path\nlibs/y\0",
     ]);
     let source: RefName = "refs/heads/main".parse().unwrap();
     check!().with_type::<Recipe>().for_each(|recipe| {
@@ -197,6 +198,11 @@ fn words_of_git() {
         let problem = parsers::lfs_problem(&bytes);
         assert_eq!(problem.is_some(), names > 0);
         assert!(problem.is_none_or(|text| text.contains(&format!("keeps {names} files"))));
+        let told = parsers::submodules(&bytes);
+        assert_eq!(told.is_some(), bytes.split(|byte| *byte == 0).any(|entry| entry.contains(&b'\n')), "{told:?}");
+        let nothing = slipway_model::PathFilter { exclude: "**".parse().unwrap(), ..Default::default() };
+        assert_eq!(parsers::changed(&bytes, &slipway_model::PathFilter::default()), (names, names));
+        assert_eq!(parsers::changed(&bytes, &nothing), (0, names));
         let (message, author) = parsers::message_and_author(&bytes);
         assert!(message.chars().count() <= 500 && author.chars().count() <= 200 && !message.contains('\0'), "{message:?} {author:?}");
     });

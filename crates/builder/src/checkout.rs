@@ -82,6 +82,7 @@ async fn fetch_and_checkout(
         return Err(Failure::new(FailureCode::SourceUnavailable, format!("the source cannot be checked out: {}", done.last_words())));
     }
     refuse_lfs(git, reporter).await?;
+    tell_submodules(git, reporter).await?;
     describe(git, commit, reporter).await
 }
 
@@ -217,6 +218,31 @@ async fn refuse_lfs(git: &Git, reporter: &Reporter) -> Result<(), Failure> {
         None => Ok(()),
         Some(text) => Err(Failure::new(FailureCode::SourceUnavailable, text)),
     }
+}
+
+/// Their folders stay empty, which a build would otherwise only show by what it misses.
+async fn tell_submodules(git: &Git, reporter: &Reporter) -> Result<(), Failure> {
+    // Not beneath a link: git itself refuses a `.gitmodules` that is one.
+    if !std::fs::symlink_metadata(git.folder().join(".gitmodules")).is_ok_and(|found| found.is_file()) {
+        return Ok(());
+    }
+    let args = ["config", "--file", ".gitmodules", "--null", "--get-regexp", r"^submodule\..*\.path$"];
+    let listed = call(git, &args, reporter, Stdout::Quiet).await?;
+    if let Some(text) = submodules(&listed.stdout) {
+        reporter.line(Some(STEP), &text).await;
+    }
+    Ok(())
+}
+
+/// By a key and a path for each, between them a line end, behind them a zero.
+pub(crate) fn submodules(listed: &[u8]) -> Option<String> {
+    let mut paths =
+        listed.split(|byte| *byte == 0).filter_map(|entry| String::from_utf8_lossy(entry).split_once('\n').map(|(_, path)| cut(path, 200)));
+    let first = paths.next()?;
+    Some(format!(
+        "the source has {} submodules (for example `{first}`), which are not fetched yet: their folders are empty",
+        paths.count() + 1
+    ))
 }
 
 /// By names that each end with a zero.

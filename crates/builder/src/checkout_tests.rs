@@ -225,6 +225,25 @@ async fn a_push_that_changed_nothing_of_the_rule_is_not_built() {
 }
 
 #[tokio::test]
+async fn submodules_are_told_of() {
+    let place = Place::new().await;
+    let plain = commit(&place, &place.commit, &[("a", "1")]);
+    let list = "[submodule \"x\"]\n\tpath = libs/x\n\turl = ../x.git\n[submodule \"y\"]\n\tpath = libs/y\n\turl = ../y.git\n";
+    let with = commit(&place, &plain, &[(".gitmodules", list)]);
+    for (commit, expected) in [(&plain, false), (&with, true)] {
+        let source = Source { ssh: None, commit: commit.parse().expect("commit"), ..place.source() };
+        let done = check_out(&place, &source, |git| git).await;
+        assert_eq!(done.result, Ok(()), "{}", done.log);
+        assert_eq!(
+            done.log.contains("the source has 2 submodules (for example `libs/x`), which are not fetched yet"),
+            expected,
+            "{}",
+            done.log
+        );
+    }
+}
+
+#[tokio::test]
 async fn another_server_is_refused_and_no_other_way_is_taken() {
     let place = Place::new().await;
     let mut source = place.source();

@@ -85,6 +85,18 @@ pub fn lfs_problem(listed: &[u8]) -> Option<String> {
     crate::checkout::lfs_problem(listed)
 }
 
+/// What is said of submodules, by the list of them.
+#[must_use]
+pub fn submodules(listed: &[u8]) -> Option<String> {
+    crate::checkout::submodules(listed)
+}
+
+/// How many of the changed files count for a rule, and how many there are.
+#[must_use]
+pub fn changed(listed: &[u8], paths: &slipway_model::PathFilter) -> (usize, usize) {
+    crate::changes::wanted(listed, paths)
+}
+
 /// First line and author of a commit, by git's words.
 #[must_use]
 pub fn message_and_author(log: &[u8]) -> (String, String) {

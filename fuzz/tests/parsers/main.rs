@@ -60,7 +60,16 @@ fn digests() {
 
 #[test]
 fn rules_and_tag_templates() {
-    let seeds = Seeds::of(&[b"/^v([0-9.]+)$/", b"main", b"{sourceref}", b"{\\1}, latest", b"/(a|b)*c/", b"build/Dockerfile"]);
+    let seeds = Seeds::of(&[
+        b"/^v([0-9.]+)$/",
+        b"main",
+        b"{sourceref}",
+        b"{\\1}, latest",
+        b"/(a|b)*c/",
+        b"build/Dockerfile",
+        b"services/**/*.{md,txt}\n[a-z]?x",
+        b"{sha}-{date}",
+    ]);
     check!().with_type::<Recipe>().for_each(|recipe| {
         let text = seeds.text(recipe);
         // Accepted or refused with words; a rule must answer in linear time, which the engine's own clock would show.
@@ -68,6 +77,8 @@ fn rules_and_tag_templates() {
             text.parse::<slipway_model::SourcePattern>().err().map(|error| error.to_string()),
             text.parse::<slipway_model::TagTemplates>().err().map(|error| error.to_string()),
             text.parse::<slipway_model::RulePath>().err().map(|error| error.to_string()),
+            text.parse::<slipway_model::TargetStage>().err().map(|error| error.to_string()),
+            text.parse::<slipway_model::PathPatterns>().map(|patterns| patterns.contain(&text)).err().map(|error| error.to_string()),
         ] {
             assert!(words.is_none_or(|words| !words.is_empty()));
         }
