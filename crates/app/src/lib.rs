@@ -44,6 +44,7 @@ mod second_factor;
 mod sessions;
 mod sign_in;
 mod sign_up;
+mod skip;
 mod source_access;
 mod source_state;
 mod sources;

@@ -13,7 +13,7 @@ use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
 
 use crate::history::{Found, History, Standing, State, Step, Truth};
-use crate::{App, Error};
+use crate::{App, Error, skip};
 
 /// As much of a ref's log as is judged by.
 const LOG: u32 = 100;
@@ -216,11 +216,17 @@ impl App {
             let text = format!("{} was deleted; there is nothing to build, and tags that it gave stay", in_words(&change.name));
             return Ok(vec![self.verdict(change, None, VerdictOutcome::Skipped, text)]);
         };
+        let marker = skip::marker(change, situation.origin);
         let mut verdicts = Vec::with_capacity(situation.rules.len());
         for rule in situation.rules {
-            verdicts.push(match self.matching(rule, change) {
-                Ok(tags) => self.build_one(tx, situation, placed, commit, (rule, &tags)).await?,
-                Err(verdict) => verdict,
+            verdicts.push(match (self.matching(rule, change), marker) {
+                (Ok(tags), None) => self.build_one(tx, situation, placed, commit, (rule, &tags)).await?,
+                (Ok(_), Some(marker)) => {
+                    let text =
+                        format!("{} at {} is not built: its commit's message says `{marker}`", in_words(&change.name), commit.short());
+                    self.verdict(change, Some(rule), VerdictOutcome::Skipped, text)
+                }
+                (Err(verdict), _) => verdict,
             });
         }
         Ok(verdicts)
