@@ -48,6 +48,7 @@ mod skip;
 mod source_access;
 mod source_state;
 mod sources;
+mod superseded;
 mod teams;
 mod throttle;
 mod tokens;

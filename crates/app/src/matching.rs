@@ -13,6 +13,7 @@ use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
 
 use crate::history::{Found, History, Standing, State, Step, Truth};
+use crate::superseded::Superseding;
 use crate::{App, Error, skip};
 
 /// As much of a ref's log as is judged by.
@@ -281,8 +282,19 @@ impl App {
         };
         let names: Vec<&str> = tags.iter().map(ImageTag::as_str).collect();
         let by = if let Origin::Reconcile = situation.origin { "found by the reconciler: " } else { "" };
-        let text = format!("{by}{} at {} is built as #{number} for {}", in_words(&change.name), commit.short(), names.join(", "));
-        Ok(Verdict { build: Some(id), ..self.verdict(change, Some(rule), VerdictOutcome::Built, text) })
+        let what = format!("{by}{} at {}", in_words(&change.name), commit.short());
+        let superseding = match situation.origin {
+            Origin::Delivery | Origin::Reconcile if situation.autobuild.cancel_superseded => self.supersede(tx, id, &change.name).await?,
+            _ => Superseding::Older(Vec::new()),
+        };
+        let (outcome, text) = match superseding {
+            Superseding::Itself(why) => (VerdictOutcome::Skipped, format!("{what} came late, #{number} is {why}")),
+            Superseding::Older(older) => {
+                let older: String = older.iter().map(|older| format!("; #{older} waited still and is cancelled")).collect();
+                (VerdictOutcome::Built, format!("{what} is built as #{number} for {}{older}", names.join(", ")))
+            }
+        };
+        Ok(Verdict { build: Some(id), ..self.verdict(change, Some(rule), outcome, text) })
     }
 
     /// The reconciler was faster: each rule says which build that gave.

@@ -105,6 +105,8 @@ words! {
         TimedOut = "timed_out",
         /// A person cancelled it.
         Cancelled = "cancelled",
+        /// A newer push of the same ref came while it waited.
+        Superseded = "superseded",
         /// The link to the provider is disabled or gone.
         LinkUnavailable = "link_unavailable",
         /// Something of ours failed; the log says what.

@@ -3,6 +3,11 @@
 //! Invariants: a build in a final state never changes again. Every write of a builder goes through [`hold`], which demands
 //! builder, attempt and a lease: a builder that lost its lease changes nothing.
 //! The file is longer because the row is both what people read and the entry of the queue; apart, the two could contradict each other.
+//! Deliberately elsewhere: what a newer push makes needless (`superseded`).
+
+mod superseded;
+
+pub use superseded::*;
 
 use slipway_model::{
     AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Phase, ProviderId,

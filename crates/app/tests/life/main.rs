@@ -9,6 +9,7 @@ mod links;
 mod mail;
 mod oidc;
 mod organizations;
+mod pushes;
 mod queue;
 mod registry;
 mod second_factor;

@@ -28,6 +28,9 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::LeaseLost => "The builder went silent. Look at Builder nodes, then retry.",
         FailureCode::TimedOut => "The build took longer than it may. Make it smaller, or raise the limit.",
         FailureCode::Cancelled => "Retry starts it again on the same commit.",
+        FailureCode::Superseded => {
+            "The newer push is built instead. Retry builds this one too; under Autobuild you choose whether every push is built."
+        }
         FailureCode::LinkUnavailable => "Enable or renew the link under Source providers, then retry.",
         FailureCode::Internal => "Retry. If it happens again, tell an administrator the build's id.",
     }

@@ -292,6 +292,7 @@ fn autobuild(refused: bool) -> AutobuildPage {
         source: Some(source()),
         source_error: None,
         autotest: Autotest::Internal,
+        cancel_superseded: true,
         rules,
         variables,
         preview: Preview {
