@@ -52,7 +52,7 @@ pub struct Build {
     pub tags: Vec<ImageTag>,
     /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// `push`, `reconcile`, `replay`, `manual` or `retry`.
+    /// `push`, `reconcile`, `replay`, `manual`, `trigger` or `retry`.
     pub cause: String,
     /// Who started it, when a person did.
     pub started_by: Option<AccountId>,
@@ -199,7 +199,7 @@ pub struct NewBuild<'a> {
     pub tags: &'a [ImageTag],
     /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// `push`, `reconcile`, `replay`, `manual` or `retry`.
+    /// `push`, `reconcile`, `replay`, `manual`, `trigger` or `retry`.
     pub cause: &'a str,
     /// Who started it.
     pub started_by: Option<AccountId>,

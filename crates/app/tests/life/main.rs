@@ -16,4 +16,5 @@ mod second_factor;
 mod sign_in;
 mod teams;
 mod tokens_and_audit;
+mod triggers;
 mod world;

@@ -36,3 +36,4 @@ mod superseded;
 mod teams;
 mod tidy;
 mod tokens;
+mod triggers;
