@@ -192,7 +192,15 @@ impl<'a> Hours<'a> {
             hours.app.create_repository(&owner, &repository, "", Visibility::Private).await?;
             let right = hours.app.repository_admin(&hours.caller, &name, &repository.parse()?).await?;
             let source = format!("{AUTHOR}/{repository}");
-            let input = AutobuildInput { provider: "github".into(), source, source_id: None, autotest: None, rules: Vec::new(), env: None };
+            let input = AutobuildInput {
+                provider: "github".into(),
+                source,
+                source_id: None,
+                autotest: None,
+                cancel_superseded: None,
+                rules: Vec::new(),
+                env: None,
+            };
             hours.app.put_autobuild(&right, &input).await?;
         }
         while hours.app.settle_hooks_once().await? > 0 {}

@@ -57,6 +57,20 @@ impl<'a> Repository<'a> {
         Ok(settings)
     }
 
+    /// From now on no newer push cancels the waiting build of an older one.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn build_every_push(&self) -> Result<()> {
+        let mut body = json!({ "cancel_superseded": false });
+        let settings = self.settings().await?;
+        for kept in ["provider", "source", "rules"] {
+            body[kept] = settings[kept].clone();
+        }
+        self.app.api.put(&self.at("/autobuild"), &body).await?;
+        Ok(())
+    }
+
     /// Source, rules and variables as people saved them, without what loops find out about the source meanwhile.
     ///
     /// # Errors

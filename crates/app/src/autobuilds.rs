@@ -106,6 +106,9 @@ pub struct AutobuildInput {
     /// `off`, `internal` or `all`.
     #[serde(default)]
     pub autotest: Option<String>,
+    /// Absent: as it is stored, else on.
+    #[serde(default)]
+    pub cancel_superseded: Option<bool>,
     /// Empty: the default rule.
     #[serde(default)]
     pub rules: Vec<RuleInput>,
@@ -129,6 +132,8 @@ pub struct AutobuildSettings {
     pub default_branch: String,
     /// Whether pull requests are tested.
     pub autotest: Autotest,
+    /// Whether a newer push cancels builds of older ones that wait still.
+    pub cancel_superseded: bool,
     /// Rules in order.
     pub rules: Vec<BuildRule>,
     /// Variables; whether their values may be shown is the edge's to decide by the caller's right.
@@ -260,7 +265,8 @@ fn facts(autobuild: &Autobuild, rules: &[BuildRule], variables: &[EnvironmentVar
         })
         .collect();
     let variables: Vec<_> = variables.iter().map(|variable| variable.name.as_str()).collect();
-    json!({"provider": autobuild.provider, "source": autobuild.source_name, "autotest": autobuild.autotest, "rules": rules, "variables": variables})
+    json!({"provider": autobuild.provider, "source": autobuild.source_name, "autotest": autobuild.autotest,
+           "cancel_superseded": autobuild.cancel_superseded, "rules": rules, "variables": variables})
 }
 
 impl App {
@@ -295,6 +301,7 @@ impl App {
             source_id: autobuild.source_id,
             default_branch: autobuild.default_branch,
             autotest: autobuild.autotest,
+            cancel_superseded: autobuild.cancel_superseded,
             rules,
             hook,
             deploy_key,
@@ -343,6 +350,7 @@ impl App {
             source_name: source.full_name.clone(),
             default_branch: source.default_branch.clone(),
             autotest,
+            cancel_superseded: input.cancel_superseded.or(before.as_ref().map(|before| before.cancel_superseded)).unwrap_or(true),
             environment_sealed: self.seal_environment(id, &variables),
             updated_at: now,
         };
@@ -368,7 +376,7 @@ impl App {
         }
         let mut change = Change::new("autobuild.change", repository.name.as_str()).now(facts(&autobuild, &rules, &variables));
         if let Some(before) = &before {
-            change = change.old(json!({"provider": before.provider, "source": before.source_name, "autotest": before.autotest}));
+            change = change.old(json!({"provider": before.provider, "source": before.source_name, "autotest": before.autotest, "cancel_superseded": before.cancel_superseded}));
         }
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError};
-use slipway_model::{AccountId, BuildId, BuildState, CommitId, FailureCode, FailureReason, RefName, RepositoryPath, Step};
+use slipway_model::{
+    AccountId, BuildId, BuildRule, BuildState, CommitId, FailureCode, FailureReason, ImageTag, RefName, RepositoryPath, Step,
+};
 use slipway_store::builds::{self, Build, Ending, NewBuild};
 use slipway_store::progress::{self, LogChunk, PhaseTimes};
 use slipway_store::refs::{self, NewRefEvent};
@@ -24,6 +26,19 @@ pub struct StartBuild {
     pub commit: Option<CommitId>,
     /// Start without cache.
     pub no_cache: bool,
+}
+
+/// Builds that somebody wants now, whatever was pushed.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) autobuild: &'a Autobuild,
+    pub(crate) source_ref: &'a RefName,
+    pub(crate) commit: &'a CommitId,
+    /// The rules that match the ref, with the tags that they give.
+    pub(crate) rules: &'a [(&'a BuildRule, Vec<ImageTag>)],
+    pub(crate) no_cache: bool,
+    pub(crate) cause: &'a str,
+    pub(crate) by: Option<AccountId>,
 }
 
 /// A build with all that a page shows.
@@ -173,58 +188,73 @@ impl App {
         }
         let commit = self.commit_to_build(repository.account, &autobuild, start).await?;
         let now = self.clock.now();
-        let matching = rules.iter().filter_map(|rule| Some((rule, rule.matches(&start.source_ref, &commit, now)?)));
+        let matching: Vec<_> = rules.iter().filter_map(|rule| Some((rule, rule.matches(&start.source_ref, &commit, now)?.tags))).collect();
+        let wanted = Wanted {
+            autobuild: &autobuild,
+            source_ref: &start.source_ref,
+            commit: &commit,
+            rules: &matching,
+            no_cache: start.no_cache,
+            cause: "manual",
+            by: Some(by),
+        };
         let mut tx = self.write().await?;
+        let made = self.queue_wanted(&mut tx, &wanted).await?;
+        let facts = serde_json::json!({"ref": start.source_ref.to_string(), "commit": commit, "builds": made.iter().map(|build| build.number).collect::<Vec<_>>()});
+        let change = Change::new("build.start", repository.name.as_str()).now(facts);
+        audit::write(&mut tx, self.clock.now(), right.actor(), Place::Repository(repository), change).await?;
+        tx.commit().await?;
+        self.builds_queued(made.iter().map(|build| build.id));
+        Ok(made)
+    }
+
+    /// A build of the commit per rule, as the newest of the ref. Call [`App::builds_queued`] after the commit.
+    pub(crate) async fn queue_wanted(&self, tx: &mut WriteTx, wanted: &Wanted<'_>) -> Result<Vec<Build>, Error> {
+        let now = self.clock.now();
+        let autobuild = wanted.autobuild;
         let event = NewRefEvent {
             autobuild: autobuild.id,
-            name: &start.source_ref,
+            name: wanted.source_ref,
             before: None,
-            after: Some(&commit),
+            after: Some(wanted.commit),
             origin: refs::Origin::Manual,
             delivery: None,
             place: None,
             covered_by: None,
             skips: false,
         };
-        let (event, seq) = refs::insert(&mut tx, &event, now).await?;
-        let mut ids = Vec::new();
-        for (rule, matched) in matching {
+        let (event, seq) = refs::insert(tx, &event, now).await?;
+        let mut made = Vec::new();
+        for (rule, tags) in wanted.rules {
             let new = NewBuild {
-                repository: repository.id,
+                repository: autobuild.repository,
                 autobuild: autobuild.id,
                 rule,
                 ref_event: event,
                 provider: &autobuild.provider,
                 source_id: &autobuild.source_id,
                 source_name: &autobuild.source_name,
-                source_ref: &start.source_ref,
+                source_ref: wanted.source_ref,
                 ref_seq: seq,
-                commit: &commit,
+                commit: wanted.commit,
                 commit_message: None,
                 commit_author: None,
-                tags: &matched.tags,
-                no_cache: start.no_cache || !rule.cache,
-                cause: "manual",
-                started_by: Some(by),
+                tags,
+                no_cache: wanted.no_cache || !rule.cache,
+                cause: wanted.cause,
+                started_by: wanted.by,
                 retry_of: None,
             };
-            ids.extend(builds::insert(&mut tx, &new, now).await?.map(|(id, _)| id));
+            if let Some((id, _)) = builds::insert(tx, &new, now).await? {
+                made.extend(builds::get_any(tx, id).await?);
+            }
         }
-        let mut made = Vec::new();
-        for id in ids {
-            made.extend(builds::get_any(&mut tx, id).await?);
-        }
-        let facts = serde_json::json!({"ref": start.source_ref.to_string(), "commit": commit, "builds": made.iter().map(|build| build.number).collect::<Vec<_>>()});
-        let change = Change::new("build.start", repository.name.as_str()).now(facts);
-        audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
-        tx.commit().await?;
-        self.builds_queued(made.iter().map(|build| build.id));
         Ok(made)
     }
 
     /// The commit that a person's build is about. The source is looked at even when the commit is given: a link that is broken says so now,
     /// and not only when a builder comes.
-    async fn commit_to_build(&self, account: AccountId, autobuild: &Autobuild, start: &StartBuild) -> Result<CommitId, Error> {
+    pub(crate) async fn commit_to_build(&self, account: AccountId, autobuild: &Autobuild, start: &StartBuild) -> Result<CommitId, Error> {
         let key = SourceAt::of(account, autobuild);
         let look = |forge: Arc<dyn Forge>, token: SecretString| async move {
             let source = forge.source_repository_by_id(&token, key.key).await?.ok_or(ForgeError::NotFound)?;

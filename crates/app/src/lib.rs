@@ -44,13 +44,16 @@ mod second_factor;
 mod sessions;
 mod sign_in;
 mod sign_up;
+mod skip;
 mod source_access;
 mod source_state;
 mod sources;
+mod superseded;
 mod teams;
 mod throttle;
 mod tokens;
 mod totp;
+mod triggers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -103,6 +106,7 @@ pub use source_access::{SourceAccess, SshKeyAccess};
 pub use source_state::{SourceProblem, SourceState};
 pub use teams::{Member, TeamChange, TeamMember};
 pub use tokens::{NewToken, TokenView, TokenWish};
+pub use triggers::{NewTrigger, TriggerCall, TriggerWish};
 
 /// What the configuration says about behaviour.
 #[derive(Debug, Clone)]

@@ -13,7 +13,8 @@ use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
 
 use crate::history::{Found, History, Standing, State, Step, Truth};
-use crate::{App, Error};
+use crate::superseded::Superseding;
+use crate::{App, Error, skip};
 
 /// As much of a ref's log as is judged by.
 const LOG: u32 = 100;
@@ -216,11 +217,17 @@ impl App {
             let text = format!("{} was deleted; there is nothing to build, and tags that it gave stay", in_words(&change.name));
             return Ok(vec![self.verdict(change, None, VerdictOutcome::Skipped, text)]);
         };
+        let marker = skip::marker(change, situation.origin);
         let mut verdicts = Vec::with_capacity(situation.rules.len());
         for rule in situation.rules {
-            verdicts.push(match self.matching(rule, change) {
-                Ok(tags) => self.build_one(tx, situation, placed, commit, (rule, &tags)).await?,
-                Err(verdict) => verdict,
+            verdicts.push(match (self.matching(rule, change), marker) {
+                (Ok(tags), None) => self.build_one(tx, situation, placed, commit, (rule, &tags)).await?,
+                (Ok(_), Some(marker)) => {
+                    let text =
+                        format!("{} at {} is not built: its commit's message says `{marker}`", in_words(&change.name), commit.short());
+                    self.verdict(change, Some(rule), VerdictOutcome::Skipped, text)
+                }
+                (Err(verdict), _) => verdict,
             });
         }
         Ok(verdicts)
@@ -229,19 +236,17 @@ impl App {
     /// The tags that the rule makes of the ref, or its verdict that it makes none.
     fn matching(&self, rule: &BuildRule, change: &RefChange) -> Result<Vec<ImageTag>, Verdict> {
         let what = in_words(&change.name);
-        // What it would be at: a deleted ref is answered before the rules.
-        let matched = change.after.as_ref().and_then(|commit| rule.matches(&change.name, commit, self.clock.now()));
-        match matched {
-            None => {
-                let text = format!("the rule builds {}, this is {what}", rule.describe());
-                Err(self.verdict(change, Some(rule), VerdictOutcome::NoMatch, text))
-            }
-            Some(_) if !rule.autobuild => {
-                let text = format!("the rule matches {what}, but its autobuild is switched off");
-                Err(self.verdict(change, Some(rule), VerdictOutcome::Disabled, text))
-            }
-            Some(matched) => Ok(matched.tags),
+        if !rule.is_for(&change.name) {
+            let text = format!("the rule builds {}, this is {what}", rule.describe());
+            return Err(self.verdict(change, Some(rule), VerdictOutcome::NoMatch, text));
         }
+        if !rule.autobuild {
+            let text = format!("the rule matches {what}, but its autobuild is switched off");
+            return Err(self.verdict(change, Some(rule), VerdictOutcome::Disabled, text));
+        }
+        // Of a ref that is gone nothing is built, and so no tag made.
+        let matched = change.after.as_ref().and_then(|commit| rule.matches(&change.name, commit, self.clock.now()));
+        Ok(matched.map(|matched| matched.tags).unwrap_or_default())
     }
 
     async fn build_one(
@@ -277,8 +282,19 @@ impl App {
         };
         let names: Vec<&str> = tags.iter().map(ImageTag::as_str).collect();
         let by = if let Origin::Reconcile = situation.origin { "found by the reconciler: " } else { "" };
-        let text = format!("{by}{} at {} is built as #{number} for {}", in_words(&change.name), commit.short(), names.join(", "));
-        Ok(Verdict { build: Some(id), ..self.verdict(change, Some(rule), VerdictOutcome::Built, text) })
+        let what = format!("{by}{} at {}", in_words(&change.name), commit.short());
+        let superseding = match situation.origin {
+            Origin::Delivery | Origin::Reconcile if situation.autobuild.cancel_superseded => self.supersede(tx, id, &change.name).await?,
+            _ => Superseding::Older(Vec::new()),
+        };
+        let (outcome, text) = match superseding {
+            Superseding::Itself(why) => (VerdictOutcome::Skipped, format!("{what} came late, #{number} is {why}")),
+            Superseding::Older(older) => {
+                let older: String = older.iter().map(|older| format!("; #{older} waited still and is cancelled")).collect();
+                (VerdictOutcome::Built, format!("{what} is built as #{number} for {}{older}", names.join(", ")))
+            }
+        };
+        Ok(Verdict { build: Some(id), ..self.verdict(change, Some(rule), outcome, text) })
     }
 
     /// The reconciler was faster: each rule says which build that gave.

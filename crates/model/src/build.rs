@@ -107,6 +107,8 @@ words! {
         Cancelled = "cancelled",
         /// Nothing that its rule is built from changed since the last image.
         Unchanged = "unchanged",
+        /// A newer push of the same ref came while it waited.
+        Superseded = "superseded",
         /// The link to the provider is disabled or gone.
         LinkUnavailable = "link_unavailable",
         /// Something of ours failed; the log says what.

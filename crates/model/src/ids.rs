@@ -75,6 +75,8 @@ ids! {
     AutobuildId;
     /// A build rule.
     RuleId;
+    /// A secret address that starts builds; part of that address.
+    TriggerId;
     /// A webhook that stands at a provider; part of its public address.
     HookId;
     /// A key pair with which a source repository is read.

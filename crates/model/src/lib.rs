@@ -22,7 +22,7 @@ pub use delivery::{DeliveryStatus, VerdictOutcome};
 pub use git::{CommitId, RefKind, RefName};
 pub use ids::{
     AccountId, AuditId, AutobuildId, BuildId, BuilderId, DeliveryId, DeployKeyId, HookId, IdentityId, InvitationId, LinkId, MailId,
-    PendingSignInId, ReceiptId, RefEventId, RepositoryId, RuleId, SessionId, TeamId, TokenId, UploadId,
+    PendingSignInId, ReceiptId, RefEventId, RepositoryId, RuleId, SessionId, TeamId, TokenId, TriggerId, UploadId,
 };
 pub use names::{AccountName, InvalidName, RESERVED_NAMES, RepositoryName, RepositoryPath, TeamName, skeleton};
 pub use paths::{InvalidPaths, PathFilter, PathPatterns};

@@ -39,6 +39,8 @@ pub enum TokenKind {
     SignIn,
     /// The browser that began an OpenID Connect sign-in.
     Browser,
+    /// Secret of a build trigger's address.
+    Trigger,
 }
 
 impl TokenKind {
@@ -57,6 +59,7 @@ impl TokenKind {
             Self::Email => "sle_",
             Self::SignIn => "slq_",
             Self::Browser => "slw_",
+            Self::Trigger => "slt_",
         }
     }
 }

@@ -3,6 +3,11 @@
 //! Invariants: a build in a final state never changes again. Every write of a builder goes through [`hold`], which demands
 //! builder, attempt and a lease: a builder that lost its lease changes nothing.
 //! The file is longer because the row is both what people read and the entry of the queue; apart, the two could contradict each other.
+//! Deliberately elsewhere: what a newer push makes needless (`superseded`).
+
+mod superseded;
+
+pub use superseded::*;
 
 use slipway_model::{
     AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Phase, ProviderId,
@@ -47,7 +52,7 @@ pub struct Build {
     pub tags: Vec<ImageTag>,
     /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// `push`, `reconcile`, `replay`, `manual` or `retry`.
+    /// `push`, `reconcile`, `replay`, `manual`, `trigger` or `retry`.
     pub cause: String,
     /// Who started it, when a person did.
     pub started_by: Option<AccountId>,
@@ -194,7 +199,7 @@ pub struct NewBuild<'a> {
     pub tags: &'a [ImageTag],
     /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// `push`, `reconcile`, `replay`, `manual` or `retry`.
+    /// `push`, `reconcile`, `replay`, `manual`, `trigger` or `retry`.
     pub cause: &'a str,
     /// Who started it.
     pub started_by: Option<AccountId>,

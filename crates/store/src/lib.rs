@@ -36,6 +36,7 @@ pub mod source_repositories;
 pub mod sources;
 pub mod teams;
 pub mod tokens;
+pub mod triggers;
 
 mod db;
 mod error;

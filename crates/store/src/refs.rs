@@ -41,7 +41,7 @@ pub enum Origin {
     Reconcile,
     /// A person wants a delivery decided again.
     Replay,
-    /// A person started a build.
+    /// A person or a trigger started a build.
     Manual,
     /// A person wants a build once more.
     Retry,

@@ -18,6 +18,7 @@ mod refusals;
 mod router;
 pub mod session;
 mod state;
+mod triggers;
 
 pub use edge::peer::ClientAddress;
 pub use openapi::document;

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::api::{
     account, admin, audit, autobuild, builds, deliveries, invitations, links, log, me, members, namespaces, organizations, repositories,
-    teams, tokens, unlinking, webhook,
+    teams, tokens, triggers, unlinking, webhook,
 };
 use crate::edge::routes::Routes;
 use crate::error::Problem;
@@ -130,6 +130,9 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
         .routes(routes!(repositories::remove_tag))
         .routes(routes!(autobuild::get, autobuild::put, autobuild::remove))
         .routes(routes!(autobuild::preview))
+        .routes(routes!(triggers::list, triggers::create))
+        .routes(routes!(triggers::remove))
+        .routes(routes!(triggers::rotate))
         .routes(routes!(builds::list, builds::start))
         .routes(routes!(builds::get, builds::remove))
         .routes(routes!(builds::cancel))

@@ -19,7 +19,7 @@ use crate::edge::routes::{Routes, get, post};
 use crate::edge::{panic, request_id};
 use crate::error::{ApiError, Code};
 use crate::state::WebState;
-use crate::{builder_api, hooks, oauth, openapi, operations, pages, session};
+use crate::{builder_api, hooks, oauth, openapi, operations, pages, session, triggers};
 
 /// Settings with 100 variables of 32 KiB are the largest body of the API.
 const API_BODY: usize = 4 * 1024 * 1024;
@@ -42,6 +42,7 @@ impl Groups {
         let described = move || std::future::ready(([(header::CONTENT_TYPE, "application/json")], description.clone()));
         let machines = Routes::new()
             .route("/hooks/{provider}/{hook_id}", post(hooks::receive))
+            .route("/triggers/{id}", post(triggers::call))
             .route("/oauth/{provider}/callback", get(oauth::callback))
             .route("/healthz", get(operations::healthz))
             .route("/readyz", get(operations::readyz))
@@ -115,6 +116,6 @@ async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Response
 
 /// In the form that the address's neighbours speak.
 fn refuse(path: &str, error: ApiError) -> Response {
-    let machine = ["/api/", "/builder/", "/hooks/"].iter().any(|prefix| path.starts_with(prefix));
+    let machine = ["/api/", "/builder/", "/hooks/", "/triggers/"].iter().any(|prefix| path.starts_with(prefix));
     if machine { error.into_response() } else { pages::error_page(error) }
 }

@@ -309,6 +309,7 @@ async fn names_in_a_payload_are_words_only() -> Result<()> {
 async fn addresses_in_a_payload_are_not_followed() -> Result<()> {
     let app = TestApp::start().await?;
     let hello = app.linked_repository("hello").await?;
+    hello.build_every_push().await?;
     let elsewhere = TcpListener::bind(("127.0.0.1", 0))?;
     elsewhere.set_nonblocking(true)?;
     let address = format!("http://{}", elsewhere.local_addr()?);
@@ -407,6 +408,7 @@ async fn a_tag_that_moves_and_a_branch_that_is_forced_are_built_anew() -> Result
     let app = TestApp::start().await?;
     let hello = app.linked_repository("hello").await?;
     build_everything(&hello).await?;
+    hello.build_every_push().await?;
     let first = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
     app.github.tag("octo/hello", "v1", &first).await?;
     app.github.settle().await;

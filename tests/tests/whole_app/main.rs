@@ -27,5 +27,6 @@ mod secrets;
 mod sources;
 mod tenants;
 mod traps;
+mod triggers;
 mod unlink;
 mod web;

@@ -19,7 +19,9 @@ const TABLE: &str = include_str!("matrix.txt");
 
 /// Pages are for browsers; everything else says itself who asks.
 fn is_page(route: &str) -> bool {
-    !["/api/", "/builder/", "/hooks/", "/oauth/", "/healthz", "/readyz", "/metrics"].iter().any(|machine| route.starts_with(machine))
+    !["/api/", "/builder/", "/hooks/", "/triggers/", "/oauth/", "/healthz", "/readyz", "/metrics"]
+        .iter()
+        .any(|machine| route.starts_with(machine))
 }
 
 #[test]

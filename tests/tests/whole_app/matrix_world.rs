@@ -364,6 +364,14 @@ impl World {
                 self.put_autobuild(org, "second").await?;
                 "second".to_owned()
             }
+            "trigger" => {
+                let triggers = format!("/repositories/{org}/thing/triggers");
+                match olga.items(&triggers).await?.first() {
+                    // Another secret does not use it up.
+                    Some(trigger) => text(trigger, "id").to_owned(),
+                    None => id(olga.post(&triggers, &json!({ "name": "spare" })).await?),
+                }
+            }
             "tag" => {
                 let tag = format!("spare-{}", self.counter);
                 let registry = Registry::new(&self.app, "olga", &self.key(Role::Owner).all);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use slipway_model::{FailureCode, FailureReason, Phase, Step, StepState, Timestamp};
 use slipway_testkit::wait;
 use slipway_tests::repository::text;
-use slipway_tests::{Database, Repository, Setup, TestApp};
+use slipway_tests::{Database, PASSWORD, PERSON, Repository, Setup, TestApp};
 use slipway_wire::{EngineStatus, Event, MAX_LOG_CHUNK_BYTES, Outcome};
 
 const AT: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -241,9 +241,9 @@ async fn cancelling_and_retrying() -> Result<()> {
 async fn tags_only_go_forward() -> Result<()> {
     let app = TestApp::start().await?;
     let hello = app.linked_repository("hello").await?;
-    let (first, second) = (push(&hello, "1").await?, push(&hello, "2").await?);
     let builder = app.builder("one").await?;
-    let (older, newer) = (builder.claim().await?, builder.claim().await?);
+    let (first, older) = (push(&hello, "1").await?, builder.claim().await?);
+    let (second, newer) = (push(&hello, "2").await?, builder.claim().await?);
     assert_eq!((older.build.to_string(), newer.build.to_string()), (first.clone(), second));
     let newest = builder.succeed(&app, &newer, "of the second push").await?;
     let old = builder.succeed(&app, &older, "of the first push").await?;
@@ -271,6 +271,7 @@ async fn pushes_that_are_told_out_of_order_end_at_the_newest() -> Result<()> {
     use slipway_testkit::github::{ReleaseOrder, Webhooks};
     let app = TestApp::start().await?;
     let hello = app.linked_repository("hello").await?;
+    hello.build_every_push().await?;
     app.github.set_webhooks(Webhooks::Hold);
     let old = app.github.commit("octo/hello", "main", &[("a", "1")], "First").await?;
     let new = app.github.commit("octo/hello", "main", &[("a", "2")], "Second").await?;
@@ -284,6 +285,57 @@ async fn pushes_that_are_told_out_of_order_end_at_the_newest() -> Result<()> {
     }
     assert_eq!(digests.len(), 2, "both were pushed, both are built");
     assert_eq!(hello.tag("latest").await?.as_ref(), digests.get(&new), "the tag stands on the older push {old}");
+    app.finish().await
+}
+
+/// A newer push makes an older one that waits needless, whichever of the two is told first.
+#[tokio::test]
+async fn the_newest_push_is_built_and_older_ones_that_wait_are_not() -> Result<()> {
+    use slipway_testkit::github::{ReleaseOrder, Webhooks};
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let builder = app.builder("one").await?;
+    let (running, work) = (push(&hello, "1").await?, builder.claim().await?);
+    let (waiting, newest) = (push(&hello, "2").await?, push(&hello, "3").await?);
+    let number = hello.build(&newest).await?["number"].clone();
+    let why = json!({ "code": "superseded", "text": format!("superseded by #{number}, a newer push of branch `main`") });
+    let gone = hello.build(&waiting).await?;
+    assert_eq!((&gone["state"], &gone["reason"]), (&json!("cancelled"), &why), "{gone}");
+    let verdict = hello.decided().await?.remove(0)["verdicts"][0].clone();
+    assert!(text(&verdict, "text").ends_with(&format!("; #{} waited still and is cancelled", gone["number"])), "{verdict}");
+    let browser = app.sign_in(PERSON, PASSWORD).await?;
+    let page = browser.open(&format!("/{}/builds/{}", hello.path(), gone["number"])).await?.text;
+    assert!(page.contains("a newer push of branch") && page.contains("The newer push is built instead"), "{page}");
+
+    // Two more, the newer of them told first: the older one is gone before it waits.
+    app.github.set_webhooks(Webhooks::Hold);
+    let old = app.github.commit("octo/hello", "main", &[("a", "1")], "First").await?;
+    let new = app.github.commit("octo/hello", "main", &[("a", "2")], "Second").await?;
+    app.github.release_held_webhooks(ReleaseOrder::NewestFirst).await;
+    app.github.set_webhooks(Webhooks::Deliver);
+    let (old, new) = (hello.build_of(&old).await?, hello.build_of(&new).await?);
+    assert_eq!((&old["state"], &new["state"]), (&json!("cancelled"), &json!("queued")), "{old}");
+    assert_eq!(text(&old["reason"], "text"), format!("superseded by #{}, a newer push of branch `main`", new["number"]));
+    assert_eq!(hello.build(&newest).await?["state"], "cancelled");
+    assert_eq!(hello.build(&running).await?["state"], "running", "what runs goes on");
+    builder.succeed(&app, &work, "of the first push").await?;
+    let last = builder.claim().await?;
+    assert_eq!(json!(last.build.to_string()), new["id"]);
+    assert!(builder.try_claim().await?.is_none());
+
+    // Who wants every push built says so, and a change that does not name it leaves it.
+    let ticked = async || {
+        let page = browser.open(&format!("/{}/autobuild", hello.path())).await?.text;
+        anyhow::Ok(page.contains(r#"name="cancel_superseded" value="true" checked"#))
+    };
+    assert!(ticked().await?);
+    hello.build_every_push().await?;
+    hello.put_autobuild(json!([])).await?;
+    assert!(!ticked().await?);
+    let every = [push(&hello, "4").await?, push(&hello, "5").await?];
+    for id in every {
+        assert_eq!(hello.build(&id).await?["state"], "queued");
+    }
     app.finish().await
 }
 

@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use slipway_model::{BuildState, FailureCode, FailureReason};
 use slipway_testkit::github::Visibility;
+use slipway_tests::repository::text;
 use slipway_tests::{PASSWORD, PERSON, TestApp};
 use slipway_wire::Outcome;
 
@@ -59,6 +60,32 @@ async fn a_regular_expression_gives_its_groups_to_the_tags() -> Result<()> {
     let mut tags: Vec<Value> = hello.builds().await?.iter().map(|build| build["tags"].clone()).collect();
     tags.reverse();
     assert_eq!(tags, [json!(["1.2", "1", "release-v1.2"]), json!(["f-shiny"])]);
+    app.finish().await
+}
+
+#[tokio::test]
+async fn a_commit_that_asks_to_be_skipped_is_built_only_when_somebody_wants_it() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    hello.put_autobuild(json!([rule("branch", "main", "latest"), rule("tag", "/.*/", "{sourceref}")])).await?;
+    let files = [("Dockerfile", "FROM scratch\n")];
+    let commit = app.github.commit("octo/hello", "main", &files, "Mend the words\n\n[Skip CI]").await?;
+    app.github.settle().await;
+    let delivery = hello.delivery_of("refs/heads/main").await?;
+    let verdicts = delivery["verdicts"].as_array().unwrap();
+    let outcomes: Vec<&Value> = verdicts.iter().map(|verdict| &verdict["outcome"]).collect();
+    assert_eq!(outcomes, ["skipped", "no_match"], "{delivery}");
+    assert!(text(&verdicts[0], "text").ends_with("its commit's message says `[skip ci]`"), "{delivery}");
+    assert!(hello.builds().await?.is_empty());
+
+    // Its tag is a word of its own; so is a person's start, and a replay.
+    app.github.tag("octo/hello", "v1", &commit).await?;
+    app.github.settle().await;
+    assert_eq!(hello.delivery_of("refs/tags/v1").await?["verdicts"][1]["outcome"], "built");
+    app.api.post(&hello.at("/builds"), &json!({ "ref": "refs/heads/main" })).await?;
+    app.api.post(&hello.at(&format!("/deliveries/{}/replay", text(&delivery, "id"))), &json!({})).await?;
+    let causes: Vec<Value> = hello.builds().await?.iter().map(|build| build["cause"].clone()).collect();
+    assert_eq!(causes, ["replay", "manual", "push"]);
     app.finish().await
 }
 

@@ -64,6 +64,12 @@ impl Actor {
         Self { account: Some(account.id), name: account.name.to_string(), via: "sign-in".into(), address: address.to_owned() }
     }
 
+    /// Whoever knows the secret address of a build trigger.
+    #[must_use]
+    pub(crate) fn trigger(name: &str, address: &str) -> Self {
+        Self { account: None, name: "whoever has the address".into(), via: format!("trigger `{name}`"), address: address.to_owned() }
+    }
+
     pub(super) fn stranger() -> Self {
         Self { account: None, name: "nobody".into(), via: "anonymous".into(), address: String::new() }
     }

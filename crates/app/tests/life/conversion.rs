@@ -74,10 +74,9 @@ async fn what_it_built_goes_on_and_the_sign_in_is_gone() -> Result<()> {
     let links = world.app.list_links(&namespace).await?;
     assert_eq!(links.iter().map(|link| link.login.as_deref()).collect::<Vec<_>>(), [Some("octo")]);
     // What waited is built, and the next push starts the next build.
+    assert_eq!(world.state(&hello, 1).await?, BuildState::Queued);
     world.push(&hello, &commit('2'), &commit('3')).await?;
-    let builds = world.builds(&hello).await?;
-    assert_eq!(builds.len(), 2);
-    assert!(builds.iter().all(|build| build.state == BuildState::Queued), "{builds:?}");
+    assert_eq!(world.state(&hello, 2).await?, BuildState::Queued);
     let told = log(&world, &ada, "demo").await?;
     let personal: Vec<_> = told.iter().filter(|entry| ["session.begin", "token.create"].contains(&entry.action.as_str())).collect();
     assert!(personal.is_empty(), "what was the person's own business: {personal:?}");

@@ -113,9 +113,9 @@ async fn an_older_push_that_ends_later_does_not_move_the_tag_back() -> Result<()
     let (_, right) = world.ready().await?;
     let repository = right.repository().id;
     world.push(&right, &commit('1'), &commit('2')).await?;
-    world.push(&right, &commit('2'), &commit('3')).await?;
     let builder = world.builder("one").await?;
     let older = world.app.claim(&builder).await?.context("the older build")?.build;
+    world.push(&right, &commit('2'), &commit('3')).await?;
     let newer = world.app.claim(&builder).await?.context("the newer build")?.build;
     assert!(older.ref_seq < newer.ref_seq);
     world.pushed(repository, &digest('a')).await?;
@@ -184,9 +184,9 @@ async fn cancelling_ends_a_waiting_build_and_tells_the_builder_of_a_running_one(
     let world = World::new().await?;
     let (_, right) = world.ready().await?;
     world.push(&right, &commit('1'), &commit('2')).await?;
-    world.push(&right, &commit('2'), &commit('3')).await?;
     let builder = world.builder("one").await?;
     let running = world.app.claim(&builder).await?.context("a build")?.build;
+    world.push(&right, &commit('2'), &commit('3')).await?;
     let waiting = world.builds(&right).await?[1].clone();
     let write = RepositoryWrite::from(right.clone());
     assert_eq!(world.app.cancel_build(&write, waiting.id, "demo").await?.state, BuildState::Cancelled);

@@ -171,10 +171,15 @@ impl World {
 
     /// A signed push of `main` to `after`, through the hook that stands at the fake; decided before this returns.
     pub async fn push(&self, right: &RepositoryAdmin, before: &str, after: &str) -> Result<()> {
+        self.told(right, "refs/heads/main", (before, after), "work").await
+    }
+
+    /// The same of any ref, with the message of its commit.
+    pub async fn told(&self, right: &RepositoryAdmin, name: &str, (before, after): (&str, &str), message: &str) -> Result<()> {
         let body = json!({
-            "ref": "refs/heads/main", "before": before, "after": after, "created": false, "deleted": false, "forced": false,
+            "ref": name, "before": before, "after": after, "created": false, "deleted": false, "forced": false,
             "repository": {"id": self.source_id, "full_name": "octo/hello", "default_branch": "main"},
-            "head_commit": {"id": after, "message": "work", "author": {"name": "Octo"}}, "commits": [], "pusher": {"name": "octo"},
+            "head_commit": {"id": after, "message": message, "author": {"name": "Octo"}}, "commits": [], "pusher": {"name": "octo"},
         })
         .to_string();
         let number = self.deliveries.get() + 1;

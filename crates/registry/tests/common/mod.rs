@@ -10,8 +10,8 @@ use serde_json::Value;
 use slipway_app::{App, Config, Keys};
 use slipway_blobs::{Blobs, Limits};
 use slipway_model::{
-    AccountId, AccountKind, AutobuildId, BuildId, BuildRule, Clock, RefEventId, RepositoryId, RuleId, ScopeSet, SecretToken, SourceType,
-    TeamId, Timestamp, TokenKind, Visibility,
+    AccountId, AccountKind, AutobuildId, BuildId, BuildRule, Clock, RefEventId, RepositoryId, ScopeSet, SecretToken, TeamId, Timestamp,
+    TokenKind, Visibility,
 };
 use slipway_oci::Digest;
 use slipway_registry::Registry;
@@ -134,16 +134,7 @@ impl Harness {
 
     /// A running build of a repository and its registry credential.
     pub async fn build(&self, repository: RepositoryId) -> (BuildId, Login) {
-        let rule = BuildRule {
-            id: RuleId::new(),
-            source_type: SourceType::Branch,
-            source: "main".parse().expect("source"),
-            tags: "latest".parse().expect("tags"),
-            dockerfile: "Dockerfile".parse().expect("path"),
-            context: "/".parse().expect("path"),
-            autobuild: true,
-            cache: true,
-        };
+        let rule = BuildRule::default_for("main".parse().expect("source"));
         let token = SecretToken::generate(TokenKind::Build);
         let now = self.clock.now();
         let mut tx = self.app.db().write().await.expect("tx");

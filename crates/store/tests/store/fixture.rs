@@ -178,6 +178,7 @@ pub fn autobuild(repository: RepositoryId) -> Autobuild {
         source_name: "acme/source".into(),
         default_branch: "main".into(),
         autotest: Autotest::Off,
+        cancel_superseded: true,
         environment_sealed: b"sealed".to_vec(),
         updated_at: NOW,
     }

@@ -32,6 +32,8 @@ mod second_factors;
 mod sessions;
 mod sign_in;
 mod sources;
+mod superseded;
 mod teams;
 mod tidy;
 mod tokens;
+mod triggers;

@@ -105,7 +105,13 @@ async fn settings_survive_odd_texts(db: &Db) {
     repositories::upsert_autobuild(&mut tx, &settings).await.expect("writes");
     let found = repositories::get_autobuild(&mut tx, web).await.expect("query").expect("stands");
     assert_eq!(format!("{found:?}"), format!("{settings:?}"), "every field comes back");
-    let changed = Autobuild { autotest: Autotest::Internal, environment_sealed: vec![], updated_at: after(9), ..settings.clone() };
+    let changed = Autobuild {
+        autotest: Autotest::Internal,
+        cancel_superseded: false,
+        environment_sealed: vec![],
+        updated_at: after(9),
+        ..settings.clone()
+    };
     repositories::upsert_autobuild(&mut tx, &changed).await.expect("writes");
     let found = repositories::get_autobuild_by_id(&mut tx, settings.id).await.expect("query").expect("stands");
     assert_eq!(format!("{found:?}"), format!("{changed:?}"));

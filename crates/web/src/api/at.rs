@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use slipway_model::{
     AccountName, BuildId, DeliveryId, IdentityId, ImageTag, InvitationId, ProviderId, ReceiptId, RepositoryName, SessionId, TeamName,
-    TokenId,
+    TokenId, TriggerId,
 };
 use utoipa::IntoParams;
 
@@ -80,6 +80,21 @@ pub(crate) struct DeliveryAt {
     /// The delivery's id.
     #[param(value_type = String)]
     pub(crate) id: DeliveryId,
+}
+
+/// A build trigger.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct TriggerAt {
+    /// The namespace: the name of a user or organization.
+    #[param(value_type = String)]
+    pub(crate) ns: AccountName,
+    /// The repository's name.
+    #[param(value_type = String)]
+    pub(crate) name: RepositoryName,
+    /// The trigger's id.
+    #[param(value_type = String)]
+    pub(crate) id: TriggerId,
 }
 
 /// An entry of the provider's own log of a webhook's deliveries.

@@ -29,6 +29,8 @@ pub(crate) struct Autobuild {
     /// `off`, `internal` or `all`.
     #[schema(value_type = String)]
     autotest: Autotest,
+    /// Whether a newer push cancels builds of older ones, of the same rule and ref, that wait still.
+    cancel_superseded: bool,
     rules: Vec<Rule>,
     env: Vec<Variable>,
     /// How the webhook stands; null while there is none.
@@ -177,6 +179,7 @@ impl Autobuild {
             source_id: settings.source_id,
             default_branch: settings.default_branch,
             autotest: settings.autotest,
+            cancel_superseded: settings.cancel_superseded,
             rules: settings.rules.into_iter().map(Rule::from).collect(),
             env: env.collect(),
             hook: settings.hook.map(HookView::from),
@@ -199,6 +202,8 @@ pub(crate) struct AutobuildWish {
     source_id: Option<String>,
     /// `off` (as when absent), `internal` or `all`.
     autotest: Option<String>,
+    /// Whether a newer push cancels builds of older ones, of the same rule and ref, that wait still. Absent: as it is stored, else on.
+    cancel_superseded: Option<bool>,
     /// Empty: one rule, default branch to `latest`.
     rules: Option<Vec<RuleWish>>,
     /// Absent: the stored ones stay. A variable without a value keeps the stored one.

@@ -48,7 +48,7 @@ pub(crate) struct BuildSummary {
     tags: Vec<ImageTag>,
     /// Of the image, once it is pushed.
     digest: Option<String>,
-    /// `push`, `manual`, `retry`, ...
+    /// `push`, `manual`, `trigger`, `retry`, ...
     cause: String,
     #[schema(value_type = Option<String>)]
     retry_of: Option<BuildId>,

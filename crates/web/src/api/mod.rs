@@ -20,5 +20,6 @@ pub(crate) mod organizations;
 pub(crate) mod repositories;
 pub(crate) mod teams;
 pub(crate) mod tokens;
+pub(crate) mod triggers;
 pub(crate) mod unlinking;
 pub(crate) mod webhook;

@@ -17,6 +17,7 @@ pub(super) struct Typed {
     pub(super) source: String,
     pub(super) source_id: String,
     pub(super) autotest: Autotest,
+    pub(super) cancel_superseded: bool,
     /// Rows with a source that are not to be removed.
     pub(super) rules: Vec<RuleRow>,
     /// Rows with a name or value that are not to be removed.
@@ -38,6 +39,7 @@ impl Typed {
             source: form.text("source").to_owned(),
             source_id: form.text("source_id").to_owned(),
             autotest: form.text("autotest").parse().unwrap_or_default(),
+            cancel_superseded: form.ticked("cancel_superseded"),
             rules: rules.map(|(row, _)| row).collect(),
             variables: variables.map(|(row, _)| row).collect(),
             error: None,
@@ -51,6 +53,7 @@ impl Typed {
             source: self.source.clone(),
             source_id: Some(self.source_id.clone()).filter(|id| !id.is_empty()),
             autotest: Some(self.autotest.as_str().to_owned()),
+            cancel_superseded: Some(self.cancel_superseded),
             rules: self.rule_inputs(),
             env: Some(
                 self.variables
@@ -230,7 +233,7 @@ mod tests {
         let env = input.env.unwrap();
         assert_eq!((env[0].value.as_deref(), env[1].value.as_deref()), (None, Some("1\n2")));
         assert_eq!((env.len(), env[0].secret, env[1].secret), (2, Some(false), Some(true)));
-        assert_eq!(input.autotest.as_deref(), Some("internal"));
+        assert_eq!((input.autotest.as_deref(), input.cancel_superseded), (Some("internal"), Some(false)));
         assert_eq!(input.source_id, None, "only a name");
         assert_eq!(typed("provider=github&source=a/b&source_id=7").input().source_id.as_deref(), Some("7"));
     }

@@ -76,6 +76,7 @@ fn apart(note: Option<&str>) -> (Option<&str>, Option<&str>) {
 fn cause(word: &str) -> &str {
     match word {
         "manual" => "by hand",
+        "trigger" => "by a trigger",
         "reconcile" => "found by the reconciler",
         other => other,
     }

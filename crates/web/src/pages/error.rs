@@ -122,6 +122,7 @@ pub(super) fn notice(word: &str) -> Option<(Tone, &'static str)> {
         }
         "key-changed" => (Tone::Good, "The deploy key is changed. The one before is removed."),
         "key-later" => (Tone::Attention, "The new deploy key does not stand at the provider yet. What it said stands below."),
+        "trigger-deleted" => (Tone::Good, "The trigger is deleted. Its address starts nothing any more."),
         "redelivery" => (Tone::Good, "Asked. The delivery comes like any other, within seconds."),
         "signin-over" => (Tone::Attention, "That took too long or too many codes. Begin again."),
         "organization-created" => (Tone::Good, "The organization is made, and you own it. Its repositories come next, or its teams."),

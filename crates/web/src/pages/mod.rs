@@ -27,6 +27,7 @@ mod security;
 mod settings;
 mod teams;
 mod token_form;
+mod triggers;
 pub mod view;
 mod webhook;
 
@@ -144,6 +145,7 @@ fn repository_routes() -> Routes {
         .route("/{ns}/{name}/deliveries/{id}", get(deliveries::page))
         .route("/{ns}/{name}/deliveries/{id}/replay", post(deliveries::replay))
         .merge(webhook::routes())
+        .merge(triggers::routes())
 }
 
 /// An error as a page, without the navigation: for what fails before it is known who asks.

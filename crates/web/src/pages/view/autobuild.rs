@@ -202,6 +202,8 @@ pub struct AutobuildPage {
     pub source_error: Option<String>,
     /// Pull requests.
     pub autotest: Autotest,
+    /// A newer push cancels builds of older ones that wait still.
+    pub cancel_superseded: bool,
     /// Rules, the last one empty.
     pub rules: Vec<RuleRow>,
     /// Variables, the last one empty.

@@ -29,6 +29,9 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::TimedOut => "The build took longer than it may. Make it smaller, or raise the limit.",
         FailureCode::Cancelled => "Retry starts it again on the same commit.",
         FailureCode::Unchanged => "The tags show the image that is there. Start a build by hand to have one whatever changed.",
+        FailureCode::Superseded => {
+            "The newer push is built instead. Retry builds this one too; under Autobuild you choose whether every push is built."
+        }
         FailureCode::LinkUnavailable => "Enable or renew the link under Source providers, then retry.",
         FailureCode::Internal => "Retry. If it happens again, tell an administrator the build's id.",
     }

@@ -28,6 +28,7 @@ pub mod settings;
 pub mod shell;
 pub mod teams;
 pub mod tokens;
+pub mod triggers;
 pub mod ui;
 pub mod waterfall;
 pub mod webhook;

@@ -6,6 +6,7 @@ mod deliveries;
 mod organizations;
 mod picker;
 mod providers;
+mod triggers;
 
 use std::time::Duration;
 
@@ -292,6 +293,7 @@ fn autobuild(refused: bool) -> AutobuildPage {
         source: Some(source()),
         source_error: None,
         autotest: Autotest::Internal,
+        cancel_superseded: true,
         rules,
         variables,
         preview: Preview {
@@ -364,6 +366,7 @@ pub fn all() -> Vec<(&'static str, String)> {
     pages.extend(repository_pages());
     pages.extend(picker::all());
     pages.extend(deliveries::all());
+    pages.extend(triggers::all());
     pages.extend(build_pages());
     pages.extend(settings_pages());
     pages.extend(providers::all());
