@@ -15,7 +15,7 @@ use slipway_store::{ReadTx, WriteTx, builders, repositories};
 
 use crate::audit::{self, Change, Place};
 use crate::links::access::SourceAt;
-use crate::{App, Error, NamespaceView, Refusal, RefusalKind, RepositoryRead, RepositoryWrite};
+use crate::{App, CommitStatusView, Error, NamespaceView, Refusal, RefusalKind, RepositoryRead, RepositoryWrite};
 
 /// What to build by hand.
 #[derive(Debug, Clone)]
@@ -60,6 +60,8 @@ pub struct BuildDetail {
     pub builder: Option<String>,
     /// Name of the person who started it.
     pub started_by: Option<String>,
+    /// What the provider knows of it; `None` when a newer build of the same rule and commit is told of instead.
+    pub commit_status: Option<CommitStatusView>,
 }
 
 impl App {
@@ -124,6 +126,7 @@ impl App {
             waits_for: if waiting { Some(self.waits_for(&mut tx).await?) } else { None },
             builder: build.builder.and_then(|id| all.iter().find(|builder| builder.id == id)).map(|builder| builder.name.clone()),
             path: RepositoryPath { namespace: repository.namespace.clone(), name: repository.name.clone() },
+            commit_status: self.commit_status(&mut tx, build.id).await?,
             started_by,
             build,
         })
@@ -338,6 +341,7 @@ impl App {
             self.build_changed(build);
         }
         self.wake.queue.notify_waiters();
+        self.wake.statuses.notify_one();
     }
 
     /// Ends a waiting build at once and asks a running one to end; its builder stops within 2 s.
@@ -361,7 +365,7 @@ impl App {
         audit::write(&mut tx, self.clock.now(), right.actor(), Place::Repository(right.repository()), change).await?;
         let build = builds::get_any(&mut tx, id).await?.ok_or(Error::NotFound)?;
         tx.commit().await?;
-        self.build_changed(id);
+        self.build_ended(id);
         Ok(build)
     }
 }

@@ -94,11 +94,11 @@ impl App {
             let prepared = prepared.unwrap_or_else(|_| {
                 Ok(Err(Unready::Later("the provider did not answer in time; the build waits for it".to_owned(), PASSING_TROUBLE)))
             });
-            let handed = self.settle_claim(builder, id, attempt, prepared?).await?;
-            self.build_changed(id);
-            if let Some(claimed) = handed {
+            if let Some(claimed) = self.settle_claim(builder, id, attempt, prepared?).await? {
+                self.build_changed(id);
                 return Ok(Some(claimed));
             }
+            self.build_ended(id);
         }
     }
 

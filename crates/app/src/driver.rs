@@ -18,6 +18,9 @@ const LINKS_POLL: Duration = Duration::from_secs(5);
 /// So many namespaces are swept at once: one with many repositories, or a slow provider, must not hold up the others.
 const SWEEPS: usize = 4;
 const UNLINKS_POLL: Duration = Duration::from_secs(10);
+const STATUSES_POLL: Duration = Duration::from_secs(5);
+/// So many providers are told at once: one that is slow must not hold up the others.
+const TELLERS: usize = 4;
 const LEASES_POLL: Duration = Duration::from_secs(1);
 const MAIL_POLL: Duration = Duration::from_secs(20);
 const RECONCILE_POLL: Duration = Duration::from_secs(2);
@@ -61,6 +64,7 @@ impl App {
             self.links_loop(&stop),
             self.unlinks_loop(&stop),
             join_all((0..SWEEPS).map(|_| self.sources_loop(&stop))),
+            join_all((0..TELLERS).map(|_| self.statuses_loop(&stop))),
             self.leases_loop(&stop),
             self.mail_loop(&stop),
             self.reconcile_loop(&stop),
@@ -143,6 +147,16 @@ impl App {
                 Some(Ok(true)) | None => {}
                 Some(Ok(false)) => pause(stop, Some(&self.wake.sources), LINKS_POLL).await,
                 Some(Err(error)) => self.complain("sources", &error, stop).await,
+            }
+        }
+    }
+
+    async fn statuses_loop(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.tell_status_once().await {
+                Ok(true) => {}
+                Ok(false) => pause(stop, Some(&self.wake.statuses), STATUSES_POLL).await,
+                Err(error) => self.complain("commit statuses", &error, stop).await,
             }
         }
     }

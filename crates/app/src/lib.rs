@@ -48,6 +48,7 @@ mod skip;
 mod source_access;
 mod source_state;
 mod sources;
+mod statuses;
 mod superseded;
 mod teams;
 mod throttle;
@@ -104,6 +105,7 @@ pub use slipway_store::deliveries::Filter as DeliveryFilter;
 pub use slipway_store::refused::RefusedRequest;
 pub use source_access::{SourceAccess, SshKeyAccess};
 pub use source_state::{SourceProblem, SourceState};
+pub use statuses::CommitStatusView;
 pub use teams::{Member, TeamChange, TeamMember};
 pub use tokens::{NewToken, TokenView, TokenWish};
 pub use triggers::{NewTrigger, TriggerCall, TriggerWish};
@@ -183,6 +185,8 @@ pub(crate) struct Wake {
     pub(crate) reconcile: Notify,
     /// A mail waits.
     pub(crate) mail: Notify,
+    /// A build is to be told of.
+    pub(crate) statuses: Notify,
     /// A build entered the queue.
     pub(crate) queue: Notify,
     /// A build changed: state, steps or log.
@@ -236,6 +240,7 @@ impl App {
             sources: Notify::new(),
             reconcile: Notify::new(),
             mail: Notify::new(),
+            statuses: Notify::new(),
             queue: Notify::new(),
             builds,
         };
@@ -298,6 +303,12 @@ impl App {
     pub(crate) fn build_changed(&self, id: BuildId) {
         // An error says that nobody watches.
         self.wake.builds.send(id).ok();
+    }
+
+    /// A build may have ended: whoever watches it is told, and its provider.
+    pub(crate) fn build_ended(&self, id: BuildId) {
+        self.build_changed(id);
+        self.wake.statuses.notify_one();
     }
 
     /// `host[:port]` of the registry, as image names carry it.

@@ -325,7 +325,7 @@ impl App {
         };
         tx.commit().await?;
         metrics::counter!("slipway_builds_finished_total", "state" => state.as_str()).increment(1);
-        self.build_changed(build);
+        self.build_ended(build);
         self.wake.queue.notify_waiters();
         Ok(Ok(state))
     }
@@ -389,7 +389,7 @@ impl App {
         }
         tx.commit().await?;
         for build in &expired {
-            self.build_changed(build.id);
+            self.build_ended(build.id);
         }
         if !expired.is_empty() {
             self.wake.queue.notify_waiters();

@@ -10,8 +10,8 @@ use url::Url;
 
 use crate::error::ForgeError;
 use crate::types::{
-    AuthorizeRequest, CloneAccess, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery, RemoteHook,
-    RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
+    AuthorizeRequest, CloneAccess, CommitStatus, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery,
+    RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
 };
 use crate::webhook::{Payload, Refusal, Unreadable, Verified};
 
@@ -164,6 +164,17 @@ pub trait Forge: Send + Sync + 'static {
 
     /// Where a person sees the deploy keys of a repository.
     fn deploy_keys_url(&self, full_name: &str) -> Url;
+
+    // --- statuses ---
+
+    /// Says how a check of a commit stands. [`ForgeError::NotFound`] is also what some providers say to those who may not.
+    async fn set_commit_status(
+        &self,
+        token: &SecretString,
+        full_name: &str,
+        commit: &CommitId,
+        status: &CommitStatus<'_>,
+    ) -> Result<(), ForgeError>;
 
     // --- git ---
 

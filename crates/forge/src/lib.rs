@@ -30,9 +30,9 @@ pub use error::ForgeError;
 pub use forge::Forge;
 pub use http_client::counting;
 pub use types::{
-    AppCredentials, AuthorizeRequest, CloneAccess, Coverage, DeliveryOutcome, Fresh, Grant, Heads, HookSpec, NamespaceKind, Offer, Page,
-    Person, Picture, Provider, RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRef, SourceRepository,
-    SshAccess,
+    AppCredentials, AuthorizeRequest, CloneAccess, CommitState, CommitStatus, Coverage, DeliveryOutcome, Fresh, Grant, Heads, HookSpec,
+    NamespaceKind, Offer, Page, Person, Picture, Provider, RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace,
+    SourceRef, SourceRepository, SshAccess,
 };
 pub use webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
 

@@ -13,6 +13,11 @@ pub(crate) fn line(text: &str, characters: usize) -> String {
     text.chars().take(characters).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
+/// The description of a commit status, as short as every provider takes it.
+pub(crate) fn description(text: &str) -> String {
+    line(text, 140)
+}
+
 /// Many lines of at most `characters`; other control characters (a database refuses NUL) become blanks.
 pub(crate) fn message(text: &str, characters: usize) -> String {
     text.chars().take(characters).map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { ' ' } else { c }).collect()

@@ -269,6 +269,46 @@ pub struct RemoteKey {
     pub public_key: String,
 }
 
+/// What a commit is said to be like: one check in the provider's list of them.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitStatus<'a> {
+    /// Which check: a newer status of the same context takes the place of the one before.
+    pub context: &'a str,
+    /// How it stands.
+    pub state: CommitState,
+    /// For people; providers cut or refuse long ones, so more than 140 characters are never sent.
+    pub description: &'a str,
+    /// Where people see more.
+    pub url: &'a Url,
+    /// The branch or tag that was built.
+    pub name: &'a RefName,
+}
+
+/// How a check of a commit stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommitState {
+    /// It has not ended.
+    Pending,
+    /// It ended well.
+    Success,
+    /// It ended badly.
+    Failure,
+    /// It ended without saying anything of the commit.
+    Error,
+}
+
+impl CommitState {
+    /// GitHub's word, which others took over.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// A small picture of a person.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Picture {

@@ -207,7 +207,7 @@ pub struct NewBuild<'a> {
     pub retry_of: Option<BuildId>,
 }
 
-/// Puts a build into the queue. `None` when the same rule already answered the same event.
+/// Puts a build into the queue, and the wish to tell its provider of it. `None` when the same rule already answered the same event.
 pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Result<Option<(BuildId, u64)>, StoreError> {
     let id = BuildId::new();
     let number = crate::repositories::next_build_number(tx, new.repository).await?;
@@ -245,6 +245,7 @@ pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Res
         crate::repositories::return_build_number(tx, new.repository).await?;
         return Ok(None);
     }
+    crate::commit_statuses::want(tx, new, id, now).await?;
     Ok(Some((id, number)))
 }
 
@@ -507,7 +508,8 @@ pub struct Ending<'a> {
     pub digest: Option<&'a str>,
 }
 
-/// Ends a build that is queued or running; false when it had ended before. The lease and the registry credential end with it.
+/// Ends a build that is queued or running; false when it had ended before. The lease and the registry credential end with it, and its provider
+/// is to be told.
 pub async fn finish(tx: &mut WriteTx, id: BuildId, ending: &Ending<'_>, now: Timestamp) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
@@ -521,6 +523,9 @@ pub async fn finish(tx: &mut WriteTx, id: BuildId, ending: &Ending<'_>, now: Tim
         now.as_millis(),
         id.to_string(),
     )?;
+    if changed > 0 {
+        crate::commit_statuses::want_again(tx, id, now).await?;
+    }
     Ok(changed > 0)
 }
 

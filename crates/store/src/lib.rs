@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod audit;
 pub mod builders;
 pub mod builds;
+pub mod commit_statuses;
 pub mod deliveries;
 pub mod deploy_keys;
 pub mod emails;

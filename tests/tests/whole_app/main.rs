@@ -25,6 +25,7 @@ mod replicas;
 mod rules;
 mod secrets;
 mod sources;
+mod statuses;
 mod tenants;
 mod traps;
 mod triggers;

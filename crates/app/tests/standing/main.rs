@@ -7,3 +7,4 @@ mod keys;
 mod place;
 mod removal;
 mod repository_events;
+mod statuses;

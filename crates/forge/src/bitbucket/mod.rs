@@ -2,7 +2,7 @@
 //!
 //! Invariant: a repository's full name goes into a path only after `FullName::parse`; ids only after `is_uuid`. A path holds nothing else
 //! of an answer: braces, slashes and `#` in it are percent-encoded.
-//! One file per concern: `oauth` grants, `people` persons and workspaces, `repositories`, `refs`, `hooks` and `keys` what we make there,
+//! One file per concern: `oauth` grants, `people` persons and workspaces, `repositories`, `refs`, `hooks`, `keys` and `statuses` what we make there,
 //! `webhook` verifies and reads deliveries, `wire` speaks HTTP.
 
 mod hooks;
@@ -11,6 +11,7 @@ mod oauth;
 mod people;
 mod refs;
 mod repositories;
+mod statuses;
 mod webhook;
 mod wire;
 
@@ -25,8 +26,8 @@ use crate::error::ForgeError;
 use crate::forge::Forge;
 use crate::http_client::{HttpClient, check_base, join};
 use crate::types::{
-    AuthorizeRequest, CloneAccess, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery, RemoteHook,
-    RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
+    AuthorizeRequest, CloneAccess, CommitStatus, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery,
+    RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
 };
 use crate::webhook::{Payload, Refusal, Unreadable, Verified};
 
@@ -35,7 +36,7 @@ const OFFERS: &[Offer] = &[
     Offer {
         level: AccessLevel::Full,
         scopes: &["account", "repository", "repository:admin", "webhook"],
-        words: "private and public sources; webhooks and deploy keys are made for you (what Bitbucket asks you to grant is fixed at \
+        words: "private and public sources; webhooks, deploy keys and commit statuses are made for you (what Bitbucket asks you to grant is fixed at \
                 the OAuth consumer of this installation)",
     },
     Offer {
@@ -262,6 +263,16 @@ impl Forge for Bitbucket {
 
     fn deploy_keys_url(&self, full_name: &str) -> Url {
         self.settings_address(full_name, "access-keys")
+    }
+
+    async fn set_commit_status(
+        &self,
+        token: &SecretString,
+        full_name: &str,
+        commit: &CommitId,
+        status: &CommitStatus<'_>,
+    ) -> Result<(), ForgeError> {
+        self.send_status(token, FullName::parse(full_name)?, commit, status).await
     }
 
     fn clone_access(&self, full_name: &str, token: Option<&SecretString>) -> CloneAccess {

@@ -1,14 +1,15 @@
 //! Gitea and Forgejo, by their OAuth2 provider and their API (they differ in nothing that is used here).
 //!
 //! Invariant: a repository's full name goes into a path only after `FullName::parse`; ids only after a check for digits.
-//! One file per concern: `oauth` grants, `api` people and repositories, `refs` where branches and tags stand, `hooks` and `keys`
-//! what we make there, `webhook` verifies and reads deliveries.
+//! One file per concern: `oauth` grants, `api` people and repositories, `refs` where branches and tags stand, `hooks`, `keys`
+//! and `statuses` what we make there, `webhook` verifies and reads deliveries.
 
 mod api;
 mod hooks;
 mod keys;
 mod oauth;
 mod refs;
+mod statuses;
 mod webhook;
 mod wire;
 
@@ -23,23 +24,23 @@ use crate::error::ForgeError;
 use crate::forge::Forge;
 use crate::http_client::{HttpClient, check_base, join};
 use crate::types::{
-    AuthorizeRequest, CloneAccess, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery, RemoteHook,
-    RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
+    AuthorizeRequest, CloneAccess, CommitStatus, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery,
+    RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
 };
 use crate::webhook::{Payload, Refusal, Unreadable, Verified};
 
-/// Webhooks and deploy keys want `write:repository`: there is no narrower scope for them.
+/// Webhooks, deploy keys and commit statuses want `write:repository`: there is no narrower scope for them.
 const OFFERS: &[Offer] = &[
     Offer {
         level: AccessLevel::Full,
         scopes: &["read:user", "read:organization", "write:repository"],
-        words: "private and public sources; webhooks and deploy keys are made for you \
+        words: "private and public sources; webhooks, deploy keys and commit statuses are made for you \
                 (Forgejo, and Gitea before 1.23, limit no grant: there it is your whole account)",
     },
     Offer {
         level: AccessLevel::Public,
         scopes: &["public-only", "read:user", "read:organization", "write:repository"],
-        words: "sources and organizations that everybody sees; webhooks and deploy keys are made for you \
+        words: "sources and organizations that everybody sees; webhooks, deploy keys and commit statuses are made for you \
                 (Forgejo, and Gitea before 1.23, limit no grant: there it is your whole account)",
     },
     Offer {
@@ -250,6 +251,16 @@ impl Forge for Gitea {
 
     fn deploy_keys_url(&self, full_name: &str) -> Url {
         self.web_address(full_name.split('/').chain(["settings", "keys"]))
+    }
+
+    async fn set_commit_status(
+        &self,
+        token: &SecretString,
+        full_name: &str,
+        commit: &CommitId,
+        status: &CommitStatus<'_>,
+    ) -> Result<(), ForgeError> {
+        self.send_status(token, FullName::parse(full_name)?, commit, status).await
     }
 
     fn clone_access(&self, full_name: &str, token: Option<&SecretString>) -> CloneAccess {

@@ -32,7 +32,7 @@ const CLOCK_SLACK: Duration = Duration::from_secs(60);
 /// A token that ends sooner is replaced.
 const RESERVE: Duration = Duration::from_secs(5 * 60);
 const MAX_CACHED: usize = 10_000;
-/// So long it counts that a person administers a repository, or does not.
+/// So long it counts what a person may do to a repository.
 const RIGHTS_AGE: Duration = Duration::from_secs(10 * 60);
 const SMALLEST_KEY_BITS: usize = 2048;
 
@@ -41,6 +41,8 @@ const SMALLEST_KEY_BITS: usize = 2048;
 pub(super) enum TokenUse {
     /// Fetching with git, reading.
     Clone,
+    /// Saying how commits stand, and reading.
+    Report,
     /// Webhooks, deploy keys, statuses.
     Manage,
 }
@@ -50,6 +52,7 @@ impl TokenUse {
     fn permissions(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Clone => &[("metadata", "read"), ("contents", "read")],
+            Self::Report => &[("metadata", "read"), ("contents", "read"), ("statuses", "write")],
             Self::Manage => &[
                 ("metadata", "read"),
                 ("contents", "read"),
@@ -74,8 +77,8 @@ pub(super) struct App {
     key: EncodingKey,
     issuer: String,
     cache: Mutex<HashMap<(String, TokenUse), Cached>>,
-    /// Who administers what, and until when that counts.
-    rights: Mutex<HashMap<Seen, (bool, Timestamp)>>,
+    /// What is done for whom, and until when that counts.
+    rights: Mutex<HashMap<Seen, (TokenUse, Timestamp)>>,
     slug: Mutex<Option<String>>,
 }
 
@@ -137,7 +140,7 @@ impl App {
             .map_err(|error| ForgeError::Misconfigured { detail: format!("the App's private key does not sign: {error}") })
     }
 
-    fn rights(&self) -> MutexGuard<'_, HashMap<Seen, (bool, Timestamp)>> {
+    fn rights(&self) -> MutexGuard<'_, HashMap<Seen, (TokenUse, Timestamp)>> {
         self.rights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -212,28 +215,27 @@ impl GitHub {
         }
     }
 
-    /// What a token may be for that acts for the person: whoever does not administer the repository gets one that reads.
+    /// What a token may be for that acts for the person: it does no more than the person could do by hand.
     pub(super) async fn use_of(&self, app: &App, token: &SecretString, key: SourceKey<'_>) -> Result<TokenUse, ForgeError> {
         if !is_id(key.id) {
             return Err(ForgeError::NotFound);
         }
         let (now, seen) = (Clock::System.now(), (Sha256::digest(token.expose_secret()).into(), key.id.to_owned()));
-        let known = app.rights().get(&seen).filter(|(_, until)| now < *until).map(|(admin, _)| *admin);
-        let admin = match known {
-            Some(admin) => admin,
+        let known = app.rights().get(&seen).filter(|(_, until)| now < *until).map(|(purpose, _)| *purpose);
+        match known {
+            Some(purpose) => Ok(purpose),
             None => {
-                let admin = self.administers(token, key.id).await?;
+                let purpose = self.use_by_rights(token, key.id).await?;
                 let mut rights = app.rights();
                 if rights.len() >= MAX_CACHED {
                     rights.retain(|_, (_, until)| now < *until);
                 }
                 if rights.len() < MAX_CACHED {
-                    rights.insert(seen, (admin, now.plus(RIGHTS_AGE)));
+                    rights.insert(seen, (purpose, now.plus(RIGHTS_AGE)));
                 }
-                admin
+                Ok(purpose)
             }
-        };
-        Ok(if admin { TokenUse::Manage } else { TokenUse::Clone })
+        }
     }
 
     /// A token for one repository of the installation that reaches it.

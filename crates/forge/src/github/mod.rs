@@ -2,7 +2,7 @@
 //!
 //! Invariant: a repository's full name goes into a path only after `FullName::parse`; ids only after a check for digits.
 //! One file per concern: `oauth` grants and `scopes`; `people`, `namespaces` and `repositories`; `refs`; `hooks` and their `deliveries`;
-//! deploy `keys`; the `app` and its `installations`; `webhook` verifies and reads deliveries; `wire` asks, `refusals` judges answers, `remembered` keeps some.
+//! deploy `keys`; `statuses` of commits; the `app` and its `installations`; `webhook` verifies and reads deliveries; `wire` asks, `refusals` judges answers, `remembered` keeps some.
 
 mod app;
 mod deliveries;
@@ -17,6 +17,7 @@ mod refusals;
 mod remembered;
 mod repositories;
 mod scopes;
+mod statuses;
 mod webhook;
 mod wire;
 
@@ -33,8 +34,8 @@ use crate::error::ForgeError;
 use crate::forge::Forge;
 use crate::http_client::{HttpClient, check_base, join};
 use crate::types::{
-    AuthorizeRequest, CloneAccess, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery, RemoteHook,
-    RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
+    AuthorizeRequest, CloneAccess, CommitStatus, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery,
+    RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
 };
 use crate::webhook::{Payload, Refusal, Unreadable, Verified};
 
@@ -253,6 +254,16 @@ impl Forge for GitHub {
 
     fn read(&self, event: &str, headers: &HeaderMap, body: &[u8]) -> Result<Payload, Unreadable> {
         webhook::read(event, headers, body)
+    }
+
+    async fn set_commit_status(
+        &self,
+        token: &SecretString,
+        full_name: &str,
+        commit: &CommitId,
+        status: &CommitStatus<'_>,
+    ) -> Result<(), ForgeError> {
+        self.send_status(token, FullName::parse(full_name)?, commit, status).await
     }
 
     fn clone_access(&self, full_name: &str, token: Option<&SecretString>) -> CloneAccess {

@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
+use super::app::TokenUse;
 use super::{FullName, GitHub, is_id, is_name};
 use crate::error::ForgeError;
 use crate::http_client::Reply;
@@ -35,6 +36,8 @@ struct Repository {
 struct Permissions {
     #[serde(default)]
     admin: bool,
+    #[serde(default)]
+    push: bool,
 }
 
 /// The repositories of an installation come in an object.
@@ -139,14 +142,19 @@ impl GitHub {
         Ok(found.filter(|repository| repository.id == id))
     }
 
-    /// Whether the person could change the settings of the repository with that id; what GitHub does not say is no.
-    pub(super) async fn administers(&self, token: &SecretString, id: &str) -> Result<bool, ForgeError> {
+    /// What the person could do by hand to the repository with that id; what GitHub does not say is no.
+    pub(super) async fn use_by_rights(&self, token: &SecretString, id: &str) -> Result<TokenUse, ForgeError> {
         match self.get(token, self.api_address(["repositories", id])).await {
             Ok(reply) => {
                 let found: Repository = reply.json()?;
-                Ok(found.id.to_string() == id && found.permissions.admin)
+                Ok(match found.permissions {
+                    _ if found.id.to_string() != id => TokenUse::Clone,
+                    Permissions { admin: true, .. } => TokenUse::Manage,
+                    Permissions { push: true, .. } => TokenUse::Report,
+                    _ => TokenUse::Clone,
+                })
             }
-            Err(ForgeError::NotFound) => Ok(false),
+            Err(ForgeError::NotFound) => Ok(TokenUse::Clone),
             Err(error) => Err(error),
         }
     }

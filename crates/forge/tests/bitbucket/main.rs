@@ -7,5 +7,6 @@ mod hostile;
 mod made;
 mod oauth;
 mod scripted;
+mod statuses;
 mod whole;
 mod world;

@@ -8,6 +8,7 @@ mod hooks;
 mod keys;
 mod odd;
 mod refs;
+mod statuses;
 mod whole;
 
 use std::sync::Arc;

@@ -11,5 +11,6 @@ mod keys;
 mod moves;
 mod oauth;
 mod refusals;
+mod statuses;
 mod whole;
 mod world;

@@ -47,5 +47,8 @@ pub async fn cancel_older(
         .map(|(id, number)| Ok((read("builds", &id)?, count(number))))
         .collect::<Result<Vec<(BuildId, u64)>, StoreError>>()?;
     cancelled.sort_unstable_by_key(|(_, number)| *number);
+    for (cancelled, _) in &cancelled {
+        crate::commit_statuses::want_again(tx, *cancelled, now).await?;
+    }
     Ok(cancelled)
 }

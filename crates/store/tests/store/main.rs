@@ -8,6 +8,7 @@ mod accounts;
 mod audit;
 mod builders;
 mod builds;
+mod commit_statuses;
 mod deliveries;
 mod deploy_keys;
 mod durability;

@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use slipway_app::store::builds::Build;
 use slipway_app::store::progress::PhaseTimes;
-use slipway_app::{BuildDetail, StartBuild};
+use slipway_app::{BuildDetail, CommitStatusView, StartBuild};
 use slipway_model::{BuildId, BuildState, CommitId, FailureReason, ImageTag, Phase, RefName, RuleId, Step, StepState, Timestamp};
 use utoipa::{IntoParams, ToSchema};
 
@@ -123,6 +123,28 @@ pub(crate) struct BuildView {
     builder: Option<String>,
     /// Who started it by hand.
     started_by: Option<String>,
+    /// What the provider knows of it; null when a newer build of the same rule and commit is told of instead.
+    commit_status: Option<CommitStatus>,
+}
+
+/// The status of a build's commit at its provider.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CommitStatus {
+    /// `told`, `waiting` or `not_told`.
+    state: &'static str,
+    /// The name of the check at the provider.
+    context: String,
+    /// Why it was not told (yet).
+    error: Option<String>,
+    /// When the provider took one the last time.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    told_at: Option<Timestamp>,
+}
+
+impl From<CommitStatusView> for CommitStatus {
+    fn from(status: CommitStatusView) -> Self {
+        Self { state: status.state, context: status.context, error: status.error, told_at: status.told_at }
+    }
 }
 
 /// A step of a build.
@@ -185,6 +207,7 @@ impl From<BuildDetail> for BuildView {
             waits_for: detail.waits_for,
             builder: detail.builder,
             started_by: detail.started_by,
+            commit_status: detail.commit_status.map(CommitStatus::from),
         }
     }
 }

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use serde::Deserialize;
 use slipway_app::store::builds::Build;
-use slipway_app::{BuildDetail, Error, NamespaceView, StartBuild};
+use slipway_app::{BuildDetail, CommitStatusView, Error, NamespaceView, StartBuild};
 use slipway_model::{AccountName, BuildId, BuildState, CommitId, RefName, RepositoryName, RepositoryPath, Scope, StepState};
 
 use super::error::{PageError, sentence};
@@ -197,6 +197,7 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         reason: build.reason.clone().map(|reason| slipway_model::FailureReason { text: sentence(&reason.text), ..reason }),
         note: rest.filter(|_| build.state == BuildState::Success).map(sentence),
         cloned: cloned.filter(|_| build.state != BuildState::Queued).map(plain::line),
+        commit_status: detail.commit_status.as_ref().map(told),
         waterfall: waterfall(&phases, &detail.steps, visit.now()),
         cancelling: (build.cancel_requested && !build.state.is_final()).then(|| "Stopping…".to_owned()),
         shell: opened.shell,
@@ -206,6 +207,17 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         build: shown,
         failed_step,
         tail,
+    }
+}
+
+/// What became of the status of the commit.
+fn told(status: &CommitStatusView) -> String {
+    let why = status.error.as_deref().map(plain::line);
+    match (status.state, why) {
+        ("told", _) => format!("told to the provider as `{}`", status.context),
+        ("waiting", None) => "on its way to the provider".to_owned(),
+        ("waiting", Some(why)) => format!("not told yet, and tried again: {why}"),
+        (_, why) => format!("not told: {}", why.unwrap_or_default()),
     }
 }
 

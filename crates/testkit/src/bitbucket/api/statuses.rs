@@ -8,6 +8,7 @@ use super::reply::{ApiError, ApiResult, Reply};
 use super::{Call, Target, refs, text};
 use crate::bitbucket::types::{BuildStatus, Permission};
 
+const MAX_KEY: usize = 40;
 const STATES: &[&str] = &["FAILED", "INPROGRESS", "STOPPED", "SUCCESSFUL"];
 
 pub(super) async fn route(call: &Call, id: u64, sha: &str, rest: &[&str]) -> ApiResult {
@@ -48,6 +49,9 @@ fn set(call: &Call, target: &Target, sha: &str) -> ApiResult {
     let (key, state) = (required("key")?, required("state")?);
     if !STATES.contains(&state.as_str()) {
         return Err(ApiError::fields(&[("state", "Invalid state.")]));
+    }
+    if key.chars().count() > MAX_KEY {
+        return Err(ApiError::fields(&[("key", "Ensure this value has at most 40 characters.")]));
     }
     let now = call.inner.state().now_ms();
     call.change(target, |repo| {

@@ -75,6 +75,8 @@ pub struct BuildPage {
     pub note: Option<String>,
     /// With what the source was cloned; when that was not the deploy key, why.
     pub cloned: Option<String>,
+    /// What the provider was told of it.
+    pub commit_status: Option<String>,
     /// Whether a cancellation is on its way.
     pub cancelling: Option<String>,
 }

@@ -242,6 +242,7 @@ fn failed_build() -> BuildPage {
         steps: steps(),
         cancelling: None,
         cloned: Some("a short-lived token of the link, because there may be no deploy key: the organization `acme` forbids them".into()),
+        commit_status: Some("not told: the link only reads".into()),
         note: None,
     }
 }
