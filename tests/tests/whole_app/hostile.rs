@@ -223,6 +223,8 @@ async fn a_working_link_survives_wrong_answers(forge: Forge) -> Result<()> {
     let hooks = forge.hooks(&app, "octo/hello").await?;
     let at = format!("/namespaces/{PERSON}/links/{}", forge.id());
     for (round, wrong) in ALL.into_iter().enumerate() {
+        // Something new to be told: an answer that says that all is as before has nothing in it to be cut.
+        forge.organization(&app, &format!("new-{round}")).await?;
         for prefix in api_of(forge) {
             wrong.begin(&app, forge, &elsewhere, prefix);
         }

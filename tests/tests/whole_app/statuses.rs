@@ -81,6 +81,14 @@ async fn each_provider_is_told_from_the_push_to_the_end() -> Result<()> {
         let id = builds[0]["id"].as_str().context("the newest build")?;
         app.api.post(&format!("/repositories/{PERSON}/{name}/builds/{id}/cancel"), &Value::Null).await?;
         becomes(&app, forge, &source, &stopped, &said(words[3], 3, "was cancelled")).await?;
+
+        let older = forge.push(&app, &source, "main", &[("Dockerfile", "FROM scratch AS y\n")]).await?;
+        becomes(&app, forge, &source, &older, &said(words[0], 4, "is under way")).await?;
+        let newer = forge.push(&app, &source, "main", &[("Dockerfile", "FROM scratch AS z\n")]).await?;
+        becomes(&app, forge, &source, &older, &said(words[3], 4, "was superseded by a newer push")).await?;
+        let reason = FailureReason::new(FailureCode::Unchanged, "nothing changed");
+        builder.finish(&builder.claim().await?, Outcome::Unneeded { reason }).await?.map_err(anyhow::Error::msg)?;
+        becomes(&app, forge, &source, &newer, &said(words[1], 5, "was not needed: none of its paths changed")).await?;
     }
     app.finish().await
 }
