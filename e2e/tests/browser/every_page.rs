@@ -60,6 +60,7 @@ async fn every_page_is_good_in_every_look() -> Result<()> {
         ("queue", "/builds".to_owned()),
         ("autobuild", "/demo/hello/autobuild".to_owned()),
         ("autobuild-none", "/demo/base/autobuild".to_owned()),
+        ("triggers-none", "/demo/base/autobuild/triggers".to_owned()),
         ("source", "/demo/base/autobuild/source".to_owned()),
         ("source-nothing", "/demo/base/autobuild/source?provider=github&q=nothing-like-it".to_owned()),
         ("source-typed", "/demo/base/autobuild/source?provider=github&q=octo/not-yet".to_owned()),
@@ -132,6 +133,16 @@ async fn refused_forms(browser: &Browser, inspector: &mut Inspector<'_>) -> Resu
     browser.click(".save-bar button.primary").await?;
     browser.see(".notice-failed", "Nothing was saved").await?;
     inspector.page("autobuild-refused").await?;
+    browser.open("/demo/hello/autobuild/triggers").await?;
+    browser.fill("#trigger-name", LONG).await?;
+    browser.fill("#trigger-ref", "main").await?;
+    browser.press("Make trigger").await?;
+    browser.see("#trigger-ref-error", "").await?;
+    inspector.page("triggers-refused").await?;
+    browser.fill("#trigger-ref", "refs/heads/main").await?;
+    browser.press("Make trigger").await?;
+    browser.see(".once", "/triggers/").await?;
+    inspector.page("triggers").await?;
     browser.open("/demo/hello/settings").await?;
     browser.fill("#confirm", "demo/other").await?;
     browser.click("button.destroy").await?;

@@ -115,11 +115,11 @@ impl App {
     /// What an unlink would remove, stop and leave.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such link.
+    /// [`Error::NotFound`] when there is no such link; the refusal `which_link` when none is named and there are several.
     pub async fn preview_unlink(&self, owner: &NamespaceOwner, provider: &ProviderId, id: Option<LinkId>) -> Result<UnlinkPreview, Error> {
         let account = owner.account().id;
         let mut tx = self.read().await?;
-        let link = super::find(&mut tx, account, provider, id).await?;
+        let link = super::find_one(&mut tx, account, provider, id, |_| true).await?;
         let others: Vec<Link> = other_links(&mut tx, &link).await?;
         let disabled = only_disabled(&mut tx, &link).await?;
         let plan = plan(&mut tx, &link, &others).await?;

@@ -122,6 +122,8 @@ async fn a_build_that_a_later_push_followed_is_not_repeated(place: Place) -> Res
     place.next_round().await?;
     let (first, second) = second_commit(&place).await?;
     push(&place, &right, &first, &second).await?;
+    // One that waits still would be superseded, and not end for want of a link.
+    assert!(place.app.claim(&place.builder().await?).await?.is_none());
     let third = place.github.commit("octo/hello", "main", &[("more", "still more")], "third").await?;
     push(&place, &right, &second, &third).await?;
     assert!(place.app.claim(&place.builder().await?).await?.is_none());
