@@ -15,6 +15,7 @@ mod provider;
 mod rule;
 mod secret;
 mod tag;
+mod variables;
 
 pub use build::{BuildState, FailureCode, FailureReason, Phase, Step, StepState};
 pub use clock::{Clock, Timestamp};
@@ -28,9 +29,7 @@ pub use names::{AccountName, InvalidName, RESERVED_NAMES, RepositoryName, Reposi
 pub use paths::{InvalidPaths, PathFilter, PathPatterns};
 pub use permission::{AccountKind, Permission, Scope, ScopeSet, Visibility};
 pub use provider::{AccessLevel, LinkState, LinkedAs, NamespaceAccess, ProviderId, ProviderKind};
-pub use rule::{
-    Autotest, BuildArgument, BuildArguments, BuildRule, EnvironmentVariable, RuleError, RuleMatch, RulePath, SERVICE_VARIABLES,
-    SourcePattern, SourceType, TargetStage,
-};
+pub use rule::{Autotest, BuildRule, RuleError, RuleMatch, RulePath, SourcePattern, SourceType, TargetStage};
 pub use secret::{SecretHash, SecretToken, TokenKind, constant_time_eq};
 pub use tag::{ImageTag, InvalidTag, TagFacts, TagTemplate, TagTemplates};
+pub use variables::{BuildArgument, BuildArguments, EnvironmentVariable, SERVICE_VARIABLES};

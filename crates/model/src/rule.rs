@@ -7,14 +7,10 @@ use std::sync::{Arc, OnceLock};
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::{CommitId, ImageTag, InvalidPaths, InvalidTag, PathFilter, RefKind, RefName, RuleId, TagFacts, TagTemplates, Timestamp};
+use crate::{
+    BuildArguments, CommitId, ImageTag, InvalidPaths, InvalidTag, PathFilter, RefKind, RefName, RuleId, TagFacts, TagTemplates, Timestamp,
+};
 
-/// Names of the variables that Slipway itself sets for a build; nobody else may set them.
-pub const SERVICE_VARIABLES: &[&str] =
-    &["SOURCE_BRANCH", "SOURCE_COMMIT", "COMMIT_MSG", "DOCKER_REPO", "DOCKERFILE_PATH", "DOCKER_TAG", "CACHE_TAG", "IMAGE_NAME"];
-
-const MAX_ARGUMENTS: usize = 50;
-const MAX_ARGUMENT_BYTES: usize = 4096;
 const MAX_PATTERN_BYTES: usize = 1024;
 const MAX_REGEX_PROGRAM_BYTES: usize = 256 * 1024;
 
@@ -289,79 +285,6 @@ impl From<TargetStage> for String {
     }
 }
 
-/// Build arguments of a rule, in order. Everybody who sees the rule sees them: what is secret is a variable.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(try_from = "Vec<BuildArgument>", into = "Vec<BuildArgument>")]
-pub struct BuildArguments(Vec<BuildArgument>);
-
-/// One of them.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct BuildArgument {
-    /// `[A-Za-z_][A-Za-z0-9_]*`
-    pub name: String,
-    /// One line.
-    pub value: String,
-}
-
-impl BuildArguments {
-    /// All of them.
-    #[must_use]
-    pub fn as_slice(&self) -> &[BuildArgument] {
-        &self.0
-    }
-}
-
-impl TryFrom<Vec<BuildArgument>> for BuildArguments {
-    type Error = RuleError;
-    fn try_from(all: Vec<BuildArgument>) -> Result<Self, RuleError> {
-        let refused = |text: String| Err(RuleError::Argument(text));
-        if all.len() > MAX_ARGUMENTS {
-            return refused(format!("there are {} build arguments, at most {MAX_ARGUMENTS} are accepted", all.len()));
-        }
-        for (index, argument) in all.iter().enumerate() {
-            let name = &argument.name;
-            if let Some(problem) = variable_name_problem(name) {
-                return refused(problem);
-            }
-            if name.starts_with("BUILDKIT_") {
-                return refused(format!("`{name}` steers the engine, so no rule may set it"));
-            }
-            if argument.value.len() > MAX_ARGUMENT_BYTES || argument.value.chars().any(char::is_control) {
-                return refused(format!("the value of `{name}` is no line of at most {MAX_ARGUMENT_BYTES} bytes"));
-            }
-            if all[..index].iter().any(|earlier| earlier.name == *name) {
-                return refused(format!("the build argument `{name}` stands twice"));
-            }
-        }
-        Ok(Self(all))
-    }
-}
-
-impl From<BuildArguments> for Vec<BuildArgument> {
-    fn from(arguments: BuildArguments) -> Self {
-        arguments.0
-    }
-}
-
-impl fmt::Display for BuildArguments {
-    /// A line for each.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(|argument| format!("{}={}", argument.name, argument.value)).collect();
-        f.write_str(&lines.join("\n"))
-    }
-}
-
-/// What is wrong with the name of a variable or build argument, for people; `None` when all is well.
-fn variable_name_problem(name: &str) -> Option<String> {
-    let mut characters = name.chars();
-    let first_fits = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    let shown: String = name.chars().take(80).collect();
-    if !first_fits || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') || name.len() > 128 {
-        return Some(format!("`{shown}` is no name of a variable, expected at most 128 of `A-Z a-z 0-9 _`, first no digit"));
-    }
-    SERVICE_VARIABLES.contains(&name).then(|| format!("`{shown}` is set by Slipway itself for every build"))
-}
-
 /// Whether pull requests are tested, and whose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -398,36 +321,6 @@ impl FromStr for Autotest {
                 Err(format!("`{}` is no autotest setting, expected `off`, `internal` or `all`", other.chars().take(40).collect::<String>()))
             }
         }
-    }
-}
-
-/// A build environment variable of a repository. `Debug` never shows the value.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EnvironmentVariable {
-    /// `[A-Za-z_][A-Za-z0-9_]*`
-    pub name: String,
-    /// Any text, several lines too.
-    pub value: String,
-    /// It reaches a build only as a secret of BuildKit (`RUN --mount=type=secret,id=NAME`), never as an argument.
-    #[serde(default)]
-    pub secret: bool,
-}
-
-impl EnvironmentVariable {
-    /// What is wrong with the name or the value's size, for people; `None` when all is well.
-    #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        let too_long = || {
-            (self.value.len() > 32 * 1024)
-                .then(|| format!("the value of `{}` has {} bytes, at most 32768 are accepted", self.name, self.value.len()))
-        };
-        variable_name_problem(&self.name).or_else(too_long)
-    }
-}
-
-impl fmt::Debug for EnvironmentVariable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}=[redacted]", self.name)
     }
 }
 
@@ -597,30 +490,13 @@ mod tests {
     }
 
     #[test]
-    fn targets_and_arguments_are_typed() {
+    fn targets_are_typed() {
         for good in ["", " runtime ", "0", "build-2.x_y"] {
             assert_eq!(good.parse::<TargetStage>().unwrap().as_str(), good.trim());
         }
         for bad in ["-x", "a b", "a/b", &"x".repeat(129)] {
             assert_eq!(bad.parse::<TargetStage>().unwrap_err().field(), "target", "{bad}");
         }
-        let arguments = |all: &[(&str, &str)]| {
-            let argument = |(name, value): &(&str, &str)| BuildArgument { name: (*name).into(), value: (*value).into() };
-            BuildArguments::try_from(all.iter().map(argument).collect::<Vec<_>>())
-        };
-        assert_eq!(arguments(&[("A", "1"), ("B", " two words ="), ("EMPTY", "")]).unwrap().to_string(), "A=1\nB= two words =\nEMPTY=");
-        for bad in [
-            ("", ""),
-            ("1A", "x"),
-            ("SOURCE_COMMIT", "x"),
-            ("BUILDKIT_SYNTAX", "evil/x"),
-            ("BUILDKIT_CACHE_MOUNT_NS", "x"),
-            ("A", "x\ny"),
-            ("A", &"x".repeat(4097)),
-        ] {
-            assert_eq!(arguments(&[bad]).unwrap_err().field(), "args", "{bad:?}");
-        }
-        assert!(arguments(&[("A", "1"), ("A", "2")]).is_err() && arguments(&[("A", "1"); 51]).is_err());
     }
 
     #[test]
@@ -639,15 +515,6 @@ mod tests {
             json.as_object_mut().unwrap().remove(field);
         }
         assert_eq!(serde_json::from_value::<BuildRule>(json).unwrap(), now);
-    }
-
-    #[test]
-    fn variables() {
-        let variable = |name: &str| EnvironmentVariable { name: name.into(), value: "s3cret".into(), secret: false };
-        assert_eq!(variable("A_1").problem(), None);
-        assert!(variable("1A").problem().is_some());
-        assert!(variable("SOURCE_COMMIT").problem().is_some());
-        assert!(!format!("{:?}", variable("A")).contains("s3cret"));
     }
 
     proptest! {
