@@ -133,6 +133,17 @@ async fn refused_forms(browser: &Browser, inspector: &mut Inspector<'_>) -> Resu
     browser.click(".save-bar button.primary").await?;
     browser.see(".notice-failed", "Nothing was saved").await?;
     inspector.page("autobuild-refused").await?;
+    browser.open("/demo/hello/autobuild").await?;
+    browser.click(".rule-more summary").await?;
+    browser.fill("#rule-0-target", "runtime").await?;
+    browser.fill("#rule-0-args", "BUILDKIT_SYNTAX=evil/x").await?;
+    browser.fill("#rule-0-include", "services/api/**").await?;
+    inspector.page("autobuild-more").await?;
+    browser.click(".save-bar button.primary").await?;
+    // What was refused stands open.
+    browser.see("#rule-0-errors", "steers the engine").await?;
+    browser.see("label[for=rule-0-args]", "Build arguments").await?;
+    inspector.page("autobuild-more-refused").await?;
     browser.open("/demo/hello/autobuild/triggers").await?;
     browser.fill("#trigger-name", LONG).await?;
     browser.fill("#trigger-ref", "main").await?;
