@@ -40,6 +40,7 @@ pub const RESERVED_NAMES: &[&str] = &[
     "static",
     "teams",
     "tokens",
+    "triggers",
     "v2",
 ];
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, bail};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, ORIGIN};
+use slipway_model::AccountName;
 use slipway_tests::Answer;
 
 use super::matrix_rule::{Credential, Expected, Place, Right, Role, Row, Who, expected};
@@ -33,6 +34,15 @@ fn every_route_has_a_row_and_every_row_a_route() -> Result<()> {
     let stale: Vec<_> = rows.difference(&routes).map(|(method, path)| format!("{method} {path}")).collect();
     assert!(stale.is_empty(), "these rows of `matrix.txt` have no route:\n{}", stale.join("\n"));
     Ok(())
+}
+
+/// A namespace is the first part of its pages' addresses: one that is called like an address of ours would lose them.
+#[test]
+fn no_account_may_be_called_like_the_first_part_of_a_route() {
+    let firsts: BTreeSet<String> =
+        slipway_web::routes().into_iter().filter_map(|(_, path)| path.split('/').nth(1).map(str::to_owned)).collect();
+    let free: Vec<_> = firsts.iter().filter(|first| !first.starts_with('{') && first.parse::<AccountName>().is_ok()).collect();
+    assert!(firsts.len() > 10 && free.is_empty(), "not reserved: {free:?}");
 }
 
 /// What a page answers: a browser is told by its session alone, and a stranger is led to the sign-in where the API says 401.
