@@ -1,121 +1,23 @@
 //! Autobuild settings: source, rules, variables; and the preview of what they would do.
-//! Deliberately elsewhere: which repository a person means (`chosen`).
+//! Deliberately elsewhere: what is checked of what a person wrote (`autobuild_input`), which repository they mean (`chosen`).
 
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use slipway_forge::{Forge, Fresh, SourceKey, SourceRef};
-use slipway_model::{
-    AutobuildId, Autotest, BuildArgument, BuildRule, EnvironmentVariable, ImageTag, InvalidPaths, PathFilter, PathPatterns, ProviderId,
-    RefName, RuleError, RuleId, SourcePattern, SourceType, Timestamp,
-};
+use slipway_model::{AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, SourcePattern, Timestamp};
 use slipway_store::hooks;
 use slipway_store::repositories::{self, Autobuild};
 use slipway_store::sources;
 
 use crate::audit::{self, Change, Place};
+use crate::autobuild_input::{AutobuildInput, RuleInput, check_rules, check_variables, rule_error};
 use crate::hooks::STEP;
 use crate::{App, DeployKeyStatus, Error, HookStatus, Refusal, RefusalKind, RepositoryAdmin, RepositoryRead};
 
 const ENVIRONMENT: &str = "autobuilds.environment";
-const MAX_RULES: usize = 50;
-const MAX_VARIABLES: usize = 100;
-
-/// A rule as a person wrote it: nothing of it is checked yet.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct RuleInput {
-    /// Keeps its identity when given.
-    #[serde(default)]
-    pub id: Option<String>,
-    /// `branch` or `tag`.
-    pub source_type: String,
-    /// Literal or `/regex/`.
-    pub source: String,
-    /// Templates separated by commas.
-    pub tags: String,
-    /// Default `Dockerfile`.
-    #[serde(default)]
-    pub dockerfile: Option<String>,
-    /// Default: the Dockerfile's folder.
-    #[serde(default)]
-    pub context: Option<String>,
-    /// Default: on.
-    #[serde(default)]
-    pub autobuild: Option<bool>,
-    /// Default: on.
-    #[serde(default)]
-    pub cache: Option<bool>,
-    /// Default: the last stage.
-    #[serde(default)]
-    pub target: Option<String>,
-    /// Build arguments of this rule alone.
-    #[serde(default)]
-    pub args: Vec<BuildArgument>,
-    /// Default: every file.
-    #[serde(default)]
-    pub paths: PathsInput,
-}
-
-/// The files that a rule is built from, as globs.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct PathsInput {
-    /// Only these; all when there is none.
-    #[serde(default)]
-    pub include: Vec<String>,
-    /// But not these.
-    #[serde(default)]
-    pub exclude: Vec<String>,
-}
-
-/// A variable as a person wrote it; without a value the stored one stays.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VariableInput {
-    /// Name.
-    pub name: String,
-    /// Value.
-    #[serde(default)]
-    pub value: Option<String>,
-    /// Whether it reaches a build only as a secret; absent: as it is stored, and a new one is none.
-    #[serde(default)]
-    pub secret: Option<bool>,
-}
-
-impl std::fmt::Debug for VariableInput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}=[redacted]", self.name)
-    }
-}
-
-/// Settings as a person wrote them.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AutobuildInput {
-    /// Which provider.
-    pub provider: String,
-    /// `owner/name` at the provider.
-    pub source: String,
-    /// The repository's id there. Without one the name counts; the name that is stored means the repository that is stored, and is refused
-    /// (`source_changed`) once another one has it.
-    #[serde(default)]
-    pub source_id: Option<String>,
-    /// `off`, `internal` or `all`.
-    #[serde(default)]
-    pub autotest: Option<String>,
-    /// Absent: as it is stored, else on.
-    #[serde(default)]
-    pub cancel_superseded: Option<bool>,
-    /// Empty: the default rule.
-    #[serde(default)]
-    pub rules: Vec<RuleInput>,
-    /// Absent: the stored ones stay.
-    #[serde(default)]
-    pub env: Option<Vec<VariableInput>>,
-}
 
 /// The settings of a repository.
 #[derive(Clone, Debug)]
@@ -160,100 +62,6 @@ pub struct PreviewRef {
     pub tags: Vec<ImageTag>,
     /// Tags that another ref or rule gives too.
     pub collisions: Vec<ImageTag>,
-}
-
-fn rule_error(index: usize, error: &RuleError) -> Error {
-    Error::invalid("rule", &format!("rules[{index}].{}", error.field()), error.to_string())
-}
-
-impl RuleInput {
-    fn check(&self, index: usize) -> Result<BuildRule, Error> {
-        let field = |name: &str| format!("rules[{index}].{name}");
-        let source_type = match self.source_type.as_str() {
-            "branch" => SourceType::Branch,
-            "tag" => SourceType::Tag,
-            other => {
-                let shown: String = other.chars().take(40).collect();
-                return Err(Error::invalid(
-                    "rule",
-                    &field("source_type"),
-                    format!("`{shown}` is no source type, expected `branch` or `tag`"),
-                ));
-            }
-        };
-        let id = match self.id.as_deref().filter(|id| !id.is_empty()) {
-            Some(id) => id.parse().map_err(|_| Error::invalid("rule", &field("id"), "this is not the id of a rule"))?,
-            None => RuleId::new(),
-        };
-        let path =
-            |name: &str, text: &str| text.parse().map_err(|error: RuleError| Error::invalid("rule", &field(name), error.to_string()));
-        let dockerfile = self.dockerfile.as_deref().filter(|path| !path.trim().is_empty()).unwrap_or("Dockerfile");
-        let rule = BuildRule {
-            id,
-            source_type,
-            source: self.source.trim().parse().map_err(|error| rule_error(index, &error))?,
-            tags: self.tags.parse().map_err(|error: slipway_model::InvalidTag| rule_error(index, &RuleError::from(error)))?,
-            dockerfile: path("dockerfile", dockerfile)?,
-            context: path("context", self.context.as_deref().unwrap_or(""))?,
-            autobuild: self.autobuild.unwrap_or(true),
-            cache: self.cache.unwrap_or(true),
-            target: self.target.as_deref().unwrap_or("").parse().map_err(|error| rule_error(index, &error))?,
-            args: self.args.clone().try_into().map_err(|error| rule_error(index, &error))?,
-            paths: PathFilter {
-                include: patterns(index, "include", &self.paths.include)?,
-                exclude: patterns(index, "exclude", &self.paths.exclude)?,
-            },
-        };
-        rule.check().map_err(|error| rule_error(index, &error))?;
-        Ok(rule)
-    }
-}
-
-fn patterns(index: usize, field: &str, texts: &[String]) -> Result<PathPatterns, Error> {
-    texts
-        .to_vec()
-        .try_into()
-        .map_err(|error: InvalidPaths| Error::invalid("rule", &format!("rules[{index}].paths.{field}"), error.to_string()))
-}
-
-fn check_rules(inputs: &[RuleInput]) -> Result<Vec<BuildRule>, Error> {
-    if inputs.len() > MAX_RULES {
-        return Err(Error::invalid("rules", "rules", format!("there are {} rules, at most {MAX_RULES} are accepted", inputs.len())));
-    }
-    let rules: Vec<BuildRule> = inputs.iter().enumerate().map(|(index, input)| input.check(index)).collect::<Result<_, _>>()?;
-    for (index, rule) in rules.iter().enumerate() {
-        if rules[..index].iter().any(|earlier| earlier.id == rule.id) {
-            return Err(Error::invalid("rule", &format!("rules[{index}].id"), "two rules have the same id"));
-        }
-    }
-    Ok(rules)
-}
-
-fn check_variables(inputs: &[VariableInput], stored: &[EnvironmentVariable]) -> Result<Vec<EnvironmentVariable>, Error> {
-    if inputs.len() > MAX_VARIABLES {
-        return Err(Error::invalid("env", "env", format!("there are {} variables, at most {MAX_VARIABLES} are accepted", inputs.len())));
-    }
-    let mut variables: Vec<EnvironmentVariable> = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        let kept = stored.iter().find(|variable| variable.name == input.name);
-        let field = format!("env[{index}]");
-        let Some(value) = input.value.clone().or_else(|| kept.map(|variable| variable.value.clone())) else {
-            return Err(Error::invalid("env", &format!("{field}.value"), "a new variable needs a value"));
-        };
-        let variable = EnvironmentVariable {
-            name: input.name.clone(),
-            value,
-            secret: input.secret.unwrap_or_else(|| kept.is_some_and(|variable| variable.secret)),
-        };
-        if let Some(problem) = variable.problem() {
-            return Err(Error::invalid("env", &field, problem));
-        }
-        if variables.iter().any(|earlier| earlier.name == variable.name) {
-            return Err(Error::invalid("env", &field, format!("the variable `{}` stands twice", variable.name)));
-        }
-        variables.push(variable);
-    }
-    Ok(variables)
 }
 
 /// Settings as the audit log keeps them: of variables the names, never the values.
@@ -493,55 +301,19 @@ fn preview(rules: &[BuildRule], refs: &[SourceRef], now: Timestamp) -> Vec<Previ
 mod tests {
     use super::*;
 
-    fn input(source: &str, tags: &str) -> RuleInput {
-        RuleInput { source_type: "branch".into(), source: source.into(), tags: tags.into(), ..RuleInput::default() }
-    }
-
-    #[test]
-    fn rules_are_refused_with_their_field() {
-        let field = |rules: &[RuleInput]| match check_rules(rules) {
-            Err(Error::Refused(refusal)) => refusal.field.unwrap_or_default(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(field(&[input("main", "latest"), input("/(/", "x")]), "rules[1].source");
-        assert_eq!(field(&[input("main", "a b")]), "rules[0].tags");
-        assert_eq!(field(&[RuleInput { dockerfile: Some("../x".into()), ..input("main", "x") }]), "rules[0].dockerfile");
-        assert_eq!(field(&[RuleInput { context: Some("a/../../b".into()), ..input("main", "x") }]), "rules[0].context");
-        assert_eq!(field(&[RuleInput { source_type: "pr".into(), ..input("main", "x") }]), "rules[0].source_type");
-        assert_eq!(field(&[RuleInput { target: Some("a b".into()), ..input("main", "x") }]), "rules[0].target");
-        let argument = BuildArgument { name: "BUILDKIT_SYNTAX".into(), value: "evil/x".into() };
-        assert_eq!(field(&[RuleInput { args: vec![argument], ..input("main", "x") }]), "rules[0].args");
-        let paths = PathsInput { exclude: vec!["a[".into()], ..PathsInput::default() };
-        assert_eq!(field(&[RuleInput { paths, ..input("main", "x") }]), "rules[0].paths.exclude");
-        let paths = PathsInput { include: vec!["api".into()], ..PathsInput::default() };
-        assert_eq!(field(&[RuleInput { source_type: "tag".into(), paths, ..input("v1", "x") }]), "rules[0].paths");
-        assert!(check_rules(&[input("main", "latest")]).is_ok());
-    }
-
     #[test]
     fn collisions_are_seen_across_refs_and_rules() {
+        let input = |source: &str, tags: &str| RuleInput {
+            source_type: "branch".into(),
+            source: source.into(),
+            tags: tags.into(),
+            ..RuleInput::default()
+        };
         let rules = check_rules(&[input("/.*/", "latest"), input("main", "main")]).unwrap();
         let at = |name: &str| SourceRef { name: name.parse().unwrap(), commit: "a".repeat(40).parse().unwrap() };
         let found = preview(&rules, &[at("refs/heads/main"), at("refs/heads/dev"), at("refs/tags/v1")], Timestamp::from_millis(0));
         assert_eq!(found.len(), 3);
         assert_eq!(found[0].collisions.len(), 1);
         assert!(found[2].collisions.is_empty());
-    }
-
-    #[test]
-    fn a_variable_without_value_keeps_the_stored_one() {
-        let stored = [EnvironmentVariable { name: "A".into(), value: "kept".into(), secret: true }];
-        let given = |name: &str, value: Option<&str>| VariableInput { name: name.into(), value: value.map(str::to_owned), secret: None };
-        assert_eq!(check_variables(&[given("A", None)], &stored).unwrap(), stored);
-        assert!(
-            check_variables(&[given("A", Some("new"))], &stored).unwrap()[0].secret,
-            "what is secret stays so until somebody says otherwise"
-        );
-        let open = VariableInput { secret: Some(false), ..given("A", None) };
-        assert!(!check_variables(&[open], &stored).unwrap()[0].secret);
-        assert!(!check_variables(&[given("B", Some("x"))], &stored).unwrap()[0].secret);
-        assert!(check_variables(&[given("B", None)], &stored).is_err());
-        assert!(check_variables(&[given("A", Some("x")), given("A", Some("y"))], &stored).is_err());
-        assert!(check_variables(&[given("DOCKER_TAG", Some("x"))], &stored).is_err());
     }
 }

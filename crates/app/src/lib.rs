@@ -8,6 +8,7 @@ mod accounts;
 mod at_source;
 mod audit;
 mod authorise;
+mod autobuild_input;
 mod autobuilds;
 mod builds;
 mod chosen;
@@ -73,7 +74,8 @@ pub use authorise::{
     Actor, Administrator, AuditReader, Caller, Initiator, NamespaceOwner, NamespaceView, OrganizationMember, OrganizationOwner,
     RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
 };
-pub use autobuilds::{AutobuildInput, AutobuildSettings, PathsInput, PreviewRef, RuleInput, VariableInput};
+pub use autobuild_input::{AutobuildInput, PathsInput, RuleInput, VariableInput};
+pub use autobuilds::{AutobuildSettings, PreviewRef};
 pub use builds::{BuildDetail, StartBuild};
 pub use claims::Claimed;
 pub use conversion::Conversion;
