@@ -30,6 +30,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 pub struct Claimed {
     /// The row.
     pub build: Build,
+    /// Whose namespace it is.
+    pub account: AccountId,
+    /// Whether its `hooks/` may run.
+    pub hooks: bool,
     /// Where the image goes.
     pub path: RepositoryPath,
     /// The build's own credential for the registry.
@@ -150,8 +154,9 @@ impl App {
         let Ok(environment) = self.open_environment(&autobuild) else { return Ok(Err(Unready::sealed())) };
         match self.clone_of(repository.account, &build).await {
             Ok(source) => {
+                let (account, hooks) = (repository.account, self.config.hooks.may_run(&repository.namespace));
                 let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
-                Ok(Ok(Claimed { build, path, registry_token, source, environment, base }))
+                Ok(Ok(Claimed { build, account, hooks, path, registry_token, source, environment, base }))
             }
             Err(trouble) => Ok(Err(Unready::of(trouble)?)),
         }

@@ -10,6 +10,7 @@ mod audit;
 mod authorise;
 mod autobuild_input;
 mod autobuilds;
+mod build_hooks;
 mod builds;
 mod chosen;
 mod claims;
@@ -76,6 +77,7 @@ pub use authorise::{
 };
 pub use autobuild_input::{AutobuildInput, PathsInput, RuleInput, VariableInput};
 pub use autobuilds::{AutobuildSettings, PreviewRef};
+pub use build_hooks::BuildHooks;
 pub use builds::{BuildDetail, StartBuild};
 pub use claims::Claimed;
 pub use conversion::Conversion;
@@ -143,6 +145,8 @@ pub struct Config {
     pub oidc: Vec<OidcProvider>,
     /// Whether people may make accounts without an invitation.
     pub sign_up: SignUp,
+    /// Whose `hooks/` may run.
+    pub hooks: BuildHooks,
 }
 
 impl Config {
@@ -164,6 +168,7 @@ impl Config {
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
+            hooks: BuildHooks::Everyone,
         }
     }
 }

@@ -63,6 +63,8 @@ pub enum KeyUse {
 pub enum BuilderOutcome {
     /// Pushed by this digest.
     Pushed(String),
+    /// Built and tested, and not to be pushed.
+    Passed,
     /// Ended without an image, for good.
     Failed(FailureReason),
     /// Ended for a cause outside of the source: try again.
@@ -308,6 +310,10 @@ impl App {
         };
         let state = match outcome {
             BuilderOutcome::Pushed(digest) => self.promote(&mut tx, &held, digest, now).await?,
+            BuilderOutcome::Passed => {
+                builds::finish(&mut tx, build, &Ending { state: BuildState::Success, reason: None, note: None, digest: None }, now).await?;
+                BuildState::Success
+            }
             BuilderOutcome::Failed(reason) => self.end(&mut tx, build, BuildState::Failed, reason, now).await?,
             BuilderOutcome::FailedForNow(reason) if attempt >= self.config.attempts => {
                 self.end(&mut tx, build, BuildState::Failed, reason, now).await?

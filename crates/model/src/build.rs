@@ -61,6 +61,16 @@ impl BuildState {
 }
 
 words! {
+    /// How far the source of a build is trusted. Builds of different lanes never share an engine, a cache or a secret.
+    Lane {
+        /// Written by someone who may write to the source repository.
+        Trusted = "trusted",
+        /// Written by anybody, as the pull request of a fork is.
+        Untrusted = "untrusted",
+    }
+}
+
+words! {
     /// The part of a build's work, in order.
     Phase {
         /// The source is fetched.

@@ -17,7 +17,7 @@ mod secret;
 mod tag;
 mod variables;
 
-pub use build::{BuildState, FailureCode, FailureReason, Phase, Step, StepState};
+pub use build::{BuildState, FailureCode, FailureReason, Lane, Phase, Step, StepState};
 pub use clock::{Clock, Timestamp};
 pub use delivery::{DeliveryStatus, VerdictOutcome};
 pub use git::{CommitId, RefKind, RefName};

@@ -75,6 +75,9 @@ pub struct SettingFlags {
     /// How many builds run at once
     #[arg(long, global = true, value_name = "N")]
     pub builder_parallel: Option<String>,
+    /// Namespaces whose `hooks/` may run, divided by commas; `*` is everyone
+    #[arg(long, global = true, value_name = "LIST")]
+    pub builder_hooks: Option<String>,
     /// Where mail goes, `smtp://`, `smtps://` or `file:///FOLDER`
     #[arg(long, global = true, value_name = "URL")]
     pub mail_url: Option<String>,

@@ -12,10 +12,10 @@ use http::StatusCode;
 use http::request::Parts;
 use secrecy::ExposeSecret;
 use slipway_app::{BUILD_USER, BuilderOutcome, Claimed, KeyUse, Progress, RegisteredBuilder, SourceAccess};
-use slipway_model::BuildId;
+use slipway_model::{BuildId, Lane};
 use slipway_wire::{
     Assignment, Base, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer,
-    MAX_LOG_CHUNK_BYTES, MAX_REPORT_BYTES, Outcome, RegistryTarget, Release, Report, ReportAnswer, Source, SshAccess,
+    MAX_LOG_CHUNK_BYTES, MAX_REPORT_BYTES, Outcome, RegistryTarget, Release, Report, ReportAnswer, Source, SshAccess, TrustScope,
 };
 use tokio::time::Instant;
 
@@ -98,7 +98,7 @@ async fn claim(State(state): State<WebState>, Builder(builder): Builder, Json(cl
 }
 
 fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -> Assignment {
-    let Claimed { build, path, registry_token, source, environment, base } = claimed;
+    let Claimed { build, path, registry_token, source, environment, base, account, hooks } = claimed;
     let SourceAccess { ssh, http: clone, http_words, because } = source;
     let config = state.app().config();
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
@@ -137,6 +137,9 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
             repository: path,
             credential: Credential { username: BUILD_USER.to_owned(), password: registry_token.expose().to_owned() },
         },
+        scope: TrustScope { account, lane: Lane::Trusted },
+        publish: true,
+        hooks,
     }
 }
 
@@ -193,6 +196,7 @@ async fn finish(
 ) -> Result<Response, ApiError> {
     let outcome = match finish.outcome {
         Outcome::Pushed { digest } => BuilderOutcome::Pushed(digest),
+        Outcome::Passed => BuilderOutcome::Passed,
         Outcome::Failed { reason, retry: false } => BuilderOutcome::Failed(reason),
         Outcome::Failed { reason, retry: true } => BuilderOutcome::FailedForNow(reason),
         Outcome::Cancelled => BuilderOutcome::Cancelled,

@@ -16,7 +16,8 @@
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    BuildId, BuildRule, BuilderId, CommitId, EnvironmentVariable, FailureReason, ImageTag, Phase, RefName, RepositoryPath, Step, Timestamp,
+    AccountId, BuildId, BuildRule, BuilderId, CommitId, EnvironmentVariable, FailureReason, ImageTag, Lane, Phase, RefName, RepositoryPath,
+    Step, Timestamp,
 };
 
 /// Largest text of one [`Event::Log`] in bytes.
@@ -82,6 +83,21 @@ pub struct Assignment {
     pub environment: Vec<EnvironmentVariable>,
     /// Where the image goes.
     pub registry: RegistryTarget,
+    /// Whose engine, cache and hooks it may use.
+    pub scope: TrustScope,
+    /// Whether the image is pushed after its tests; without, the build ends as [`Outcome::Passed`].
+    pub publish: bool,
+    /// Whether the installation's administrator lets this namespace run `hooks/`.
+    pub hooks: bool,
+}
+
+/// What builds share an engine of their own with each other, and with nobody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TrustScope {
+    /// The namespace's account.
+    pub account: AccountId,
+    /// In the untrusted lane an engine serves one build and goes with its data.
+    pub lane: Lane,
 }
 
 /// The source of a build.
@@ -270,6 +286,8 @@ pub enum Outcome {
         /// Manifest digest, `sha256:...`.
         digest: String,
     },
+    /// Built and tested, and not to be pushed.
+    Passed,
     /// Ended without an image; `retry` is for causes that lie outside of the source (engine gone, registry away).
     Failed {
         /// Why.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slipway_builder::{BuilderConfig, BuilderError};
-use slipway_model::{BuildId, BuildRule, BuilderId, EnvironmentVariable, FailureReason, Phase};
-use slipway_wire::{Assignment, Credential, Event, Outcome, RegistryTarget, Source};
+use slipway_model::{AccountId, BuildId, BuildRule, BuilderId, EnvironmentVariable, FailureReason, Lane, Phase};
+use slipway_wire::{Assignment, Credential, Event, Outcome, RegistryTarget, Source, TrustScope};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -95,6 +95,9 @@ impl World {
                 repository: "demo/hello".parse().expect("path"),
                 credential: Credential { username: registry::USER.into(), password: registry::PASSWORD.into() },
             },
+            scope: TrustScope { account: AccountId::new(), lane: Lane::Trusted },
+            publish: true,
+            hooks: true,
         }
     }
 

@@ -47,6 +47,7 @@ keys! {
     BUILDER_ENABLED = "builder.enabled", "SLIPWAY_BUILDER_ENABLED", "--builder-enabled", Boolean;
     BUILDER_ENGINE = "builder.engine", "SLIPWAY_BUILDER_ENGINE", "--builder-engine", Text;
     BUILDER_PARALLEL = "builder.parallel", "SLIPWAY_BUILDER_PARALLEL", "--builder-parallel", Integer;
+    BUILDER_HOOKS = "builder.hooks", "SLIPWAY_BUILDER_HOOKS", "--builder-hooks", Texts;
     MAIL_URL = "mail.url", "SLIPWAY_MAIL_URL", "--mail-url", Text;
     MAIL_FROM = "mail.from", "SLIPWAY_MAIL_FROM", "--mail-from", Text;
     LIMITS_API_PER_MINUTE = "limits.api_per_minute", "SLIPWAY_LIMITS_API_PER_MINUTE", "--limits-api-per-minute", Integer;

@@ -111,6 +111,7 @@ fn flag(flags: &SettingFlags, key: &Key) -> Option<String> {
         "builder.enabled" => &flags.builder_enabled,
         "builder.engine" => &flags.builder_engine,
         "builder.parallel" => &flags.builder_parallel,
+        "builder.hooks" => &flags.builder_hooks,
         "mail.url" => &flags.mail_url,
         "mail.from" => &flags.mail_from,
         "limits.api_per_minute" => &flags.limits_api_per_minute,

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use slipway_app::{MailConfig, OidcProvider, SignUp};
+use slipway_app::{BuildHooks, MailConfig, OidcProvider, SignUp};
 use slipway_buildkit::EngineAddress;
 use slipway_forge::EgressPolicy;
 use url::Url;
@@ -84,6 +84,8 @@ pub struct BuilderSettings {
     pub engine: EngineAddress,
     /// How many builds at once.
     pub parallel: u32,
+    /// Whose `hooks/` may run, on whichever builder.
+    pub hooks: BuildHooks,
 }
 
 impl Config {

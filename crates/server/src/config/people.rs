@@ -21,7 +21,7 @@ const MAX_SCOPES: usize = 20;
 const WHERE_FROM: &str = "copy it from the client's page at the provider";
 const ISSUER: &str = "https://id.example.com";
 /// What `check-config` says of a value that nobody set and that has no default.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 /// `[mail]`: both keys or none. The address may hold a password, so it is shown without and no error repeats it.
 pub(super) fn mail(r: &mut Resolver<'_>, warnings: &mut Vec<String>) -> Result<Option<MailConfig>, Failure> {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use slipway_app::BuildHooks;
 use slipway_buildkit::EngineAddress;
 use url::Url;
 
@@ -204,7 +205,12 @@ impl Resolver<'_> {
         let parallel = self.value(&keys::BUILDER_PARALLEL, "2", "for example `2`", |text| {
             text.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| "expected a number from 1 to 64".to_owned())
         })?;
-        Ok(BuilderSettings { enabled, engine, parallel })
+        let (text, source) = self.raw(&keys::BUILDER_HOOKS, "*");
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let hint = "`[\"*\"]` for everyone, `[]` for nobody, or namespaces: `[\"acme\", \"beta\"]`";
+        let hooks = BuildHooks::of(words).map_err(|problem| refuse(&keys::BUILDER_HOOKS, &text, &source, &problem, hint))?;
+        self.show(&keys::BUILDER_HOOKS, if text.is_empty() { people::NONE } else { &text }, source);
+        Ok(BuilderSettings { enabled, engine, parallel, hooks })
     }
 }
 
