@@ -3,7 +3,7 @@
 //! The invariant: what runs is the resolved file that was checked, not the source's. Deliberately elsewhere: the rules
 //! (`compose_rules`), watching the containers (`sut`).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use base64::Engine as _;
@@ -15,9 +15,9 @@ use slipway_model::FailureCode;
 
 use crate::compose_rules::{Ground, check_reads, check_resolved, has_service};
 use crate::failure::Failure;
-use crate::home::BuildDir;
 use crate::process::{Ended, Program, Stdout};
 use crate::report::Reporter;
+use crate::sandbox::Seat;
 use crate::variables::Variables;
 
 /// The service whose exit code decides.
@@ -26,9 +26,7 @@ const ENV_LIMIT: usize = 1024 * 1024;
 
 /// Compose for one test file of one build.
 pub(crate) struct Compose<'a> {
-    pub(crate) dir: &'a BuildDir,
-    /// The engine's address.
-    pub(crate) engine: &'a str,
+    pub(crate) seat: &'a Seat,
     /// Name of the project: of everything that compose makes.
     pub(crate) project: &'a str,
     pub(crate) reporter: &'a Reporter,
@@ -48,22 +46,20 @@ pub(crate) enum Flavour {
 
 /// A test file that may run.
 pub(crate) struct Resolved {
-    /// Our copy, as compose resolved it.
-    path: PathBuf,
-    /// The folder that it stood in.
-    folder: PathBuf,
+    /// The folder that it stood in, from the root of the source.
+    folder: String,
     pub(crate) value: Value,
 }
 
 impl Compose<'_> {
     /// Looks for `docker compose`, then for `docker-compose`. What was found once is not asked again: each question takes half a second.
-    pub(crate) async fn find(dir: &BuildDir, reporter: &Reporter, step: &str) -> Result<Flavour, Failure> {
+    pub(crate) async fn find(seat: &Seat, reporter: &Reporter, step: &str) -> Result<Flavour, Failure> {
         static FOUND: OnceLock<Flavour> = OnceLock::new();
         if let Some(flavour) = FOUND.get() {
             return Ok(*flavour);
         }
         for flavour in [Flavour::Plugin, Flavour::Standalone] {
-            let version = start(flavour, &dir.path, dir).args(["version"]).run(reporter, step, Stdout::Quiet).await;
+            let version = start(flavour, seat, "").args(["version"]).run(reporter, step, Stdout::Quiet).await;
             if version.is_ok_and(|ended| ended.succeeded()) {
                 return Ok(*FOUND.get_or_init(|| flavour));
             }
@@ -75,13 +71,12 @@ impl Compose<'_> {
     /// Resolves and checks a test file of the source.
     pub(crate) async fn resolve(&self, source: &Tree, file: &str, variables: &Variables) -> Result<Resolved, Failure> {
         let invalid = |why: String| Failure::new(FailureCode::TestInvalid, format!("`{file}` cannot be used: {why}"));
-        let root = self.dir.source();
+        let root = PathBuf::from(self.seat.inside(""));
         let ground = Ground { source, path: &root };
         check_reads(&ground, file).map_err(invalid)?;
-        let folder_name = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let folder = root.join(folder_name);
-        self.write_env(source, folder_name, variables).map_err(|error| Failure::internal("the test's variables", error))?;
-        let ended = self.call(&folder, &root.join(file), &["config"], Stdout::Kept).await?;
+        let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        self.write_env(source, &folder, variables)?;
+        let ended = self.call(&folder, &self.seat.inside(file), &["config"], Stdout::Kept).await?;
         if !ended.succeeded() {
             return Err(invalid(ended.last_words().to_owned()));
         }
@@ -95,32 +90,29 @@ impl Compose<'_> {
         if !has_service(&value, SUT) {
             return Err(Failure::new(FailureCode::TestInvalid, format!("`{file}` has no service `{SUT}`")));
         }
-        let path = self.dir.path.join("resolved.yml");
         // Written from what was checked, so that no other reading of the same text can run.
         let text = serde_norway::to_string(&value).map_err(|error| invalid(error.to_string()))?;
-        BuildDir::write_private(&path, &text).map_err(|error| Failure::internal("the resolved test file", error))?;
-        Ok(Resolved { path, folder, value })
+        self.seat.write("resolved.yml", &text)?;
+        Ok(Resolved { folder, value })
     }
 
     /// Runs a compose command on a resolved file.
     pub(crate) async fn run(&self, resolved: &Resolved, args: &[&str]) -> Result<Ended, Failure> {
-        self.call(&resolved.folder, &resolved.path, args, Stdout::Logged).await
+        self.call(&resolved.folder, "/run/build/resolved.yml", args, Stdout::Logged).await
     }
 
-    async fn call(&self, folder: &Path, file: &Path, args: &[&str], stdout: Stdout) -> Result<Ended, Failure> {
-        let program = start(self.program, folder, self.dir)
-            .args([Path::new("--file"), file, Path::new("--project-directory"), folder])
-            .args([Path::new("--env-file"), &self.dir.path.join("env")])
+    async fn call(&self, folder: &str, file: &str, args: &[&str], stdout: Stdout) -> Result<Ended, Failure> {
+        let program = start(self.program, self.seat, folder)
+            .args(["--file", file, "--project-directory", &self.seat.inside(folder), "--env-file", "/run/build/env"])
             .args(["--project-name", self.project])
-            .args(args.iter().copied())
-            .env("DOCKER_HOST", self.engine);
+            .args(args.iter().copied());
         let ended = program.run(self.reporter, self.step, stdout).await;
         ended.map_err(|error| Failure::internal("compose cannot be run", error))
     }
 
     /// The source's own `.env`, then the build's variables. They go into a file, not into compose's environment: a
     /// variable there could make compose or the Docker client load code or talk to another engine.
-    fn write_env(&self, source: &Tree, folder: &str, variables: &Variables) -> std::io::Result<()> {
+    fn write_env(&self, source: &Tree, folder: &str, variables: &Variables) -> Result<(), Failure> {
         let path = if folder.is_empty() { ".env".to_owned() } else { format!("{folder}/.env") };
         let own = source.read(&path, ENV_LIMIT).ok().flatten().unwrap_or_default();
         let mut text = String::from_utf8_lossy(&own).into_owned();
@@ -128,22 +120,15 @@ impl Compose<'_> {
         for (name, value) in variables.iter() {
             text.push_str(&format!("{name}={}\n", quoted(value)));
         }
-        BuildDir::write_private(&self.dir.path.join("env"), &text)
+        self.seat.write("env", &text)
     }
 }
 
-fn start(flavour: Flavour, folder: &Path, dir: &BuildDir) -> Program {
-    let program = match flavour {
-        Flavour::Plugin => Program::new("docker", folder).args(["compose"]),
-        Flavour::Standalone => Program::new("docker-compose", folder),
-    };
-    program
-        .env("HOME", dir.home())
-        .env("DOCKER_CONFIG", dir.docker())
-        .env("DOCKER_BUILDKIT", "1")
-        .env("COMPOSE_DOCKER_CLI_BUILD", "1")
-        .env("BUILDKIT_PROGRESS", "plain")
-        .env("COMPOSE_INTERACTIVE_NO_CLI", "1")
+fn start(flavour: Flavour, seat: &Seat, folder: &str) -> Program {
+    match flavour {
+        Flavour::Plugin => seat.program(folder, "docker").args(["compose"]),
+        Flavour::Standalone => seat.program(folder, "docker-compose"),
+    }
 }
 
 fn quoted(value: &str) -> String {
@@ -155,7 +140,7 @@ fn quoted(value: &str) -> String {
 }
 
 /// The Docker client's configuration with these credentials and nothing else.
-pub(crate) fn write_docker_config(dir: &BuildDir, credentials: &RegistryCredentials) -> std::io::Result<()> {
+pub(crate) fn docker_config(credentials: &RegistryCredentials) -> String {
     let auths: serde_json::Map<String, serde_json::Value> = credentials
         .iter()
         .map(|(host, auth)| {
@@ -163,8 +148,7 @@ pub(crate) fn write_docker_config(dir: &BuildDir, credentials: &RegistryCredenti
             (host.to_owned(), serde_json::json!({ "auth": pair }))
         })
         .collect();
-    let text = serde_json::json!({ "auths": auths }).to_string();
-    BuildDir::write_private(&dir.docker().join("config.json"), &text)
+    serde_json::json!({ "auths": auths }).to_string()
 }
 
 #[cfg(test)]

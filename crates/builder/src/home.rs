@@ -54,10 +54,15 @@ impl Home {
         if path.exists() {
             std::fs::remove_dir_all(&path)?;
         }
-        for folder in ["source", "home", "docker"] {
+        for folder in ["source", "home"] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path.join(folder))?;
         }
         Ok(BuildDir { path })
+    }
+
+    /// The folder of engines of their own.
+    pub(crate) fn engines(&self) -> PathBuf {
+        self.path.join("engines")
     }
 
     /// Folders of builds that nobody runs any more.
@@ -88,9 +93,9 @@ impl BuildDir {
         self.path.join("access")
     }
 
-    /// The Docker client's configuration, with the registry credential.
-    pub(crate) fn docker(&self) -> PathBuf {
-        self.path.join("docker")
+    /// Files for programs beside an engine of its own.
+    pub(crate) fn inside(&self) -> PathBuf {
+        self.path.join("inside")
     }
 
     /// Where the local name of the image is noted, so that it is found after a crash.

@@ -4,16 +4,19 @@
 //! any point leaves only what `cleanup` removes. Deliberately elsewhere: leases, time limits, cancelling (`worker`).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use slipway_buildkit::{Client, Engine};
-use slipway_model::Phase;
+use slipway_model::{FailureCode, Lane, Phase};
 use slipway_wire::Assignment;
 
 use crate::failure::Failure;
 use crate::home::BuildDir;
+use crate::hooks::{Hook, Hooks};
 use crate::mask::Secrets;
+use crate::plan::Plan;
 use crate::report::Reporter;
+use crate::sandbox::{Scopes, Seat};
 use crate::sut::Tests;
 use crate::variables::{Names, Variables};
 use crate::{checkout, compose, git, image, plan, publish};
@@ -21,9 +24,10 @@ use crate::{checkout, compose, git, image, plan, publish};
 /// What the builds of a builder share.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
-    pub(crate) engine_url: String,
+    /// The builder's engine, for builds that need no other.
     pub(crate) engine: Engine,
     pub(crate) client: Client,
+    pub(crate) scopes: Scopes,
     pub(crate) names: NameLocks,
 }
 
@@ -54,56 +58,182 @@ pub(crate) fn secrets(assignment: &Assignment) -> Secrets {
     Secrets::new(forms.iter().map(String::as_str).chain(key).chain(values))
 }
 
-/// Runs all phases and returns the digest that was pushed.
-pub(crate) async fn run(
-    tools: &Tools,
-    assignment: &Assignment,
-    dir: &BuildDir,
-    project: &str,
-    reporter: &Reporter,
-) -> Result<String, Failure> {
-    let checked_out = phase(reporter, Phase::Checkout, checkout::run(&assignment.source, &assignment.rule.paths, dir, reporter)).await?;
-    let variables = Variables::new(assignment, &checked_out.message);
-    let names = Names::new(assignment);
-    let plan = phase(reporter, Phase::Build, async {
-        let plan = plan::make(&dir.source(), &assignment.rule)?;
-        note(dir, &[&names.local()])?;
-        image::run(&tools.client, assignment, &plan, &variables, reporter).await?;
-        Ok(plan)
-    })
-    .await?;
-    phase(reporter, Phase::Test, async {
-        if plan.tests.is_empty() {
-            let place = if plan.folder.is_empty() { "the source's root" } else { &plan.folder };
-            reporter.line(None, &format!("no `*.test.yml` in `{place}`: nothing to test")).await;
-            return Ok(());
-        }
-        let _held = tools.names.hold(&names.image()).await;
-        note(dir, &[&names.local(), &names.image()])?;
-        tools.engine.tag(&names.local(), &names.repository, &names.first_tag).await?;
-        let configured = compose::write_docker_config(dir, &image::credentials(&assignment.registry));
-        configured.map_err(|error| Failure::internal("the Docker client's configuration", error))?;
-        let (engine, engine_url) = (&tools.engine, tools.engine_url.as_str());
-        let tested = Tests { engine, engine_url, dir, plan: &plan, variables: &variables, project, reporter }.run().await;
-        // The public name was for the test; the build's own name holds the image.
-        tools.engine.remove_image(&names.image()).await.ok();
-        tested
-    })
-    .await?;
-    phase(reporter, Phase::Push, async {
-        let digest = publish::run(&tools.engine, assignment, reporter).await?;
-        // The engine keeps a pushed image under its digest even when its last tag goes.
-        note(dir, &[&names.local(), &format!("{}@{digest}", names.repository)])?;
-        Ok(digest)
-    })
-    .await
+/// One build at work.
+pub(crate) struct Work<'a> {
+    pub(crate) tools: &'a Tools,
+    pub(crate) assignment: &'a Assignment,
+    pub(crate) dir: &'a BuildDir,
+    /// Name of its compose project.
+    pub(crate) project: &'a str,
+    /// Its place in an engine of its own, once it has one: whoever cleans up after it looks here.
+    pub(crate) seat: &'a OnceLock<Seat>,
+    pub(crate) reporter: &'a Reporter,
 }
 
-async fn phase<T>(reporter: &Reporter, phase: Phase, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    reporter.phase_started(phase).await;
-    let done = work.await;
-    reporter.phase_finished(phase).await;
-    done
+/// What is known of a build after its checkout.
+struct Ready {
+    variables: Variables,
+    hooks: Hooks,
+    /// What is built, where no hook can still change it.
+    plan: Option<Plan>,
+}
+
+impl Work<'_> {
+    /// Runs all phases and returns the digest that was pushed; `None` when nothing had to be.
+    pub(crate) async fn run(&self) -> Result<Option<String>, Failure> {
+        let names = Names::new(self.assignment);
+        let ready = self.phase(Phase::Checkout, self.check_out()).await?;
+        // With hooks the image has its public name all the time; a build of the same name waits.
+        let _held = if ready.hooks.is_empty() { None } else { Some(self.tools.names.hold(&names.image()).await) };
+        let plan = self.phase(Phase::Build, self.build(&ready, &names)).await?;
+        self.phase(Phase::Test, self.test(&ready, plan.as_ref(), &names)).await?;
+        if !self.assignment.publish {
+            self.reporter.line(None, "built and tested; it is not to be pushed").await;
+            return Ok(None);
+        }
+        self.phase(Phase::Push, self.push(&ready, &names)).await
+    }
+
+    fn seat(&self) -> Option<&Seat> {
+        self.seat.get()
+    }
+
+    fn engine(&self) -> &Engine {
+        self.seat().map_or(&self.tools.engine, |seat| &seat.sandbox.engine)
+    }
+
+    fn client(&self) -> &Client {
+        self.seat().map_or(&self.tools.client, |seat| &seat.sandbox.client)
+    }
+
+    async fn hook(&self, ready: &Ready, hook: Hook) -> Result<bool, Failure> {
+        ready.hooks.run(hook, self.seat(), self.reporter).await
+    }
+
+    async fn check_out(&self) -> Result<Ready, Failure> {
+        let Self { assignment, dir, reporter, .. } = *self;
+        let checked_out = checkout::run(&assignment.source, &assignment.rule.paths, dir, reporter).await?;
+        let variables = Variables::new(assignment, &checked_out.message);
+        let source = plan::open(&dir.source())?;
+        let folder = plan::folder(&source, &assignment.rule);
+        // A folder that leads out of the source is the rule's trouble first.
+        let hooks = Hooks::find(&source, &folder).map_err(|failure| plan::make(&dir.source(), &assignment.rule).err().unwrap_or(failure))?;
+        if !hooks.is_empty() && !assignment.hooks {
+            let text = format!(
+                "the source has {}, and the administrator of this installation does not let this namespace run hooks",
+                hooks.names()
+            );
+            return Err(Failure::new(FailureCode::HookFailed, text));
+        }
+        // Without a hook that might still make it, what is missing is said before anything is started.
+        let plan = if hooks.is_empty() { Some(plan::make(&dir.source(), &assignment.rule)?) } else { None };
+        let tests = plan.as_ref().is_some_and(|plan| !plan.tests.is_empty());
+        if hooks.is_empty() && !tests && assignment.scope.lane == Lane::Trusted {
+            return Ok(Ready { variables, hooks, plan });
+        }
+        let seat = self.tools.scopes.seat(assignment, dir).await?;
+        let config = compose::docker_config(&image::credentials(&assignment.registry));
+        let seat = self.seat.get_or_init(|| seat);
+        seat.settle(dir, &config).await?;
+        seat.set_variables(variables.iter())?;
+        let ready = Ready { variables, hooks, plan };
+        self.hook(&ready, Hook::PostCheckout).await?;
+        Ok(ready)
+    }
+
+    /// Makes the image under the build's own local name, and under its public one for whatever is run of the source.
+    async fn build(&self, ready: &Ready, names: &Names) -> Result<Option<Plan>, Failure> {
+        note(self.dir, &[&names.local(), &names.image()])?;
+        self.hook(ready, Hook::PreBuild).await?;
+        let plan = if self.hook(ready, Hook::Build).await? {
+            if !self.engine().has_image(&names.image()).await? {
+                let text = format!("`hooks/build` ended well and made no image `{}`, which `$IMAGE_NAME` asks for", names.image());
+                return Err(Failure::new(FailureCode::HookFailed, text));
+            }
+            None
+        } else {
+            let plan = match &ready.plan {
+                Some(plan) => plan.clone(),
+                None => plan::make(&self.source(), &self.assignment.rule)?,
+            };
+            image::run(self.client(), self.assignment, &plan, &ready.variables, self.reporter).await?;
+            if !ready.hooks.is_empty() {
+                self.engine().tag(&names.local(), &names.repository, &names.first_tag).await?;
+            }
+            Some(plan)
+        };
+        self.hook(ready, Hook::PostBuild).await?;
+        Ok(plan)
+    }
+
+    fn source(&self) -> std::path::PathBuf {
+        self.seat().map_or_else(|| self.dir.source(), Seat::source)
+    }
+
+    async fn test(&self, ready: &Ready, plan: Option<&Plan>, names: &Names) -> Result<(), Failure> {
+        self.hook(ready, Hook::PreTest).await?;
+        if !self.hook(ready, Hook::Test).await? {
+            self.compose_tests(ready, plan, names).await?;
+        }
+        self.hook(ready, Hook::PostTest).await.map(drop)
+    }
+
+    async fn compose_tests(&self, ready: &Ready, plan: Option<&Plan>, names: &Names) -> Result<(), Failure> {
+        // Hooks may have made or changed test files.
+        let source = plan::open(&self.source())?;
+        let folder = plan.map_or_else(|| plan::folder(&source, &self.assignment.rule), |plan| plan.folder.clone());
+        let tests = plan::tests(&source, &folder)?;
+        let seat = match self.seat() {
+            Some(seat) if !tests.is_empty() => seat,
+            _ => {
+                let place = if folder.is_empty() { "the source's root" } else { &folder };
+                self.reporter.line(None, &format!("no `*.test.yml` in `{place}`: nothing to test")).await;
+                return Ok(());
+            }
+        };
+        let (source, folder, variables) = (&source, folder.as_str(), &ready.variables);
+        let tests = Tests { seat, source, folder, files: &tests, variables, project: self.project, reporter: self.reporter };
+        if !ready.hooks.is_empty() {
+            return tests.run().await;
+        }
+        let _held = self.tools.names.hold(&names.image()).await;
+        self.engine().tag(&names.local(), &names.repository, &names.first_tag).await?;
+        let tested = tests.run().await;
+        // The public name was for the test; the build's own name holds the image.
+        self.engine().remove_image(&names.image()).await.ok();
+        tested
+    }
+
+    async fn push(&self, ready: &Ready, names: &Names) -> Result<Option<String>, Failure> {
+        self.hook(ready, Hook::PrePush).await?;
+        let digest = if self.hook(ready, Hook::Push).await? {
+            let digest = self.engine().repository_digest(&names.image(), &names.repository).await?;
+            if digest.is_none() {
+                let text = format!("`hooks/push` did not push `{}` to `{}`: no tag moves", names.image(), names.repository);
+                self.reporter.line(None, &text).await;
+            }
+            digest
+        } else {
+            if !ready.hooks.is_empty() {
+                // Hooks may have made another image of it.
+                self.engine().tag(&names.image(), &names.repository, &names.build_tag).await?;
+            }
+            Some(publish::run(self.engine(), self.assignment, self.reporter).await?)
+        };
+        if let Some(digest) = &digest {
+            // The engine keeps a pushed image under its digest even when its last tag goes.
+            note(self.dir, &[&names.local(), &names.image(), &format!("{}@{digest}", names.repository)])?;
+        }
+        self.hook(ready, Hook::PostPush).await?;
+        Ok(digest)
+    }
+
+    async fn phase<T>(&self, phase: Phase, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.reporter.phase_started(phase).await;
+        let done = work.await;
+        self.reporter.phase_finished(phase).await;
+        done
+    }
 }
 
 /// Before the name exists: a crash after this line leaves a note of what to remove.

@@ -16,8 +16,6 @@ const DOCKERFILE_LIMIT: usize = 1024 * 1024;
 /// What a build works on.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// The whole checkout.
-    pub(crate) source: Tree,
     /// The build context.
     pub(crate) context: Tree,
     /// The Dockerfile with its path from the root of the source.
@@ -28,9 +26,23 @@ pub(crate) struct Plan {
     pub(crate) tests: Vec<String>,
 }
 
+/// The checkout, to be read beneath itself only.
+pub(crate) fn open(checkout: &Path) -> Result<Tree, Failure> {
+    Tree::open(checkout).map_err(|error| Failure::internal("the checkout cannot be read", error))
+}
+
+/// The Dockerfile's folder from the root of the source, whether or not the Dockerfile is there yet: a hook may make it.
+pub(crate) fn folder(source: &Tree, rule: &BuildRule) -> String {
+    let path = match dockerfile_path(source, rule.context.as_str(), rule.dockerfile.as_str()) {
+        Ok(path) => path,
+        Err(_) => joined(rule.context.as_str(), rule.dockerfile.as_str()),
+    };
+    path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned()
+}
+
 /// Finds everything or says what is missing.
 pub(crate) fn make(checkout: &Path, rule: &BuildRule) -> Result<Plan, Failure> {
-    let source = Tree::open(checkout).map_err(|error| Failure::internal("the checkout cannot be read", error))?;
+    let source = open(checkout)?;
     let given_context = rule.context.as_str();
     if !matches!(given_context, "" | "/") {
         require_folder(&source, given_context)?;
@@ -48,13 +60,12 @@ pub(crate) fn make(checkout: &Path, rule: &BuildRule) -> Result<Plan, Failure> {
     let ignore = read(&source, &format!("{path}.dockerignore"))?;
     let tests = tests(&source, &folder)?;
     let dockerfile = DockerfileText { path, content, ignore };
-    Ok(Plan { source, context, dockerfile, folder, tests })
+    Ok(Plan { context, dockerfile, folder, tests })
 }
 
 /// The rule's Dockerfile; a folder stands for the `Dockerfile` in it.
 fn dockerfile_path(source: &Tree, context: &str, dockerfile: &str) -> Result<String, Failure> {
-    let path = [context, dockerfile].iter().filter(|part| !matches!(**part, "" | "/")).copied().collect::<Vec<_>>().join("/");
-    let path = if path.is_empty() { "Dockerfile".to_owned() } else { path };
+    let path = joined(context, dockerfile);
     match source.kind(&path) {
         Ok(Some(EntryKind::File)) => Ok(path),
         Ok(Some(EntryKind::Folder)) => {
@@ -68,6 +79,11 @@ fn dockerfile_path(source: &Tree, context: &str, dockerfile: &str) -> Result<Str
         Ok(Some(EntryKind::Special) | None) => Err(not_found(&path)),
         Err(_) => Err(outside(&path)),
     }
+}
+
+fn joined(context: &str, dockerfile: &str) -> String {
+    let path = [context, dockerfile].iter().filter(|part| !matches!(**part, "" | "/")).copied().collect::<Vec<_>>().join("/");
+    if path.is_empty() { "Dockerfile".to_owned() } else { path }
 }
 
 fn require_folder(source: &Tree, context: &str) -> Result<(), Failure> {
@@ -89,7 +105,7 @@ fn read(source: &Tree, path: &str) -> Result<Option<Bytes>, Failure> {
     }
 }
 
-fn tests(source: &Tree, folder: &str) -> Result<Vec<String>, Failure> {
+pub(crate) fn tests(source: &Tree, folder: &str) -> Result<Vec<String>, Failure> {
     let names = source.names(folder).map_err(|error| Failure::internal("the checkout cannot be read", error))?;
     let names = names.into_iter().filter_map(|name| String::from_utf8(name).ok());
     Ok(names.filter(|name| name.ends_with(".test.yml")).collect())

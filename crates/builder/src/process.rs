@@ -23,6 +23,16 @@ const TAIL: usize = 4096;
 /// A program with its arguments, to be run in a folder.
 pub(crate) struct Program {
     command: Command,
+    stdin: Stdin,
+}
+
+/// Standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stdin {
+    /// There is none.
+    Null,
+    /// A pipe that is open as long as this process lives, and that nothing is written to.
+    Alive,
 }
 
 /// What becomes of standard output.
@@ -67,7 +77,14 @@ impl Program {
         command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").current_dir(folder);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        Self { command }
+        Self { command, stdin: Stdin::Null }
+    }
+
+    /// Its input ends with this process, however that ends, so the program can end too.
+    pub(crate) fn alive_with_us(mut self) -> Self {
+        self.command.stdin(Stdio::piped());
+        self.stdin = Stdin::Alive;
+        self
     }
 
     pub(crate) fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -83,6 +100,8 @@ impl Program {
     /// Runs it to its end; standard error goes to the log of the step, unless it is run quietly.
     pub(crate) async fn run(mut self, reporter: &Reporter, step: &str, stdout: Stdout) -> io::Result<Ended> {
         let mut child = self.command.spawn()?;
+        // Waiting for a child closes its input.
+        let _alive = (self.stdin == Stdin::Alive).then(|| child.stdin.take());
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
         let out = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
         let error = child.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?;

@@ -3,7 +3,7 @@
 //! The invariant: after a test, passed, failed or dropped, nothing of its project is left in the engine; a dropped test is
 //! cleaned up by `cleanup`. Deliberately elsewhere: what a test file may contain (`compose_rules`).
 
-use slipway_buildkit::Engine;
+use slipway_buildkit::{Engine, Tree};
 use slipway_model::{FailureCode, Phase};
 use tokio::sync::mpsc;
 
@@ -11,18 +11,19 @@ use crate::cleanup;
 use crate::compose::{Compose, Flavour, SUT};
 use crate::compose_rules::builds;
 use crate::failure::Failure;
-use crate::home::BuildDir;
-use crate::plan::Plan;
 use crate::report::Reporter;
+use crate::sandbox::Seat;
 use crate::steps::begun;
 use crate::variables::Variables;
 
 /// What all test files of a build share.
 pub(crate) struct Tests<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) engine_url: &'a str,
-    pub(crate) dir: &'a BuildDir,
-    pub(crate) plan: &'a Plan,
+    pub(crate) seat: &'a Seat,
+    pub(crate) source: &'a Tree,
+    /// Where the files stand, from the root of the source.
+    pub(crate) folder: &'a str,
+    /// Their names, in order.
+    pub(crate) files: &'a [String],
     pub(crate) variables: &'a Variables,
     pub(crate) project: &'a str,
     pub(crate) reporter: &'a Reporter,
@@ -31,14 +32,14 @@ pub(crate) struct Tests<'a> {
 impl Tests<'_> {
     /// Runs all files in the order of their names; the first failure ends the phase.
     pub(crate) async fn run(&self) -> Result<(), Failure> {
-        let first = self.plan.tests.first().map_or_else(String::new, |file| step_id(file));
-        let program = Compose::find(self.dir, self.reporter, &first).await?;
-        for file in &self.plan.tests {
+        let first = self.files.first().map_or_else(String::new, |file| step_id(file));
+        let program = Compose::find(self.seat, self.reporter, &first).await?;
+        for file in self.files {
             let id = step_id(file);
             let step = begun(&id, Phase::Test, &format!("test {file}"), &self.reporter.clock);
             self.reporter.step(step.clone()).await;
             let outcome = self.run_file(file, &id, program).await;
-            cleanup::project(self.engine, self.project).await;
+            cleanup::project(self.engine(), self.project).await;
             self.reporter.end_step(step, outcome.as_ref().err().map(|failure| failure.reason.text.clone())).await;
             outcome?;
         }
@@ -46,10 +47,9 @@ impl Tests<'_> {
     }
 
     async fn run_file(&self, file: &str, step: &str, program: Flavour) -> Result<(), Failure> {
-        let (dir, project, reporter) = (self.dir, self.project, self.reporter);
-        let compose = Compose { dir, engine: self.engine_url, project, reporter, step, program };
-        let path = if self.plan.folder.is_empty() { file.to_owned() } else { format!("{}/{file}", self.plan.folder) };
-        let resolved = compose.resolve(&self.plan.source, &path, self.variables).await?;
+        let compose = Compose { seat: self.seat, project: self.project, reporter: self.reporter, step, program };
+        let path = if self.folder.is_empty() { file.to_owned() } else { format!("{}/{file}", self.folder) };
+        let resolved = compose.resolve(self.source, &path, self.variables).await?;
         if builds(&resolved.value) {
             let built = compose.run(&resolved, &["build"]).await?;
             if !built.succeeded() {
@@ -63,13 +63,17 @@ impl Tests<'_> {
         if !up.succeeded() {
             return Err(Failure::new(FailureCode::TestFailed, format!("`{file}` did not start: {}", up.last_words())));
         }
-        let container = self.engine.containers(self.project, SUT).await?.into_iter().next();
+        let container = self.engine().containers(self.project, SUT).await?.into_iter().next();
         let container =
             container.ok_or_else(|| Failure::new(FailureCode::TestInvalid, format!("`{file}` started no container for `{SUT}`")))?;
         match self.watch(&container, step).await? {
             0 => Ok(()),
             code => Err(Failure::new(FailureCode::TestFailed, format!("test `{SUT}` exited with {code}"))),
         }
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.seat.sandbox.engine
     }
 
     async fn watch(&self, container: &str, step: &str) -> Result<i64, Failure> {
@@ -79,7 +83,7 @@ impl Tests<'_> {
                 self.reporter.log(Some(step), bytes).await;
             }
         };
-        let (code, logged, ()) = tokio::join!(self.engine.wait(container), self.engine.follow_logs(container, out), relay);
+        let (code, logged, ()) = tokio::join!(self.engine().wait(container), self.engine().follow_logs(container, out), relay);
         if let Err(error) = logged {
             self.reporter.line(Some(step), &format!("[the test's output ends early: {error}]")).await;
         }

@@ -3,7 +3,7 @@
 //! The invariant: a claimed build ends in exactly one of finish, release, or silence after a lost lease; a shutdown ends
 //! claims at once and gives running builds the configured time. Deliberately elsewhere: what a build does (`phases`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use slipway_buildkit::{Client, Engine, EngineAddress};
@@ -19,8 +19,9 @@ use crate::config::{BuilderConfig, BuilderError};
 use crate::failure::Retry;
 use crate::home::{BuildDir, Home};
 use crate::lease::{self, Halt, Stop};
-use crate::phases::{self, NameLocks, Tools};
+use crate::phases::{self, NameLocks, Tools, Work};
 use crate::report::{Attempt, Reporter};
+use crate::sandbox::{self, Scopes, Setup};
 
 const CLAIM_WAIT_SECONDS: u32 = 20;
 /// Between claims without an engine: the server is told, and nothing is handed out.
@@ -40,12 +41,13 @@ pub async fn run(config: BuilderConfig, shutdown: CancellationToken) -> Result<(
     let address: EngineAddress = config.engine_url.parse()?;
     let home = Home::open(&config.work_dir)?;
     let api = Api::new(config.server_url.clone(), config.token.clone())?;
-    let tools = Tools {
-        engine_url: config.engine_url.clone(),
-        engine: Engine::new(address.clone()),
-        client: Client::new(address),
-        names: NameLocks::default(),
-    };
+    let setup = Setup { folder: home.engines(), allowed: config.allowed_networks.clone() };
+    let scopes =
+        Scopes::open(setup, Clock::System).map_err(|error| BuilderError::WorkDir { path: home.engines(), problem: error.to_string() })?;
+    if let Some(why) = sandbox::obstacle() {
+        tracing::warn!(why, "this builder cannot run hooks, tests and builds of other people's commits");
+    }
+    let tools = Tools { scopes, engine: Engine::new(address.clone()), client: Client::new(address), names: NameLocks::default() };
     let parallel = config.parallel.max(1);
     let builder = Arc::new(Builder { home, api, tools, name: config.name.clone(), parallel, hand_back: CancellationToken::new() });
     let mut running = JoinSet::new();
@@ -55,6 +57,7 @@ pub async fn run(config: BuilderConfig, shutdown: CancellationToken) -> Result<(
         builder.hand_back.cancel();
         while running.join_next().await.is_some() {}
     }
+    builder.tools.scopes.close().await;
     claimed
 }
 
@@ -79,6 +82,7 @@ impl Builder {
                 slot = Arc::clone(&slots).acquire_owned() => slot.expect("the semaphore is never closed"),
                 () = shutdown.cancelled() => break,
             };
+            self.tools.scopes.sweep().await;
             let engine = self.engine_status().await;
             let ready = matches!(engine, EngineStatus::Ready { .. });
             if ready && let Some(folders) = dead.take() {
@@ -185,9 +189,12 @@ impl Builder {
     async fn work(&self, assignment: &Assignment, dir: &BuildDir, reporter: &Reporter, halt: &Halt) -> Ended {
         let project = format!("{}{}", self.home.project_prefix(), assignment.build.short());
         let limit = Duration::from_secs(u64::from(assignment.time_limit_seconds));
+        let seat = OnceLock::new();
+        let work = Work { tools: &self.tools, assignment, dir, project: &project, seat: &seat, reporter };
         let ended = tokio::select! {
-            done = phases::run(&self.tools, assignment, dir, &project, reporter) => Ended::Outcome(match done {
-                Ok(digest) => Outcome::Pushed { digest },
+            done = work.run() => Ended::Outcome(match done {
+                Ok(Some(digest)) => Outcome::Pushed { digest },
+                Ok(None) => Outcome::Passed,
                 Err(failure) if failure.reason.code == FailureCode::Unchanged => Outcome::Unneeded { reason: failure.reason },
                 Err(failure) => Outcome::Failed { reason: failure.reason, retry: failure.retry == Retry::MayHelp },
             }),
@@ -205,7 +212,15 @@ impl Builder {
                 Ended::Outcome(failed(FailureCode::TimedOut, text, Retry::Useless))
             }
         };
-        let cleaned = cleanup::build(&self.tools.engine, dir, &project);
+        let cleaned = async {
+            match seat.get() {
+                Some(seat) => {
+                    cleanup::build(&seat.sandbox.engine, dir, &project).await;
+                    seat.leave().await;
+                }
+                None => cleanup::build(&self.tools.engine, dir, &project).await,
+            }
+        };
         if tokio::time::timeout(CLEANUP_LIMIT, cleaned).await.is_err() {
             tracing::warn!(build = %assignment.build, "cleaning up took too long");
         }

@@ -344,6 +344,7 @@ async fn without_an_engine_the_server_is_told_and_an_unknown_token_ends_the_buil
         name: "wrong".into(),
         engine_url: common::ENGINE.into(),
         parallel: 1,
+        allowed_networks: Vec::new(),
         work_dir: world.work.path().join("other"),
         drain_timeout: Duration::from_secs(1),
     };
@@ -377,6 +378,7 @@ async fn what_a_killed_builder_left_is_removed_at_the_next_start() {
         name: "again".into(),
         engine_url: common::ENGINE.into(),
         parallel: 1,
+        allowed_networks: Vec::new(),
         work_dir: world.work.path().join("work"),
         drain_timeout: Duration::from_secs(1),
     };

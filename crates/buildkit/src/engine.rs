@@ -140,6 +140,23 @@ impl Engine {
         }
     }
 
+    /// The digest under which an image was pushed to a repository (`host/namespace/name`); `None` when it was not.
+    pub async fn repository_digest(&self, image: &str, repository: &str) -> Result<Option<String>, EngineError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Pushed {
+            #[serde(default)]
+            repo_digests: Option<Vec<String>>,
+        }
+        let pushed = match self.list::<Pushed>(&format!("/images/{}/json", encode(image, NAME))).await {
+            Ok(pushed) => pushed,
+            Err(EngineError::Answer { status: 404, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let names = pushed.repo_digests.unwrap_or_default();
+        Ok(names.iter().rev().find_map(|name| name.strip_prefix(repository)?.strip_prefix('@')).map(str::to_owned))
+    }
+
     /// Compose projects whose containers, networks or volumes stand in the engine.
     pub async fn projects(&self) -> Result<BTreeSet<String>, EngineError> {
         let filter = filter(PROJECT);
@@ -180,6 +197,21 @@ impl Engine {
             self.delete(&format!("/volumes/{}?force=true", encode(&item.name, STRICT))).await?;
         }
         Ok(())
+    }
+
+    /// Removes all containers and volumes and every network that is not the engine's own, and images without a name.
+    pub async fn remove_everything(&self) -> Result<(), EngineError> {
+        for item in self.list::<Vec<Labelled>>("/containers/json?all=true").await? {
+            self.delete(&format!("/containers/{}?force=true&v=true", encode(&item.id, STRICT))).await?;
+        }
+        let own = filters(&serde_json::json!({ "type": ["custom"] }));
+        for item in self.list::<Vec<Labelled>>(&format!("/networks?filters={own}")).await? {
+            self.delete(&format!("/networks/{}", encode(&item.id, STRICT))).await?;
+        }
+        for item in self.list::<Volumes>("/volumes").await?.volumes.unwrap_or_default() {
+            self.delete(&format!("/volumes/{}?force=true", encode(&item.name, STRICT))).await?;
+        }
+        fetch(&self.address, Method::POST, "/images/prune").await.map(drop)
     }
 
     /// Deletes; something that is gone, or is being removed already, is what was wanted.

@@ -101,6 +101,8 @@ words! {
         BaseImage = "base_image",
         /// A step of the Dockerfile failed.
         StepFailed = "step_failed",
+        /// A script in `hooks/` ended with an error, or may not run.
+        HookFailed = "hook_failed",
         /// `sut` exited with another code than 0.
         TestFailed = "test_failed",
         /// A test file cannot be run as it is.

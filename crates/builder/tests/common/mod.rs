@@ -56,6 +56,7 @@ impl World {
             name: "test".to_owned(),
             engine_url: engine.to_owned(),
             parallel: 2,
+            allowed_networks: Vec::new(),
             work_dir: work.path().join("work"),
             drain_timeout: drain,
         };

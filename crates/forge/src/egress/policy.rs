@@ -68,6 +68,16 @@ impl EgressPolicy {
         Self::default()
     }
 
+    /// The allowed networks of the fourth version of the protocol, as `10.1.0.0/16`.
+    #[must_use]
+    pub fn networks(&self) -> Vec<String> {
+        let of = |allowed: &Allowed| match allowed {
+            Allowed::Network(IpAddr::V4(address), bits) => Some(format!("{address}/{bits}")),
+            _ => None,
+        };
+        self.allowed.iter().filter_map(of).collect()
+    }
+
     /// Also these networks (`10.1.0.0/16`, `fd00::/8`, `10.1.2.3`) and hosts (`avatars.ghe.acme.example`).
     ///
     /// # Errors

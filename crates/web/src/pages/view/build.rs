@@ -19,6 +19,7 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::DockerfileInvalid => "Mend the Dockerfile at the line above and push again.",
         FailureCode::BaseImage => "Check the name in FROM. Private images must be in the same namespace.",
         FailureCode::StepFailed => "The step's last lines are below. Run the same command locally, or look further up in the log.",
+        FailureCode::HookFailed => "The tags did not move. The script's last lines are below; `hooks/` stands beside the Dockerfile.",
         FailureCode::TestFailed => "The tags did not move. Mend the code or the test and push again; the test's last lines are below.",
         FailureCode::TestInvalid => "A test file needs a service named `sut`; its exit code decides.",
         FailureCode::PushFailed => "The image was built, but the registry did not take it. Retry; if it stays, see the server's log.",

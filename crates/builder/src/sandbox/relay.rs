@@ -1,0 +1,121 @@
+//! The registry, seen from inside of an engine of its own: a listener in the engine's network whose connections go on from the machine's.
+//!
+//! The invariant: it leads to the one registry of the installation and nowhere else. Bytes pass as they are, so TLS stays between the engine
+//! and the registry. Deliberately elsewhere: every other way out (`gate.sh`).
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use slipway_wire::RegistryTarget;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
+
+const CONNECTIONS: usize = 256;
+
+/// The registry's address, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RegistryAddress {
+    /// As images are named: `host[:port]`.
+    pub(super) host: String,
+    pub(super) insecure: bool,
+    name: String,
+    port: u16,
+}
+
+impl RegistryAddress {
+    pub(super) fn of(registry: &RegistryTarget) -> Self {
+        let (name, port) = match registry.host.rsplit_once(':') {
+            Some((name, port)) if !name.ends_with(':') && !name.is_empty() => (name, port.parse().ok()),
+            _ => (registry.host.as_str(), None),
+        };
+        let port = port.unwrap_or(if registry.insecure { 80 } else { 443 });
+        Self { host: registry.host.clone(), insecure: registry.insecure, name: name.to_owned(), port }
+    }
+
+    /// The address that the name has inside: its own when it is one, else the loopback's.
+    fn inside(&self) -> Ipv4Addr {
+        self.name.parse().unwrap_or(Ipv4Addr::LOCALHOST)
+    }
+
+    /// What has to be added to the inner loopback device for it.
+    pub(super) fn extra_address(&self) -> Option<Ipv4Addr> {
+        Some(self.inside()).filter(|address| !address.is_loopback())
+    }
+
+    /// The name that has to lead to the inner loopback.
+    pub(super) fn extra_name(&self) -> Option<&str> {
+        Some(self.name.as_str()).filter(|name| *name != "localhost" && name.parse::<Ipv4Addr>().is_err())
+    }
+}
+
+/// A relay at work; it ends when this goes.
+#[derive(Debug)]
+pub(super) struct Relay {
+    _accepting: AbortOnDropHandle<()>,
+}
+
+impl Relay {
+    /// Listens in a network namespace.
+    pub(super) async fn open(network: File, registry: &RegistryAddress) -> io::Result<Self> {
+        let at = SocketAddrV4::new(registry.inside(), registry.port);
+        // A thread of its own: it stays in the other network until it ends, and the socket stays there for ever.
+        let bound = tokio::task::spawn_blocking(move || {
+            std::thread::spawn(move || {
+                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+                std::net::TcpListener::bind(at)
+            })
+            .join()
+            .map_err(|_| io::Error::other("the thread of the listener died"))?
+        });
+        let listener = bound.await.map_err(io::Error::other)??;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let target = (registry.name.clone(), registry.port);
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let accepting = tokio::spawn(async move {
+            loop {
+                let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+                let Ok((mut inner, _)) = listener.accept().await else { continue };
+                let target = target.clone();
+                tokio::spawn(async move {
+                    match TcpStream::connect((target.0.as_str(), target.1)).await {
+                        // Either end may go at any time, which the other one sees.
+                        Ok(mut outer) => drop(copy_bidirectional(&mut inner, &mut outer).await),
+                        Err(error) => tracing::debug!(%error, "the registry does not answer an engine of its own"),
+                    }
+                    drop(slot);
+                });
+            }
+        });
+        Ok(Self { _accepting: AbortOnDropHandle::new(accepting) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slipway_wire::Credential;
+
+    fn of(host: &str, insecure: bool) -> RegistryAddress {
+        let credential = Credential { username: "x".into(), password: "y".into() };
+        RegistryAddress::of(&RegistryTarget { host: host.into(), insecure, repository: "demo/hello".parse().expect("path"), credential })
+    }
+
+    #[test]
+    fn names_and_addresses_have_a_place_inside() {
+        let local = of("127.0.0.1:8080", true);
+        assert_eq!((local.inside(), local.port, local.extra_address(), local.extra_name()), (Ipv4Addr::LOCALHOST, 8080, None, None));
+        let private = of("10.1.2.3:5000", true);
+        assert_eq!((private.extra_address(), private.extra_name()), (Some(Ipv4Addr::new(10, 1, 2, 3)), None));
+        let named = of("slipway.example.com", false);
+        assert_eq!((named.inside(), named.port, named.extra_name()), (Ipv4Addr::LOCALHOST, 443, Some("slipway.example.com")));
+        assert_eq!(of("slipway.example.com", true).port, 80);
+        assert_eq!(of("localhost:5000", true).extra_name(), None);
+    }
+}

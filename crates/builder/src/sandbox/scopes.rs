@@ -1,0 +1,367 @@
+//! Whose engine is whose: one for each namespace's trusted builds, kept warm and with its cache; one for each untrusted build, gone with it.
+//!
+//! The invariant: two trust scopes never meet in an engine, in its data, or in the machine's user that it runs as; what a build leaves in a
+//! shared engine is gone when no other build uses it. Deliberately elsewhere: how an engine is put together (`mod`, the scripts).
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use slipway_model::{BuildId, Clock, FailureCode, Lane, Timestamp};
+use slipway_wire::{Assignment, TrustScope};
+
+use super::relay::RegistryAddress;
+use super::{Sandbox, Setup, obstacle};
+use crate::failure::Failure;
+use crate::home::BuildDir;
+use crate::process::Program;
+
+/// An engine that nobody used for so long is stopped; its cache stays.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+/// The machine's users for engines: 4,096 ranges of 65,536, which neither people nor other programs are given by custom.
+const FIRST_USER: u32 = 0x7000_0000;
+const USERS: u32 = 0x1_0000;
+const RANGES: u32 = 0x1000;
+/// Where the sources of builds stand inside.
+const WORK: &str = "/work";
+/// The engine's address inside.
+const API: &str = "unix:///api/sock";
+
+/// All engines of their own of a builder.
+#[derive(Debug, Clone)]
+pub(crate) struct Scopes(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    setup: Setup,
+    clock: Clock,
+    places: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Place>>>>,
+    /// Held while a range of users is chosen.
+    choosing: Mutex<()>,
+}
+
+/// One engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    scope: TrustScope,
+    /// Untrusted builds have one each.
+    once: Option<(BuildId, u32)>,
+}
+
+impl Key {
+    fn of(assignment: &Assignment) -> Self {
+        let once = (assignment.scope.lane == Lane::Untrusted).then_some((assignment.build, assignment.attempt));
+        Self { scope: assignment.scope, once }
+    }
+
+    fn folder(self) -> String {
+        match self.once {
+            Some((build, attempt)) => format!("once-{build}-{attempt}"),
+            None => self.scope.account.to_string(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    sandbox: Option<Arc<Sandbox>>,
+    used: Option<Timestamp>,
+}
+
+impl Scopes {
+    /// Nothing is started yet; what an earlier builder left of builds is removed, its caches stay.
+    pub(crate) fn open(setup: Setup, clock: Clock) -> io::Result<Self> {
+        std::fs::create_dir_all(&setup.folder)?;
+        for entry in std::fs::read_dir(&setup.folder)?.flatten() {
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with("once-") {
+                std::fs::remove_dir_all(&path)?;
+            } else if path.join("work").is_dir() {
+                std::fs::remove_dir_all(path.join("work"))?;
+            }
+        }
+        Ok(Self(Arc::new(Inner { setup, clock, places: Mutex::default(), choosing: Mutex::default() })))
+    }
+
+    /// A place in the engine of the build's scope, which is started when it does not run.
+    pub(crate) async fn seat(&self, assignment: &Assignment, dir: &BuildDir) -> Result<Seat, Failure> {
+        if let Some(why) = obstacle() {
+            let text = format!(
+                "hooks, tests and builds of other people's commits need an engine of their own, which this builder cannot have: {why}"
+            );
+            return Err(Failure::new(FailureCode::EngineUnavailable, text));
+        }
+        let key = Key::of(assignment);
+        let place = {
+            let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(places.entry(key).or_default())
+        };
+        let mut place = place.lock().await;
+        place.used = Some(self.0.clock.now());
+        let registry = RegistryAddress::of(&assignment.registry);
+        let running = place.sandbox.take().filter(|sandbox| !sandbox.has_ended());
+        let sandbox = match running {
+            Some(sandbox) if sandbox.registry == registry => sandbox,
+            Some(sandbox) if Arc::strong_count(&sandbox) > 1 => {
+                place.sandbox = Some(sandbox);
+                let text = "the registry's address changed while other builds of this namespace run with the former one";
+                return Err(Failure::passing(FailureCode::EngineUnavailable, text));
+            }
+            _ => Arc::new(self.start(key, registry).await?),
+        };
+        place.sandbox = Some(Arc::clone(&sandbox));
+        let name = format!("{}-{}", assignment.build, assignment.attempt);
+        Ok(Seat { scopes: self.clone(), key, sandbox, name, private: dir.inside() })
+    }
+
+    async fn start(&self, key: Key, registry: RegistryAddress) -> Result<Sandbox, Failure> {
+        let folder = self.0.setup.folder.join(key.folder());
+        let base = self.base(&folder).map_err(|error| Failure::internal("no user for an engine of its own", error))?;
+        let data = folder.join("data");
+        let had_data = data.is_dir();
+        match Sandbox::start(&self.0.setup, &folder, base, registry.clone()).await {
+            Err(failure) if had_data => {
+                // Its data are a cache: an engine that was killed at a bad moment may not want them any more.
+                tracing::warn!(reason = %failure.reason, "an engine of its own does not start; it is tried without its data");
+                remove(&data).await;
+                Sandbox::start(&self.0.setup, &folder, base, registry).await
+            }
+            done => done,
+        }
+    }
+
+    /// The first of the users of an engine: the one that its data belong to, else one that no other engine has.
+    fn base(&self, folder: &Path) -> io::Result<u32> {
+        let _one_at_a_time = self.0.choosing.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |folder: &Path| std::fs::read_to_string(folder.join("base")).ok().and_then(|text| text.parse::<u32>().ok());
+        if let Some(known) = of(folder) {
+            return Ok(known);
+        }
+        let taken: BTreeSet<u32> = std::fs::read_dir(&self.0.setup.folder)?.flatten().filter_map(|entry| of(&entry.path())).collect();
+        let free = (0..RANGES).map(|range| FIRST_USER + range * USERS).find(|base| !taken.contains(base));
+        let free = free.ok_or_else(|| io::Error::other(format!("all {RANGES} are taken")))?;
+        std::fs::create_dir_all(folder)?;
+        BuildDir::write_private(&folder.join("base"), &free.to_string())?;
+        Ok(free)
+    }
+
+    /// Stops engines that nobody used for a while.
+    pub(crate) async fn sweep(&self) {
+        self.stop_unused(|used, now| used.is_none_or(|used| now.since(used) > IDLE)).await;
+    }
+
+    /// Stops all that are not in use.
+    pub(crate) async fn close(&self) {
+        self.stop_unused(|_, _| true).await;
+    }
+
+    async fn stop_unused(&self, old: impl Fn(Option<Timestamp>, Timestamp) -> bool) {
+        let places: Vec<(Key, Arc<tokio::sync::Mutex<Place>>)> = {
+            let places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
+            places.iter().map(|(key, place)| (*key, Arc::clone(place))).collect()
+        };
+        let now = self.0.clock.now();
+        for (key, place) in places {
+            let Ok(mut place) = place.try_lock() else { continue };
+            let unused = place.sandbox.as_ref().is_none_or(|sandbox| Arc::strong_count(sandbox) == 1);
+            if key.once.is_none() && unused && old(place.used, now) {
+                if let Some(sandbox) = place.sandbox.take().and_then(Arc::into_inner) {
+                    sandbox.end().await;
+                }
+                // Whoever waits for this place keeps it; a new one is as good.
+                self.0
+                    .places
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .retain(|other, held| *other != key || Arc::strong_count(held) > 2);
+            }
+        }
+    }
+
+    /// What is left of a build in its engine goes.
+    async fn leave(&self, key: Key, name: &str) {
+        let place = {
+            let places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
+            places.get(&key).map(Arc::clone)
+        };
+        let Some(place) = place else { return };
+        let mut place = place.lock().await;
+        let folder = self.0.setup.folder.join(key.folder());
+        remove(&folder.join("work").join(name)).await;
+        // This place and the seat that is being left.
+        let last = place.sandbox.as_ref().is_some_and(|sandbox| Arc::strong_count(sandbox) <= 2);
+        if key.once.is_some() {
+            if let Some(sandbox) = place.sandbox.take() {
+                sandbox.kill().await;
+            }
+            remove(&folder).await;
+            self.0.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        } else if last
+            && let Some(sandbox) = &place.sandbox
+            && let Err(error) = sandbox.engine.remove_everything().await
+        {
+            tracing::warn!(%error, "what builds left in an engine of their own was not removed; the engine is stopped");
+            if let Some(sandbox) = place.sandbox.take() {
+                sandbox.kill().await;
+            }
+        }
+        place.used = Some(self.0.clock.now());
+    }
+}
+
+/// A build's place in an engine of its own: its source, its home, its programs.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    scopes: Scopes,
+    key: Key,
+    pub(crate) sandbox: Arc<Sandbox>,
+    name: String,
+    /// Files for the programs inside, which only the builder writes.
+    private: PathBuf,
+}
+
+impl Seat {
+    fn folder(&self) -> PathBuf {
+        self.sandbox.folder.join("work").join(&self.name)
+    }
+
+    /// The checkout, on this side. Whatever ran inside may have changed it: it is opened only beneath itself.
+    pub(crate) fn source(&self) -> PathBuf {
+        self.folder().join("source")
+    }
+
+    /// A folder of the source, inside.
+    pub(crate) fn inside(&self, folder: &str) -> String {
+        format!("{WORK}/{}/source/{folder}", self.name).trim_end_matches('/').to_owned()
+    }
+
+    /// Takes the checkout over: from here on it belongs to the user that is root inside.
+    pub(crate) async fn settle(&self, dir: &BuildDir, docker_config: &str) -> Result<(), Failure> {
+        let trouble = |error: io::Error| Failure::internal("the build's place in an engine of its own", error);
+        let folder = self.folder();
+        std::fs::create_dir_all(folder.join("home/.docker")).map_err(trouble)?;
+        std::fs::rename(dir.source(), self.source()).map_err(trouble)?;
+        BuildDir::write_private(&folder.join("home/.docker/config.json"), docker_config).map_err(trouble)?;
+        let owner = format!("{0}:{0}", self.sandbox.base);
+        let changed = tokio::process::Command::new("chown")
+            .args(["--no-dereference", "--recursive", &owner])
+            .arg(&folder)
+            .env_clear()
+            .env("PATH", crate::process::PATH)
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .status()
+            .await;
+        if !changed.map_err(trouble)?.success() {
+            return Err(trouble(io::Error::other("the checkout's owner cannot be changed")));
+        }
+        std::fs::create_dir_all(&self.private).map_err(trouble)?;
+        let home = format!("{WORK}/{}/home", self.name);
+        let environment = [
+            ("HOME", home.as_str()),
+            ("DOCKER_HOST", API),
+            ("DOCKER_BUILDKIT", "1"),
+            ("BUILDKIT_PROGRESS", "plain"),
+            ("COMPOSE_DOCKER_CLI_BUILD", "1"),
+            ("COMPOSE_INTERACTIVE_NO_CLI", "1"),
+        ];
+        self.write("environment", &exports(environment.into_iter()))
+    }
+
+    /// The variables of hooks from now on, as lines for a shell in `/run/build/variables`.
+    pub(crate) fn set_variables<'a>(&self, variables: impl Iterator<Item = (&'a str, &'a str)>) -> Result<(), Failure> {
+        self.write("variables", &exports(variables))
+    }
+
+    /// A file at `/run/build/NAME` inside.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        let path = self.private.join(name);
+        let written = BuildDir::write_private(&path, text)
+            .and_then(|()| std::os::unix::fs::chown(&path, Some(self.sandbox.base), Some(self.sandbox.base)));
+        written.map_err(|error| Failure::internal("a file for the build's programs", error))
+    }
+
+    /// A program in a folder of the source.
+    pub(crate) fn program(&self, folder: &str, program: &str) -> Program {
+        self.sandbox.program(&self.name, &self.private, &self.inside(folder), program)
+    }
+
+    /// The build has ended: its files go, and what it left in the engine when it is the last one there.
+    pub(crate) async fn leave(&self) {
+        self.scopes.leave(self.key, &self.name).await;
+    }
+}
+
+fn exports<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    variables.map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect()
+}
+
+/// For a shell.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "'\\''"))
+}
+
+async fn remove(path: &Path) {
+    match tokio::fs::remove_dir_all(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "what a build left was not removed");
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slipway_model::AccountId;
+
+    fn scopes(folder: &Path) -> Scopes {
+        Scopes::open(Setup { folder: folder.to_owned(), allowed: Vec::new() }, Clock::System).expect("scopes")
+    }
+
+    #[test]
+    fn each_engine_has_users_of_its_own_and_keeps_them() {
+        let folder = tempfile::tempdir().expect("folder");
+        let first = scopes(folder.path());
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let base = first.base(&a).expect("base");
+        assert_eq!((base, first.base(&b).expect("base")), (FIRST_USER, FIRST_USER + USERS));
+        drop(first);
+        assert_eq!(scopes(folder.path()).base(&b).expect("base"), FIRST_USER + USERS);
+        std::fs::remove_dir_all(&a).expect("removed");
+        assert_eq!(scopes(folder.path()).base(&folder.path().join("c")).expect("base"), FIRST_USER);
+    }
+
+    #[test]
+    fn what_a_dead_builder_left_of_builds_goes_and_caches_stay() {
+        let folder = tempfile::tempdir().expect("folder");
+        for part in ["acme/work/build-1/source", "acme/data/cache", "once-build-1/data"] {
+            std::fs::create_dir_all(folder.path().join(part)).expect("folders");
+        }
+        scopes(folder.path());
+        let there = |part: &str| folder.path().join(part).exists();
+        assert!(there("acme/data/cache") && !there("acme/work") && !there("once-build-1"));
+    }
+
+    #[test]
+    fn lanes_and_namespaces_never_share_a_folder() {
+        let (account, build) = (AccountId::new(), BuildId::new());
+        let scope = |account, lane| TrustScope { account, lane };
+        let key = |scope, once| Key { scope, once }.folder();
+        let names: BTreeSet<String> = [
+            key(scope(account, Lane::Trusted), None),
+            key(scope(AccountId::new(), Lane::Trusted), None),
+            key(scope(account, Lane::Untrusted), Some((build, 1))),
+            key(scope(account, Lane::Untrusted), Some((build, 2))),
+        ]
+        .into();
+        assert_eq!(names.len(), 4);
+    }
+
+    #[test]
+    fn a_value_is_one_word_for_the_shell() {
+        assert_eq!(quoted("it's $x\n`id`"), "'it'\\''s $x\n`id`'");
+    }
+}
