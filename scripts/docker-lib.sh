@@ -27,12 +27,19 @@ static_busybox() {
 
 compose() { command -v docker-compose || "$(docker_client)" compose version; }
 
+ip_program() { command -v ip || ls /usr/sbin/ip /sbin/ip 2>/dev/null | grep -q .; }
+
+iptables_program() { command -v iptables || ls /usr/sbin/iptables /sbin/iptables 2>/dev/null | grep -q .; }
+
 want_docker() {
     want git "checks out sources" have git
     if ! engine_answers; then
         want docker.io "Docker Engine: builds and runs images" dockerd_program
     fi
     want docker-compose "runs docker-compose.test.yml" compose
+    want slirp4netns "carries packets of engines that serve hooks and tests" have slirp4netns
+    want iproute2 "sets up the network of such engines" ip_program
+    want iptables "keeps such engines away from this machine" iptables_program
     want busybox-static "the demo's base image" static_busybox
 }
 

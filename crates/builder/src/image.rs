@@ -4,7 +4,7 @@
 //! pushing the image (`publish`).
 
 use secrecy::SecretString;
-use slipway_buildkit::{Client, Export, LayerCache, RegistryAuth, RegistryCredentials, SolveEvent, SolveRequest, Vertex};
+use slipway_buildkit::{BaseImages, Client, Export, LayerCache, RegistryAuth, RegistryCredentials, SolveEvent, SolveRequest, Vertex};
 use slipway_model::{Phase, Step, StepState, Timestamp};
 use slipway_wire::{Assignment, RegistryTarget};
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ pub(crate) async fn run(
     assignment: &Assignment,
     plan: &Plan,
     variables: &Variables,
+    base_images: BaseImages,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
     let mut request = SolveRequest::new(plan.context.clone(), plan.dockerfile.clone());
@@ -36,6 +37,7 @@ pub(crate) async fn run(
     request.build_args.extend(own);
     request.target = Some(assignment.rule.target.as_str().to_owned()).filter(|target| !target.is_empty());
     request.credentials.insert(assignment.registry.host.clone(), auth(&assignment.registry));
+    request.base_images = base_images;
     request.export = Export::EngineStore { name: Names::new(assignment).local() };
     if assignment.no_cache || !assignment.rule.cache {
         request.layer_cache = LayerCache::Ignore;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use slipway_buildkit::{Client, Engine};
+use slipway_buildkit::{BaseImages, Client, Engine};
 use slipway_model::{FailureCode, Lane, Phase};
 use slipway_wire::Assignment;
 
@@ -117,7 +117,8 @@ impl Work<'_> {
         let source = plan::open(&dir.source())?;
         let folder = plan::folder(&source, &assignment.rule);
         // A folder that leads out of the source is the rule's trouble first.
-        let hooks = Hooks::find(&source, &folder).map_err(|failure| plan::make(&dir.source(), &assignment.rule).err().unwrap_or(failure))?;
+        let hooks =
+            Hooks::find(&source, &folder).map_err(|failure| plan::make(&dir.source(), &assignment.rule).err().unwrap_or(failure))?;
         if !hooks.is_empty() && !assignment.hooks {
             let text = format!(
                 "the source has {}, and the administrator of this installation does not let this namespace run hooks",
@@ -156,7 +157,9 @@ impl Work<'_> {
                 Some(plan) => plan.clone(),
                 None => plan::make(&self.source(), &self.assignment.rule)?,
             };
-            image::run(self.client(), self.assignment, &plan, &ready.variables, self.reporter).await?;
+            // What a hook made counts, in an engine that no other namespace makes anything in.
+            let base_images = if ready.hooks.is_empty() { BaseImages::AlwaysAsk } else { BaseImages::PreferLocal };
+            image::run(self.client(), self.assignment, &plan, &ready.variables, base_images, self.reporter).await?;
             if !ready.hooks.is_empty() {
                 self.engine().tag(&names.local(), &names.repository, &names.first_tag).await?;
             }

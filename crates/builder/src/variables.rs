@@ -29,7 +29,7 @@ impl Variables {
             assignment.source.commit.to_string(),
             message,
             names.repository.clone(),
-            assignment.rule.dockerfile.as_str().to_owned(),
+            dockerfile_path(assignment.rule.context.as_str(), assignment.rule.dockerfile.as_str()),
             tags.join(","),
             cache_tag,
             names.image(),
@@ -55,6 +55,12 @@ impl Variables {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.all.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
+}
+
+/// The Dockerfile's path from the build context, which is its own folder where a rule names none.
+fn dockerfile_path(context: &str, dockerfile: &str) -> String {
+    let path = if context.is_empty() { dockerfile.rsplit('/').next().unwrap_or_default() } else { dockerfile };
+    if path.is_empty() { "Dockerfile".to_owned() } else { path.to_owned() }
 }
 
 /// The names of the image.
@@ -85,5 +91,17 @@ impl Names {
     /// The image as this build alone knows it.
     pub(crate) fn local(&self) -> String {
         format!("{}:{}", self.repository, self.build_tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dockerfile_is_named_from_its_context() {
+        assert_eq!(dockerfile_path("", "app/docker/Prod"), "Prod");
+        assert_eq!(dockerfile_path("/", "app/Dockerfile"), "app/Dockerfile");
+        assert_eq!(dockerfile_path("app", ""), "Dockerfile");
     }
 }

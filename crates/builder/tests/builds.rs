@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{BASE, SECRET, World, docker, git, log, phases, process_runs, unique, wait_for};
-use slipway_model::{BuildArgument, FailureCode, Phase, StepState};
-use slipway_wire::{Base, EngineStatus, Event, Outcome};
+use slipway_model::{BuildArgument, BuildId, FailureCode, Phase, StepState};
+use slipway_wire::{Assignment, Base, EngineStatus, Event, Outcome};
 
 fn sut(command: &str) -> String {
     format!("services:\n  sut:\n    image: ${{IMAGE_NAME}}\n    command: [\"/bin/sh\", \"-c\", \"{command}\"]\n")
@@ -359,19 +359,22 @@ async fn without_an_engine_the_server_is_told_and_an_unknown_token_ends_the_buil
 async fn what_a_killed_builder_left_is_removed_at_the_next_start() {
     let number = unique();
     let dockerfile = format!("{BASE}LABEL n={number}\n");
-    let test = sut("exec /bin/busybox sleep 600");
+    let test = sut(&format!("exec /bin/busybox sleep {number}"));
     let world = World::start(&[("Dockerfile", &dockerfile), ("docker-compose.test.yml", &test)]).await;
     let assignment = world.assignment("refs/heads/main");
-    let build = assignment.build;
+    let (build, like) = (assignment.build, assignment.clone());
     world.server.queue(assignment);
-    wait_for("the test's container", Duration::from_secs(60), || docker(&["ps", "--format", "{{.Names}}"]).contains(&build.short())).await;
-    // Dropped without any clean-up, as by a power cut.
+    let sleep = format!("sleep\0{number}");
+    wait_for("the test", Duration::from_secs(60), || process_runs(&sleep)).await;
+    assert!(world.own_docker(&like, &["ps", "--format", "{{.Names}}"]).contains(&build.short()));
+    // Dropped without any clean-up, as by a power cut: its engine ends with it.
+    let mut world = world;
     world.builder.abort();
-    world.builder.await.expect_err("aborted");
-    assert!(
-        docker(&["ps", "--format", "{{.Names}}"]).contains(&build.short())
-            && world.work.path().join("work/builds").read_dir().expect("builds").count() == 1
-    );
+    (&mut world.builder).await.expect_err("aborted");
+    wait_for("the end of the engine", Duration::from_secs(20), || !process_runs(&sleep)).await;
+    let work = world.work.path().join("work");
+    let sources = work.join("engines").join(like.scope.account.to_string()).join("work");
+    assert_eq!((work.join("builds").read_dir().expect("builds").count(), sources.read_dir().expect("work").count()), (1, 1));
     let config = slipway_builder::BuilderConfig {
         server_url: world.server.url().parse().expect("url"),
         token: common::server::TOKEN.to_owned().into(),
@@ -379,17 +382,25 @@ async fn what_a_killed_builder_left_is_removed_at_the_next_start() {
         engine_url: common::ENGINE.into(),
         parallel: 1,
         allowed_networks: Vec::new(),
-        work_dir: world.work.path().join("work"),
-        drain_timeout: Duration::from_secs(1),
+        work_dir: work.clone(),
+        drain_timeout: Duration::from_secs(30),
     };
     let shutdown = tokio_util::sync::CancellationToken::new();
     let again = tokio::spawn(slipway_builder::run(config, shutdown.clone()));
-    wait_for("the clean-up", Duration::from_secs(20), || !docker(&["ps", "-a", "--format", "{{.Names}}"]).contains(&build.short())).await;
-    wait_for("the folder's end", Duration::from_secs(20), || {
-        world.work.path().join("work/builds").read_dir().expect("builds").count() == 0
+    wait_for("the folders' end", Duration::from_secs(20), || {
+        !sources.exists() && work.join("builds").read_dir().expect("builds").count() == 0
     })
     .await;
-    assert!(!docker(&["images", "--all", "--digests"]).contains(&world.registry.host));
+    // The next build of the scope finds the cache of the dead one, and nothing else.
+    let next = Assignment { build: BuildId::new(), ..like.clone() };
+    let queued = next.build;
+    world.server.queue(next);
+    wait_for("the next test", Duration::from_secs(60), || process_runs(&sleep)).await;
+    let names = world.own_docker(&like, &["ps", "--all", "--format", "{{.Names}}"]);
+    assert!(names.contains(&queued.short()) && !names.contains(&build.short()), "{names}");
+    world.server.with(queued, |known| known.cancel = true);
+    assert_eq!(world.server.outcome(queued).await, Outcome::Cancelled);
+    assert!(!docker(&["images", "--all", "--digests"]).contains(&world.registry.host), "the builder's engine was not used");
     shutdown.cancel();
     again.await.expect("no panic").expect("no error");
 }

@@ -74,6 +74,23 @@ struct NamedVolume {
     name: String,
 }
 
+/// Which images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Images {
+    /// Those that no registry gave.
+    MadeHere,
+    /// All of them.
+    All,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedImage {
+    id: String,
+    #[serde(default)]
+    repo_digests: Option<Vec<String>>,
+}
+
 impl Engine {
     /// The engine at the address; nothing is dialled yet.
     pub fn new(address: EngineAddress) -> Self {
@@ -199,8 +216,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes all containers and volumes and every network that is not the engine's own, and images without a name.
-    pub async fn remove_everything(&self) -> Result<(), EngineError> {
+    /// Removes all containers and volumes, every network that is not the engine's own, and images: those that were made here, or all.
+    pub async fn remove_everything(&self, images: Images) -> Result<(), EngineError> {
         for item in self.list::<Vec<Labelled>>("/containers/json?all=true").await? {
             self.delete(&format!("/containers/{}?force=true&v=true", encode(&item.id, STRICT))).await?;
         }
@@ -211,7 +228,13 @@ impl Engine {
         for item in self.list::<Volumes>("/volumes").await?.volumes.unwrap_or_default() {
             self.delete(&format!("/volumes/{}?force=true", encode(&item.name, STRICT))).await?;
         }
-        fetch(&self.address, Method::POST, "/images/prune").await.map(drop)
+        for image in self.list::<Vec<ListedImage>>("/images/json").await? {
+            let pulled = image.repo_digests.unwrap_or_default().iter().any(|digest| !digest.starts_with("<none>"));
+            if images == Images::All || !pulled {
+                self.delete(&format!("/images/{}?force=true", encode(&image.id, STRICT))).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes; something that is gone, or is being removed already, is what was wanted.

@@ -29,7 +29,7 @@ mod tree;
 
 pub use address::EngineAddress;
 pub use auth::{RegistryAuth, RegistryCredentials};
-pub use engine::{Engine, EngineInfo};
+pub use engine::{Engine, EngineInfo, Images};
 pub use error::{AddressError, EngineError, SolveError};
 pub use patterns::{PatternError, Patterns};
 pub use progress::{LogStream, SolveEvent, Vertex};

@@ -21,6 +21,7 @@ iptables --wait -P INPUT DROP
 iptables --wait -P FORWARD DROP
 iptables --wait -A INPUT -i lo -j ACCEPT
 iptables --wait -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+iptables --wait -A INPUT -i up0 -j REJECT
 iptables --wait -A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
 for protocol in udp tcp; do iptables --wait -A FORWARD -i up0 -p "$protocol" -d 10.0.2.3 --dport 53 -j ACCEPT; done
 for allowed in $SLIPWAY_ALLOWED; do iptables --wait -A FORWARD -i up0 -d "$allowed" -j ACCEPT; done

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use slipway_buildkit::Images;
 use slipway_model::{BuildId, Clock, FailureCode, Lane, Timestamp};
 use slipway_wire::{Assignment, TrustScope};
 
@@ -122,6 +123,9 @@ impl Scopes {
         let data = folder.join("data");
         let had_data = data.is_dir();
         match Sandbox::start(&self.0.setup, &folder, base, registry.clone()).await {
+            // Containers of a builder that died are still known, and some may be started again by themselves. Images that were pulled long
+            // ago would hide newer ones; the build cache is none of them.
+            Ok(sandbox) if had_data => sandbox.engine.remove_everything(Images::All).await.map_err(Failure::from).map(|()| sandbox),
             Err(failure) if had_data => {
                 // Its data are a cache: an engine that was killed at a bad moment may not want them any more.
                 tracing::warn!(reason = %failure.reason, "an engine of its own does not start; it is tried without its data");
@@ -200,7 +204,7 @@ impl Scopes {
             self.0.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         } else if last
             && let Some(sandbox) = &place.sandbox
-            && let Err(error) = sandbox.engine.remove_everything().await
+            && let Err(error) = sandbox.engine.remove_everything(Images::MadeHere).await
         {
             tracing::warn!(%error, "what builds left in an engine of their own was not removed; the engine is stopped");
             if let Some(sandbox) = place.sandbox.take() {

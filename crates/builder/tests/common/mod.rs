@@ -122,6 +122,13 @@ impl World {
         ended.expect("no error");
     }
 
+    /// `docker` against the engine of its own that the assignment's scope has.
+    pub fn own_docker(&self, assignment: &Assignment, args: &[&str]) -> String {
+        let folder = self.work.path().join("work/engines").join(assignment.scope.account.to_string());
+        let socket = format!("unix://{}/api/sock", folder.display());
+        docker(&[&["--host", socket.as_str()], args].concat())
+    }
+
     /// Names in the builder's folder of builds.
     pub fn build_folders(&self) -> usize {
         std::fs::read_dir(self.work.path().join("work/builds")).map(Iterator::count).unwrap_or(0)
