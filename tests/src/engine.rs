@@ -22,23 +22,15 @@ pub fn address() -> String {
 
 /// The `docker` client of the engine's own package.
 fn docker(arguments: &[&str]) -> Result<String> {
+    docker_at(&address(), arguments)
+}
+
+fn docker_at(address: &str, arguments: &[&str]) -> Result<String> {
     let program = if Path::new("/usr/bin/docker").is_file() { "/usr/bin/docker" } else { "docker" };
-    let output = Command::new(program).args(["--host", &address()]).args(arguments).output();
+    let output = Command::new(program).args(["--host", address]).args(arguments).output();
     let output = output.context("`docker` did not start; hint: scripts/install-docker")?;
     ensure!(output.status.success(), "`docker {}`: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// Lines of `docker ps --all` or `docker images` that have this text in them: what a build left behind.
-///
-/// # Errors
-/// When no engine answers.
-pub fn left_behind(text: &str) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for arguments in [["ps", "--all", "--no-trunc"], ["images", "--all", "--no-trunc"]] {
-        found.extend(docker(&arguments)?.lines().filter(|line| line.contains(text)).map(str::to_owned));
-    }
-    Ok(found)
 }
 
 /// A tar archive with busybox and its names, made once for all tests.
@@ -79,6 +71,24 @@ fn make_layer() -> Result<Vec<u8>> {
 }
 
 impl TestApp {
+    /// What builds left in the machine's engine with this server's name in it, and every container in the engines of their own.
+    ///
+    /// # Errors
+    /// When an engine does not answer.
+    pub fn left_behind(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for arguments in [["ps", "--all", "--no-trunc"], ["images", "--all", "--no-trunc"]] {
+            found.extend(docker(&arguments)?.lines().filter(|line| line.contains(&self.host())).map(str::to_owned));
+        }
+        for engine in std::fs::read_dir(self.folder().join("data/builder/engines"))?.flatten() {
+            let socket = engine.path().join("api/sock");
+            if socket.exists() {
+                found.extend(docker_at(&format!("unix://{}", socket.display()), &["ps", "--all", "--quiet"])?.lines().map(str::to_owned));
+            }
+        }
+        Ok(found)
+    }
+
     /// Makes the repository `demo/base` with an image of busybox and gives its name for `FROM`.
     ///
     /// # Errors

@@ -150,7 +150,7 @@ async fn cut_at(app: &mut TestApp, what: &str, files: &[(&str, &str)], reached: 
 }
 
 #[tokio::test]
-async fn a_cut_at_three_points_of_a_build_ends_in_one_result() -> Result<()> {
+async fn a_cut_at_each_point_of_a_build_ends_in_one_result() -> Result<()> {
     let mut app = TestApp::with(Setup::docker()).await?;
     let base = app.push_base().await?;
     {
@@ -176,12 +176,23 @@ async fn a_cut_at_three_points_of_a_build_ends_in_one_result() -> Result<()> {
     let dockerfile = format!("FROM {base}\nRUN head -c 40000000 /dev/urandom > /large && echo 3 > /number\n");
     cut_at(&mut app, "during the push", &[("Dockerfile", &dockerfile)], phase("push")).await?;
 
+    let dockerfile = format!("FROM {base}\nRUN echo 4 > /number\n");
+    let files = [("Dockerfile", dockerfile.as_str()), ("hooks/pre_build", "sleep 4.3\n")];
+    let in_step = |id: &'static str| {
+        move |build: &Value| {
+            build["steps"].as_array().is_some_and(|steps| steps.iter().any(|step| step["id"] == id && step["state"] == "running"))
+        }
+    };
+    cut_at(&mut app, "during a hook", &files, in_step("hook:pre_build")).await?;
+
+    let dockerfile = format!("FROM {base}\nRUN echo 5 > /number\n");
+    let test = "services: {sut: {image: \"$IMAGE_NAME\", command: sleep 4.3}}\n";
+    let files = [("Dockerfile", dockerfile.as_str()), ("hooks/pre_build", "true\n"), ("a.test.yml", test)];
+    cut_at(&mut app, "during a test", &files, in_step("test:a.test.yml")).await?;
+
     let fsck = app.command(&["admin", "fsck", "--deep"], "")?;
     assert_eq!(fsck.code, 0, "{}{}", fsck.stdout, fsck.stderr);
-    app.wait_for("the builder to clean up after the dead attempts", || async {
-        Ok(slipway_tests::engine::left_behind(&app.host())?.is_empty().then_some(()))
-    })
-    .await?;
+    app.wait_for("the builder to clean up after the dead attempts", || async { Ok(app.left_behind()?.is_empty().then_some(())) }).await?;
     app.finish().await
 }
 

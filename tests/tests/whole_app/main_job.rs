@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use serde_json::json;
-use slipway_tests::engine::left_behind;
 use slipway_tests::repository::text;
 use slipway_tests::stream::Events;
 use slipway_tests::{Database, Setup, TestApp};
@@ -69,7 +68,7 @@ async fn a_push_becomes_a_tested_image(database: Database) -> Result<()> {
 
     let fsck = app.command(&["admin", "fsck", "--deep"], "")?;
     assert_eq!(fsck.code, 0, "{}{}", fsck.stdout, fsck.stderr);
-    app.wait_for("the builder to clean up", || async { Ok(left_behind(&app.host())?.is_empty().then_some(())) }).await?;
+    app.wait_for("the builder to clean up", || async { Ok(app.left_behind()?.is_empty().then_some(())) }).await?;
     app.finish().await
 }
 
