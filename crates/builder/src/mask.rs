@@ -3,36 +3,55 @@
 //! The invariant: no run of bytes that equals a secret leaves this file; bytes that may be the beginning of one are held
 //! back until it is decided. Deliberately elsewhere: which values are secret (`phases`).
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use url::form_urlencoded;
+
 /// Shorter values would black out ordinary words.
 pub(crate) const SHORTEST: usize = 6;
 const STARS: &[u8] = b"***";
 
-/// The secrets of one build, longest first.
+/// The secrets of one build, in the forms in which they are masked.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets {
-    list: Vec<Vec<u8>>,
+    /// By first byte, the longest first.
+    by_first: Arc<BTreeMap<u8, Vec<Vec<u8>>>>,
 }
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Secrets({})", self.list.len())
+        write!(f, "Secrets({})", self.by_first.values().map(Vec::len).sum::<usize>())
     }
 }
 
 impl Secrets {
-    /// Takes each value, and each line of a value with several, that is long enough.
+    /// Takes each value, and each line of a value with several, that is long enough; and what the usual encodings make of them.
     pub(crate) fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut list: Vec<Vec<u8>> = Vec::new();
+        let mut all: BTreeSet<Vec<u8>> = BTreeSet::new();
         for value in values {
             for part in std::iter::once(value).chain(value.lines()) {
                 let part = part.trim();
-                if part.len() >= SHORTEST && !list.iter().any(|known| known == part.as_bytes()) {
-                    list.push(part.as_bytes().to_vec());
+                if part.len() >= SHORTEST {
+                    all.extend(encoded(part).into_iter().filter(|form| form.len() >= SHORTEST));
+                    all.insert(part.as_bytes().to_vec());
                 }
             }
         }
-        list.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Self { list }
+        let mut by_first: BTreeMap<u8, Vec<Vec<u8>>> = BTreeMap::new();
+        for secret in all {
+            by_first.entry(secret[0]).or_default().push(secret);
+        }
+        for secrets in by_first.values_mut() {
+            secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        }
+        Self { by_first: Arc::new(by_first) }
+    }
+
+    fn beginning_with(&self, first: u8) -> &[Vec<u8>] {
+        self.by_first.get(&first).map_or(&[], Vec::as_slice)
     }
 
     /// Masks a text that is whole.
@@ -72,22 +91,22 @@ impl Masker {
     }
 
     fn scan(&self, rest: Rest) -> (Vec<u8>, usize) {
-        let firsts: Vec<u8> = self.secrets.list.iter().filter_map(|secret| secret.first().copied()).collect();
         let mut out = Vec::with_capacity(self.held.len());
         let mut at = 0;
         while at < self.held.len() {
             let here = &self.held[at..];
-            if !firsts.contains(&here[0]) {
+            let secrets = self.secrets.beginning_with(here[0]);
+            if secrets.is_empty() {
                 out.push(here[0]);
                 at += 1;
                 continue;
             }
             // A longer secret that has begun may still be going on: a shorter one inside it must wait for it.
-            let begun = self.secrets.list.iter().any(|secret| secret.len() > here.len() && secret.starts_with(here));
+            let begun = secrets.iter().any(|secret| secret.len() > here.len() && secret.starts_with(here));
             if begun && rest == Rest::MoreMayCome {
                 break;
             }
-            match self.secrets.list.iter().find(|secret| here.starts_with(secret)) {
+            match secrets.iter().find(|secret| here.starts_with(secret)) {
                 Some(secret) => {
                     out.extend_from_slice(STARS);
                     at += secret.len();
@@ -100,6 +119,33 @@ impl Masker {
         }
         (out, at)
     }
+}
+
+/// What base64 (wherever it stands in what was encoded), hexadecimal digits, addresses, JSON and a mirror make of a text.
+fn encoded(text: &str) -> Vec<Vec<u8>> {
+    let bytes = text.as_bytes();
+    let mut forms = vec![
+        hex(bytes, "0123456789abcdef"),
+        hex(bytes, "0123456789ABCDEF"),
+        form_urlencoded::byte_serialize(bytes).collect::<String>(),
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string(),
+        serde_json::Value::from(text).to_string().trim_matches('"').to_owned(),
+        text.chars().rev().collect(),
+    ];
+    for before in 0..3 {
+        // Digits that the neighbours have a part in are left out.
+        let padded = [vec![0; before], bytes.to_vec()].concat();
+        let (from, to) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
+        for digits in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
+            forms.push(digits[from..to].to_owned());
+        }
+    }
+    forms.into_iter().map(String::into_bytes).collect()
+}
+
+fn hex(bytes: &[u8], digits: &str) -> String {
+    let digit = |half: u8| char::from(digits.as_bytes()[usize::from(half)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,6 +169,29 @@ mod tests {
             let mut out: Vec<u8> = text.as_bytes().chunks(size).flat_map(|chunk| masker.feed(chunk)).collect();
             out.extend(masker.finish());
             assert_eq!(String::from_utf8_lossy(&out), expected, "chunks of {size}");
+        }
+    }
+
+    #[test]
+    fn what_a_secret_is_encoded_into_is_masked_too() {
+        use base64::Engine as _;
+        let secret = "s3cr\"t/töken+1234";
+        let secrets = Secrets::new([secret]);
+        let around = |before: &str| base64::engine::general_purpose::STANDARD.encode(format!("{before}{secret} and more"));
+        let forms = [
+            around(""),
+            around("a"),
+            around("ab"),
+            around("user:"),
+            hex(secret.as_bytes(), "0123456789abcdef"),
+            hex(secret.as_bytes(), "0123456789ABCDEF"),
+            "s3cr%22t%2Ft%C3%B6ken%2B1234".to_owned(),
+            "s3cr\\\"t/töken+1234".to_owned(),
+            secret.chars().rev().collect(),
+        ];
+        for form in forms {
+            let masked = secrets.mask(&format!("<{form}>"));
+            assert!(masked.contains("***") && masked.len() < 3 + form.len() * 2 / 3, "{form} became {masked}");
         }
     }
 

@@ -81,6 +81,20 @@ struct Ready {
 impl Work<'_> {
     /// Runs all phases and returns the digest that was pushed; `None` when nothing had to be.
     pub(crate) async fn run(&self) -> Result<Option<String>, Failure> {
+        let failure = match self.all_phases().await {
+            Ok(digest) => return Ok(digest),
+            Err(failure) => failure,
+        };
+        match self.seat() {
+            // A hook or a test that lost its engine says anything; the source is not to blame for it.
+            Some(seat) if seat.sandbox.engine.info().await.is_err() => {
+                Err(Failure::passing(FailureCode::EngineUnavailable, format!("the engine ended in the midst of it: {}", failure.reason)))
+            }
+            _ => Err(failure),
+        }
+    }
+
+    async fn all_phases(&self) -> Result<Option<String>, Failure> {
         let names = Names::new(self.assignment);
         let ready = self.phase(Phase::Checkout, self.check_out()).await?;
         // With hooks the image has its public name all the time; a build of the same name waits.

@@ -48,7 +48,7 @@ async fn all_ten_hooks_run_in_order_with_their_variables() {
     let mut files: Vec<(String, String)> = all.iter().map(|name| (format!("app/hooks/{name}"), script(name))).collect();
     let variables = "echo \"<$SOURCE_BRANCH> <$SOURCE_COMMIT> <$COMMIT_MSG> <$DOCKER_REPO> <$DOCKERFILE_PATH> <$DOCKER_TAG> <$CACHE_TAG> <$IMAGE_NAME> <$API_KEY>\"\n";
     let shown = format!(
-        "{variables}echo \"key: $(printf %s \"$SSH_KEY\" | sha1sum)\"\ntouch $HOME/kept\ngit log -1 --format=%s\ndocker-compose version >/dev/null\n"
+        "{variables}echo \"key: $(printf %s \"$SSH_KEY\" | sha1sum)\"\nprintf 'x%s' \"$API_KEY\" | base64; printf %s \"$API_KEY\" | od -An -tx1 | tr -d ' \n'; echo; printf %s \"$API_KEY\" | rev\ntouch $HOME/kept\ngit log -1 --format=%s\ndocker-compose version >/dev/null\n"
     );
     files[1].1.push_str(&shown);
     files[9].1.push_str("ls $HOME/kept\ncat ../order\n");
@@ -83,7 +83,11 @@ async fn all_ten_hooks_run_in_order_with_their_variables() {
         let step = steps.iter().find(|step| step.id == format!("hook:{name}")).unwrap_or_else(|| panic!("no step of {name}"));
         assert_eq!((step.state, step.name.as_str()), (StepState::Success, format!("hooks/{name}").as_str()));
     }
-    assert!(!serde_json::to_string(&events).expect("json").contains(SECRET));
+    let told = serde_json::to_string(&events).expect("json");
+    let backwards: String = SECRET.chars().rev().collect();
+    for form in [SECRET, &backwards, "dmVyeS1zZWNyZXQ", "eHZlcnktc2VjcmV0", "766572792d736563726574"] {
+        assert!(!told.contains(form), "{form} is shown");
+    }
     wait_for("the clean-up", Duration::from_secs(10), || world.build_folders() == 0).await;
     assert_eq!(world.own_docker(&like, &["ps", "--all", "--quiet"]), "");
     assert!(!docker(&["images", "--all", "--digests"]).contains(host), "nothing was done in the builder's engine");
@@ -328,5 +332,58 @@ async fn scopes_share_nothing_and_an_untrusted_build_leaves_nothing() {
     .await;
     let (_, text) = run(&world, again(&|_| {}, "fifth")).await;
     assert!(text.contains("canary-second") && !text.contains("canary-fourth\n"), "{text}");
+    world.stop().await;
+}
+
+/// The process of the engine that a build has its seat in.
+fn engine_of(build: slipway_model::BuildId) -> Option<String> {
+    std::fs::read_dir("/proc").expect("proc").flatten().find_map(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let seat = entry.path().join(format!("root/work/{build}-1"));
+        (line.starts_with(b"dockerd\0--rootless") && seat.exists()).then(|| entry.file_name().to_string_lossy().into_owned())
+    })
+}
+
+#[tokio::test]
+async fn an_engine_that_dies_is_no_fault_of_the_source() {
+    let number = unique();
+    let test = format!("services: {{sut: {{image: \"$IMAGE_NAME\", command: [\"/bin/busybox\", \"sleep\", \"{number}\"]}}}}\n");
+    let world = World::start(&[
+        ("Dockerfile", &format!("{BASE}LABEL n={number}\n")),
+        ("hooks/pre_build", "true\n"),
+        ("a.test.yml", &test),
+        ("run/busybox", git::BUSYBOX),
+        ("run/Dockerfile", &format!("{BASE}RUN [\"/bin/busybox\", \"sleep\", \"{number}\"]\n")),
+        ("run/hooks/post_push", "true\n"),
+        ("hook/Dockerfile", "FROM scratch\n"),
+        ("hook/hooks/pre_build", &format!("sleep {number}; docker ps\n")),
+    ])
+    .await;
+    for dockerfile in ["Dockerfile", "run/Dockerfile", "hook/Dockerfile"] {
+        let mut assignment = world.assignment("refs/heads/main");
+        assignment.rule.dockerfile = dockerfile.parse().expect("path");
+        let (build, like) = (assignment.build, assignment.clone());
+        world.server.queue(assignment);
+        let sleep = format!("sleep\0{number}");
+        wait_for("the sleep", Duration::from_secs(60), || process_runs(&sleep)).await;
+        let engine = engine_of(build).expect("the engine runs");
+        std::process::Command::new("kill").args(["-KILL", &engine]).status().expect("kill");
+        if dockerfile == "hook/Dockerfile" {
+            // The hook itself is no part of the engine.
+            std::process::Command::new("pkill").args(["-KILL", "-f", &format!("sleep {number}")]).status().expect("pkill");
+        }
+        let outcome = world.server.outcome(build).await;
+        let Outcome::Failed { reason, retry: true } = &outcome else { panic!("{dockerfile}: {outcome:?}") };
+        assert_eq!(reason.code, FailureCode::EngineUnavailable, "{dockerfile}: {reason}");
+        wait_for("the end of what ran in it", Duration::from_secs(10), || !process_runs(&sleep)).await;
+        // The next attempt has an engine again, with the same data.
+        let mut next = Assignment { build: slipway_model::BuildId::new(), ..like };
+        next.rule.dockerfile = "Dockerfile".parse().expect("path");
+        let build = next.build;
+        world.server.queue(next);
+        wait_for("the next attempt", Duration::from_secs(60), || process_runs(&sleep)).await;
+        world.server.with(build, |known| known.cancel = true);
+        assert_eq!(world.server.outcome(build).await, Outcome::Cancelled);
+    }
     world.stop().await;
 }
