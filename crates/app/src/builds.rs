@@ -200,7 +200,7 @@ impl App {
         Ok(made)
     }
 
-    /// A build of the commit per rule, as the newest of the ref. Call [`App::builds_queued`] after the commit.
+    /// A build of the commit per rule. Call [`App::builds_queued`] after the commit.
     pub(crate) async fn queue_wanted(&self, tx: &mut WriteTx, wanted: &Wanted<'_>) -> Result<Vec<Build>, Error> {
         let now = self.clock.now();
         let autobuild = wanted.autobuild;
@@ -215,7 +215,9 @@ impl App {
             covered_by: None,
             skips: false,
         };
-        let (event, seq) = refs::insert(tx, &event, now).await?;
+        let (event, asked) = refs::insert(tx, &event, now).await?;
+        // A commit that was pushed keeps the place of that push, so that a build of an older one moves no tag back.
+        let place = refs::place_of_commit(tx, autobuild.id, wanted.source_ref, wanted.commit).await?.unwrap_or(asked);
         let mut made = Vec::new();
         for (rule, tags) in wanted.rules {
             let new = NewBuild {
@@ -227,7 +229,7 @@ impl App {
                 source_id: &autobuild.source_id,
                 source_name: &autobuild.source_name,
                 source_ref: wanted.source_ref,
-                ref_seq: seq,
+                ref_seq: place,
                 commit: wanted.commit,
                 commit_message: None,
                 commit_author: None,

@@ -40,6 +40,7 @@ mod reconcile;
 mod refused;
 mod registry_auth;
 mod repositories;
+mod roll_back;
 mod schedule;
 mod second_factor;
 mod sessions;

@@ -159,6 +159,7 @@ fn tags() -> Vec<TagRow> {
             digest: DIGEST.into(),
             size: Some(48_300_000 / (n as u64 + 1)),
             updated_at: ago(60 * (n as i64 + 1) * (n as i64 + 1) * 30),
+            moved_by: (n == 1).then(|| "ada".to_owned()),
             build: (n != 2).then(|| (format!("#{}", 48 - n), "/acme/shop/builds/48".to_owned())),
             pull: format!("docker pull slipway.acme.example/acme/shop:{name}"),
         })
