@@ -1,4 +1,4 @@
-//! `make bench`: side-by-side measurements of the real binary, from outside, on loopback; permission checks, and hours of comparing sources, inside of this process.
+//! `make bench`: side-by-side measurements of the real binary, from outside, on loopback; permission checks, claims, and hours of comparing sources, inside of this process.
 //!
 //! Invariant: every row is a ratio or a count with median, smallest and largest of its runs, for people and as a JSON line. A missed
 //! target is printed as missed; only a row that could not be measured makes the exit code 1.
@@ -11,6 +11,7 @@ mod docker;
 mod memory;
 mod overhead;
 mod permissions;
+mod queue;
 mod registry;
 mod report;
 mod server;
@@ -50,6 +51,8 @@ enum Part {
     Memory,
     /// Permission checks in an organization of 1,000 teams and 10,000 repositories.
     Permissions,
+    /// Claims and the page of the queue, with 10,000 builds waiting.
+    Queue,
     /// Searches in the picker, provider calls and memory of comparing 5,000 sources.
     Sources,
 }
@@ -67,6 +70,7 @@ impl Part {
             Self::Registry => registry::measure(budget).await,
             Self::Memory => memory::measure(budget).await,
             Self::Permissions => permissions::measure(budget).await,
+            Self::Queue => queue::measure(budget).await,
             Self::Sources => sources::measure(budget).await,
         }
     }

@@ -7,15 +7,15 @@ use slipway_forge::{Forge, ForgeError};
 use slipway_model::{
     AccountId, BuildId, BuildRule, BuildState, CommitId, FailureCode, FailureReason, ImageTag, RefName, RepositoryPath, Step,
 };
-use slipway_store::builds::{self, Build, Ending, NewBuild};
+use slipway_store::builds::{self, Build, Ending, NewBuild, Part};
 use slipway_store::progress::{self, LogChunk, PhaseTimes};
 use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
-use slipway_store::{ReadTx, WriteTx, builders, repositories};
+use slipway_store::{WriteTx, builders, repositories};
 
 use crate::audit::{self, Change, Place};
 use crate::links::access::SourceAt;
-use crate::{App, CommitStatusView, Error, NamespaceView, Refusal, RefusalKind, RepositoryRead, RepositoryWrite};
+use crate::{App, CommitStatusView, Error, NamespaceView, Refusal, RefusalKind, RepositoryRead, RepositoryWrite, Waiting};
 
 /// What to build by hand.
 #[derive(Debug, Clone)]
@@ -52,10 +52,8 @@ pub struct BuildDetail {
     pub phases: Vec<PhaseTimes>,
     /// Steps of the newest attempt.
     pub steps: Vec<Step>,
-    /// How many builds wait in front of it, while it waits.
-    pub position: Option<u64>,
-    /// What it waits for, in words, while it waits.
-    pub waits_for: Option<String>,
+    /// How it stands in the queue, while it waits.
+    pub waiting: Option<Waiting>,
     /// Name of the builder that holds or held it.
     pub builder: Option<String>,
     /// Name of the person who started it.
@@ -80,24 +78,32 @@ impl App {
         Ok(builds::list(&mut tx, right.repository().id, state, before, limit).await?)
     }
 
-    /// A page of a namespace's builds over the repositories that the caller has a right over, newest first, with their repositories' paths.
+    /// The first builds of a part of a namespace's, over the repositories that the caller has a right over, with their repositories' paths.
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn list_namespace_builds(
-        &self,
-        view: &NamespaceView,
-        before: Option<BuildId>,
-        limit: u32,
-    ) -> Result<Vec<(RepositoryPath, Build)>, Error> {
+    pub async fn list_namespace_builds(&self, view: &NamespaceView, part: Part, limit: u32) -> Result<Vec<(RepositoryPath, Build)>, Error> {
         let mut tx = self.read().await?;
         let mut found = Vec::new();
-        for build in builds::list_by_account(&mut tx, view.account().id, view.eyes(), before, limit).await? {
+        for build in builds::list_by_account(&mut tx, view.account().id, view.eyes(), part, limit).await? {
             if let Some(repository) = repositories::get(&mut tx, build.repository).await? {
                 found.push((RepositoryPath { namespace: repository.namespace, name: repository.name }, build));
             }
         }
         Ok(found)
+    }
+
+    /// How a build of a namespace stands in the queue, of the first that the caller sees.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn next_of_namespace(&self, view: &NamespaceView) -> Result<Option<Waiting>, Error> {
+        let mut tx = self.read().await?;
+        let first = builds::list_by_account(&mut tx, view.account().id, view.eyes(), Part::Queued, 1).await?;
+        match first.first() {
+            Some(build) => Ok(Some(self.waiting(&mut tx, build).await?)),
+            None => Ok(None),
+        }
     }
 
     /// A build with steps and what it waits for. `which` is its id or its number in the repository.
@@ -114,7 +120,6 @@ impl App {
         };
         let build = found.ok_or(Error::NotFound)?;
         let all = builders::list(&mut tx).await?;
-        let waiting = build.state == BuildState::Queued;
         let started_by = match build.started_by {
             Some(account) => slipway_store::accounts::get(&mut tx, account).await?.map(|account| account.name.to_string()),
             None => None,
@@ -122,29 +127,13 @@ impl App {
         Ok(BuildDetail {
             phases: progress::list_phases(&mut tx, build.id, build.attempt).await?,
             steps: progress::list_steps(&mut tx, build.id, build.attempt).await?,
-            position: if waiting { Some(builds::queue_position(&mut tx, build.id).await?) } else { None },
-            waits_for: if waiting { Some(self.waits_for(&mut tx).await?) } else { None },
+            waiting: if build.state == BuildState::Queued { Some(self.waiting(&mut tx, &build).await?) } else { None },
             builder: build.builder.and_then(|id| all.iter().find(|builder| builder.id == id)).map(|builder| builder.name.clone()),
             path: RepositoryPath { namespace: repository.namespace.clone(), name: repository.name.clone() },
             commit_status: self.commit_status(&mut tx, build.id).await?,
             started_by,
             build,
         })
-    }
-
-    /// What the queue as a whole waits for.
-    async fn waits_for(&self, tx: &mut ReadTx) -> Result<String, Error> {
-        let builders = self.list_builders_in(tx).await?;
-        let online: Vec<_> = builders.iter().filter(|builder| builder.online).collect();
-        if online.is_empty() {
-            return Ok("no builder is connected; an administrator sees why under Builder nodes".into());
-        }
-        if online.iter().all(|builder| builder.problem.is_some()) {
-            let builder = online[0];
-            return Ok(format!("{}: {}", builder.problem.as_deref().unwrap_or_default(), builder.hint.as_deref().unwrap_or_default()));
-        }
-        let (_, running) = builds::queue_length(tx).await?;
-        Ok(if running > 0 { format!("a free place on a builder; running now: {running}") } else { "a builder to take it".into() })
     }
 
     /// Pieces of a build's log behind `after`.
@@ -211,7 +200,7 @@ impl App {
         Ok(made)
     }
 
-    /// A build of the commit per rule, as the newest of the ref. Call [`App::builds_queued`] after the commit.
+    /// A build of the commit per rule. Call [`App::builds_queued`] after the commit.
     pub(crate) async fn queue_wanted(&self, tx: &mut WriteTx, wanted: &Wanted<'_>) -> Result<Vec<Build>, Error> {
         let now = self.clock.now();
         let autobuild = wanted.autobuild;
@@ -226,7 +215,9 @@ impl App {
             covered_by: None,
             skips: false,
         };
-        let (event, seq) = refs::insert(tx, &event, now).await?;
+        let (event, asked) = refs::insert(tx, &event, now).await?;
+        // A commit that was pushed keeps the place of that push, so that a build of an older one moves no tag back.
+        let place = refs::place_of_commit(tx, autobuild.id, wanted.source_ref, wanted.commit).await?.unwrap_or(asked);
         let mut made = Vec::new();
         for (rule, tags) in wanted.rules {
             let new = NewBuild {
@@ -238,7 +229,7 @@ impl App {
                 source_id: &autobuild.source_id,
                 source_name: &autobuild.source_name,
                 source_ref: wanted.source_ref,
-                ref_seq: seq,
+                ref_seq: place,
                 commit: wanted.commit,
                 commit_message: None,
                 commit_author: None,

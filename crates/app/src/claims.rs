@@ -76,7 +76,7 @@ impl Unready {
 }
 
 impl App {
-    /// Hands the oldest waiting build to a builder. A build that cannot be started (its link is broken) ends at once with its reason, one whose
+    /// Hands a waiting build to a builder, of the namespace whose turn it is. A build that cannot be started (its link is broken) ends at once with its reason, one whose
     /// provider is in passing trouble waits a while, and the next one is looked at.
     ///
     /// # Errors
@@ -86,7 +86,9 @@ impl App {
             let now = self.clock.now();
             let token = SecretToken::generate(TokenKind::Build);
             let mut tx = self.write().await?;
-            let Some(build) = builds::claim(&mut tx, builder.id, &token.hash(), now, now.plus(self.config.lease)).await? else {
+            let Some(build) =
+                builds::claim(&mut tx, builder.id, &token.hash(), &self.config.queue, now, now.plus(self.config.lease)).await?
+            else {
                 return Ok(None);
             };
             // The provider is asked after the commit: it may be slow, and nobody else must wait for it. If this process dies meanwhile the

@@ -41,6 +41,7 @@ mod reconcile;
 mod refused;
 mod registry_auth;
 mod repositories;
+mod roll_back;
 mod schedule;
 mod second_factor;
 mod sessions;
@@ -57,6 +58,7 @@ mod throttle;
 mod tokens;
 mod totp;
 mod triggers;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,7 +66,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use slipway_forge::Forge;
-use slipway_model::{BuildId, Clock, ProviderId, SecretToken, TokenKind};
+use slipway_model::{BuildId, Clock, ProviderId, QueueLimits, SecretToken, TokenKind};
 use slipway_store::{Db, ReadTx, StoreError, WriteTx};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::task::TaskTracker;
@@ -113,6 +115,7 @@ pub use statuses::CommitStatusView;
 pub use teams::{Member, TeamChange, TeamMember};
 pub use tokens::{NewToken, TokenView, TokenWish};
 pub use triggers::{NewTrigger, TriggerCall, TriggerWish};
+pub use waiting::Waiting;
 
 /// What the configuration says about behaviour.
 #[derive(Debug, Clone)]
@@ -123,8 +126,10 @@ pub struct Config {
     pub lease: Duration,
     /// How long a build may take.
     pub time_limit: Duration,
-    /// How often a build is tried when its builder goes silent.
+    /// How often a build is tried, at most, when what ends it lies outside of its source.
     pub attempts: u32,
+    /// How many builds may run at once.
+    pub queue: QueueLimits,
     /// Most bytes of log that are kept of one build.
     pub log_limit_bytes: u64,
     /// How long deliveries are kept.
@@ -158,6 +163,7 @@ impl Config {
             lease: Duration::from_secs(30),
             time_limit: Duration::from_secs(4 * 3600),
             attempts: 3,
+            queue: QueueLimits::default(),
             log_limit_bytes: 64 * 1024 * 1024,
             delivery_retention: Duration::from_secs(90 * 24 * 3600),
             reconcile_interval: Duration::from_secs(300),

@@ -1,42 +1,232 @@
-//! Promotion: after the test passed and the image is durable, its tags move in the transaction that ends the build. Forward only.
+//! Promotion: after the test passed and the image is durable, its tags move in the transaction that ends the build.
+//!
+//! The rule. A tag that shows a commit of the same ref moves only when the build is older by neither measure:
+//! - *the order of the ref's pushes*: a force push makes its commit the newest of the ref, whatever it was before, and what was pushed
+//!   earlier stays behind it, however late it ends. A retry has the place of what it repeats; a build by hand or by a trigger has the place of
+//!   the push that led to its commit, and when no push did, that of the moment when it was asked for.
+//! - *ancestry*: a commit in the history of the one that the tag shows is older, even when a push led back to it. The provider is asked,
+//!   since a builder's clone has no history. When it cannot tell, the order alone decides, and the build says so.
+//!
+//! Whoever administrates the repository may move a tag anywhere (`roll_back`); what was pushed before that stays behind it, and the next push
+//! moves the tag again. A tag that shows another ref, or what somebody pushed, moves with any build that gives it.
+//! Each tag of a build moves or stays for itself, all of them in one step; the build says which stayed and why.
 
-use slipway_model::{BuildState, FailureCode, FailureReason, ImageTag, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use slipway_forge::{Forge, ForgeError, SourceKey};
+use slipway_model::{BuildId, BuildState, CommitId, FailureCode, FailureReason, Timestamp};
 use slipway_store::WriteTx;
 use slipway_store::builds::{self, Build, Ending};
-use slipway_store::images::{self, TagOrigin};
+use slipway_store::images::{self, Tag, TagOrigin};
 
+use crate::links::access::SourceAt;
 use crate::{App, Error};
 
+/// So often the provider is asked about tags that move meanwhile.
+const ROUNDS: u8 = 3;
+
+/// How the commit of a build stands to one that a tag shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ancestry {
+    /// It is in the other's history.
+    Older,
+    /// It is not.
+    NotOlder,
+    /// Nobody can tell, for this reason.
+    Unknown(String),
+}
+
+/// What was found out of a build's commit before its tags move.
+#[derive(Debug)]
+pub(crate) struct Known {
+    answers: BTreeMap<CommitId, Ancestry>,
+    rounds: u8,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { answers: BTreeMap::new(), rounds: ROUNDS }
+    }
+}
+
+impl Known {
+    fn of(&self, shown: &CommitId) -> Option<Ancestry> {
+        let moving = || Ancestry::Unknown("the tag moved each time that the provider was asked".to_owned());
+        self.answers.get(shown).cloned().or_else(|| (self.rounds == 0).then(moving))
+    }
+
+    /// Keeps the answers of one round.
+    pub(crate) fn learn(&mut self, answers: impl IntoIterator<Item = (CommitId, Ancestry)>) {
+        self.answers.extend(answers);
+        self.rounds = self.rounds.saturating_sub(1);
+    }
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Promotion {
+    /// The build has ended.
+    Ended(BuildState),
+    /// Nothing is written: first it has to be known how the build's commit stands to these.
+    Ask(Vec<CommitId>),
+}
+
+/// Why a tag stays.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Stays {
+    /// A push that came later moved it.
+    NewerPush,
+    /// A person moved it to the image of this build, after the push.
+    Person(BuildId),
+    /// It shows a commit that this one is in the history of.
+    Older(CommitId),
+}
+
+/// What becomes of one tag.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Moves,
+    /// By the order alone: this is why nobody can tell more.
+    MovesUnsure(String),
+    Stays(Stays),
+    Ask(CommitId),
+}
+
+/// The rule for one tag.
+fn fate(build: &Build, tag: Option<&Tag>, known: &Known) -> Fate {
+    let shown = tag.and_then(|tag| Some((tag, tag.origin.as_ref()?)));
+    let Some((tag, shown)) = shown.filter(|(_, shown)| shown.autobuild == build.autobuild && shown.source_ref == build.source_ref) else {
+        return Fate::Moves;
+    };
+    if shown.ref_seq > build.ref_seq {
+        return Fate::Stays(if tag.moved_by.is_some() { Stays::Person(shown.build) } else { Stays::NewerPush });
+    }
+    if shown.commit == build.commit {
+        return Fate::Moves;
+    }
+    match known.of(&shown.commit) {
+        None => Fate::Ask(shown.commit.clone()),
+        Some(Ancestry::Older) => Fate::Stays(Stays::Older(shown.commit.clone())),
+        Some(Ancestry::NotOlder) => Fate::Moves,
+        Some(Ancestry::Unknown(why)) => Fate::MovesUnsure(format!(
+            "whether {} is older than {} could not be known ({why}): the order of pushes decided",
+            build.commit.short(),
+            shown.commit.short()
+        )),
+    }
+}
+
 impl App {
-    pub(crate) async fn promote(&self, tx: &mut WriteTx, build: &Build, digest: &str, now: Timestamp) -> Result<BuildState, Error> {
+    /// Ends the build with success and moves its tags, or says what has to be known first. The caller holds the build, and the logs of its
+    /// source are locked: nobody else of the same source moves a tag meanwhile.
+    pub(crate) async fn promote(
+        &self,
+        tx: &mut WriteTx,
+        build: &Build,
+        digest: &str,
+        known: &Known,
+        now: Timestamp,
+    ) -> Result<Promotion, Error> {
         if !images::manifest_exists(tx, build.repository, digest).await? {
             let shown: String = digest.chars().take(80).collect();
             let reason = FailureReason::new(
                 FailureCode::PushFailed,
                 format!("the builder says that it pushed `{shown}`, but the registry has no such manifest"),
             );
-            builds::finish(tx, build.id, &Ending { state: BuildState::Failed, reason: Some(&reason), note: None, digest: None }, now)
-                .await?;
-            return Ok(BuildState::Failed);
+            let ending = Ending { state: BuildState::Failed, reason: Some(&reason), note: None, digest: None };
+            builds::finish(tx, build.id, &ending, now).await?;
+            return Ok(Promotion::Ended(BuildState::Failed));
         }
-        let origin = TagOrigin {
-            build: build.id,
-            autobuild: build.autobuild,
-            source_ref: build.source_ref.clone(),
-            ref_seq: build.ref_seq,
-            commit: build.commit.clone(),
+        let (mut moving, mut staying, mut unsure, mut open) = (Vec::new(), BTreeMap::<Stays, Vec<&str>>::new(), Vec::new(), Vec::new());
+        for tag in &build.tags {
+            match fate(build, images::get_tag(tx, build.repository, tag.as_str()).await?.as_ref(), known) {
+                Fate::Moves => moving.push(tag.clone()),
+                Fate::MovesUnsure(why) => {
+                    moving.push(tag.clone());
+                    unsure.push(why);
+                }
+                Fate::Stays(why) => staying.entry(why).or_default().push(tag.as_str()),
+                Fate::Ask(shown) => open.push(shown),
+            }
+        }
+        if !open.is_empty() {
+            open.sort();
+            open.dedup();
+            return Ok(Promotion::Ask(open));
+        }
+        let origin = origin_of(build, build.ref_seq);
+        let moved = images::move_tags(tx, build.repository, &moving, digest, Some(&origin), now).await?;
+        // Only where the settings are gone, and with them what is locked, another build can have been in between.
+        for tag in moving.iter().filter(|tag| !moved.contains(tag)) {
+            staying.entry(Stays::NewerPush).or_default().push(tag.as_str());
+        }
+        unsure.dedup();
+        let mut notes = Vec::new();
+        for (why, tags) in &staying {
+            notes.push(format!("not moved, because {}: {}", self.stays_in_words(tx, build, why).await?, tags.join(", ")));
+        }
+        notes.extend(unsure);
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
+        let ending = Ending { state: BuildState::Success, reason: None, note: note.as_deref(), digest: Some(digest) };
+        builds::finish(tx, build.id, &ending, now).await?;
+        Ok(Promotion::Ended(BuildState::Success))
+    }
+
+    async fn stays_in_words(&self, tx: &mut WriteTx, build: &Build, why: &Stays) -> Result<String, Error> {
+        Ok(match why {
+            Stays::NewerPush => format!("a newer push of `{}` moved it before", build.source_ref.short()),
+            Stays::Person(shown) => {
+                let shown =
+                    builds::get_any(tx, *shown).await?.map_or_else(|| "another build".to_owned(), |shown| format!("#{}", shown.number));
+                format!("a person moved it to the image of {shown} after this push")
+            }
+            Stays::Older(shown) => {
+                format!(
+                    "{} is older than {}, which it shows; who may change the settings can move it back",
+                    build.commit.short(),
+                    shown.short()
+                )
+            }
+        })
+    }
+
+    /// Asks the provider how the commit of a build stands to others.
+    pub(crate) async fn ancestry(&self, build: &Build, shown: Vec<CommitId>) -> Vec<(CommitId, Ancestry)> {
+        let mut answers = Vec::new();
+        for shown in shown {
+            // The builder waits, and its lease goes on only while it does.
+            let answer = tokio::time::timeout(self.config.lease / 2, self.is_older(build, &shown)).await;
+            let answer = answer.unwrap_or_else(|_| Ancestry::Unknown("the provider did not answer in time".to_owned()));
+            answers.push((shown, answer));
+        }
+        answers
+    }
+
+    async fn is_older(&self, build: &Build, shown: &CommitId) -> Ancestry {
+        let key = SourceKey { id: &build.source_id, full_name: &build.source_name };
+        let source = SourceAt { account: build.account, provider: &build.provider, key, autobuild: Some(build.autobuild) };
+        let ask = |forge: Arc<dyn Forge>, token: SecretString| async move {
+            let source = forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)?;
+            forge.is_in_history(&token, &source.full_name, &build.commit, shown).await
         };
-        let moved = images::move_tags(tx, build.repository, &build.tags, digest, Some(&origin), now).await?;
-        let kept: Vec<&str> = build.tags.iter().filter(|tag| !moved.contains(tag)).map(ImageTag::as_str).collect();
-        let note = (!kept.is_empty())
-            .then(|| format!("not moved, because a newer push of `{}` moved it before: {}", build.source_ref.short(), kept.join(", ")));
-        builds::finish(
-            tx,
-            build.id,
-            &Ending { state: BuildState::Success, reason: None, note: note.as_deref(), digest: Some(digest) },
-            now,
-        )
-        .await?;
-        Ok(BuildState::Success)
+        match self.with_source(source, ask).await {
+            Ok(answer) => match answer.value {
+                Some(true) => Ancestry::Older,
+                Some(false) => Ancestry::NotOlder,
+                None => Ancestry::Unknown("the provider does not say".to_owned()),
+            },
+            Err(trouble) => Ancestry::Unknown(trouble.words),
+        }
     }
 }
+
+/// What a tag shows that is moved to the image of a build, at this place of the ref's history.
+pub(crate) fn origin_of(build: &Build, ref_seq: u64) -> TagOrigin {
+    TagOrigin { build: build.id, autobuild: build.autobuild, source_ref: build.source_ref.clone(), ref_seq, commit: build.commit.clone() }
+}
+
+#[cfg(test)]
+#[path = "promote_tests.rs"]
+mod tests;

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use slipway_model::{BuildId, BuildState, BuilderId, CommitId, FailureCode, FailureReason, Phase, SecretToken, Step, Timestamp, TokenKind};
 use slipway_store::builders::{self, Builder};
 use slipway_store::builds::{self, Build, Ending};
-use slipway_store::{ReadTx, WriteTx, deploy_keys, progress, repositories};
+use slipway_store::{ReadTx, WriteTx, deploy_keys, progress, refs, repositories};
 
+use crate::promote::{Known, Promotion};
 use crate::{App, Error};
 
 /// A builder is called silent when it neither claimed nor beat for so long.
@@ -90,6 +91,13 @@ pub struct BuilderView {
     pub hint: Option<String>,
     /// How many builds it holds.
     pub running: u64,
+}
+
+/// How far the end of a build came.
+enum Finish {
+    Done(Result<BuildState, Fenced>),
+    /// It has to be known first how the build's commit stands to these.
+    Ask(Box<Build>, Vec<CommitId>),
 }
 
 /// The builder protocol's `EngineStatus` as it is stored.
@@ -296,8 +304,30 @@ impl App {
         attempt: u32,
         outcome: &BuilderOutcome,
     ) -> Result<Result<BuildState, Fenced>, Error> {
+        let mut known = Known::default();
+        loop {
+            match self.try_finish(builder, build, attempt, outcome, &known).await? {
+                Finish::Done(done) => return Ok(done),
+                // Outside of the transaction: the provider may be slow. Meanwhile the lease may end, or the tags move, so all is looked at anew.
+                Finish::Ask(held, shown) => known.learn(self.ancestry(&held, shown).await),
+            }
+        }
+    }
+
+    async fn try_finish(
+        &self,
+        builder: &RegisteredBuilder,
+        build: BuildId,
+        attempt: u32,
+        outcome: &BuilderOutcome,
+        known: &Known,
+    ) -> Result<Finish, Error> {
         let now = self.clock.now();
         let mut tx = self.write().await?;
+        if let (BuilderOutcome::Pushed(_), Some(build)) = (outcome, builds::get_any(&mut tx, build).await?) {
+            // Before the build's own row: whoever decides about a push takes them in this order too.
+            refs::lock(&mut tx, build.autobuild).await?;
+        }
         let held = match self.held(&mut tx, builder, build, attempt).await? {
             Ok(held) => held,
             Err(fenced) => {
@@ -305,11 +335,14 @@ impl App {
                 let ended = builds::get_any(&mut tx, build)
                     .await?
                     .filter(|ended| ended.attempt == attempt && ended.builder == Some(builder.id) && ended.state.is_final());
-                return Ok(ended.map(|ended| ended.state).ok_or(fenced));
+                return Ok(Finish::Done(ended.map(|ended| ended.state).ok_or(fenced)));
             }
         };
         let state = match outcome {
-            BuilderOutcome::Pushed(digest) => self.promote(&mut tx, &held, digest, now).await?,
+            BuilderOutcome::Pushed(digest) => match self.promote(&mut tx, &held, digest, known, now).await? {
+                Promotion::Ended(state) => state,
+                Promotion::Ask(shown) => return Ok(Finish::Ask(Box::new(held), shown)),
+            },
             BuilderOutcome::Passed => {
                 builds::finish(&mut tx, build, &Ending { state: BuildState::Success, reason: None, note: None, digest: None }, now).await?;
                 BuildState::Success
@@ -333,7 +366,7 @@ impl App {
         metrics::counter!("slipway_builds_finished_total", "state" => state.as_str()).increment(1);
         self.build_ended(build);
         self.wake.queue.notify_waiters();
-        Ok(Ok(state))
+        Ok(Finish::Done(Ok(state)))
     }
 
     pub(crate) async fn end(

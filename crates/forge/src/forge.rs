@@ -102,6 +102,18 @@ pub trait Forge: Send + Sync + 'static {
     /// A repository that cannot be seen is [`ForgeError::NotFound`].
     async fn resolve(&self, token: &SecretString, full_name: &str, name: &RefName) -> Result<Option<CommitId>, ForgeError>;
 
+    /// Whether a commit is in the history of another one of the repository; each is in its own. `None` where the provider cannot tell, or
+    /// does not have both of them (any more).
+    async fn is_in_history(
+        &self,
+        _token: &SecretString,
+        _full_name: &str,
+        _commit: &CommitId,
+        _of: &CommitId,
+    ) -> Result<Option<bool>, ForgeError> {
+        Ok(None)
+    }
+
     // --- webhooks ---
 
     /// What a hook of ours must send, and no more.

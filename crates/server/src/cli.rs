@@ -78,6 +78,12 @@ pub struct SettingFlags {
     /// Namespaces whose `hooks/` may run, divided by commas; `*` is everyone
     #[arg(long, global = true, value_name = "LIST")]
     pub builder_hooks: Option<String>,
+    /// How many builds may run at once on all builders; 0 is no limit
+    #[arg(long, global = true, value_name = "N")]
+    pub queue_running: Option<String>,
+    /// How many builds of one namespace may run at once; 0 is no limit
+    #[arg(long, global = true, value_name = "N")]
+    pub queue_per_namespace: Option<String>,
     /// Where mail goes, `smtp://`, `smtps://` or `file:///FOLDER`
     #[arg(long, global = true, value_name = "URL")]
     pub mail_url: Option<String>,

@@ -156,6 +156,12 @@ fn values_that_cannot_be_used() {
         Case { name: "interval", arguments: &["check-config", "--reconcile-interval", "5 minutes"], ..NONE },
         Case { name: "interval too short", arguments: &["check-config", "--reconcile-interval", "1ms"], ..NONE },
         Case { name: "log", arguments: &["check-config", "--log", "a=b=c"], ..NONE },
+        Case { name: "queue", arguments: &["check-config", "--queue-running", "some"], ..NONE },
+        Case { name: "queue of a namespace", arguments: &["check-config", "--queue-per-namespace", "100001"], ..NONE },
+        Case { name: "limits of no table", file: Some("[queue]\nnamespaces = 3\n"), ..NONE },
+        Case { name: "a limit as text", file: Some("[queue.namespaces]\nacme = \"4\"\n"), ..NONE },
+        Case { name: "a limit too large", file: Some("[queue.namespaces]\nacme = 1_000_000\n"), ..NONE },
+        Case { name: "a limit of no namespace", file: Some("[queue.namespaces]\n\"A/B\" = 4\n"), ..NONE },
     ];
     insta::assert_snapshot!(all(&cases, 2));
 }
@@ -412,7 +418,17 @@ fn check_config_says_every_value_and_its_source() {
         NONE,
         Case {
             name: "all layers",
-            arguments: &["check-config", "--builder-parallel", "4", "--sign-up", "open", "--limits-api-per-minute", "60"],
+            arguments: &[
+                "check-config",
+                "--builder-parallel",
+                "4",
+                "--queue-running",
+                "8",
+                "--sign-up",
+                "open",
+                "--limits-api-per-minute",
+                "60",
+            ],
             environment: &[
                 ("SLIPWAY_LISTEN", "127.0.0.1:9000"),
                 ("SLIPWAY_DATABASE_URL", "postgres://slip:hush-hush@db.example/slipway"),
@@ -422,7 +438,7 @@ fn check_config_says_every_value_and_its_source() {
                 ("SLIPWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
             ],
             file: Some(
-                "data_dir = \"here\"\nlisten = \"127.0.0.1:1\"\n[builder]\nparallel = 3\n[[provider]]\nid = \"ghe\"\nkind = \"github\"\n\
+                "data_dir = \"here\"\nlisten = \"127.0.0.1:1\"\n[builder]\nparallel = 3\n[queue]\nper_namespace = 2\n[queue.namespaces]\nacme = 4\n[[provider]]\nid = \"ghe\"\nkind = \"github\"\n\
                  web_url = \"http://127.0.0.1:7000\"\napi_url = \"http://git.example/api/v3\"\nclient_id = \"abc\"\nclient_secret = \"hush-hush\"\n\
                  [[oidc]]\nid = \"corp\"\nname = \"Acme login\"\nissuer = \"https://id.example.com\"\nclient_id = \"slipway\"\n\
                  client_secret = \"hush-hush\"\ncreate_accounts = true\n",

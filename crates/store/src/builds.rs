@@ -2,11 +2,12 @@
 //!
 //! Invariants: a build in a final state never changes again. Every write of a builder goes through [`hold`], which demands
 //! builder, attempt and a lease: a builder that lost its lease changes nothing.
-//! The file is longer because the row is both what people read and the entry of the queue; apart, the two could contradict each other.
-//! Deliberately elsewhere: what a newer push makes needless (`superseded`).
+//! Deliberately elsewhere: who gets a build and when (`queue`), what a newer push makes needless (`superseded`).
 
+mod queue;
 mod superseded;
 
+pub use queue::*;
 pub use superseded::*;
 
 use slipway_model::{
@@ -14,7 +15,6 @@ use slipway_model::{
     RefEventId, RefName, RepositoryId, RuleId, SecretHash, Timestamp,
 };
 
-use crate::repositories::Eyes;
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_json, read_opt, signed, small, time, to_json};
 
 /// One execution of one rule for one commit.
@@ -24,6 +24,8 @@ pub struct Build {
     pub id: BuildId,
     /// Of which repository.
     pub repository: RepositoryId,
+    /// In whose namespace.
+    pub account: AccountId,
     /// Its number in the repository, from 1.
     pub number: u64,
     /// The rule as it was when the build was made.
@@ -82,6 +84,8 @@ pub struct Build {
     pub cancel_requested: bool,
     /// When it was made.
     pub queued_at: Timestamp,
+    /// Before this it is not taken: a pause before another attempt.
+    pub available_at: Timestamp,
     /// When its first attempt was claimed.
     pub started_at: Option<Timestamp>,
     /// When it reached its final state.
@@ -92,6 +96,7 @@ pub struct Build {
 struct Row {
     id: String,
     repository_id: String,
+    account_id: String,
     number: i64,
     rule: String,
     autobuild_id: String,
@@ -122,6 +127,7 @@ struct Row {
     log_bytes: i64,
     cancel_requested: bool,
     queued_at: i64,
+    available_at: i64,
     started_at: Option<i64>,
     finished_at: Option<i64>,
 }
@@ -133,6 +139,7 @@ impl Row {
         Ok(Build {
             id: read(T, &self.id)?,
             repository: read(T, &self.repository_id)?,
+            account: read(T, &self.account_id)?,
             number: count(self.number),
             rule: read_json(T, &self.rule)?,
             autobuild: read(T, &self.autobuild_id)?,
@@ -162,6 +169,7 @@ impl Row {
             log_bytes: count(self.log_bytes),
             cancel_requested: self.cancel_requested,
             queued_at: time(self.queued_at),
+            available_at: time(self.available_at),
             started_at: self.started_at.map(time),
             finished_at: self.finished_at.map(time),
         })
@@ -215,8 +223,9 @@ pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Res
         tx,
         "INSERT INTO builds (id, repository_id, number, autobuild_id, rule_id, ref_event_id, rule, provider, source_id, source_name, source_ref, ref_seq,
                              commit_id, commit_message, commit_author, tags, no_cache, cause, started_by, retry_of, state, attempt,
-                             last_sequence, cancel_requested, queued_at, available_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'queued', 0, 0, $21, $22, $22)
+                             last_sequence, cancel_requested, queued_at, available_at, account_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'queued', 0, 0, $21, $22, $22,
+                 COALESCE((SELECT account_id FROM repositories WHERE id = $2), ''))
          ON CONFLICT (rule_id, ref_event_id) DO NOTHING",
         id.to_string(),
         new.repository.to_string(),
@@ -300,38 +309,6 @@ pub async fn list(
     .collect()
 }
 
-/// A page of an account's builds over the repositories that those eyes have a right over, newest first. What is only public is left out:
-/// strangers see no builds.
-pub async fn list_by_account(
-    tx: &mut ReadTx,
-    account: AccountId,
-    eyes: Eyes,
-    before: Option<BuildId>,
-    limit: u32,
-) -> Result<Vec<Build>, StoreError> {
-    let (all, viewer, token) = eyes.values();
-    fetch_all!(
-        Row,
-        tx,
-        "SELECT * FROM builds WHERE repository_id IN (
-             SELECT r.id FROM repositories r
-             WHERE r.account_id = $1
-               AND ($2 OR EXISTS (SELECT 1 FROM team_repositories p JOIN team_members m ON m.team_id = p.team_id
-                                  WHERE p.repository_id = r.id AND m.account_id = $3))
-               AND ($4 = '' OR EXISTS (SELECT 1 FROM token_repositories t WHERE t.repository_id = r.id AND t.token_id = $4)))
-           AND id < $5 ORDER BY id DESC LIMIT $6",
-        account.to_string(),
-        all,
-        viewer,
-        token,
-        before.map_or_else(|| "g".to_owned(), |id| id.to_string()),
-        i64::from(limit),
-    )?
-    .into_iter()
-    .map(Row::into_build)
-    .collect()
-}
-
 /// Builds of an account's sources at a provider that ended because no link could serve them, and that nothing has followed: they are the
 /// newest of their rule and ref, and the ref has not moved since. Oldest first.
 pub async fn list_unserved(tx: &mut ReadTx, account: AccountId, provider: &ProviderId, limit: u32) -> Result<Vec<Build>, StoreError> {
@@ -356,28 +333,6 @@ pub async fn list_unserved(tx: &mut ReadTx, account: AccountId, provider: &Provi
     .collect()
 }
 
-/// How many of an account's builds are not final.
-pub async fn count_open(tx: &mut ReadTx, account: AccountId) -> Result<u64, StoreError> {
-    let row = fetch_optional!(
-        (i64,),
-        tx,
-        "SELECT COUNT(*) FROM builds WHERE state IN ('queued', 'running') AND repository_id IN (SELECT id FROM repositories WHERE account_id = $1)",
-        account.to_string(),
-    )?;
-    Ok(row.map_or(0, |(n,)| count(n)))
-}
-
-/// How many of an account's builds run.
-pub async fn count_running(tx: &mut ReadTx, account: AccountId) -> Result<u64, StoreError> {
-    let row = fetch_optional!(
-        (i64,),
-        tx,
-        "SELECT COUNT(*) FROM builds WHERE state = 'running' AND repository_id IN (SELECT id FROM repositories WHERE account_id = $1)",
-        account.to_string(),
-    )?;
-    Ok(row.map_or(0, |(n,)| count(n)))
-}
-
 /// Removes a build that has ended, with its steps and log; false when there is none or it has not ended.
 pub async fn delete(tx: &mut WriteTx, repository: RepositoryId, id: BuildId) -> Result<bool, StoreError> {
     let gone = change!(
@@ -387,55 +342,6 @@ pub async fn delete(tx: &mut WriteTx, repository: RepositoryId, id: BuildId) -> 
         repository.to_string(),
     )?;
     Ok(gone > 0)
-}
-
-/// How many builds wait in front of this one, over all repositories.
-pub async fn queue_position(tx: &mut ReadTx, id: BuildId) -> Result<u64, StoreError> {
-    let row = fetch_optional!(
-        (i64,),
-        tx,
-        "SELECT COUNT(*) FROM builds b JOIN builds me ON me.id = $1
-         WHERE b.state = 'queued' AND (b.available_at < me.available_at OR (b.available_at = me.available_at AND b.id < me.id))",
-        id.to_string(),
-    )?;
-    Ok(row.map_or(0, |(n,)| count(n)))
-}
-
-/// How many builds wait and how many run, over all repositories.
-pub async fn queue_length(tx: &mut ReadTx) -> Result<(u64, u64), StoreError> {
-    let queued = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builds WHERE state = 'queued'")?;
-    let running = fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builds WHERE state = 'running'")?;
-    Ok((queued.map_or(0, |(n,)| count(n)), running.map_or(0, |(n,)| count(n))))
-}
-
-/// How many running builds a builder holds.
-pub async fn count_held(tx: &mut ReadTx, builder: BuilderId) -> Result<u64, StoreError> {
-    let row =
-        fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builds WHERE state = 'running' AND lease_builder = $1", builder.to_string())?;
-    Ok(row.map_or(0, |(n,)| count(n)))
-}
-
-/// Hands the oldest waiting build to a builder: state, lease, attempt and its registry credential in one statement.
-pub async fn claim(
-    tx: &mut WriteTx,
-    builder: BuilderId,
-    registry_token: &SecretHash,
-    now: Timestamp,
-    lease_until: Timestamp,
-) -> Result<Option<Build>, StoreError> {
-    // Two claimers must not wait for each other on PostgreSQL; SQLite has one writer anyway.
-    let sql = if tx.is_postgres() {
-        "UPDATE builds SET state = 'running', lease_builder = $1, lease_until = $2, registry_token_hash = $3, attempt = attempt + 1, last_sequence = 0,
-                phase = NULL, started_at = COALESCE(started_at, $4)
-         WHERE id = (SELECT id FROM builds WHERE state = 'queued' AND available_at <= $4 ORDER BY available_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING *"
-    } else {
-        "UPDATE builds SET state = 'running', lease_builder = $1, lease_until = $2, registry_token_hash = $3, attempt = attempt + 1, last_sequence = 0,
-                phase = NULL, started_at = COALESCE(started_at, $4)
-         WHERE id = (SELECT id FROM builds WHERE state = 'queued' AND available_at <= $4 ORDER BY available_at, id LIMIT 1) RETURNING *"
-    };
-    fetch_optional!(Row, tx, sql, builder.to_string(), lease_until.as_millis(), registry_token.to_hex(), now.as_millis())?
-        .map(Row::into_build)
-        .transpose()
 }
 
 /// The build, if this builder holds it with this attempt and the lease has not ended. Locks the row for the transaction.
@@ -527,53 +433,6 @@ pub async fn finish(tx: &mut WriteTx, id: BuildId, ending: &Ending<'_>, now: Tim
         crate::commit_statuses::want_again(tx, id, now).await?;
     }
     Ok(changed > 0)
-}
-
-/// Gives a running build back to the queue, available at `available_at`.
-pub async fn requeue(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Timestamp) -> Result<bool, StoreError> {
-    let changed = change!(
-        tx,
-        "UPDATE builds SET state = 'queued', lease_builder = NULL, lease_until = NULL, registry_token_hash = NULL, phase = NULL, note = $1, available_at = $2
-         WHERE id = $3 AND state = 'running'",
-        note,
-        available_at.as_millis(),
-        id.to_string(),
-    )?;
-    Ok(changed > 0)
-}
-
-/// Gives back a build that was claimed but not handed to its builder: the claim does not count as an attempt.
-pub async fn put_back(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Timestamp) -> Result<bool, StoreError> {
-    let changed = change!(
-        tx,
-        "UPDATE builds SET state = 'queued', lease_builder = NULL, lease_until = NULL, registry_token_hash = NULL, phase = NULL, note = $1,
-                available_at = $2, attempt = attempt - 1, started_at = CASE WHEN attempt > 1 THEN started_at ELSE NULL END
-         WHERE id = $3 AND state = 'running'",
-        note,
-        available_at.as_millis(),
-        id.to_string(),
-    )?;
-    Ok(changed > 0)
-}
-
-/// Running builds whose lease has ended. They are locked for the transaction: whatever it decides, no heartbeat comes in between.
-pub async fn list_expired(tx: &mut WriteTx, now: Timestamp, limit: u32) -> Result<Vec<Build>, StoreError> {
-    let sql = if tx.is_postgres() {
-        "SELECT * FROM builds WHERE state = 'running' AND lease_until <= $1 ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED"
-    } else {
-        "SELECT * FROM builds WHERE state = 'running' AND lease_until <= $1 ORDER BY lease_until LIMIT $2"
-    };
-    fetch_all!(Row, tx, sql, now.as_millis(), i64::from(limit),)?.into_iter().map(Row::into_build).collect()
-}
-
-/// Ends the leases of a builder that is known to be dead (the built-in one of the process before): its builds are due at once.
-pub async fn expire_leases_of(tx: &mut WriteTx, builder: &BuilderId, now: Timestamp) -> Result<u64, StoreError> {
-    Ok(change!(
-        tx,
-        "UPDATE builds SET lease_until = $1 WHERE state = 'running' AND lease_builder = $2",
-        now.as_millis(),
-        builder.to_string()
-    )?)
 }
 
 /// Notes that a person wants a build to end; false when it has ended.

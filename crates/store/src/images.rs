@@ -15,7 +15,7 @@ pub use manifests::{
     Insertion, Manifest, NewManifest, NewRef, Referrer, Target, delete_manifest, get_manifest, get_manifest_by_tag, insert_manifest,
     list_manifests, list_referrers, manifest_exists,
 };
-pub use tags::{Tag, TagOrigin, delete_tag, get_tag, list_tags, move_tags};
+pub use tags::{Tag, TagOrigin, delete_tag, get_tag, list_tags, move_tags, point_tag};
 pub use uploads::{delete_expired_uploads, delete_upload, insert_upload, known_upload, upload_exists};
 
 use crate::{ReadTx, StoreError};

@@ -45,6 +45,8 @@ pub enum Origin {
     Manual,
     /// A person wants a build once more.
     Retry,
+    /// A person moved a tag to the image of an older build.
+    RollBack,
 }
 
 impl Origin {
@@ -57,6 +59,7 @@ impl Origin {
             Self::Replay => "replay",
             Self::Manual => "manual",
             Self::Retry => "retry",
+            Self::RollBack => "roll_back",
         }
     }
 }
@@ -64,7 +67,7 @@ impl Origin {
 impl std::str::FromStr for Origin {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Delivery, Self::Reconcile, Self::Replay, Self::Manual, Self::Retry]
+        [Self::Delivery, Self::Reconcile, Self::Replay, Self::Manual, Self::Retry, Self::RollBack]
             .into_iter()
             .find(|origin| origin.as_str() == text)
             .ok_or(())
@@ -203,6 +206,25 @@ pub async fn place_of_delivery(
         delivery.to_string(),
         autobuild.to_string(),
         name.as_str(),
+    )?;
+    Ok(row.and_then(|(place,)| place).map(count))
+}
+
+/// The place in a ref's history of the last push that led to a commit; `None` when none is known.
+pub async fn place_of_commit(
+    tx: &mut ReadTx,
+    autobuild: AutobuildId,
+    name: &RefName,
+    commit: &CommitId,
+) -> Result<Option<u64>, StoreError> {
+    let row = fetch_optional!(
+        (Option<i64>,),
+        tx,
+        "SELECT MAX(COALESCE(place, seq)) FROM ref_events
+         WHERE autobuild_id = $1 AND ref = $2 AND after_id = $3 AND origin IN ('delivery', 'reconcile')",
+        autobuild.to_string(),
+        name.as_str(),
+        commit.as_str(),
     )?;
     Ok(row.and_then(|(place,)| place).map(count))
 }

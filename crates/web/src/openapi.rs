@@ -127,7 +127,7 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
         .routes(routes!(repositories::list, repositories::create))
         .routes(routes!(repositories::get, repositories::change, repositories::remove))
         .routes(routes!(repositories::tags))
-        .routes(routes!(repositories::remove_tag))
+        .routes(routes!(repositories::move_tag, repositories::remove_tag))
         .routes(routes!(autobuild::get, autobuild::put, autobuild::remove))
         .routes(routes!(autobuild::preview))
         .routes(routes!(triggers::list, triggers::create))

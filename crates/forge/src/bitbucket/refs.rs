@@ -71,6 +71,25 @@ impl Bitbucket {
         }
     }
 
+    /// By the newest commit that is in the history of both.
+    pub(super) async fn find_in_history(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        commit: &CommitId,
+        of: &CommitId,
+    ) -> Result<Option<bool>, ForgeError> {
+        let both = format!("{commit}..{of}");
+        let mut url = self.repository_address([full_name.workspace, full_name.slug, "merge-base", &both]);
+        url.query_pairs_mut().append_pair("fields", "hash");
+        match self.get::<Target>(token, url).await {
+            Ok(base) => Ok(Some(base.hash == *commit)),
+            // Without a common ancestor, too.
+            Err(ForgeError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn ref_address(&self, full_name: FullName<'_>, name: &RefName) -> Url {
         let list = match name.kind() {
             RefKind::Branch => "branches",

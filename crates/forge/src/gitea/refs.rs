@@ -5,6 +5,7 @@
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use secrecy::SecretString;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use slipway_model::{CommitId, RefKind, RefName};
 
@@ -15,6 +16,12 @@ use crate::http_client::Outgoing;
 use crate::types::{Coverage, Fresh, Heads, SourceRef};
 
 const MAX_OF_EACH_KIND: usize = 10_000;
+
+/// The answer of `/compare/...`.
+#[derive(Deserialize)]
+struct Comparison {
+    total_commits: u64,
+}
 
 impl Gitea {
     /// The marker is a digest of all that was seen: Gitea has none of its own for this.
@@ -58,6 +65,23 @@ impl Gitea {
         url.query_pairs_mut().append_pair("stat", "false").append_pair("verification", "false").append_pair("files", "false");
         match self.get(token, url).await {
             Ok(_) => Ok(Some(found.commit)),
+            Err(ForgeError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// By the commits that are in the one and not in the other.
+    pub(super) async fn find_in_history(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        commit: &CommitId,
+        of: &CommitId,
+    ) -> Result<Option<bool>, ForgeError> {
+        let between = format!("{of}...{commit}");
+        let url = self.api_address(["repos", full_name.owner, full_name.name, "compare", &between]);
+        match self.get(token, url).await {
+            Ok(reply) => Ok(Some(reply.json::<Comparison>()?.total_commits == 0)),
             Err(ForgeError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }

@@ -188,6 +188,16 @@ impl Forge for GitHub {
         self.resolve_ref(token, FullName::parse(full_name)?, name).await
     }
 
+    async fn is_in_history(
+        &self,
+        token: &SecretString,
+        full_name: &str,
+        commit: &CommitId,
+        of: &CommitId,
+    ) -> Result<Option<bool>, ForgeError> {
+        self.find_in_history(token, FullName::parse(full_name)?, commit, of).await
+    }
+
     fn hook_events(&self) -> &'static [&'static str] {
         hooks::EVENTS
     }

@@ -44,6 +44,12 @@ struct Object {
     sha: CommitId,
 }
 
+/// The answer of `/compare/...`: how the second one stands to the first.
+#[derive(Deserialize)]
+struct Comparison {
+    status: String,
+}
+
 /// The two lists of refs.
 #[derive(Clone, Copy)]
 enum RefList {
@@ -149,6 +155,31 @@ impl GitHub {
             }
         }
         Ok(None)
+    }
+
+    /// By the comparison of both.
+    pub(super) async fn find_in_history(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        commit: &CommitId,
+        of: &CommitId,
+    ) -> Result<Option<bool>, ForgeError> {
+        let between = format!("{of}...{commit}");
+        let mut url = self.api_address(["repos", full_name.owner, full_name.name, "compare", &between]);
+        // What differs stands on the first page only, and is not wanted; how they stand is on every one.
+        url.query_pairs_mut().append_pair("per_page", "1").append_pair("page", "2");
+        match self.get(token, url).await {
+            Ok(reply) => match reply.json::<Comparison>()?.status.as_str() {
+                "behind" | "identical" => Ok(Some(true)),
+                "ahead" | "diverged" => Ok(Some(false)),
+                _ => Ok(None),
+            },
+            // Without a common ancestor, too.
+            Err(ForgeError::NotFound) => Ok(None),
+            Err(error) if is_empty(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -228,3 +228,28 @@ async fn addresses_are_built_from_the_configuration() {
     assert_eq!(world.client.commit_web_url("acme/site", &commit).as_str(), own(&format!("/acme/site/commits/{commit}")));
     assert_eq!(world.client.ssh_url("acme/site"), None);
 }
+
+#[tokio::test]
+async fn a_commit_is_in_the_history_of_what_came_after_it() {
+    let world = World::new().await;
+    let token = world.link("emma").await.access_token;
+    let push = async |text: &str| world.bitbucket.push("emma/hello", "main", &[("a", text)], text).await.unwrap();
+    let (first, second) = (push("1").await, push("2").await);
+    let side = world.bitbucket.force_push("emma/hello", "side", Some(&first), &[("a", "3")], "side").await.unwrap();
+    let root = world.bitbucket.force_push("emma/hello", "root", None, &[("a", "4")], "root").await.unwrap();
+    let gone = "1".repeat(40);
+    for (commit, of, expected) in [
+        (&first, &second, Some(true)),
+        (&second, &second, Some(true)),
+        (&second, &first, Some(false)),
+        (&second, &side, Some(false)),
+        (&side, &second, Some(false)),
+        (&first, &side, Some(true)),
+        (&root, &second, None),
+        (&gone, &second, None),
+        (&second, &gone, None),
+    ] {
+        let found = world.client.is_in_history(&token, "emma/hello", &commit.parse().unwrap(), &of.parse().unwrap()).await;
+        assert_eq!(found, Ok(expected), "{commit} {of}");
+    }
+}

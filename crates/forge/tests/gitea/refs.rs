@@ -100,3 +100,30 @@ async fn many_refs_are_read_whole() {
     assert_eq!(seen(&world.client.heads(&token, "octo/hello", None).await.unwrap()).0.len(), 121);
     assert_eq!(world.front.requests().len(), before + 1);
 }
+
+#[tokio::test]
+async fn a_commit_is_in_the_history_of_what_came_after_it() {
+    let world = World::new().await;
+    let (gitea, client, token) = (&world.gitea, &world.client, world.token().await);
+    let commit = async |text: &str| gitea.commit("octo/hello", "main", &[("a", text)], text).await.unwrap();
+    let (first, second) = (commit("1").await, commit("2").await);
+    let side = gitea.force_commit("octo/hello", "side", Some(&first), &[("a", "3")], "side").await.unwrap();
+    // Not the head of any branch any more.
+    let replaced = side.clone();
+    let side = gitea.force_commit("octo/hello", "side", Some(&first), &[("a", "5")], "side again").await.unwrap();
+    let gone = "1".repeat(40);
+    for (commit, of, expected) in [
+        (&first, &second, Some(true)),
+        (&second, &second, Some(true)),
+        (&second, &first, Some(false)),
+        (&second, &side, Some(false)),
+        (&side, &second, Some(false)),
+        (&first, &side, Some(true)),
+        (&replaced, &side, Some(false)),
+        (&gone, &second, None),
+        (&second, &gone, None),
+    ] {
+        let found = client.is_in_history(&token, "octo/hello", &commit.parse().unwrap(), &of.parse().unwrap()).await;
+        assert_eq!(found, Ok(expected), "{commit} {of}");
+    }
+}

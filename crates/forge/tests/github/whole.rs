@@ -151,6 +151,31 @@ async fn a_push_arrives_signed_and_leads_to_the_commit() {
 }
 
 #[tokio::test]
+async fn a_commit_is_in_the_history_of_what_came_after_it() {
+    let (github, client) = world().await;
+    let token = link(&github, &client, "octo").await.access_token;
+    let commit = async |text: &str| github.commit("octo/hello", "main", &[("a", text)], text).await.unwrap();
+    let (first, second) = (commit("1").await, commit("2").await);
+    let side = github.force_commit("octo/hello", "side", Some(&first), &[("a", "3")], "side").await.unwrap();
+    let root = github.force_commit("octo/hello", "root", None, &[("a", "4")], "root").await.unwrap();
+    let gone = "1".repeat(40);
+    for (commit, of, expected) in [
+        (&first, &second, Some(true)),
+        (&second, &second, Some(true)),
+        (&second, &first, Some(false)),
+        (&second, &side, Some(false)),
+        (&side, &second, Some(false)),
+        (&first, &side, Some(true)),
+        (&root, &second, None),
+        (&gone, &second, None),
+        (&second, &gone, None),
+    ] {
+        let found = client.is_in_history(&token, "octo/hello", &commit.parse().unwrap(), &of.parse().unwrap()).await;
+        assert_eq!(found, Ok(expected), "{commit} {of}");
+    }
+}
+
+#[tokio::test]
 async fn git_takes_the_clone_access_and_a_stranger_gets_nothing() {
     let (github, client) = world().await;
     let commit = github.commit("octo/hello", "main", &[("a", "b")], "c").await.unwrap();

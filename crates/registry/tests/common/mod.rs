@@ -10,8 +10,8 @@ use serde_json::Value;
 use slipway_app::{App, Config, Keys};
 use slipway_blobs::{Blobs, Limits};
 use slipway_model::{
-    AccountId, AccountKind, AutobuildId, BuildId, BuildRule, Clock, RefEventId, RepositoryId, ScopeSet, SecretToken, TeamId, Timestamp,
-    TokenKind, Visibility,
+    AccountId, AccountKind, AutobuildId, BuildId, BuildRule, Clock, QueueLimits, RefEventId, RepositoryId, ScopeSet, SecretToken, TeamId,
+    Timestamp, TokenKind, Visibility,
 };
 use slipway_oci::Digest;
 use slipway_registry::Registry;
@@ -161,7 +161,8 @@ impl Harness {
         let builder_token = SecretToken::generate(TokenKind::Builder);
         let builder = builders::replace_builtin(&mut tx, "test", &builder_token.hash(), now).await.expect("inserts");
         let lease = now.plus(Duration::from_secs(30));
-        let build = builds::claim(&mut tx, builder, &token.hash(), now, lease).await.expect("claims").expect("queued");
+        let build =
+            builds::claim(&mut tx, builder, &token.hash(), &QueueLimits::default(), now, lease).await.expect("claims").expect("queued");
         assert_eq!(build.id, id, "one build at a time in these tests");
         tx.commit().await.expect("commits");
         (id, Login { username: "slipway-build".to_owned(), password: token.expose().to_owned() })

@@ -73,6 +73,7 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
         mail: config.mail.clone(),
         oidc: config.oidc.clone(),
         sign_up: config.sign_up,
+        queue: config.queue.clone(),
         reconcile_interval: config.reconcile_interval,
         link_check_interval: config.link_check_interval,
         source_sweep_interval: config.source_sweep_interval,

@@ -48,6 +48,8 @@ keys! {
     BUILDER_ENGINE = "builder.engine", "SLIPWAY_BUILDER_ENGINE", "--builder-engine", Text;
     BUILDER_PARALLEL = "builder.parallel", "SLIPWAY_BUILDER_PARALLEL", "--builder-parallel", Integer;
     BUILDER_HOOKS = "builder.hooks", "SLIPWAY_BUILDER_HOOKS", "--builder-hooks", Texts;
+    QUEUE_RUNNING = "queue.running", "SLIPWAY_QUEUE_RUNNING", "--queue-running", Integer;
+    QUEUE_PER_NAMESPACE = "queue.per_namespace", "SLIPWAY_QUEUE_PER_NAMESPACE", "--queue-per-namespace", Integer;
     MAIL_URL = "mail.url", "SLIPWAY_MAIL_URL", "--mail-url", Text;
     MAIL_FROM = "mail.from", "SLIPWAY_MAIL_FROM", "--mail-from", Text;
     LIMITS_API_PER_MINUTE = "limits.api_per_minute", "SLIPWAY_LIMITS_API_PER_MINUTE", "--limits-api-per-minute", Integer;
@@ -87,7 +89,10 @@ pub(crate) fn entry_shape(key: &str) -> Shape {
 }
 
 /// The tables of the file that stand once.
-pub(crate) const TABLES: &[&str] = &["builder", "mail", "limits", "egress"];
+pub(crate) const TABLES: &[&str] = &["builder", "queue", "mail", "limits", "egress"];
+
+/// The table whose keys are names of namespaces.
+pub(crate) const NAMESPACES: (&str, &str) = ("queue", "namespaces");
 
 /// The lists of tables of the file.
 pub(crate) const LISTS: &[&str] = &["provider", "oidc"];

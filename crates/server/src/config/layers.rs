@@ -65,6 +65,8 @@ pub(crate) struct RawEntry {
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     pub(crate) values: BTreeMap<&'static str, Raw>,
+    /// `[queue.namespaces]`: limits by the names of namespaces.
+    pub(crate) namespaces: BTreeMap<String, Raw>,
     pub(crate) providers: Vec<RawEntry>,
     pub(crate) oidc: Vec<RawEntry>,
     /// The file that was read.
@@ -112,6 +114,8 @@ fn flag(flags: &SettingFlags, key: &Key) -> Option<String> {
         "builder.engine" => &flags.builder_engine,
         "builder.parallel" => &flags.builder_parallel,
         "builder.hooks" => &flags.builder_hooks,
+        "queue.running" => &flags.queue_running,
+        "queue.per_namespace" => &flags.queue_per_namespace,
         "mail.url" => &flags.mail_url,
         "mail.from" => &flags.mail_from,
         "limits.api_per_minute" => &flags.limits_api_per_minute,
@@ -167,6 +171,10 @@ fn read_file(path: &Path, folder: &Path, layers: &mut Layers) -> Result<(), Fail
         match (name.get_ref().as_ref(), value.get_ref()) {
             (table, DeValue::Table(inner)) if keys::TABLES.contains(&table) => {
                 for (name, value) in inner {
+                    if (table, name.get_ref().as_ref()) == keys::NAMESPACES {
+                        file.namespaces(value, layers)?;
+                        continue;
+                    }
                     file.setting(&format!("{table}.{}", name.get_ref()), name.span(), value, layers)?;
                 }
             }
@@ -234,6 +242,20 @@ impl File<'_> {
         };
         let text = self.scalar(key.name, key.shape, value)?;
         layers.values.insert(key.name, Raw { text, source: self.source(&at) });
+        Ok(())
+    }
+
+    fn namespaces(&self, value: &Spanned<DeValue<'_>>, layers: &mut Layers) -> Result<(), Failure> {
+        let (table, key) = keys::NAMESPACES;
+        let DeValue::Table(inner) = value.get_ref() else {
+            let hint = format!("write `[{table}.{key}]` on a line of its own, and beneath it `NAMESPACE = 2`");
+            return Err(self.refuse(&value.span(), &format!("`{table}.{key}` must be a table"), &hint));
+        };
+        for (name, value) in inner {
+            let namespace = name.get_ref().as_ref();
+            let text = self.scalar(&format!("{table}.{key}.{namespace}"), Shape::Integer, value)?;
+            layers.namespaces.insert(namespace.to_owned(), Raw { text, source: self.source(&name.span()) });
+        }
         Ok(())
     }
 

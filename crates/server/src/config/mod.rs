@@ -8,6 +8,7 @@ mod keys;
 mod layers;
 mod people;
 mod provider;
+mod queue;
 mod resolve;
 mod ssh;
 
@@ -20,6 +21,7 @@ use secrecy::SecretString;
 use slipway_app::{BuildHooks, MailConfig, OidcProvider, SignUp};
 use slipway_buildkit::EngineAddress;
 use slipway_forge::EgressPolicy;
+use slipway_model::QueueLimits;
 use url::Url;
 
 pub(crate) use entry::{secret_file, wide_mode};
@@ -61,6 +63,8 @@ pub struct Config {
     pub log: String,
     /// The builder of this process.
     pub builder: BuilderSettings,
+    /// How many builds may run at once.
+    pub queue: QueueLimits,
     /// How mail leaves, if it does.
     pub mail: Option<MailConfig>,
     /// Whether people may make accounts without an invitation.

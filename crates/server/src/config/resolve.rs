@@ -12,8 +12,8 @@ use url::Url;
 
 use super::entry::Notes;
 use super::keys::{self, Key};
-use super::layers::{Layers, Source};
-use super::{BuilderSettings, Config, Loaded, people, provider};
+use super::layers::{Layers, Raw, Source};
+use super::{BuilderSettings, Config, Loaded, people, provider, queue};
 use crate::failure::Failure;
 
 /// One line of `check-config`.
@@ -53,6 +53,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
         tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| format!("is no filter of log lines: {error}"))
     })?;
     let builder = r.builder()?;
+    let queue = queue::limits(&mut r)?;
     let mut warnings = Vec::new();
     let mail = people::mail(&mut r, &mut warnings)?;
     let api_per_minute = people::api_per_minute(&mut r)?;
@@ -79,6 +80,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
         drain_timeout,
         log,
         builder,
+        queue,
         mail,
         sign_up,
         api_per_minute,
@@ -106,6 +108,15 @@ impl Resolver<'_> {
 
     pub(super) fn show(&mut self, key: &Key, text: impl Into<String>, source: Source) {
         self.shown.push(Shown { name: key.name.to_owned(), text: text.into(), source });
+    }
+
+    /// Limits of single namespaces.
+    pub(super) fn namespaces(&self) -> Vec<(String, Raw)> {
+        self.layers.namespaces.iter().map(|(name, raw)| (name.clone(), raw.clone())).collect()
+    }
+
+    pub(super) fn show_as(&mut self, shown: Shown) {
+        self.shown.push(shown);
     }
 
     /// `parse` says what is wrong with the value; the value itself, its key and its source are told here.

@@ -1,8 +1,9 @@
 //! Tags: they name a manifest, and go forward only when builds move them.
+//! Deliberately elsewhere: which build may move which tag (`app::promote`); what stands here is that none goes behind a later event.
 
 use std::collections::BTreeSet;
 
-use slipway_model::{AutobuildId, BuildId, CommitId, ImageTag, RefName, RepositoryId, Timestamp};
+use slipway_model::{AccountId, AutobuildId, BuildId, CommitId, ImageTag, RefName, RepositoryId, Timestamp};
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_opt, signed, time};
 
@@ -30,8 +31,10 @@ pub struct Tag {
     pub digest: String,
     /// When it last moved.
     pub updated_at: Timestamp,
-    /// Who put it there, if a build did.
+    /// Which build's image it names, if a build's.
     pub origin: Option<TagOrigin>,
+    /// The person who moved it to that image; `None` when the build did.
+    pub moved_by: Option<AccountId>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -44,6 +47,7 @@ struct TagRow {
     source_ref: Option<String>,
     ref_seq: Option<i64>,
     commit_id: Option<String>,
+    moved_by: Option<String>,
 }
 
 impl TagRow {
@@ -56,7 +60,8 @@ impl TagRow {
             }
             _ => None,
         };
-        Ok(Tag { name: read("tags", &self.name)?, digest: self.digest, updated_at: time(self.updated_at), origin })
+        let moved_by = read_opt("tags", self.moved_by.as_deref())?;
+        Ok(Tag { name: read("tags", &self.name)?, digest: self.digest, updated_at: time(self.updated_at), origin, moved_by })
     }
 }
 
@@ -65,7 +70,7 @@ pub async fn get_tag(tx: &mut ReadTx, repository: RepositoryId, tag: &str) -> Re
     fetch_optional!(
         TagRow,
         tx,
-        "SELECT name, digest, updated_at, build_id, autobuild_id, source_ref, ref_seq, commit_id FROM tags WHERE repository_id = $1 AND name = $2",
+        "SELECT name, digest, updated_at, build_id, autobuild_id, source_ref, ref_seq, commit_id, moved_by FROM tags WHERE repository_id = $1 AND name = $2",
         repository.to_string(),
         tag,
     )?
@@ -78,7 +83,7 @@ pub async fn list_tags(tx: &mut ReadTx, repository: RepositoryId, after: Option<
     fetch_all!(
         TagRow,
         tx,
-        "SELECT name, digest, updated_at, build_id, autobuild_id, source_ref, ref_seq, commit_id FROM tags
+        "SELECT name, digest, updated_at, build_id, autobuild_id, source_ref, ref_seq, commit_id, moved_by FROM tags
          WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3",
         repository.to_string(),
         after.unwrap_or(""),
@@ -110,7 +115,8 @@ pub async fn move_tags(
             "INSERT INTO tags (repository_id, name, digest, updated_at, build_id, autobuild_id, source_ref, ref_seq, commit_id)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (repository_id, name) DO UPDATE SET digest = excluded.digest, updated_at = excluded.updated_at, build_id = excluded.build_id,
-                 autobuild_id = excluded.autobuild_id, source_ref = excluded.source_ref, ref_seq = excluded.ref_seq, commit_id = excluded.commit_id
+                 autobuild_id = excluded.autobuild_id, source_ref = excluded.source_ref, ref_seq = excluded.ref_seq, commit_id = excluded.commit_id,
+                 moved_by = NULL
              WHERE excluded.ref_seq IS NULL OR tags.ref_seq IS NULL OR tags.autobuild_id <> excluded.autobuild_id
                  OR tags.source_ref <> excluded.source_ref OR tags.ref_seq <= excluded.ref_seq",
             repository.to_string(),
@@ -128,6 +134,40 @@ pub async fn move_tags(
         }
     }
     Ok(tags.iter().filter(|tag| moved.contains(tag)).cloned().collect())
+}
+
+/// Lets a tag name the image of a build because a person says so, wherever it stands.
+///
+/// # Errors
+/// As [`move_tags`].
+pub async fn point_tag(
+    tx: &mut WriteTx,
+    repository: RepositoryId,
+    tag: &ImageTag,
+    digest: &str,
+    origin: &TagOrigin,
+    by: AccountId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "INSERT INTO tags (repository_id, name, digest, updated_at, build_id, autobuild_id, source_ref, ref_seq, commit_id, moved_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (repository_id, name) DO UPDATE SET digest = excluded.digest, updated_at = excluded.updated_at, build_id = excluded.build_id,
+             autobuild_id = excluded.autobuild_id, source_ref = excluded.source_ref, ref_seq = excluded.ref_seq, commit_id = excluded.commit_id,
+             moved_by = excluded.moved_by",
+        repository.to_string(),
+        tag.as_str(),
+        digest,
+        now.as_millis(),
+        origin.build.to_string(),
+        origin.autobuild.to_string(),
+        origin.source_ref.as_str(),
+        signed(origin.ref_seq),
+        origin.commit.as_str(),
+        by.to_string(),
+    )?;
+    Ok(())
 }
 
 /// Removes a tag; the manifest stays.

@@ -64,7 +64,10 @@ async fn a_status_is_due_when_its_build_begins_and_when_it_ends(db: &Db) {
 
     // A running build is told of already.
     let mut tx = begin(db).await;
-    builds::claim(&mut tx, BuilderId::new(), &secret(TokenKind::Build), after(200), after(230)).await.expect("claims").expect("waits");
+    builds::claim(&mut tx, BuilderId::new(), &secret(TokenKind::Build), &crate::fixture::FREE, after(200), after(230))
+        .await
+        .expect("claims")
+        .expect("waits");
     done(tx).await;
     assert!(claim(db, 200).await.is_none());
     finish(db, build, 300).await;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use slipway_model::{
-    AccountId, AccountKind, AutobuildId, Autotest, BuildId, BuildRule, BuilderId, CommitId, ImageTag, ProviderId, RefName, RepositoryId,
-    ScopeSet, SecretHash, SecretToken, TeamId, TeamName, Timestamp, TokenId, TokenKind, Visibility,
+    AccountId, AccountKind, AutobuildId, Autotest, BuildId, BuildRule, BuilderId, CommitId, ImageTag, ProviderId, QueueLimits, RefName,
+    RepositoryId, ScopeSet, SecretHash, SecretToken, TeamId, TeamName, Timestamp, TokenId, TokenKind, Visibility,
 };
 use slipway_store::accounts::NewAccount;
 use slipway_store::builds::{self, Build, NewBuild};
@@ -18,6 +18,9 @@ pub const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// Text that has broken databases, drivers and pages.
 pub const ODD: &str = "it's \"quoted\" `x`; DROP TABLE builds; -- \\ %_ 🦀 e\u{301} \u{202e}abc\u{200b} $1 ?1 :a\r\n\tend";
+
+/// No limit of anything.
+pub static FREE: QueueLimits = QueueLimits { installation: None, namespace: None, namespaces: std::collections::BTreeMap::new() };
 
 pub fn after(seconds: u64) -> Timestamp {
     NOW.plus(Duration::from_secs(seconds))
@@ -194,8 +197,13 @@ pub struct World {
 }
 
 pub async fn world(db: &Db, name: &str) -> World {
-    let account = account(db, "acme").await;
-    let repository = repository(db, "acme", name).await;
+    world_of(db, "acme", name).await
+}
+
+/// In the namespace of this account.
+pub async fn world_of(db: &Db, namespace: &str, name: &str) -> World {
+    let account = account(db, namespace).await;
+    let repository = repository(db, namespace, name).await;
     let (settings, rule) = (autobuild(repository), rule());
     let mut tx = begin(db).await;
     repositories::upsert_autobuild(&mut tx, &settings).await.expect("writes");
@@ -255,7 +263,10 @@ impl World {
     pub async fn running(&self, db: &Db, builder: BuilderId) -> Build {
         let id = self.queued(db).await;
         let mut tx = begin(db).await;
-        let build = builds::claim(&mut tx, builder, &secret(TokenKind::Build), NOW, after(30)).await.expect("claims").expect("one waits");
+        let build = builds::claim(&mut tx, builder, &secret(TokenKind::Build), &crate::fixture::FREE, NOW, after(30))
+            .await
+            .expect("claims")
+            .expect("one waits");
         assert_eq!(build.id, id, "the queue held another build");
         done(tx).await;
         build

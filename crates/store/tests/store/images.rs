@@ -14,6 +14,7 @@ on_both! {
     what_a_manifest_needs_stays;
     a_wide_index_with_a_diamond;
     tags_of_builds_go_forward_only;
+    a_person_points_a_tag_anywhere;
     tags_are_listed_in_byte_order;
     uploads_belong_to_a_repository_and_an_owner;
     referrers_by_subject;
@@ -214,6 +215,34 @@ async fn tags_of_builds_go_forward_only(db: &Db) {
     };
     let dangling = dangling.await;
     assert!(matches!(dangling, Err(StoreError::Conflict(_))), "{dangling:?}");
+}
+
+async fn a_person_points_a_tag_anywhere(db: &Db) {
+    let (one, ada) = (repository(db, "acme", "one").await, crate::fixture::account(db, "ada").await);
+    for n in 1..=2 {
+        put_manifest(db, one, n, &[]).await;
+    }
+    let origin = |ref_seq| images::TagOrigin {
+        build: BuildId::new(),
+        autobuild: AutobuildId::new(),
+        source_ref: "refs/heads/main".parse().expect("ref"),
+        ref_seq,
+        commit: "a".repeat(40).parse().expect("commit"),
+    };
+    let (newer, mut older) = (origin(5), origin(2));
+    older.autobuild = newer.autobuild;
+    let mut tx = db.write().await.expect("tx");
+    let latest = tag("latest");
+    images::move_tags(&mut tx, one, &[latest.clone()], &digest(2), Some(&newer), NOW).await.expect("moves");
+    assert_eq!(images::get_tag(&mut tx, one, "latest").await.expect("query").expect("stands").moved_by, None);
+    images::point_tag(&mut tx, one, &latest, &digest(1), &older, ada, NOW).await.expect("moves");
+    let found = images::get_tag(&mut tx, one, "latest").await.expect("query").expect("stands");
+    assert_eq!((found.digest, found.origin, found.moved_by), (digest(1), Some(older), Some(ada)));
+    // The next build that moves it is no person.
+    images::move_tags(&mut tx, one, &[latest.clone()], &digest(2), Some(&newer), NOW).await.expect("moves");
+    assert_eq!(images::get_tag(&mut tx, one, "latest").await.expect("query").expect("stands").moved_by, None);
+    images::point_tag(&mut tx, one, &tag("fresh"), &digest(1), &newer, ada, NOW).await.expect("makes it");
+    assert_eq!(images::list_tags(&mut tx, one, None, 10).await.expect("lists").len(), 2);
 }
 
 async fn tags_are_listed_in_byte_order(db: &Db) {

@@ -30,8 +30,9 @@ async fn a_build_that_was_not_handed_out_waits_without_an_attempt(db: &Db) {
     assert!(builds::put_back(&mut tx, claimed.id, "the provider is away", after(60)).await.expect("writes"));
     assert!(!builds::put_back(&mut tx, claimed.id, "again", after(60)).await.expect("writes"), "it does not run any more");
     assert!(!holds(&mut tx, claimed.id, builder, 1, 1).await);
-    let claim =
-        async |tx: &mut WriteTx, second| builds::claim(tx, builder, &secret(TokenKind::Build), after(second), after(second + 30)).await;
+    let claim = async |tx: &mut WriteTx, second| {
+        builds::claim(tx, builder, &secret(TokenKind::Build), &crate::fixture::FREE, after(second), after(second + 30)).await
+    };
     assert!(claim(&mut tx, 59).await.expect("claims").is_none(), "not before its time");
     let again = claim(&mut tx, 60).await.expect("claims").expect("waits");
     assert_eq!((again.id, again.attempt, again.note.as_deref()), (claimed.id, 1, Some("the provider is away")));
@@ -52,7 +53,10 @@ async fn only_the_newest_claim_holds(db: &Db) {
     assert!(!holds(&mut tx, id, first, 0, 1).await);
     assert!(builds::requeue(&mut tx, id, "silent", after(1)).await.expect("writes"));
     assert!(!holds(&mut tx, id, first, 1, 1).await, "given away");
-    let again = builds::claim(&mut tx, second, &secret(TokenKind::Build), after(2), after(32)).await.expect("claims").expect("waits");
+    let again = builds::claim(&mut tx, second, &secret(TokenKind::Build), &crate::fixture::FREE, after(2), after(32))
+        .await
+        .expect("claims")
+        .expect("waits");
     assert_eq!((again.id, again.attempt), (id, 2));
     assert!(!holds(&mut tx, id, first, 1, 3).await, "the builder before");
     assert!(!holds(&mut tx, id, first, 2, 3).await, "the builder before, guessing");
@@ -60,7 +64,10 @@ async fn only_the_newest_claim_holds(db: &Db) {
     assert!(holds(&mut tx, id, second, 2, 3).await);
     // The same builder claims its own build once more: its earlier attempt holds no longer.
     assert!(builds::requeue(&mut tx, id, "silent", after(4)).await.expect("writes"));
-    let third = builds::claim(&mut tx, second, &secret(TokenKind::Build), after(4), after(34)).await.expect("claims").expect("waits");
+    let third = builds::claim(&mut tx, second, &secret(TokenKind::Build), &crate::fixture::FREE, after(4), after(34))
+        .await
+        .expect("claims")
+        .expect("waits");
     assert_eq!(third.attempt, 3);
     assert!(!holds(&mut tx, id, second, 2, 5).await);
     assert!(holds(&mut tx, id, second, 3, 5).await);
@@ -93,8 +100,10 @@ async fn a_given_back_build_starts_afresh(db: &Db) {
     assert_eq!((waiting.state, waiting.builder, waiting.lease_until, waiting.phase), (BuildState::Queued, None, None, None));
     assert_eq!((waiting.note.as_deref(), waiting.attempt), (Some(ODD), 1));
     let mut tx = begin(db).await;
-    let again =
-        builds::claim(&mut tx, BuilderId::new(), &secret(TokenKind::Build), after(9), after(39)).await.expect("claims").expect("due");
+    let again = builds::claim(&mut tx, BuilderId::new(), &secret(TokenKind::Build), &crate::fixture::FREE, after(9), after(39))
+        .await
+        .expect("claims")
+        .expect("due");
     assert_eq!((again.attempt, again.last_sequence, again.log_bytes), (2, 0, 50), "reports count anew, the log goes on");
     assert_eq!((again.started_at, again.queued_at), (Some(NOW), NOW), "the first attempt is when it began");
 }
@@ -184,7 +193,7 @@ async fn a_registry_credential_lives_as_long_as_its_lease(db: &Db) {
         builds::get_by_registry_token(tx, token, after(second)).await.expect("query").map(|build| build.id)
     };
     assert_eq!(of(&mut tx, &token, 0).await, None);
-    builds::claim(&mut tx, builder, &token, NOW, after(30)).await.expect("claims").expect("waits");
+    builds::claim(&mut tx, builder, &token, &crate::fixture::FREE, NOW, after(30)).await.expect("claims").expect("waits");
     assert_eq!(of(&mut tx, &token, 29).await, Some(id));
     assert_eq!(of(&mut tx, &secret(TokenKind::Build), 29).await, None);
     assert_eq!(of(&mut tx, &token, 30).await, None, "ends with the lease");
@@ -193,7 +202,7 @@ async fn a_registry_credential_lives_as_long_as_its_lease(db: &Db) {
     builds::requeue(&mut tx, id, "", NOW).await.expect("writes");
     assert_eq!(of(&mut tx, &token, 1).await, None, "given back");
     let newer = secret(TokenKind::Build);
-    builds::claim(&mut tx, builder, &newer, NOW, after(30)).await.expect("claims").expect("waits");
+    builds::claim(&mut tx, builder, &newer, &crate::fixture::FREE, NOW, after(30)).await.expect("claims").expect("waits");
     assert_eq!((of(&mut tx, &token, 1).await, of(&mut tx, &newer, 1).await), (None, Some(id)), "each attempt has its own");
     let ending = Ending { state: BuildState::Success, reason: None, note: None, digest: None };
     builds::finish(&mut tx, id, &ending, after(2)).await.expect("writes");
@@ -207,7 +216,10 @@ async fn what_a_holder_writes_stays(db: &Db) {
     let id = world.running(db, late).await.id;
     let mut tx = begin(db).await;
     builds::requeue(&mut tx, id, "silent", after(1)).await.expect("writes");
-    builds::claim(&mut tx, newest, &secret(TokenKind::Build), after(1), after(31)).await.expect("claims").expect("waits");
+    builds::claim(&mut tx, newest, &secret(TokenKind::Build), &crate::fixture::FREE, after(1), after(31))
+        .await
+        .expect("claims")
+        .expect("waits");
     done(tx).await;
     let report = async |builder, attempt, digit, now: u64| {
         let mut tx = begin(db).await;

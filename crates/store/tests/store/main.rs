@@ -23,6 +23,7 @@ mod links;
 mod mails;
 mod pages;
 mod progress;
+mod queue;
 mod receipts;
 mod reconciling;
 mod refs;

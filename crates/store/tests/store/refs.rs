@@ -13,6 +13,45 @@ on_both! {
     another_source_forgets_the_heads_and_keeps_the_numbers;
     young_refs_are_those_that_moved;
     what_a_delivery_told_is_found_by_it;
+    the_last_push_of_a_commit_is_found;
+}
+
+async fn the_last_push_of_a_commit_is_found(db: &Db) {
+    let world = world(db, "web").await;
+    let (main, other) = (ref_name("refs/heads/main"), ref_name("refs/heads/other"));
+    let mut tx = begin(db).await;
+    let place = async |tx: &mut WriteTx, name: &RefName, digit| {
+        refs::place_of_commit(tx, world.autobuild, name, &commit(digit)).await.expect("query")
+    };
+    assert_eq!(place(&mut tx, &main, 'a').await, None);
+    append(&mut tx, &world, &main, ('9', Some('a')), Origin::Delivery).await;
+    append(&mut tx, &world, &main, ('a', Some('b')), Origin::Reconcile).await;
+    // What a person asks for is no push.
+    for origin in [Origin::Manual, Origin::Retry, Origin::Replay, Origin::RollBack] {
+        append(&mut tx, &world, &main, ('b', Some('a')), origin).await;
+        append(&mut tx, &world, &main, ('b', Some('c')), origin).await;
+    }
+    assert_eq!(
+        (place(&mut tx, &main, 'a').await, place(&mut tx, &main, 'b').await, place(&mut tx, &main, 'c').await),
+        (Some(1), Some(2), None)
+    );
+    assert_eq!(place(&mut tx, &other, 'a').await, None, "of this ref");
+    append(&mut tx, &world, &main, ('b', Some('a')), Origin::Delivery).await;
+    assert_eq!(place(&mut tx, &main, 'a').await, Some(11), "the ref came back to it");
+    let (before, after) = (commit('9'), commit('d'));
+    let late = NewRefEvent {
+        autobuild: world.autobuild,
+        name: &main,
+        before: Some(&before),
+        after: Some(&after),
+        origin: Origin::Delivery,
+        delivery: None,
+        place: Some(1),
+        covered_by: None,
+        skips: false,
+    };
+    refs::insert(&mut tx, &late, NOW).await.expect("appends");
+    assert_eq!(place(&mut tx, &main, 'd').await, Some(1), "where it belongs, and not where it was told");
 }
 
 async fn what_a_delivery_told_is_found_by_it(db: &Db) {

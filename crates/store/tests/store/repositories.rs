@@ -235,7 +235,10 @@ async fn everything_of_a_repository_goes_with_it(db: &Db) {
     drop(tx);
     let mut tx = begin(db).await;
     let hash = secret(slipway_model::TokenKind::Build);
-    let claimed = builds::claim(&mut tx, slipway_model::BuilderId::new(), &hash, NOW, after(30)).await.expect("claims").expect("one waits");
+    let claimed = builds::claim(&mut tx, slipway_model::BuilderId::new(), &hash, &crate::fixture::FREE, NOW, after(30))
+        .await
+        .expect("claims")
+        .expect("one waits");
     assert_eq!((claimed.id, claimed.commit), (kept[1].1, commit('a')));
 }
 

@@ -128,7 +128,8 @@ async fn a_build_that_is_claimed_meanwhile_runs(db: &Db) {
 }
 
 async fn claim(tx: &mut WriteTx) -> Option<BuildId> {
-    let claimed = builds::claim(tx, BuilderId::new(), &secret(TokenKind::Build), NOW, after(30)).await.expect("claims");
+    let claimed =
+        builds::claim(tx, BuilderId::new(), &secret(TokenKind::Build), &crate::fixture::FREE, NOW, after(30)).await.expect("claims");
     claimed.map(|build| build.id)
 }
 

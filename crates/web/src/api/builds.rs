@@ -115,10 +115,13 @@ pub(crate) struct BuildView {
     summary: BuildSummary,
     steps: Vec<StepView>,
     phases: Vec<PhaseView>,
-    /// How many builds wait in front of it, while it waits.
+    /// While it waits: how many builds will be taken before it. Namespaces take turns; none is taken to end or come, and no limit to hold one back.
     position: Option<u64>,
-    /// What it waits for, while it waits.
+    /// What it waits for, while it waits: a limit, a place on a builder, the end of a pause.
     waits_for: Option<String>,
+    /// When it may begin, while it waits and the last builds of the repository tell.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    estimated_start: Option<Timestamp>,
     /// The builder that holds or held it.
     builder: Option<String>,
     /// Who started it by hand.
@@ -199,12 +202,14 @@ impl From<PhaseTimes> for PhaseView {
 
 impl From<BuildDetail> for BuildView {
     fn from(detail: BuildDetail) -> Self {
+        let waiting = detail.waiting;
         Self {
+            position: waiting.as_ref().map(|waiting| waiting.position),
+            estimated_start: waiting.as_ref().and_then(|waiting| waiting.starts_at),
+            waits_for: waiting.map(|waiting| waiting.waits_for),
             summary: BuildSummary::of(detail.build),
             steps: detail.steps.into_iter().map(StepView::from).collect(),
             phases: detail.phases.into_iter().map(PhaseView::from).collect(),
-            position: detail.position,
-            waits_for: detail.waits_for,
             builder: detail.builder,
             started_by: detail.started_by,
             commit_status: detail.commit_status.map(CommitStatus::from),

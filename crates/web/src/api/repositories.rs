@@ -75,9 +75,31 @@ pub(crate) struct Tag {
     digest: String,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
-    /// The build that moved it there; null when a person pushed.
+    /// The build whose image it names; null when a person pushed.
     #[schema(value_type = Option<String>)]
     build: Option<BuildId>,
+    /// Whether a person moved it to that image; what was pushed before stays behind it, and the next push moves it again.
+    moved_by_person: bool,
+}
+
+impl Tag {
+    fn of(tag: images::Tag) -> Self {
+        Self {
+            name: tag.name,
+            digest: tag.digest,
+            updated_at: tag.updated_at,
+            build: tag.origin.map(|origin| origin.build),
+            moved_by_person: tag.moved_by.is_some(),
+        }
+    }
+}
+
+/// Where a tag shall stand.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TagMove {
+    /// Id or number of a build of this repository that ended with an image.
+    build: String,
 }
 
 /// Repositories of a namespace by name: all for its owners, for members what their teams give, for everybody else the public ones.
@@ -156,13 +178,19 @@ pub(crate) async fn tags(
     let (limit, after) = (paging.limit()?, paging.after::<String>()?);
     let mut tx = state.app().db().read().await?;
     let rows = images::list_tags(&mut tx, right.repository().id, after.as_deref(), limit + 1).await?;
-    let view = |tag: images::Tag| Tag {
-        name: tag.name,
-        digest: tag.digest,
-        updated_at: tag.updated_at,
-        build: tag.origin.map(|origin| origin.build),
-    };
-    Ok(Json(List::cut(rows, limit, |row| row.name.to_string(), view)))
+    Ok(Json(List::cut(rows, limit, |row| row.name.to_string(), Tag::of)))
+}
+
+/// Moves a tag to the image of a build, back too. The tag stands, or is one that the build gives.
+#[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/tags/{tag}", tag = "repositories", params(TagAt), request_body = TagMove, responses((status = 200, body = Tag), Errors))]
+pub(crate) async fn move_tag(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<TagAt>,
+    Json(wish): Json<TagMove>,
+) -> Result<Json<Tag>, ApiError> {
+    let right = state.app().repository_admin(&caller, &at.ns, &at.name).await?;
+    Ok(Json(Tag::of(state.app().roll_back(&right, &at.tag, &wish.build).await?)))
 }
 
 /// Deletes a tag. The image stays as long as something else refers to it.

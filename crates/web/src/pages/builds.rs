@@ -2,9 +2,9 @@
 
 use axum::response::Response;
 use serde::Deserialize;
-use slipway_app::store::builds::Build;
-use slipway_app::{BuildDetail, CommitStatusView, Error, NamespaceView, StartBuild};
-use slipway_model::{AccountName, BuildId, BuildState, CommitId, RefName, RepositoryName, RepositoryPath, Scope, StepState};
+use slipway_app::store::builds::{Build, Part};
+use slipway_app::{BuildDetail, CommitStatusView, Error, NamespaceView, StartBuild, Waiting};
+use slipway_model::{AccountName, BuildId, BuildState, CommitId, RefName, RepositoryName, RepositoryPath, Scope, StepState, Timestamp};
 
 use super::error::{PageError, sentence};
 use super::fields::{At, Form, Query};
@@ -16,11 +16,14 @@ use super::view::chart::{Bar, bars};
 use super::view::plain;
 use super::view::repositories::Tab;
 use super::view::shell::Area;
+use super::view::ui;
 use super::view::waterfall::{PhaseSpan, waterfall};
 use crate::error::{ApiError, Code};
 
 const PAGE: u32 = 30;
 const FILTERED: u32 = 200;
+/// Of each part of a queue.
+const QUEUE: u32 = 100;
 const CHART: u32 = 40;
 /// Few enough that the last one, which says the most, is above the fold.
 const TAIL: usize = 8;
@@ -97,18 +100,16 @@ pub(super) async fn organization_queue(visit: Visit, At(org): At<AccountName>) -
 }
 
 async fn queue_of(visit: Visit, view: &NamespaceView) -> Result<Response, PageError> {
-    let mut page = QueuePage { shell: visit.shell(Area::Builds), running: Vec::new(), queued: Vec::new(), ended: Vec::new() };
-    for (path, build) in visit.app().list_namespace_builds(view, None, FILTERED).await? {
-        let row = row(&path, &build);
-        match build.state {
-            BuildState::Running => page.running.push(row),
-            // The list is newest first, the queue serves the oldest first.
-            BuildState::Queued => page.queued.insert(0, row),
-            _ if page.ended.len() < PAGE as usize => page.ended.push(row),
-            _ => {}
-        }
-    }
-    Ok(show(&page))
+    let part = async |part, limit| {
+        let found = visit.app().list_namespace_builds(view, part, limit).await?;
+        Ok::<_, Error>(found.iter().map(|(path, build)| row(path, build)).collect::<Vec<_>>())
+    };
+    let (running, queued, ended) =
+        (part(Part::Running, QUEUE).await?, part(Part::Queued, QUEUE + 1).await?, part(Part::Ended, PAGE).await?);
+    let stands = visit.app().next_of_namespace(view).await?.map(|next| stands(&next, visit.now()));
+    let more = queued.len() > QUEUE as usize;
+    let queued = queued.into_iter().take(QUEUE as usize).collect();
+    Ok(show(&QueuePage { shell: visit.shell(Area::Builds), running, queued, more, stands, ended }))
 }
 
 /// `/{ns}/{name}/builds`.
@@ -180,7 +181,7 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         shown.cause = format!("{} by {person}", shown.cause).replace("by hand by", "by hand,");
     }
     if build.state == BuildState::Queued {
-        shown.detail = Some(waiting(&detail));
+        shown.detail = Some(waiting(&detail, visit.now()));
     }
     let phases: Vec<PhaseSpan> =
         detail.phases.iter().map(|times| PhaseSpan { phase: times.phase, from: Some(times.started_at), to: times.finished_at }).collect();
@@ -193,6 +194,7 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         author: build.commit_author.as_deref().map(plain::line),
         commit_url: web.map(|web| format!("{web}/{}/commit/{}", build.source_name, build.commit)),
         attempt: build.attempt,
+        attempts: visit.app().config().attempts,
         digest: build.digest.clone(),
         reason: build.reason.clone().map(|reason| slipway_model::FailureReason { text: sentence(&reason.text), ..reason }),
         note: rest.filter(|_| build.state == BuildState::Success).map(sentence),
@@ -221,16 +223,22 @@ fn told(status: &CommitStatusView) -> String {
     }
 }
 
-/// What a waiting build waits for.
-fn waiting(detail: &BuildDetail) -> String {
-    let place = match detail.position {
-        Some(0) | None => "Next in the queue".to_owned(),
-        Some(1) => "One build is in front of it".to_owned(),
-        Some(n) => format!("{n} builds are in front of it"),
+/// Place, cause and beginning.
+fn stands(waiting: &Waiting, now: Timestamp) -> String {
+    let place = match waiting.position {
+        0 => "Next in the queue".to_owned(),
+        1 => "One build is in front of it".to_owned(),
+        n => format!("{n} builds are in front of it"),
     };
-    let cause = detail.waits_for.as_deref().map(|text| format!(". Waits for: {text}")).unwrap_or_default();
+    let begins = waiting.starts_at.filter(|at| *at > now).map(|at| format!(". May start in about {}", ui::duration_text(at.since(now))));
+    format!("{place}. Waits for: {}{}", waiting.waits_for, begins.unwrap_or_default())
+}
+
+/// How a waiting build stands, and what was noted of it.
+fn waiting(detail: &BuildDetail, now: Timestamp) -> String {
+    let stands = detail.waiting.as_ref().map(|waiting| stands(waiting, now)).unwrap_or_default();
     let note = detail.build.note.as_deref().map(|text| format!(" ({text})")).unwrap_or_default();
-    format!("{place}{cause}{note}")
+    format!("{stands}{note}")
 }
 
 /// `POST /{ns}/{name}/builds`: a branch or tag by hand.

@@ -135,6 +135,7 @@ pub(super) fn notice(word: &str) -> Option<(Tone, &'static str)> {
         "left" => (Tone::Good, "You have left the team."),
         "permission-set" => (Tone::Good, "The permission is given from this moment on."),
         "permission-removed" => (Tone::Good, "The permission is taken back from this moment on."),
+        "tag-moved" => (Tone::Good, "The tag is moved. The next push moves it again."),
         "tag-deleted" => (Tone::Good, "The tag is deleted."),
         "build-deleted" => (Tone::Good, "The build is deleted, with its steps and log."),
         "email-sent" => (Tone::Good, "A link is on its way to the new address. It counts once the link was opened."),

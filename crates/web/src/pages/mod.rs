@@ -129,6 +129,7 @@ fn repository_routes() -> Routes {
         .route("/{ns}", get(repositories::list))
         .route("/{ns}/{name}", get(repository::general))
         .route("/{ns}/{name}/tags", get(repository::tags))
+        .route("/{ns}/{name}/tags/{tag}/move", post(repository::move_tag))
         .route("/{ns}/{name}/tags/{tag}/delete", post(repository::delete_tag))
         .route("/{ns}/{name}/settings", get(repository::settings).post(repository::change))
         .route("/{ns}/{name}/delete", post(repository::delete))

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use serde::Deserialize;
-use slipway_app::store::{StoreError, builds, images};
+use slipway_app::store::{StoreError, accounts, builds, images};
 use slipway_app::{App, AutobuildSettings, Caller, Error, SourceState};
 use slipway_forge::SourceKey;
 use slipway_model::{AccountName, LinkState, ProviderId, RepositoryName, RepositoryPath, SourceType, Visibility};
@@ -153,7 +153,12 @@ async fn tag_rows(app: &App, opened: &Opened, after: Option<&str>, limit: u32) -
             None => None,
         };
         let size = images::get_manifest(&mut tx, repository, &tag.digest).await?.and_then(|manifest| image_size(&manifest.content));
+        let moved_by = match tag.moved_by {
+            Some(person) => accounts::get(&mut tx, person).await?.map(|person| person.name.to_string()),
+            None => None,
+        };
         rows.push(TagRow {
+            moved_by,
             pull: format!("{}:{}", pull(app, &opened.path), tag.name),
             name: tag.name.to_string(),
             digest: tag.digest,
@@ -206,6 +211,14 @@ pub(super) async fn delete_tag(visit: Visit, At(which): At<TagAt>) -> Result<Res
     let right = visit.app().repository_push(&visit.caller, &which.ns, &which.name).await?;
     visit.app().delete_tag(&right, &which.tag).await?;
     Ok(go(&format!("/{}/{}/tags?done=tag-deleted", which.ns, which.name)))
+}
+
+/// `POST /{ns}/{name}/tags/{tag}/move`: to the image of a build, by its number.
+pub(super) async fn move_tag(visit: Visit, At(which): At<TagAt>, Form(form): Form) -> Result<Response, PageError> {
+    let right = visit.app().repository_admin(&visit.caller, &which.ns, &which.name).await?;
+    let tag = which.tag.parse().map_err(|_| Error::NotFound)?;
+    visit.app().roll_back(&right, &tag, form.text("build").trim()).await?;
+    Ok(go(&format!("/{}/{}/tags?done=tag-moved", which.ns, which.name)))
 }
 
 async fn settings_page(visit: &Visit, at: &RepositoryAt) -> Result<(Opened, RepositorySettingsPage), PageError> {

@@ -5,8 +5,9 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use secrecy::SecretString;
+use slipway_app::store::builds::Part;
 use slipway_app::{App, BuilderView, DoomedAccount, Error, Receipt, ReceiptItem};
-use slipway_model::{BuildState, Scope, TokenId};
+use slipway_model::{Scope, TokenId};
 
 use super::anybody::Anybody;
 use super::error::{PageError, said, sentence, show_refusal};
@@ -269,9 +270,9 @@ pub(super) async fn revoke_token(visit: Visit, At(id): At<TokenId>) -> Result<Re
 pub(super) async fn nodes(visit: Visit) -> Result<Response, PageError> {
     visit.app().administrator(&visit.caller)?;
     let (waiting, _) = visit.app().queue_length().await?;
-    let own = visit.app().list_namespace_builds(&visit.own(Scope::RepoRead).await?.into(), None, 100).await?;
+    let own = visit.app().list_namespace_builds(&visit.own(Scope::RepoRead).await?.into(), Part::Running, 100).await?;
     let nodes = visit.app().list_builders().await?.into_iter().map(|view| {
-        let held = own.iter().filter(|(_, build)| build.state == BuildState::Running && build.builder == Some(view.builder.id));
+        let held = own.iter().filter(|(_, build)| build.builder == Some(view.builder.id));
         let builds = held.map(|(path, build)| (format!("{path} #{}", build.number), format!("/{path}/builds/{}", build.number))).collect();
         node(view, builds)
     });

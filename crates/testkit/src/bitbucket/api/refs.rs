@@ -69,6 +69,16 @@ pub(super) async fn resolved(call: &Call, target: &Target, sha: &str) -> Result<
     git::resolve(folder, sha).await?.ok_or_else(missing)
 }
 
+/// The newest commit that is in the history of both; without one there is nothing to show.
+pub(super) async fn merge_base(call: &Call, id: u64, both: &str) -> ApiResult {
+    let target = call.target(id, Permission::Read)?;
+    let (one, other) = both.split_once("..").ok_or_else(|| ApiError::not_found("no such range"))?;
+    let (one, other) = (resolved(call, &target, one).await?, resolved(call, &target, other).await?);
+    let missing = |_| ApiError::not_found("no common ancestor");
+    let base = git::git(&target.folder.path, &["merge-base", &one, &other], b"").await.map_err(missing)?;
+    commit(call, id, base.trim()).await
+}
+
 pub(super) async fn commit(call: &Call, id: u64, sha: &str) -> ApiResult {
     let target = call.target(id, Permission::Read)?;
     let sha = resolved(call, &target, sha).await?;

@@ -111,6 +111,40 @@ pub(super) async fn commit(call: &Call, id: u64, name: &str) -> ApiResult {
     Ok(Reply::ok(body))
 }
 
+/// `GET .../compare/BASE...HEAD`: how the head stands to the base. The files are on the first page only, and the fake shows none.
+pub(super) async fn compare(call: &Call, id: u64, between: &str) -> ApiResult {
+    let target = call.target(id, Need::Read)?;
+    let (base, head) = between.split_once("...").ok_or_else(ApiError::not_found)?;
+    let find = async |name: &str| resolve(&target, name).await.map_err(|_| ApiError::not_found());
+    let (base, head) = (find(base).await?, find(head).await?);
+    let common = git::git(&target.folder, &["merge-base", &base, &head], b"").await.map_err(|_| ApiError::not_found())?;
+    let common = common.trim().to_owned();
+    let range = [format!("{base}..{head}"), format!("{head}..{base}")];
+    let mut counts = [0_usize; 2];
+    for (count, range) in counts.iter_mut().zip(&range) {
+        *count = git::git(&target.folder, &["rev-list", "--count", range], b"").await?.trim().parse().unwrap_or_default();
+    }
+    let [ahead, behind] = counts;
+    let status = match (ahead, behind) {
+        (0, 0) => "identical",
+        (_, 0) => "ahead",
+        (0, _) => "behind",
+        _ => "diverged",
+    };
+    let commits = git::log(&target.folder, &[&range[0]], 250).await?;
+    let commits: Vec<Value> = commits.iter().map(|commit| commit_json(call, &target, commit)).collect();
+    let view = async |sha: &str| Ok::<_, ApiError>(commit_json(call, &target, &git::commit(&target.folder, sha).await?));
+    let page = call.query.page("", commits, |commit| commit).body.unwrap_or_default();
+    let (api, web, name) = (&call.inner.urls().api, &call.inner.urls().web, &target.full_name);
+    Ok(Reply::ok(json!({
+        "url": format!("{api}/repos/{name}/compare/{between}"), "html_url": format!("{web}/{name}/compare/{between}"),
+        "permalink_url": format!("{web}/{name}/compare/{between}"), "diff_url": format!("{web}/{name}/compare/{between}.diff"),
+        "patch_url": format!("{web}/{name}/compare/{between}.patch"), "base_commit": view(&base).await?,
+        "merge_base_commit": view(&common).await?, "status": status, "ahead_by": ahead, "behind_by": behind, "total_commits": ahead,
+        "commits": page, "files": [],
+    })))
+}
+
 fn file_json(call: &Call, target: &Target, commit: &CommitInfo, file: &(char, String), lines: &[(String, u64, u64)]) -> Value {
     let (letter, path) = file;
     let (added, removed) = lines.iter().find(|line| line.0 == *path).map_or((0, 0), |line| (line.1, line.2));

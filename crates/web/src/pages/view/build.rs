@@ -60,6 +60,8 @@ pub struct BuildPage {
     pub commit_url: Option<String>,
     /// How often it was tried.
     pub attempt: u32,
+    /// How often it is tried at most, when what ends it lies outside of the source.
+    pub attempts: u32,
     /// Manifest.
     pub digest: Option<String>,
     /// Why it ended without an image.

@@ -84,6 +84,10 @@ pub struct QueuePage {
     pub running: Vec<BuildRow>,
     /// Waiting, the next one first.
     pub queued: Vec<BuildRow>,
+    /// Whether more wait than are shown.
+    pub more: bool,
+    /// How the first of them stands among all namespaces: place, cause, beginning.
+    pub stands: Option<String>,
     /// Ended, newest first.
     pub ended: Vec<BuildRow>,
 }

@@ -216,8 +216,10 @@ pub struct TagRow {
     pub size: Option<u64>,
     /// When it moved last.
     pub updated_at: Timestamp,
-    /// The build that moved it: label and address.
+    /// The build whose image it is: label and address.
     pub build: Option<(String, String)>,
+    /// The person who moved it to that image, if one did.
+    pub moved_by: Option<String>,
     /// The command that pulls it.
     pub pull: String,
 }

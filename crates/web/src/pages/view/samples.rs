@@ -159,6 +159,7 @@ fn tags() -> Vec<TagRow> {
             digest: DIGEST.into(),
             size: Some(48_300_000 / (n as u64 + 1)),
             updated_at: ago(60 * (n as i64 + 1) * (n as i64 + 1) * 30),
+            moved_by: (n == 1).then(|| "ada".to_owned()),
             build: (n != 2).then(|| (format!("#{}", 48 - n), "/acme/shop/builds/48".to_owned())),
             pull: format!("docker pull slipway.acme.example/acme/shop:{name}"),
         })
@@ -222,6 +223,7 @@ fn failed_build() -> BuildPage {
         author: Some("Ada Lovelace".into()),
         commit_url: Some(format!("https://github.com/acme/shop/commit/{COMMIT}")),
         attempt: 2,
+        attempts: 3,
         digest: None,
         reason: Some(FailureReason::new(
             FailureCode::TestFailed,
@@ -264,6 +266,7 @@ fn running_build() -> BuildPage {
         waterfall: waterfall(&spans, &running, Timestamp::from_millis(NOW)),
         steps: running,
         attempt: 1,
+        attempts: 3,
         ..failed_build()
     }
 }
@@ -505,10 +508,12 @@ fn build_pages() -> Vec<(&'static str, String)> {
                 shell: shell(Area::Builds),
                 running: builds()[1..2].to_vec(),
                 queued: builds()[..1].to_vec(),
+                more: false,
+                stands: Some("3 builds are in front of it. Waits for: the limit of the namespace `acme`: 2 at once, and so many run. May start in about 2m 10s".into()),
                 ended: builds()[2..].to_vec(),
             }),
         ),
-        ("queue-empty", page(&QueuePage { shell: shell(Area::Builds), running: vec![], queued: vec![], ended: vec![] })),
+        ("queue-empty", page(&QueuePage { shell: shell(Area::Builds), running: vec![], queued: vec![], more: false, stands: None, ended: vec![] })),
     ]
 }
 
