@@ -63,7 +63,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use slipway_forge::Forge;
-use slipway_model::{BuildId, Clock, ProviderId, SecretToken, TokenKind};
+use slipway_model::{BuildId, Clock, EgressPolicy, ProviderId, SecretToken, TokenKind};
 use slipway_store::{Db, ReadTx, StoreError, WriteTx};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::task::TaskTracker;
@@ -105,7 +105,7 @@ pub use slipway_store as store;
 pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
 pub use slipway_store::deliveries::Filter as DeliveryFilter;
 pub use slipway_store::refused::RefusedRequest;
-pub use source_access::{SourceAccess, SshKeyAccess};
+pub use source_access::{KeyOf, SourceAccess, SshKeyAccess};
 pub use source_state::{SourceProblem, SourceState};
 pub use statuses::CommitStatusView;
 pub use teams::{Member, TeamChange, TeamMember};
@@ -143,6 +143,8 @@ pub struct Config {
     pub oidc: Vec<OidcProvider>,
     /// Whether people may make accounts without an invitation.
     pub sign_up: SignUp,
+    /// What besides the public internet and the providers submodules may lead to.
+    pub egress: EgressPolicy,
 }
 
 impl Config {
@@ -164,6 +166,7 @@ impl Config {
             mail: None,
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
+            egress: EgressPolicy::public_only(),
         }
     }
 }

@@ -10,12 +10,15 @@ use slipway_buildkit::{Client, Engine};
 use slipway_model::Phase;
 use slipway_wire::Assignment;
 
+use crate::access::key_text;
 use crate::failure::Failure;
 use crate::home::BuildDir;
 use crate::mask::Secrets;
+use crate::reach::Resolver;
 use crate::report::Reporter;
+use crate::submodules::Submodules;
 use crate::sut::Tests;
-use crate::variables::{Names, Variables};
+use crate::variables::{Names, SshVariables, Variables};
 use crate::{checkout, compose, git, image, plan, publish};
 
 /// What the builds of a builder share.
@@ -51,7 +54,9 @@ pub(crate) fn secrets(assignment: &Assignment) -> Secrets {
     let forms: Vec<String> = credentials.flat_map(git::forms).collect();
     let key = assignment.source.ssh.iter().map(|ssh| ssh.private_key.as_str());
     let values = assignment.environment.iter().map(|variable| variable.value.as_str());
-    Secrets::new(forms.iter().map(String::as_str).chain(key).chain(values))
+    // Its lines are secret too, however it was saved.
+    let own_key = SshVariables::of(&assignment.environment).private.map(|key| key_text(&key));
+    Secrets::new(forms.iter().map(String::as_str).chain(key).chain(values).chain(own_key.as_deref()))
 }
 
 /// Runs all phases and returns the digest that was pushed.
@@ -62,7 +67,9 @@ pub(crate) async fn run(
     project: &str,
     reporter: &Reporter,
 ) -> Result<String, Failure> {
-    let checked_out = phase(reporter, Phase::Checkout, checkout::run(&assignment.source, &assignment.rule.paths, dir, reporter)).await?;
+    let submodules = Submodules::On(SshVariables::of(&assignment.environment), Resolver::System);
+    let checkout = checkout::run(&assignment.source, &assignment.rule.paths, &submodules, dir, reporter);
+    let checked_out = phase(reporter, Phase::Checkout, checkout).await?;
     let variables = Variables::new(assignment, &checked_out.message);
     let names = Names::new(assignment);
     let plan = phase(reporter, Phase::Build, async {
