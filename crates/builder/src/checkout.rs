@@ -68,7 +68,7 @@ async fn end(step: Step, failure: Option<&Failure>, reporter: &Reporter) {
     reporter.end_step(step, failure.map(|failure| failure.reason.text.clone())).await;
 }
 
-async fn fetch_and_checkout(
+pub(crate) async fn fetch_and_checkout(
     git: &Git,
     source: &Source,
     paths: &PathFilter,

@@ -242,3 +242,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lfs_tests.rs"]
+mod fetched;

@@ -34,6 +34,8 @@ mod report;
 mod steps;
 mod submodules;
 mod sut;
+#[cfg(test)]
+mod test_place;
 mod variables;
 mod worker;
 
