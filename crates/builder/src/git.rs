@@ -186,7 +186,9 @@ pub(crate) fn fetch_trouble(ended: &Ended) -> FetchTrouble {
     } else if text.contains("redirect") || text.contains("error: 301") || text.contains("error: 302") {
         FetchTrouble::Redirect
     } else if text.contains("fsck error") || text.contains("error in object") {
-        FetchTrouble::Damaged(ended.last_words().to_owned())
+        // What is wrong comes first, then that git stops.
+        let told = ended.stderr.lines().find(|line| line.contains("error: object") || line.contains("error in "));
+        FetchTrouble::Damaged(told.unwrap_or(ended.last_words()).trim().trim_start_matches("remote: ").to_owned())
     } else {
         FetchTrouble::Other(ended.last_words().trim_start_matches("fatal: ").to_owned())
     }

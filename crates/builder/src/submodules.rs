@@ -176,8 +176,8 @@ impl Fetching<'_> {
 
     /// Fetches one into its folder.
     async fn one(&self, within: &Within, link: &Link) -> Result<Within, Failure> {
-        let shown_url: String = link.url.chars().filter(|c| !c.is_control()).take(200).collect();
-        let address = Address::parse(&link.url, &within.address).map_err(|why| refused(&format!("its address `{shown_url}` {why}")))?;
+        let address = Address::parse(&link.url, &within.address);
+        let address = address.map_err(|why| refused(&format!("its address `{}` {why}", shown(&link.url))))?;
         let git = within.git.within(empty_folder(within.git.folder(), &link.path)?);
         git.init(&link.commit, self.reporter).await?;
         let with = self.by_any_way(&git, &address, &link.commit).await?;
@@ -307,6 +307,15 @@ impl Fetching<'_> {
         Err(refused(
             "it is at no configured provider, and the builder's git is older than 2.37, which such hosts need; its administrator updates it",
         ))
+    }
+}
+
+/// An address for people, without what may be a password.
+fn shown(url: &str) -> String {
+    let url: String = url.chars().filter(|c| !c.is_control()).take(200).collect();
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => format!("{}...{}", &url[..scheme + 3], &url[at..]),
+        _ => url,
     }
 }
 

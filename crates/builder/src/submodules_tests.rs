@@ -252,62 +252,70 @@ async fn sources_that_were_made_to_do_harm_do_none() {
     let good = "../open-lib.git";
     let named = |name: &str, path: &str, url: &str| format!("[submodule \"{name}\"]\n\tpath = {path}\n\turl = {url}\n");
     let ext = format!("\"ext::sh -c touch% {}\"", mark.display());
+    let (hostile, odd, transport) =
+        ("the source holds a damaged or hostile object: error: object ", "has blanks, control characters", "nor SSH");
+    let own = place.folder.path().display();
     let evil = [
         // Addresses that are options, programs and places of this machine.
-        ("x", named("x", "x", "-u./payload"), vec![]),
-        ("x", named("x", "x", &format!("\"--upload-pack=touch {}\"", mark.display())), vec![]),
-        ("x", named("x", "x", &ext), vec![]),
-        ("x", named("x", "x", &ext.replace("ext", "EXT")), vec![]),
-        ("x", named("x", "x", &format!("file://{}/open-lib.git", place.folder.path().display())), vec![]),
-        ("x", named("x", "x", &format!("{}/open-lib.git", place.folder.path().display())), vec![]),
-        ("x", named("x", "x", "fd::7"), vec![]),
-        ("x", named("x", "x", &format!("\"ssh://-oProxyCommand=touch {}/x\"", mark.display())), vec![]),
-        ("x", named("x", "x", "https://u:p@git.example/x.git"), vec![]),
+        ("x", named("x", "x", "-u./payload"), vec![], hostile),
+        ("x", named("x", "x", &format!("\"--upload-pack=touch {}\"", mark.display())), vec![], hostile),
+        ("x", named("x", "x", &ext), vec![], odd),
+        ("x", named("x", "x", &ext.replace("ext", "EXT")), vec![], odd),
+        ("x", named("x", "x", &format!("ext::{}", mark.display())), vec![], transport),
+        ("x", named("x", "x", &format!("file://{own}/open-lib.git")), vec![], transport),
+        ("x", named("x", "x", &format!("{own}/open-lib.git")), vec![], transport),
+        ("x", named("x", "x", "fd::7"), vec![], transport),
+        ("x", named("x", "x", "ssh://-oProxyCommand=id/x"), vec![], "odd user, host or path"),
+        ("x", named("x", "x", "https://u:hunter2@git.example/x.git"), vec![], "its address `https://...@git.example/x.git` has a password"),
         // Names and settings that would become paths and programs, were they used.
-        ("x", named("../../hooks", "x", good), vec![]),
-        ("x", named("x/../../../x", "x", good), vec![]),
-        ("x", format!("{}\tupdate = !touch {}\n\tbranch = -x\n", named("x", "x", good), mark.display()), vec![]),
+        ("x", named("../../hooks", "x", good), vec![], hostile),
+        ("x", format!("{}\tupdate = !touch {}\n", named("x", "x", good), mark.display()), vec![], hostile),
         (
             "x",
-            format!(
-                "{}[core]\n\tfsmonitor = touch {}\n\tsshCommand = touch\n[include]\n\tpath = ../x\n",
-                named("x", "x", good),
-                mark.display()
-            ),
+            format!("{}\tbranch = -x\n[core]\n\tfsmonitor = touch {}\n[include]\n\tpath = ../x\n", named("x", "x", good), mark.display()),
             vec![],
+            "",
         ),
         // Links and letter case on the way to the repository's own folder (CVE-2024-32002, CVE-2025-48384).
-        ("A/modules/x", named("x", "A/modules/x", good), vec![("a", "-> .git")]),
-        ("a/modules/x", named("x", "A/modules/x", good), vec![("A", "-> .git")]),
-        ("x", named("x", "x\r", good), vec![("x\r", "-> .git/modules")]),
-        ("x", named("x", "\"x\\r\"", good), vec![]),
-        ("deep/x", named("x", "deep/x", good), vec![("link", "-> deep"), ("out", "-> ../../..")]),
-        // A list that is a link, and one that is none.
-        ("x", "-> .git/config".to_owned(), vec![]),
-        ("x", "[submodule \"x\n".to_owned(), vec![]),
-        ("x", named("x", "../x", good), vec![]),
-        ("x", named("x", ".git/x", good), vec![]),
+        ("A/modules/x", named("x", "A/modules/x", good), vec![("a", "-> .git")], ""),
+        ("a/modules/x", named("x", "a/modules/x", good), vec![("A", "-> .git")], ""),
+        ("x", named("x", "x\r", good), vec![("x\r", "-> .git/modules")], ""),
+        ("x", named("x", "\"x\\r\"", good), vec![], "cannot be read"),
+        ("deep/x", named("x", "deep/x", good), vec![("link", "-> deep"), ("out", "-> ../../..")], ""),
+        // Lists that are none, and that say other paths than the tree.
+        ("x", "[submodule \"x\n".to_owned(), vec![], "cannot be read"),
+        ("x", named("x", "../x", good), vec![], ""),
+        ("x", named("x", ".git/x", good), vec![], ""),
     ];
-    for (link, modules, files) in evil {
+    let mut commits = Vec::new();
+    for (link, modules, files, expected) in evil {
         let files: Vec<(&str, &str)> =
             files.into_iter().chain([(".gitmodules", modules.as_str()), ("hooks/post-checkout", script.as_str())]).collect();
-        let commit = place.push("hello", None, &files, &[(link, &lib)]);
-        let source = place.source_at(&commit);
-        let done = check_out_with(&place, &source, on(Some("a key".into()), ""), |git| git).await;
-        assert!(!mark.exists(), "{modules}: something was run");
+        commits.push((modules.clone(), place.push("hello", None, &files, &[(link, &lib)]), expected));
+    }
+    // Trees that git itself would not make: the repository's own folder, the folder above, one name twice, a list that is a link.
+    for entries in [
+        [("160000", ".git", lib.as_str()), ("100644", ".gitmodules", &named("x", ".git", good))],
+        [("160000", "..", &lib), ("100644", ".gitmodules", &named("x", "..", good))],
+        [("120000", "a", ".git"), ("160000", "a", &lib)],
+        [("120000", ".gitmodules", ".git/config"), ("160000", "x", &lib)],
+    ] {
+        commits.push((format!("{entries:?}"), place.push_raw("hello", &entries), hostile));
+    }
+    for (what, commit, expected) in commits {
+        let done = check_out_with(&place, &place.source_at(&commit), on(Some("a key".into()), ""), |git| git).await;
+        assert!(!mark.exists(), "{what}: something was run");
         let left = around(&done);
-        assert!(left.iter().all(|path| path == "home" || path == "access"), "{modules}: {left:?}");
-        assert!(
-            !done.dir.source().join(".git/hooks").exists() && !done.dir.source().join(".git/modules").exists(),
-            "{modules}: {}",
-            done.log
-        );
-        assert!(place.asked("/open-lib.git").iter().all(|(_, given)| given.is_empty()), "{modules}");
-        assert!(done.result.is_ok() || !refusal(&done).is_empty(), "{modules}");
-        // What a hook would do in the next git command.
-        eprintln!("CASE {modules:?} => {:?}", done.result);
+        assert!(left.iter().all(|path| path == "home" || path == "access"), "{what}: {left:?}");
+        let repository = done.dir.source().join(".git");
+        assert!(!repository.join("hooks").exists() && !repository.join("modules").exists(), "{what}: {}", done.log);
+        assert!(place.asked("/open-lib.git").iter().all(|(_, given)| given.is_empty()), "{what}");
+        let text = done.result.as_ref().err().map_or("", String::as_str);
+        assert!(text.contains(expected) && text.is_empty() == expected.is_empty(), "{what}: {text}");
+        assert!(!text.contains("hunter2") && !done.log.contains("hunter2"), "{what}: {}", done.log);
+        // What a hook of the source would start with its next git command.
         crate::test_place::try_git(&done.dir.source(), &["status", "--porcelain"], &[]);
-        assert!(!mark.exists(), "{modules}: something was run afterwards");
+        assert!(!mark.exists(), "{what}: something was run afterwards");
     }
     for (path, why) in [
         ("a/b", "no plain empty folder"),

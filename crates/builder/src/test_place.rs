@@ -151,6 +151,29 @@ impl Place {
         commit
     }
 
+    /// A commit with a tree of these modes, names and contents (or commits), which git itself would not make.
+    pub(crate) fn push_raw(&self, name: &str, entries: &[(&str, &str, &str)]) -> String {
+        let bare = self.bare(name);
+        let note = self.folder.path().join(format!("{name}.blob"));
+        let mut lines = Vec::new();
+        for (mode, path, content) in entries {
+            let (kind, id) = if *mode == "160000" {
+                ("commit", (*content).to_owned())
+            } else {
+                std::fs::write(&note, content).expect("content");
+                ("blob", git(&bare, &["hash-object", "-w", "--no-filters", note.to_str().expect("path")]))
+            };
+            lines.extend(format!("{mode} {kind} {id}\t{path}\0").into_bytes());
+        }
+        std::fs::write(&note, lines).expect("tree");
+        let stdin = std::fs::File::open(&note).expect("tree");
+        let made = Command::new("git").args(["mktree", "-z", "--missing"]).current_dir(&bare).stdin(stdin).output().expect("git");
+        let tree = String::from_utf8(made.stdout).expect("text");
+        let commit = git(&bare, &["commit-tree", "-m", "a change", tree.trim()]);
+        git(&bare, &["update-ref", "refs/heads/main", &commit]);
+        commit
+    }
+
     /// Requests below this path, each with what authorized it.
     pub(crate) fn asked(&self, path: &str) -> Vec<(String, String)> {
         self.seen.lock().expect("lock").iter().filter(|(asked, _)| asked.starts_with(path)).cloned().collect()
