@@ -294,7 +294,7 @@ mod tests {
         let listed = b"submodule.x.path\nlibs/x\0submodule.x.url\n../x.git\0submodule.a.b.path\ny\0submodule.a.b.url\nhttps://h/y\0submodule.x.url\n../z.git\0submodule.no.path\nz\0core.pager\nid\0";
         let module = |path: &str, url: &str| Module { path: path.into(), url: url.into() };
         assert_eq!(modules(listed), [module("y", "https://h/y"), module("libs/x", "../z.git")]);
-        let tree = b"040000 tree aa\tlibs\0160000 commit bb\tlibs/x\0160000 commit cc\ta\tb\xff\0";
+        let tree = b"040000 tree aa\tlibs\x00160000 commit bb\tlibs/x\x00160000 commit cc\ta\tb\xff\0";
         assert_eq!(links(tree), [(b"libs/x".to_vec(), "bb".to_owned()), (b"a\tb\xff".to_vec(), "cc".to_owned())]);
     }
 }

@@ -84,6 +84,7 @@ impl World {
                 commit: self.git.commit(name).parse().expect("commit"),
                 message: None,
                 base: None,
+                network: slipway_wire::Network::default(),
             },
             rule,
             tags: vec!["latest".parse().expect("tag"), "v1".parse().expect("tag")],
