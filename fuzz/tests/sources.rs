@@ -286,7 +286,7 @@ fn keys_of_repositories() {
         }
         let key = parsers::private_key(&text);
         assert_eq!(parsers::private_key(&key), key, "read once is read");
-        assert!(!key.contains("\r\n"));
+        assert!(!key.contains('\r'));
     });
 }
 

@@ -115,7 +115,7 @@ impl Way {
         let known: Vec<String> = host_keys.iter().filter_map(|key| known_host(key)).collect();
         let mut way = Self { url, protocols: "ssh", environment: Vec::new(), folder: private_folder(dir)? };
         let known = way.write("known_hosts", &known.concat())?;
-        let key = way.write("key", &format!("{}\n", key_text(private_key).trim_end()))?;
+        let key = way.write("key", &format!("{}\n", key_text(private_key)))?;
         way.environment.push(("GIT_SSH_COMMAND", ssh_command(&key, &known, bound)));
         way.environment.push(("GIT_SSH_VARIANT", "ssh".to_owned()));
         Ok(way)
@@ -169,8 +169,9 @@ fn is_public_key(key: &str) -> bool {
 
 /// A private key as OpenSSH reads it. Docker Hub's words were to write the line ends of `SSH_PRIVATE` as `\n`.
 pub(crate) fn key_text(key: &str) -> String {
-    let key = key.trim().replace("\r\n", "\n");
-    if key.contains('\n') { key } else { key.replace("\\n", "\n") }
+    let key = key.replace('\r', "");
+    let key = key.trim();
+    if key.contains('\n') { key.to_owned() } else { key.replace("\\n", "\n").trim().to_owned() }
 }
 
 fn bracketed(address: IpAddr) -> String {
@@ -347,7 +348,7 @@ mod tests {
         let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\nAAAA+/==\n-----END OPENSSH PRIVATE KEY-----";
         assert_eq!(key_text(&format!("{key}\n")), key);
         assert_eq!(key_text(&key.replace('\n', "\r\n")), key);
-        assert_eq!(key_text(&format!("{}\\n", key.replace('\n', "\\n"))).trim_end(), key);
+        assert_eq!(key_text(&format!("{}\\n", key.replace('\n', "\\n"))), key);
     }
 
     #[test]
