@@ -22,7 +22,6 @@ use crate::lfs::{self, Store};
 use crate::process::Stdout;
 use crate::reach::{Reach, Resolver};
 use crate::report::Reporter;
-use crate::steps::cut;
 use crate::variables::SshVariables;
 
 /// Of one source, at all depths.
@@ -52,12 +51,13 @@ impl Submodules {
         let mut open = vec![Within { git: git.clone(), address: Address::Http(url.clone()), path: String::new(), depth: 0 }];
         let mut count = 0;
         while let Some(within) = open.pop() {
-            for link in fetching.listed(&within).await? {
-                count += 1;
-                if count > MAX_COUNT || within.depth == MAX_DEPTH {
-                    let text = format!("the source has more than {MAX_COUNT} submodules, or some more than {MAX_DEPTH} deep");
-                    return Err(refused(&text));
-                }
+            let links = tree_links(&within.git, reporter).await?;
+            count += links.len();
+            if count > MAX_COUNT || (within.depth == MAX_DEPTH && !links.is_empty()) {
+                let text = format!("the source has more than {MAX_COUNT} submodules, or some more than {MAX_DEPTH} deep");
+                return Err(refused(&text));
+            }
+            for link in fetching.named(&within, links).await? {
                 let done = fetching.one(&within, &link).await;
                 open.push(done.map_err(|failure| about(&link.shown, failure))?);
             }
@@ -102,7 +102,7 @@ async fn tree_links(git: &Git, reporter: &Reporter) -> Result<Vec<(Vec<u8>, Stri
 async fn tell_left(git: &Git, reporter: &Reporter) -> Result<(), Failure> {
     let links = tree_links(git, reporter).await?;
     if let Some((first, _)) = links.first() {
-        let first = cut(&String::from_utf8_lossy(first), 200);
+        let first = plain(&String::from_utf8_lossy(first));
         let text = format!(
             "the source has {} submodules (for example `{first}`), which this build does not fetch: their folders are empty",
             links.len()
@@ -136,9 +136,8 @@ impl From<Failure> for Missed {
 }
 
 impl Fetching<'_> {
-    /// The submodules of a repository that is checked out.
-    async fn listed(&self, within: &Within) -> Result<Vec<Link>, Failure> {
-        let links = tree_links(&within.git, self.reporter).await?;
+    /// What the repository's `.gitmodules` says of these places in its tree.
+    async fn named(&self, within: &Within, links: Vec<(Vec<u8>, String)>) -> Result<Vec<Link>, Failure> {
         if links.is_empty() {
             return Ok(Vec::new());
         }
@@ -148,7 +147,7 @@ impl Fetching<'_> {
             .map_err(|failure| if within.path.is_empty() { failure } else { about(&within.path, failure) })?;
         let mut found = Vec::new();
         for (path, commit) in links {
-            let shown = cut(&format!("{}{}", within.path, String::from_utf8_lossy(&path)), 300);
+            let shown = plain(&format!("{}{}", within.path, String::from_utf8_lossy(&path)));
             let Some(module) = String::from_utf8(path).ok().and_then(|path| modules.iter().find(|module| module.path == path)) else {
                 let text =
                     format!("`{shown}` is a commit of another repository of which `.gitmodules` says no address: the folder stays empty");
@@ -310,9 +309,14 @@ impl Fetching<'_> {
     }
 }
 
+/// What somebody wrote, for people.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
 /// An address for people, without what may be a password.
 fn shown(url: &str) -> String {
-    let url: String = url.chars().filter(|c| !c.is_control()).take(200).collect();
+    let url = plain(url);
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => format!("{}...{}", &url[..scheme + 3], &url[at..]),
         _ => url,
