@@ -8,7 +8,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 
 use super::*;
-use crate::test_place::{PAIR, PASSWORD, Place, check_out, git, holds, program, try_git};
+use crate::test_place::{PAIR, PASSWORD, Place, RECORDER, check_out, git, holds, program, try_git};
 
 #[tokio::test]
 async fn a_source_is_cloned_with_its_deploy_key() {
@@ -127,9 +127,6 @@ async fn without_a_key_it_is_said_why() {
     assert_eq!(done.result, Ok(()), "{}", done.log);
     assert!(done.log.contains("cloned with a token of the link, because there may be no deploy key: forbidden by `acme`"), "{}", done.log);
 }
-
-/// Notes arguments, environment and what its parent shows of itself, then is git.
-const RECORDER: &str = "#!/bin/sh\n{ printf '%s\\n' \"$@\"; env; tr '\\0' '\\n' < /proc/$$/cmdline; echo; } >> NOTES\nexec git \"$@\"\n";
 
 #[tokio::test]
 async fn no_secret_is_in_an_argument_the_environment_or_what_is_left() {

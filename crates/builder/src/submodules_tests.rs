@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use slipway_model::EgressPolicy;
 
 use super::*;
-use crate::test_place::{Done, PAIR, PASSWORD, Place, check_out, check_out_with, git, holds, program, serve};
+use crate::test_place::{Done, PAIR, PASSWORD, Place, RECORDER, check_out, check_out_with, git, holds, program, serve};
 
 fn on(private: Option<String>, known_hosts: &str) -> Submodules {
     Submodules::On(SshVariables { private, known_hosts: known_hosts.to_owned() }, Resolver::System)
@@ -32,8 +32,10 @@ async fn private_submodules_are_read_with_the_key_in_ssh_private() {
     let commit = place.push("hello", None, &[("a", "1"), (".gitmodules", &modules)], &[("libs/lib", &lib), ("other", &old)]);
     let source = place.source_at(&commit);
     let key = place.person();
+    let notes = place.folder.path().join("notes");
+    let recorder = program(&place, &RECORDER.replace("NOTES", notes.to_str().expect("path")));
     for saved in [key.clone(), key.replace('\n', "\\n")] {
-        let done = check_out_with(&place, &source, on(Some(saved), ""), |git| git).await;
+        let done = check_out_with(&place, &source, on(Some(saved), ""), |git| git.with_program(&recorder)).await;
         assert_eq!(done.result, Ok(()), "{}", done.log);
         for (path, content) in [("libs/lib/lib.txt", "library"), ("libs/lib/in/ner/inner.txt", "innermost"), ("other/other.txt", "old")] {
             assert_eq!(done.file(path).as_deref(), Some(content), "{path}: {}", done.log);
@@ -43,6 +45,12 @@ async fn private_submodules_are_read_with_the_key_in_ssh_private() {
         assert_eq!(git(&done.dir.source(), &["status", "--porcelain"]), "", "an ordinary checkout");
         let line = key.lines().nth(2).expect("a line of the key");
         assert_eq!(holds(&done.dir.path, &[PASSWORD, PAIR, line, "PRIVATE KEY"]), Vec::<PathBuf>::new(), "what is left");
+        let noted = std::fs::read_to_string(&notes).expect("notes");
+        assert!(noted.contains("GIT_ALLOW_PROTOCOL=ssh") && noted.contains("GIT_ALLOW_PROTOCOL=http"), "{noted}");
+        for secret in [PASSWORD, PAIR, line, "PRIVATE KEY"] {
+            assert!(!noted.contains(secret) && !done.log.contains(secret), "{secret} is in an argument, the environment or the log");
+        }
+        assert!(!noted.lines().any(|argument| argument == "submodule"), "git's own commands for submodules");
     }
     assert!(
         place.asked("/lib.git").iter().chain(&place.asked("/inner.git")).all(|(_, given)| given.is_empty()),

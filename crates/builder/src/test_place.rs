@@ -29,6 +29,10 @@ pub(crate) const PASSWORD: &str = "token-of-the-link-hunter2";
 /// `x:` and the password, as HTTP carries them.
 pub(crate) const PAIR: &str = "eDp0b2tlbi1vZi10aGUtbGluay1odW50ZXIy";
 
+/// Notes arguments, environment and what its parent shows of itself, then is git.
+pub(crate) const RECORDER: &str =
+    "#!/bin/sh\n{ printf '%s\\n' \"$@\"; env; tr '\\0' '\\n' < /proc/$$/cmdline; echo; } >> NOTES\nexec git \"$@\"\n";
+
 /// Path and `Authorization` of every request.
 pub(crate) type Seen = Arc<Mutex<Vec<(String, String)>>>;
 
