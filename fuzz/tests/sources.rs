@@ -187,7 +187,6 @@ fn words_of_git() {
         b"git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.\n",
         b"a/b.bin\0c d.bin\0",
         b"A subject\0Ada\n",
-        b"submodule.x.path\nlibs/x\0submodule.y.path\nlibs/y\0",
     ]);
     let source: RefName = "refs/heads/main".parse().unwrap();
     check!().with_type::<Recipe>().for_each(|recipe| {
@@ -195,16 +194,99 @@ fn words_of_git() {
         let said = parsers::fetch_problem(&String::from_utf8_lossy(&bytes), &source);
         assert!(!said.is_empty());
         let names = bytes.split(|byte| *byte == 0).filter(|name| !name.is_empty()).count();
-        let problem = parsers::lfs_problem(&bytes);
-        assert_eq!(problem.is_some(), names > 0);
-        assert!(problem.is_none_or(|text| text.contains(&format!("keeps {names} files"))));
-        let told = parsers::submodules(&bytes);
-        assert_eq!(told.is_some(), bytes.split(|byte| *byte == 0).any(|entry| entry.contains(&b'\n')), "{told:?}");
         let nothing = slipway_model::PathFilter { exclude: "**".parse().unwrap(), ..Default::default() };
         assert_eq!(parsers::changed(&bytes, &slipway_model::PathFilter::default()), (names, names));
         assert_eq!(parsers::changed(&bytes, &nothing), (0, names));
         let (message, author) = parsers::message_and_author(&bytes);
         assert!(message.chars().count() <= 500 && author.chars().count() <= 200 && !message.contains('\0'), "{message:?} {author:?}");
+    });
+}
+
+#[test]
+fn submodules() {
+    let seeds = Seeds::of(&[
+        b"submodule.x.path\nlibs/x\0submodule.x.url\n../x.git\0submodule.a.b.path\ny\0submodule.a.b.url\nhttps://h/y\0core.pager\nid\0",
+        b"040000 tree aa\tlibs\x00160000 commit bb\tlibs/x\x00160000 commit cc\t../y\0",
+        b"https://git.example:8443/octo/lib.git",
+        b"https://user:password@git.example/octo/lib.git",
+        b"ssh://git@git.example:2222/~octo/lib.git",
+        b"git@git.example:octo/lib.git",
+        b"../../acme/./lib.git",
+        b"../%2e%2e/../lib.git",
+        b"ext::sh -c touch% x",
+        b"-u./payload",
+        b"file:///etc/passwd",
+    ]);
+    let parent: url::Url = "https://source.example/forge/octo/app.git".parse().unwrap();
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        let bytes = seeds.bend(recipe);
+        let entries = bytes.split(|byte| *byte == 0).count();
+        let listed = parsers::gitmodules(&bytes);
+        assert!(listed.len() <= entries && listed.iter().all(|(path, url)| !path.contains('\0') && !url.contains('\0')));
+        assert!(parsers::gitlinks(&bytes).iter().all(|(path, commit)| !path.contains(&0) && !commit.contains(' ')));
+        let text = seeds.text(recipe);
+        let Ok(address) = parsers::submodule_address(&text, &parent) else { return };
+        assert!(
+            !address.starts_with('-') && !address.contains("::") && !address.contains(|c: char| c.is_control() || c == ' '),
+            "{address:?}"
+        );
+        let over_http = ["https://", "http://"].iter().find_map(|scheme| address.strip_prefix(scheme));
+        match over_http {
+            // A host and a path, and no user in front of them.
+            Some(rest) => {
+                let (host, path) = rest.split_once('/').unwrap();
+                assert!(!host.contains('@') && !host.is_empty() && !path.is_empty(), "{text:?} became {address}");
+                assert!(!path.split('/').any(|part| part == ".."), "{text:?} became {address}");
+                assert!(!text.starts_with('.') || host == "source.example", "{text:?} left its host: {address}");
+            }
+            None => {
+                let plain = address.strip_prefix("ssh://").unwrap_or(&address);
+                let (user, rest) = plain.split_once('@').unwrap();
+                assert!(!user.starts_with('-') && !rest.starts_with('-') && !text.starts_with('.'), "{text:?} became {address}");
+                assert!(!address.contains(['$', '`', ';', '\'', '"', '\\', '&', '|', '<', '>', '(', '*', '?']), "{address}");
+            }
+        }
+    });
+}
+
+#[test]
+fn large_files() {
+    let seeds = Seeds::of(&[
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nsize 12\n",
+        b"lfs.url\nhttps://evil.example/octo/app.git/info/lfs\0lfs.locksverify\nfalse\0",
+        b"remote.origin.lfsurl\nhttps://source.example/octo/app.git/info/lfs\0",
+    ]);
+    let own: url::Url = "https://source.example/octo/app.git".parse().unwrap();
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        let bytes = seeds.bend(recipe);
+        assert!(parsers::lfs_pointer(&bytes).is_none() || bytes.starts_with(b"version https://"));
+        // Whatever names another host is noticed.
+        let named =
+            |entry: &[u8]| entry.strip_prefix(b"lfs.url\n".as_slice()).is_some_and(|url| !url.starts_with(b"https://source.example"));
+        if bytes.split(|byte| *byte == 0).any(named) {
+            assert!(parsers::lfs_elsewhere(&bytes, &own).is_some(), "{:?}", String::from_utf8_lossy(&bytes));
+        }
+    });
+}
+
+#[test]
+fn keys_of_repositories() {
+    let seeds = Seeds::of(&[
+        b"# a comment\ngit.example,192.0.2.1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl x\n",
+        b"[git.example]:2222 ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ==\r\n",
+        b"@revoked * ssh-ed25519 AAAAC3NzaC1lZDI1NTE5\n|1|aaaa=|bbbb= ssh-ed25519 AAAA\n",
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\\nAAAA\\n-----END OPENSSH PRIVATE KEY-----\\n",
+    ]);
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        let text = seeds.text(recipe);
+        let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#')).count();
+        match parsers::known_hosts(&text) {
+            Ok(known) => assert!(known >= lines, "a line is lost: {text:?}"),
+            Err(why) => assert!(why.contains("`SSH_KNOWN_HOSTS`")),
+        }
+        let key = parsers::private_key(&text);
+        assert_eq!(parsers::private_key(&key), key, "read once is read");
+        assert!(!key.contains('\r'));
     });
 }
 

@@ -154,7 +154,7 @@ impl App {
         drop(tx);
         // An error here would put the build back in front of the queue, and everybody else would wait behind it for ever.
         let Ok(environment) = self.open_environment(&autobuild) else { return Ok(Err(Unready::sealed())) };
-        match self.clone_of(repository.account, &build).await {
+        match self.clone_of(repository.account, &build, &environment).await {
             Ok(source) => {
                 let (account, hooks) = (repository.account, self.config.hooks.may_run(&repository.namespace));
                 let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
@@ -167,7 +167,12 @@ impl App {
     /// How the builder fetches the source: with a token that was made for it just now and, where the provider can limit it so, reads this
     /// source and does nothing else. The source is looked for by its id, so a build never gets another repository under the old name, and
     /// a rename does not stop it; the person has to see it today.
-    async fn clone_of(&self, account: AccountId, build: &Build) -> Result<SourceAccess, SourceTrouble> {
+    async fn clone_of(
+        &self,
+        account: AccountId,
+        build: &Build,
+        environment: &[EnvironmentVariable],
+    ) -> Result<SourceAccess, SourceTrouble> {
         let source = SourceAt {
             account,
             provider: &build.provider,
@@ -180,7 +185,7 @@ impl App {
             Ok(forge.clone_access(&found.full_name, Some(&token)))
         };
         let http = self.with_source_in_person(source, access).await;
-        self.source_access(account, build, http).await
+        self.source_access(account, build, http, environment).await
     }
 }
 

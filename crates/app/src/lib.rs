@@ -66,7 +66,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use slipway_forge::Forge;
-use slipway_model::{BuildId, Clock, ProviderId, QueueLimits, SecretToken, TokenKind};
+use slipway_model::{BuildId, Clock, EgressPolicy, ProviderId, QueueLimits, SecretToken, TokenKind};
 use slipway_store::{Db, ReadTx, StoreError, WriteTx};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::task::TaskTracker;
@@ -109,7 +109,7 @@ pub use slipway_store as store;
 pub use slipway_store::audit::{Entry as AuditEntry, Filter as AuditFilter};
 pub use slipway_store::deliveries::Filter as DeliveryFilter;
 pub use slipway_store::refused::RefusedRequest;
-pub use source_access::{SourceAccess, SshKeyAccess};
+pub use source_access::{KeyOf, SourceAccess, SshKeyAccess};
 pub use source_state::{SourceProblem, SourceState};
 pub use statuses::CommitStatusView;
 pub use teams::{Member, TeamChange, TeamMember};
@@ -152,6 +152,8 @@ pub struct Config {
     pub sign_up: SignUp,
     /// Whose `hooks/` may run.
     pub hooks: BuildHooks,
+    /// What besides the public internet and the providers submodules may lead to.
+    pub egress: EgressPolicy,
 }
 
 impl Config {
@@ -175,6 +177,7 @@ impl Config {
             oidc: Vec::new(),
             sign_up: SignUp::Closed,
             hooks: BuildHooks::Everyone,
+            egress: EgressPolicy::public_only(),
         }
     }
 }

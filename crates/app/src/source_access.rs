@@ -1,11 +1,12 @@
 //! With what a builder fetches the source of a build: the deploy key where one stands, and a token of a link.
 //!
-//! Invariants: while every link is disabled nothing is fetched, with a key neither; which way was taken and why is said in the log.
+//! Invariants: while every link is disabled nothing is fetched, with a key neither; which way was taken and why is said in the log. The
+//! repository's own key in `SSH_PRIVATE` takes the place of the deploy key, for sources that need one.
 //! Deliberately elsewhere: which link and which token (`links`, `queue`), how git is run (`builder`).
 
 use secrecy::SecretString;
 use slipway_forge::CloneAccess;
-use slipway_model::AccountId;
+use slipway_model::{AccountId, EnvironmentVariable, SSH_PRIVATE};
 use slipway_store::builds::Build;
 use slipway_store::deploy_keys::{self, DeployKey, DeployKeyState};
 use url::Url;
@@ -16,7 +17,7 @@ use crate::{App, Error};
 /// How a source is fetched.
 #[derive(Debug)]
 pub struct SourceAccess {
-    /// With a deploy key; to be tried first.
+    /// With a key; to be tried first.
     pub ssh: Option<SshKeyAccess>,
     /// Over HTTP; without a credential it is no second way for a source that has a key.
     pub http: CloneAccess,
@@ -26,15 +27,26 @@ pub struct SourceAccess {
     pub because: Option<String>,
 }
 
-/// A deploy key in the clear, for one build.
+/// A key in the clear, for one build.
 #[derive(Debug)]
 pub struct SshKeyAccess {
+    /// Whose it is.
+    pub key: KeyOf,
     /// Without any secret in it.
     pub url: Url,
     /// In OpenSSH's form.
     pub private_key: SecretString,
     /// The only servers that it is shown to.
     pub host_keys: Vec<String>,
+}
+
+/// Whose key opens a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyOf {
+    /// We made it a deploy key.
+    Source,
+    /// It is in the repository's variable `SSH_PRIVATE`.
+    Repository,
 }
 
 impl App {
@@ -45,12 +57,13 @@ impl App {
         account: AccountId,
         build: &Build,
         http: Result<Acted<CloneAccess>, SourceTrouble>,
+        environment: &[EnvironmentVariable],
     ) -> Result<SourceAccess, SourceTrouble> {
         let acted = http?;
         let keys = self.deploy_keys_for(account, build).await.map_err(|error| SourceTrouble::ours(&build.provider, error))?;
         let short =
             acted.link.token_expires_at.is_some() || self.forges.get(&build.provider).is_some_and(|forge| forge.provider().app.is_some());
-        let ssh = self.open_access(build, &keys);
+        let ssh = self.own_access(build, &keys, environment).or_else(|| self.open_access(build, &keys));
         Ok(SourceAccess {
             because: if ssh.is_some() { None } else { why_no_key(&keys) },
             ssh,
@@ -67,6 +80,15 @@ impl App {
         Ok(keys)
     }
 
+    /// With the repository's own key; a source that has nothing to do with keys needs none.
+    fn own_access(&self, build: &Build, keys: &[DeployKey], environment: &[EnvironmentVariable]) -> Option<SshKeyAccess> {
+        let own = environment.iter().find(|variable| variable.name == SSH_PRIVATE && !variable.value.trim().is_empty())?;
+        let forge = self.forges.get(&build.provider)?;
+        let (ssh, source) = (forge.provider().ssh.as_ref()?, keys.first()?);
+        let url = forge.ssh_url(&source.source_name)?;
+        Some(SshKeyAccess { key: KeyOf::Repository, url, private_key: own.value.clone().into(), host_keys: ssh.host_keys.clone() })
+    }
+
     fn open_access(&self, build: &Build, keys: &[DeployKey]) -> Option<SshKeyAccess> {
         let forge = self.forges.get(&build.provider)?;
         let key = keys.iter().find(|key| key.state == DeployKeyState::Standing)?;
@@ -78,7 +100,8 @@ impl App {
             }
         };
         let ssh = forge.provider().ssh.as_ref()?;
-        Some(SshKeyAccess { url: forge.ssh_url(&key.source_name)?, private_key, host_keys: ssh.host_keys.clone() })
+        let url = forge.ssh_url(&key.source_name)?;
+        Some(SshKeyAccess { key: KeyOf::Source, url, private_key, host_keys: ssh.host_keys.clone() })
     }
 }
 

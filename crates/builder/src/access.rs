@@ -1,9 +1,11 @@
-//! The ways to a source: over SSH with a deploy key, over HTTP with a credential.
+//! The ways to a repository: over SSH with a key, over HTTP with the source's credential or with none.
 //!
 //! The invariant: a secret lies in a file that only this user may read, in the build's own folder, from just before the fetch until just
-//! after it; git gets the file's name and nothing else, so no argument, environment, address, log or `.git/config` holds it. Only the
-//! configured SSH servers are spoken to. Deliberately elsewhere: which commands in which order (`checkout`), git's fixed settings (`git`).
+//! after it; git gets the file's name and nothing else, so no argument, environment, address, log or `.git/config` holds it. Only
+//! SSH servers that are known by their keys are spoken to. Deliberately elsewhere: which commands in which order (`checkout`), where a
+//! submodule may lead to (`reach`), git's fixed settings (`git`).
 
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
@@ -19,7 +21,7 @@ use crate::process::Ended;
 /// The name under which the server's keys are noted: independent of address and port.
 const HOST_ALIAS: &str = "slipway-source";
 
-/// A way to a source. What it needs is removed when it goes.
+/// A way to a repository. What it needs is removed when it goes, and there is one at a time.
 pub(crate) struct Way {
     /// For `git fetch`, without any secret.
     pub(crate) url: String,
@@ -73,17 +75,48 @@ impl Way {
         Ok(way)
     }
 
-    /// Over SSH, with a deploy key, to one of the servers that are known beforehand.
+    /// What git needs to read a private source once more while hooks of that source run, for example to `--unshallow` it: their
+    /// environment gets [`Way::environment`], and when this goes, what it names is gone. Only over HTTP: a deploy key does not end by itself,
+    /// so no program of the source ever gets it. `None` when there is no credential.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the phase of hooks decides whether they get it"))]
+    pub(crate) fn for_hooks(source: &Source, dir: &BuildDir) -> Result<Option<Self>, Failure> {
+        source.credential.as_ref().map(|_| Self::http(source, dir)).transpose()
+    }
+
+    /// Over HTTP without a credential. A host that is at no provider is bound to the addresses that were looked at.
+    pub(crate) fn anonymous(url: &Url, bound: Option<&[IpAddr]>, dir: &BuildDir) -> Result<Self, Failure> {
+        let protocols = if url.scheme() == "https" { "https" } else { "http" };
+        let mut way = Self { url: url.to_string(), protocols, environment: Vec::new(), folder: private_folder(dir)? };
+        if let (Some(addresses), Some(host), Some(port)) = (bound, url.host_str(), url.port_or_known_default()) {
+            let addresses: Vec<String> = addresses.iter().map(|address| bracketed(*address)).collect();
+            let file = way.write("git.config", &format!("[http]\n\tcurloptResolve = {host}:{port}:{}\n", addresses.join(",")))?;
+            way.environment.push(("GIT_CONFIG_GLOBAL", file));
+        }
+        Ok(way)
+    }
+
+    /// The source over SSH, to one of the servers that are configured for its provider.
     pub(crate) fn ssh(access: &SshAccess, dir: &BuildDir) -> Result<Self, Failure> {
         let url = ssh_url(&access.url)?;
-        let known: Vec<String> = access.host_keys.iter().filter_map(|key| known_host(key)).collect();
-        if known.is_empty() {
+        if !access.host_keys.iter().any(|key| is_public_key(key)) {
             return Err(refused(&access.url, "has no known server: no SSH host key is configured for its provider"));
         }
+        Self::with_key(url, &access.private_key, &access.host_keys, None, dir)
+    }
+
+    /// Over SSH with this key to a server with one of these; at `bound` where its name was looked up before.
+    pub(crate) fn with_key(
+        url: String,
+        private_key: &str,
+        host_keys: &[String],
+        bound: Option<IpAddr>,
+        dir: &BuildDir,
+    ) -> Result<Self, Failure> {
+        let known: Vec<String> = host_keys.iter().filter_map(|key| known_host(key)).collect();
         let mut way = Self { url, protocols: "ssh", environment: Vec::new(), folder: private_folder(dir)? };
         let known = way.write("known_hosts", &known.concat())?;
-        let key = way.write("key", &format!("{}\n", access.private_key.trim_end()))?;
-        way.environment.push(("GIT_SSH_COMMAND", ssh_command(&key, &known)));
+        let key = way.write("key", &format!("{}\n", key_text(private_key)))?;
+        way.environment.push(("GIT_SSH_COMMAND", ssh_command(&key, &known, bound)));
         way.environment.push(("GIT_SSH_VARIANT", "ssh".to_owned()));
         Ok(way)
     }
@@ -134,12 +167,26 @@ fn is_public_key(key: &str) -> bool {
     kind_is_plain && body_is_plain && !key.contains(char::is_control)
 }
 
+/// A private key as OpenSSH reads it. Docker Hub's words were to write the line ends of `SSH_PRIVATE` as `\n`.
+pub(crate) fn key_text(key: &str) -> String {
+    let key = key.replace('\r', "");
+    let key = key.trim();
+    if key.contains('\n') { key.to_owned() } else { key.replace("\\n", "\n").trim().to_owned() }
+}
+
+fn bracketed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
 /// For a shell: git hands this to one.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-fn ssh_command(key: &str, known_hosts: &str) -> String {
+fn ssh_command(key: &str, known_hosts: &str, bound: Option<IpAddr>) -> String {
     let options = [
         "IdentitiesOnly=yes",
         "IdentityAgent=none",
@@ -160,7 +207,8 @@ fn ssh_command(key: &str, known_hosts: &str) -> String {
     // Within its own value ssh takes quotes for spaces and `%` for tokens.
     let known_hosts = format!("UserKnownHostsFile=\"{}\"", known_hosts.replace('%', "%%"));
     let key = key.replace('%', "%%");
-    format!("ssh -F /dev/null -i {}{options} -o HostKeyAlias={HOST_ALIAS} -o {}", quoted(&key), quoted(&known_hosts))
+    let bound = bound.map(|address| format!(" -o HostName={address}")).unwrap_or_default();
+    format!("ssh -F /dev/null -i {}{options}{bound} -o HostKeyAlias={HOST_ALIAS} -o {}", quoted(&key), quoted(&known_hosts))
 }
 
 /// Why a fetch over SSH came to nothing.
@@ -204,6 +252,8 @@ pub(crate) fn ssh_trouble(ended: &Ended) -> Option<SshTrouble> {
 
 #[cfg(test)]
 mod tests {
+    use slipway_wire::SshKey;
+
     use super::*;
 
     fn source(url: &str) -> Source {
@@ -217,12 +267,13 @@ mod tests {
             source_ref: "refs/heads/main".parse().expect("ref"),
             commit: "a".repeat(40).parse().expect("commit"),
             message: None,
+            network: slipway_wire::Network::default(),
         }
     }
 
     fn access(url: &str) -> SshAccess {
         let host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMyWfL8G0ESOZrxhZ0mqbO7KCjTZFDdKAeWAyoPCmt9Y".to_owned();
-        SshAccess { url: url.to_owned(), private_key: "not-a-real-key-hunter2".into(), host_keys: vec![host_key] }
+        SshAccess { url: url.to_owned(), private_key: "not-a-real-key-hunter2".into(), host_keys: vec![host_key], key: SshKey::Deploy }
     }
 
     #[test]
@@ -290,6 +341,29 @@ mod tests {
         let mode = |name: &str| std::fs::metadata(dir.access().join(name)).expect("file").permissions().mode() & 0o777;
         assert_eq!((mode("key"), mode("known_hosts"), mode("")), (0o600, 0o600, 0o700));
         assert!(way.environment[0].1.contains(r"it'\''s a %% folder"), "{}", way.environment[0].1);
+    }
+
+    #[test]
+    fn a_key_survives_in_each_form_in_which_people_save_it() {
+        let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\nAAAA+/==\n-----END OPENSSH PRIVATE KEY-----";
+        assert_eq!(key_text(&format!("{key}\n")), key);
+        assert_eq!(key_text(&key.replace('\n', "\r\n")), key);
+        assert_eq!(key_text(&format!("{}\\n", key.replace('\n', "\\n"))), key);
+    }
+
+    #[test]
+    fn a_host_that_was_looked_up_is_looked_up_once() {
+        let folder = tempfile::tempdir().expect("folder");
+        let dir = BuildDir { path: folder.path().to_owned() };
+        let addresses = ["192.0.2.7".parse().expect("address"), "2001:db8::7".parse().expect("address")];
+        let url: Url = "https://git.example/a/b.git".parse().expect("url");
+        let way = Way::anonymous(&url, Some(&addresses), &dir).map_err(|failure| failure.reason).expect("way");
+        let written = std::fs::read_to_string(&way.environment[0].1).expect("file");
+        assert_eq!(written, "[http]\n\tcurloptResolve = git.example:443:192.0.2.7,[2001:db8::7]\n");
+        drop(way);
+        let access = access("ssh://git@git.example/a/b.git");
+        let way = Way::with_key(access.url, "k", &access.host_keys, Some(addresses[0]), &dir).map_err(|failure| failure.reason);
+        assert!(way.expect("way").environment[0].1.contains(" -o HostName=192.0.2.7 -o HostKeyAlias="));
     }
 
     #[test]

@@ -1,26 +1,32 @@
 //! Phase checkout: the source's commit becomes a folder.
 //!
 //! The invariant: exactly the asked commit is checked out or the phase fails with a reason; size and time are limited.
-//! Deliberately elsewhere: the environment of git (`git`), what is built of the folder (`plan`).
+//! Deliberately elsewhere: the environment of git (`git`), one fetch (`fetch`), what a source leads to beside itself (`submodules`, `lfs`),
+//! what is built of the folder (`plan`).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use slipway_model::{CommitId, FailureCode, PathFilter, Phase, Step};
-use slipway_wire::{Event, Source};
+use slipway_model::{CommitId, FailureCode, PathFilter, Phase, RefKind, Step};
+use slipway_wire::{Event, Source, SshKey};
 
-use crate::access::{SshTrouble, Way, ssh_trouble};
+use crate::access::{SshTrouble, Way};
 use crate::changes::Comparison;
 use crate::failure::Failure;
-use crate::git::{Git, fetch_failure, refuses_commit_ids};
+use crate::fetch::{self, Fetched, Wanted};
+use crate::git::{Git, fetch_failure};
 use crate::home::BuildDir;
-use crate::process::{Ended, Stdout};
+use crate::lfs::{self, Store};
+use crate::process::Stdout;
 use crate::report::Reporter;
 use crate::steps::{begun, cut};
+use crate::submodules::Submodules;
 
-const STEP: &str = "checkout";
+pub(crate) const STEP: &str = "checkout";
+/// Where a ref lies between its fetch and the checkout.
+const FETCHED: &str = "refs/slipway/source";
 const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
-const SIZE_LIMIT: u64 = 16 << 30;
+pub(crate) const SIZE_LIMIT: u64 = 16 << 30;
 const ENTRY_LIMIT: u64 = 2_000_000;
 
 /// What was checked out.
@@ -31,14 +37,20 @@ pub(crate) struct Checkout {
 }
 
 /// Checks the commit out into the build's folder.
-pub(crate) async fn run(source: &Source, paths: &PathFilter, dir: &BuildDir, reporter: &Reporter) -> Result<Checkout, Failure> {
+pub(crate) async fn run(
+    source: &Source,
+    paths: &PathFilter,
+    submodules: &Submodules,
+    dir: &BuildDir,
+    reporter: &Reporter,
+) -> Result<Checkout, Failure> {
     let name = format!("fetch {} of {}", source.commit.short(), source.source_ref.short());
     let step = begun(STEP, Phase::Checkout, &name, &reporter.clock);
     reporter.step(step.clone()).await;
     let git = Git::new(dir);
     let work = async {
         tokio::select! {
-            done = fetch_and_checkout(&git, source, paths, dir, reporter) => done,
+            done = fetch_and_checkout(&git, source, paths, submodules, dir, reporter) => done,
             failure = watch(dir.source()) => Err(failure),
             () = tokio::time::sleep(TIME_LIMIT) => {
                 Err(Failure::passing(FailureCode::SourceUnavailable, format!("the source was not fetched within {} minutes", TIME_LIMIT.as_secs() / 60)))
@@ -56,34 +68,55 @@ async fn end(step: Step, failure: Option<&Failure>, reporter: &Reporter) {
     reporter.end_step(step, failure.map(|failure| failure.reason.text.clone())).await;
 }
 
-async fn fetch_and_checkout(
+pub(crate) async fn fetch_and_checkout(
     git: &Git,
     source: &Source,
     paths: &PathFilter,
+    submodules: &Submodules,
     dir: &BuildDir,
     reporter: &Reporter,
 ) -> Result<Checkout, Failure> {
-    let format = if source.commit.as_str().len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
-    let init = call(git, &["init", "--quiet", "--template=", format], reporter, Stdout::Logged).await?;
-    if !init.succeeded() {
-        return Err(Failure::internal("git init failed", init.last_words()));
-    }
-    let cloned = fetch(git, source, dir, reporter).await?;
+    git.init(&source.commit, reporter).await?;
+    let cloned = fetch_source(git, source, dir, reporter).await?;
     reporter.line(Some(STEP), &cloned.line()).await;
     reporter.event(cloned.into_event()).await;
     let peeled = format!("{}^{{commit}}", source.commit);
-    let commit = call(git, &["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled], reporter, Stdout::Kept).await?;
+    let commit = git.call(&["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled], reporter, Stdout::Kept).await?;
     let commit: CommitId = String::from_utf8_lossy(&commit.stdout).trim().parse().map_err(|_| gone(source))?;
     if let Some(base) = &source.base {
         Comparison { base, paths }.check(git, &commit, reporter, STEP).await?;
     }
-    let done = call(git, &["checkout", "--quiet", "--force", "--detach", commit.as_str()], reporter, Stdout::Logged).await?;
-    if !done.succeeded() {
-        return Err(Failure::new(FailureCode::SourceUnavailable, format!("the source cannot be checked out: {}", done.last_words())));
-    }
-    refuse_lfs(git, reporter).await?;
-    tell_submodules(git, reporter).await?;
+    check_out(git, &commit, "the source", reporter).await?;
+    name_refs(git, source, &commit, reporter).await?;
+    lfs::fetch(git, &Store::Source(source), dir, reporter).await?;
+    submodules.fetch(git, source, dir, reporter).await?;
     describe(git, commit, reporter).await
+}
+
+/// The commit's files become the folder's, without a branch.
+pub(crate) async fn check_out(git: &Git, commit: &CommitId, what: &str, reporter: &Reporter) -> Result<(), Failure> {
+    let done = git.call(&["checkout", "--quiet", "--force", "--detach", commit.as_str()], reporter, Stdout::Logged).await?;
+    if done.succeeded() {
+        return Ok(());
+    }
+    Err(Failure::new(FailureCode::SourceUnavailable, format!("{what} cannot be checked out: {}", done.last_words())))
+}
+
+/// The repository as `git clone` leaves it, so that hooks may `git fetch --unshallow` a public source or ask which branch it is: on the branch
+/// that was pushed, detached for everything else, with an `origin` that has no credential. Full names of refs are no options.
+async fn name_refs(git: &Git, source: &Source, commit: &CommitId, reporter: &Reporter) -> Result<(), Failure> {
+    git.must(&["remote", "add", "origin", &source.clone_url], reporter).await?;
+    git.must(&["update-ref", "-d", FETCHED], reporter).await?;
+    let name = source.source_ref.as_str();
+    if source.source_ref.kind() == RefKind::Branch {
+        let there = format!("refs/remotes/origin/{}", source.source_ref.short());
+        git.must(&["update-ref", &there, commit.as_str()], reporter).await?;
+        git.must(&["update-ref", name, commit.as_str()], reporter).await?;
+        git.must(&["symbolic-ref", "HEAD", name], reporter).await?;
+    } else if source.source_ref.kind() == RefKind::Tag {
+        git.must(&["update-ref", name, source.commit.as_str()], reporter).await?;
+    }
+    Ok(())
 }
 
 /// Which way the source came, and why.
@@ -106,21 +139,22 @@ impl Cloned {
     }
 }
 
-/// With the deploy key where there is one; where that is refused, or nobody answers, with the credential where there is one.
-async fn fetch(git: &Git, source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Cloned, Failure> {
+/// Over SSH where there is a key; where that is refused, or nobody answers, with the credential where there is one.
+async fn fetch_source(git: &Git, source: &Source, dir: &BuildDir, reporter: &Reporter) -> Result<Cloned, Failure> {
     let (mut because, mut key_refused) = (source.because.clone(), false);
     if let Some(ssh) = &source.ssh {
+        let key = key_words(ssh.key);
         let way = Way::ssh(ssh, dir)?;
         let Some(trouble) = fetch_by(git, &way, source, reporter).await? else {
-            fetch_base(git, &way, source, reporter).await?;
-            return Ok(Cloned { with: "the deploy key".into(), because: None, key_refused });
+            return Ok(Cloned { with: key.into(), because: None, key_refused });
         };
         drop(way);
         let why = match trouble {
             SshTrouble::OtherServer => return Err(other_server()),
             SshTrouble::KeyRefused(said) => {
-                key_refused = true;
-                format!("the source refuses the deploy key: {said}")
+                // Of its own keys the server wants to know; the one in a variable is its writer's to mend.
+                key_refused = ssh.key == SshKey::Deploy;
+                format!("the source refuses {key}: {said}")
             }
             SshTrouble::Unreachable(said) => format!("the source does not answer over SSH: {said}"),
         };
@@ -133,7 +167,6 @@ async fn fetch(git: &Git, source: &Source, dir: &BuildDir, reporter: &Reporter) 
     }
     let way = Way::http(source, dir)?;
     fetch_by(git, &way, source, reporter).await?;
-    fetch_base(git, &way, source, reporter).await?;
     let with = match (&source.credential, &source.credential_words) {
         (None, _) => "no credential".to_owned(),
         (Some(_), Some(words)) => words.clone(),
@@ -142,64 +175,35 @@ async fn fetch(git: &Git, source: &Source, dir: &BuildDir, reporter: &Reporter) 
     Ok(Cloned { with, because, key_refused })
 }
 
+fn key_words(key: SshKey) -> &'static str {
+    match key {
+        SshKey::Deploy => "the deploy key",
+        SshKey::Variable => "the key in `SSH_PRIVATE`",
+    }
+}
+
 fn other_server() -> Failure {
     let text = "the server that answers for the source over SSH has none of the host keys that are configured for its provider: either the provider \
                 changed them, or somebody stands in between; an administrator compares them";
     Failure::new(FailureCode::SourceUnavailable, text)
 }
 
-/// By the commit's id, or by its ref where the server does not give ids: first the tip alone, then its history. `Some` when the way itself is
-/// closed.
+/// The commit, and what it is compared with: without that the build is made. `Some` when the way itself is closed.
 async fn fetch_by(git: &Git, way: &Way, source: &Source, reporter: &Reporter) -> Result<Option<SshTrouble>, Failure> {
-    let base = ["fetch", "--quiet", "--no-progress", "--no-tags", "--force"];
-    let shallow = "--depth=1";
-    let by_id: Vec<&str> = base.iter().copied().chain([shallow, "--end-of-options", &way.url, source.commit.as_str()]).collect();
-    let ended = call_by(git, way, &by_id, reporter).await?;
-    if ended.succeeded() {
-        return Ok(None);
+    let refspec = format!("+{}:{FETCHED}", source.source_ref);
+    let wanted = Wanted { commit: &source.commit, refspecs: &[&refspec] };
+    match fetch::fetch(git, way, &wanted, reporter).await? {
+        Fetched::Here => {}
+        Fetched::Gone => return Err(gone(source)),
+        Fetched::Closed(trouble) => return Ok(Some(trouble)),
+        Fetched::Failed(ended) => return Err(fetch_failure(&ended, &source.source_ref)),
     }
-    if let Some(trouble) = closed(way, &ended) {
-        return Ok(Some(trouble));
-    }
-    if !refuses_commit_ids(&ended) {
-        return Err(fetch_failure(&ended, &source.source_ref));
-    }
-    let refspec = format!("+{}:refs/slipway/source", source.source_ref);
-    for depth in [Some(shallow), None] {
-        let depth = depth.unwrap_or(if is_shallow(git) { "--unshallow" } else { "--no-auto-gc" });
-        let by_ref: Vec<&str> = base.iter().copied().chain([depth, "--end-of-options", &way.url, &refspec]).collect();
-        let ended = call_by(git, way, &by_ref, reporter).await?;
-        if !ended.succeeded() {
-            return match closed(way, &ended) {
-                Some(trouble) => Ok(Some(trouble)),
-                None => Err(fetch_failure(&ended, &source.source_ref)),
-            };
+    match &source.base {
+        Some(base) if !fetch::has(git, &base.commit, reporter).await? => {
+            fetch::try_commit(git, way, &base.commit, reporter).await.map(|()| None)
         }
-        let here = call(git, &["cat-file", "-e", source.commit.as_str()], reporter, Stdout::Kept).await?;
-        if here.succeeded() {
-            return Ok(None);
-        }
+        _ => Ok(None),
     }
-    Err(gone(source))
-}
-
-/// What the commit is compared with; without it the build is made.
-async fn fetch_base(git: &Git, way: &Way, source: &Source, reporter: &Reporter) -> Result<(), Failure> {
-    let Some(base) = &source.base else { return Ok(()) };
-    if call(git, &["cat-file", "-e", base.commit.as_str()], reporter, Stdout::Quiet).await?.succeeded() {
-        return Ok(());
-    }
-    let args = ["fetch", "--quiet", "--no-progress", "--no-tags", "--depth=1", "--end-of-options", &way.url, base.commit.as_str()];
-    let ended = git.command_by(way, args).run(reporter, STEP, Stdout::Quiet).await;
-    ended.map(drop).map_err(|error| Failure::internal("git cannot be run", error))
-}
-
-fn closed(way: &Way, ended: &Ended) -> Option<SshTrouble> {
-    (way.protocols == "ssh").then(|| ssh_trouble(ended)).flatten()
-}
-
-fn is_shallow(git: &Git) -> bool {
-    git.folder().join(".git/shallow").exists()
 }
 
 fn gone(source: &Source) -> Failure {
@@ -211,49 +215,8 @@ fn gone(source: &Source) -> Failure {
     Failure::new(FailureCode::CommitGone, text)
 }
 
-/// Files in Git LFS would be built as pointers of 130 bytes: better to say so.
-async fn refuse_lfs(git: &Git, reporter: &Reporter) -> Result<(), Failure> {
-    let listed = call(git, &["ls-files", "-z", "--", ":(attr:filter=lfs)"], reporter, Stdout::Kept).await?;
-    match lfs_problem(&listed.stdout) {
-        None => Ok(()),
-        Some(text) => Err(Failure::new(FailureCode::SourceUnavailable, text)),
-    }
-}
-
-/// Their folders stay empty, which a build would otherwise only show by what it misses.
-async fn tell_submodules(git: &Git, reporter: &Reporter) -> Result<(), Failure> {
-    // Not beneath a link: git itself refuses a `.gitmodules` that is one.
-    if !std::fs::symlink_metadata(git.folder().join(".gitmodules")).is_ok_and(|found| found.is_file()) {
-        return Ok(());
-    }
-    let args = ["config", "--file", ".gitmodules", "--null", "--get-regexp", r"^submodule\..*\.path$"];
-    let listed = call(git, &args, reporter, Stdout::Quiet).await?;
-    if let Some(text) = submodules(&listed.stdout) {
-        reporter.line(Some(STEP), &text).await;
-    }
-    Ok(())
-}
-
-/// By a key and a path for each, between them a line end, behind them a zero.
-pub(crate) fn submodules(listed: &[u8]) -> Option<String> {
-    let mut paths =
-        listed.split(|byte| *byte == 0).filter_map(|entry| String::from_utf8_lossy(entry).split_once('\n').map(|(_, path)| cut(path, 200)));
-    let first = paths.next()?;
-    Some(format!(
-        "the source has {} submodules (for example `{first}`), which are not fetched yet: their folders are empty",
-        paths.count() + 1
-    ))
-}
-
-/// By names that each end with a zero.
-pub(crate) fn lfs_problem(listed: &[u8]) -> Option<String> {
-    let mut names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    let first = String::from_utf8_lossy(names.next()?);
-    Some(format!("the source keeps {} files in Git LFS (for example `{first}`), which is not supported yet", names.count() + 1))
-}
-
 async fn describe(git: &Git, commit: CommitId, reporter: &Reporter) -> Result<Checkout, Failure> {
-    let log = call(git, &["log", "-1", "--format=%s%x00%an", commit.as_str()], reporter, Stdout::Kept).await?;
+    let log = git.call(&["log", "-1", "--format=%s%x00%an", commit.as_str()], reporter, Stdout::Kept).await?;
     let (message, author) = message_and_author(&log.stdout);
     reporter.line(Some(STEP), &format!("{} {message}", commit.short())).await;
     reporter.event(Event::Commit { commit, message: message.clone(), author }).await;
@@ -265,16 +228,6 @@ pub(crate) fn message_and_author(log: &[u8]) -> (String, String) {
     let text = String::from_utf8_lossy(log);
     let (message, author) = text.trim_end().split_once('\0').unwrap_or((text.trim(), ""));
     (cut(message, 500), cut(author, 200))
-}
-
-async fn call(git: &Git, args: &[&str], reporter: &Reporter, stdout: Stdout) -> Result<Ended, Failure> {
-    let ended = git.command(args.iter().copied()).run(reporter, STEP, stdout).await;
-    ended.map_err(|error| Failure::internal("git cannot be run", error))
-}
-
-async fn call_by(git: &Git, way: &Way, args: &[&str], reporter: &Reporter) -> Result<Ended, Failure> {
-    let ended = git.command_by(way, args.iter().copied()).run(reporter, STEP, Stdout::Logged).await;
-    ended.map_err(|error| Failure::internal("git cannot be run", error))
 }
 
 /// Ends with a failure when the folder grows beyond the limits: a small pack can hold an endless tree.

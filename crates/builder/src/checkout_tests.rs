@@ -1,166 +1,14 @@
 //! Checkouts with real git over HTTP and over a real OpenSSH server, and what git is given on the way.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::body::Body;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
-use slipway_testkit::sshd::Sshd;
-use slipway_wire::{Credential, SshAccess};
 
 use super::*;
-use crate::mask::Secrets;
-
-const PASSWORD: &str = "token-of-the-link-hunter2";
-/// `x:` and the password, as HTTP carries them.
-const PAIR: &str = "eDp0b2tlbi1vZi10aGUtbGluay1odW50ZXIy";
-
-/// A bare repository with one commit, served over HTTP with a password and over SSH.
-struct Place {
-    folder: tempfile::TempDir,
-    sshd: Sshd,
-    http: String,
-    commit: String,
-}
-
-fn git(folder: &Path, args: &[&str]) -> String {
-    let done = Command::new("git")
-        .args(args)
-        .current_dir(folder)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .envs([("GIT_AUTHOR_NAME", "Ada"), ("GIT_AUTHOR_EMAIL", "a@b"), ("GIT_COMMITTER_NAME", "Ada"), ("GIT_COMMITTER_EMAIL", "a@b")])
-        .output()
-        .expect("git");
-    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8_lossy(&done.stdout).trim().to_owned()
-}
-
-impl Place {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().expect("folder");
-        git(folder.path(), &["init", "--quiet", "--bare", "--initial-branch=main", "hello.git"]);
-        let bare = folder.path().join("hello.git");
-        let tree = git(&bare, &["hash-object", "-t", "tree", "-w", "--stdin"]);
-        let commit = git(&bare, &["commit-tree", "-m", "a commit of the test", &tree]);
-        git(&bare, &["update-ref", "refs/heads/main", &commit]);
-        let http = serve(folder.path().to_owned()).await;
-        Self { sshd: Sshd::start().await.expect("sshd"), folder, http, commit }
-    }
-
-    fn bare(&self) -> PathBuf {
-        self.folder.path().join("hello.git")
-    }
-
-    /// With a deploy key that was let in.
-    fn source(&self) -> Source {
-        let (public, private_key) = self.sshd.new_key().expect("key");
-        self.sshd.let_in(&[(public, self.bare())]).expect("let in");
-        Source {
-            clone_url: self.http.clone(),
-            credential: Some(Credential { username: "x".into(), password: PASSWORD.into() }),
-            ssh: Some(SshAccess { url: self.sshd.url("octo/hello.git"), private_key, host_keys: vec![self.sshd.host_key().to_owned()] }),
-            credential_words: Some("a token of the link".into()),
-            because: None,
-            source_ref: "refs/heads/main".parse().expect("ref"),
-            commit: self.commit.parse().expect("commit"),
-            message: None,
-            base: None,
-        }
-    }
-}
-
-/// `git http-backend` with a password.
-async fn serve(folder: PathBuf) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let url = format!("http://{}/hello.git", listener.local_addr().expect("address"));
-    let answer = move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
-        let folder = folder.clone();
-        async move { backend(&folder, &method, &uri, &headers, &body).await }
-    };
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.expect("serve") });
-    url
-}
-
-async fn backend(folder: &Path, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Response {
-    use tokio::io::AsyncWriteExt as _;
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    if text("authorization") != format!("Basic {PAIR}") {
-        let refused = Response::builder().status(StatusCode::UNAUTHORIZED).header("www-authenticate", "Basic realm=\"git\"");
-        return refused.body(Body::empty()).expect("answer");
-    }
-    let mut child = tokio::process::Command::new("git")
-        .arg("http-backend")
-        .envs([("GIT_HTTP_EXPORT_ALL", "1"), ("PATH_INFO", uri.path()), ("QUERY_STRING", uri.query().unwrap_or_default())])
-        .envs([("REQUEST_METHOD", method.as_str()), ("CONTENT_TYPE", &text("content-type")), ("GIT_PROTOCOL", &text("git-protocol"))])
-        .env("HTTP_CONTENT_ENCODING", text("content-encoding"))
-        .env("CONTENT_LENGTH", body.len().to_string())
-        .env("GIT_PROJECT_ROOT", folder)
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("git http-backend");
-    let mut stdin = child.stdin.take().expect("stdin");
-    stdin.write_all(body).await.ok();
-    drop(stdin);
-    let output = child.wait_with_output().await.expect("output").stdout;
-    let end = output.windows(4).position(|part| part == b"\r\n\r\n").expect("headers");
-    let mut answer = Response::builder();
-    for line in String::from_utf8_lossy(&output[..end]).lines() {
-        let (name, value) = line.split_once(": ").expect("header");
-        answer = if name == "Status" { answer.status(&value[..3]) } else { answer.header(name, value) };
-    }
-    answer.body(Body::from(output[end + 4..].to_vec())).expect("answer")
-}
-
-/// The folder of one attempt.
-fn attempt(place: &Place) -> BuildDir {
-    let path = tempfile::tempdir_in(place.folder.path()).expect("folder").keep();
-    let dir = BuildDir { path };
-    for folder in [dir.source(), dir.home()] {
-        std::fs::create_dir(folder).expect("folder");
-    }
-    dir
-}
-
-struct Done {
-    result: Result<(), String>,
-    log: String,
-    cloned: Option<(String, Option<String>, bool)>,
-    dir: BuildDir,
-}
-
-async fn check_out(place: &Place, source: &Source, change: impl FnOnce(Git) -> Git) -> Done {
-    let dir = attempt(place);
-    let (reporter, kept) = Reporter::keeping(Secrets::default());
-    let git = change(Git::new(&dir));
-    let paths = PathFilter { include: "api".parse().expect("patterns"), exclude: "**/*.md".parse().expect("patterns") };
-    let result = fetch_and_checkout(&git, source, &paths, &dir, &reporter).await.map(drop).map_err(|failure| failure.reason.text);
-    drop(reporter);
-    let (mut log, mut cloned) = (String::new(), None);
-    for event in kept.await.expect("kept") {
-        match event {
-            Event::Log { text, .. } => log.push_str(&text),
-            Event::Cloned { with, because, key_refused } => cloned = Some((with, because, key_refused)),
-            _ => {}
-        }
-    }
-    Done { result, log, cloned, dir }
-}
-
-fn holds(folder: &Path, needles: &[&str]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry")) {
-        if entry.file_type().expect("type").is_dir() {
-            found.extend(holds(&entry.path(), needles));
-        } else {
-            let content = String::from_utf8_lossy(&std::fs::read(entry.path()).expect("file")).into_owned();
-            found.extend(needles.iter().any(|needle| content.contains(needle)).then(|| entry.path()));
-        }
-    }
-    found
-}
+use crate::test_place::{PAIR, PASSWORD, Place, RECORDER, check_out, git, holds, program, try_git};
 
 #[tokio::test]
 async fn a_source_is_cloned_with_its_deploy_key() {
@@ -225,25 +73,6 @@ async fn a_push_that_changed_nothing_of_the_rule_is_not_built() {
 }
 
 #[tokio::test]
-async fn submodules_are_told_of() {
-    let place = Place::new().await;
-    let plain = commit(&place, &place.commit, &[("a", "1")]);
-    let list = "[submodule \"x\"]\n\tpath = libs/x\n\turl = ../x.git\n[submodule \"y\"]\n\tpath = libs/y\n\turl = ../y.git\n";
-    let with = commit(&place, &plain, &[(".gitmodules", list)]);
-    for (commit, expected) in [(&plain, false), (&with, true)] {
-        let source = Source { ssh: None, commit: commit.parse().expect("commit"), ..place.source() };
-        let done = check_out(&place, &source, |git| git).await;
-        assert_eq!(done.result, Ok(()), "{}", done.log);
-        assert_eq!(
-            done.log.contains("the source has 2 submodules (for example `libs/x`), which are not fetched yet"),
-            expected,
-            "{}",
-            done.log
-        );
-    }
-}
-
-#[tokio::test]
 async fn another_server_is_refused_and_no_other_way_is_taken() {
     let place = Place::new().await;
     let mut source = place.source();
@@ -299,20 +128,15 @@ async fn without_a_key_it_is_said_why() {
     assert!(done.log.contains("cloned with a token of the link, because there may be no deploy key: forbidden by `acme`"), "{}", done.log);
 }
 
-/// Notes arguments, environment and what its parent shows of itself, then is git.
-const RECORDER: &str = "#!/bin/sh\n{ printf '%s\\n' \"$@\"; env; tr '\\0' '\\n' < /proc/$$/cmdline; echo; } >> NOTES\nexec git \"$@\"\n";
-
 #[tokio::test]
 async fn no_secret_is_in_an_argument_the_environment_or_what_is_left() {
-    use std::os::unix::fs::PermissionsExt as _;
     let place = Place::new().await;
     let over_ssh = place.source();
     let over_http = Source { ssh: None, ..over_ssh.clone() };
     let key = over_ssh.ssh.as_ref().expect("ssh").private_key.lines().nth(2).expect("a line of the key").to_owned();
     let secrets = [PASSWORD, PAIR, key.as_str(), "PRIVATE KEY"];
-    let (notes, recorder) = (place.folder.path().join("notes"), place.folder.path().join("recorder"));
-    std::fs::write(&recorder, RECORDER.replace("NOTES", notes.to_str().expect("path"))).expect("recorder");
-    std::fs::set_permissions(&recorder, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let notes = place.folder.path().join("notes");
+    let recorder = program(&place, &RECORDER.replace("NOTES", notes.to_str().expect("path")));
     for source in [over_ssh, over_http] {
         let done = check_out(&place, &source, |git| git.with_program(&recorder)).await;
         assert_eq!(done.result, Ok(()), "{}", done.log);
@@ -335,7 +159,7 @@ async fn hostile_names_and_addresses_reach_neither_a_shell_nor_another_place() {
     let mark = place.folder.path().join("mark");
     let touch = format!("touch {}", mark.display());
     for name in ["refs/heads/--upload-pack=x", "refs/heads/-uid", "refs/heads/$(touch_x)", "refs/heads/;id"] {
-        git(&place.bare(), &["update-ref", name, "refs/heads/main"]);
+        git(&place.bare("hello"), &["update-ref", name, "refs/heads/main"]);
         let source = Source { source_ref: name.parse().expect("git takes the name"), ..place.source() };
         assert_eq!(check_out(&place, &source, |git| git).await.result, Ok(()), "{name}");
     }
@@ -366,13 +190,11 @@ exec git \"$@\"
 
 #[tokio::test]
 async fn a_hostile_ref_is_one_argument_behind_the_end_of_options() {
-    use std::os::unix::fs::PermissionsExt as _;
     let place = Place::new().await;
-    let (notes, refuser) = (place.folder.path().join("notes"), place.folder.path().join("refuser"));
-    std::fs::write(&refuser, REFUSER.replace("NOTES", notes.to_str().expect("path"))).expect("refuser");
-    std::fs::set_permissions(&refuser, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let notes = place.folder.path().join("notes");
+    let refuser = program(&place, &REFUSER.replace("NOTES", notes.to_str().expect("path")));
     for name in ["refs/heads/--upload-pack=x", "refs/heads/-uid", "refs/heads/$(touch_x)", "refs/heads/;id", "refs/heads/a'b"] {
-        git(&place.bare(), &["update-ref", name, "refs/heads/main"]);
+        git(&place.bare("hello"), &["update-ref", name, "refs/heads/main"]);
         let over_ssh = Source { source_ref: name.parse().expect("git takes the name"), ..place.source() };
         for source in [Source { ssh: None, ..over_ssh.clone() }, over_ssh] {
             std::fs::write(&notes, "").expect("notes");
@@ -413,4 +235,73 @@ fn a_source_that_grows_too_large_is_noticed() {
     assert_eq!(over_limits(folder.path(), 1 << 20, 100), None);
     assert!(over_limits(folder.path(), 2000, 100).is_some_and(|text| text.contains("larger")));
     assert!(over_limits(folder.path(), 1 << 20, 3).is_some_and(|text| text.contains("more than 3")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_is_left_as_git_clone_leaves_it() {
+    let place = Place::new().await;
+    let second = place.push("open", None, &[("a", "1")], &[]);
+    let third = place.push("open", Some(&second), &[("a", "2")], &[]);
+    git(&place.bare("open"), &["tag", "-a", "-m", "a tag", "v1", &third]);
+    let tag = git(&place.bare("open"), &["rev-parse", "v1"]);
+    let at = |name: &str, commit: &str| {
+        let clone_url = format!("{}/open.git", place.origin);
+        Source { clone_url, credential: None, source_ref: name.parse().expect("ref"), ..place.source_at(commit) }
+    };
+    let branch = check_out(&place, &at("refs/heads/main", &third), |git| git).await;
+    assert_eq!(branch.result, Ok(()), "{}", branch.log);
+    let folder = branch.dir.source();
+    assert_eq!(git(&folder, &["symbolic-ref", "HEAD"]), "refs/heads/main");
+    assert_eq!(git(&folder, &["for-each-ref", "--format=%(refname)"]), "refs/heads/main\nrefs/remotes/origin/main");
+    assert_eq!(git(&folder, &["remote", "get-url", "origin"]), format!("{}/open.git", place.origin));
+    assert_eq!((git(&folder, &["rev-list", "--count", "HEAD"]), git(&folder, &["status", "--porcelain"])), ("1".into(), String::new()));
+    git(&folder, &["fetch", "--quiet", "--unshallow"]);
+    assert_eq!(git(&folder, &["rev-list", "--count", "HEAD"]), "2", "the whole history");
+    let tagged = check_out(&place, &at("refs/tags/v1", &tag), |git| git).await;
+    assert_eq!(tagged.result, Ok(()), "{}", tagged.log);
+    let folder = tagged.dir.source();
+    assert!(!try_git(&folder, &["symbolic-ref", "-q", "HEAD"], &[]).0, "detached");
+    assert_eq!((git(&folder, &["describe"]), git(&folder, &["rev-parse", "HEAD"])), ("v1".into(), third));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_source_is_read_again_only_while_the_credential_is_lent() {
+    let place = Place::new().await;
+    let second = commit(&place, &place.commit, &[("a", "1")]);
+    let source = Source { ssh: None, ..place.source_at(&second) };
+    let done = check_out(&place, &source, |git| git).await;
+    assert_eq!(done.result, Ok(()), "{}", done.log);
+    let folder = done.dir.source();
+    let unshallow = |environment: &[(&str, String)]| try_git(&folder, &["fetch", "--quiet", "--unshallow"], environment).0;
+    assert!(!unshallow(&[]), "nothing of the credential is left");
+    let lent = crate::access::Way::for_hooks(&source, &done.dir).expect("way").expect("a credential");
+    let environment = lent.environment.clone();
+    assert!(!format!("{environment:?}").contains(PASSWORD));
+    // To this source's address alone.
+    place.push("secret", None, &[("a", "1")], &[]);
+    let (read, said) = try_git(&folder, &["ls-remote", &format!("{}/secret.git", place.origin)], &environment);
+    assert!(!read, "{said}");
+    assert!(unshallow(&environment));
+    assert_eq!(git(&folder, &["rev-list", "--count", "HEAD"]), "2");
+    drop(lent);
+    assert!(!try_git(&folder, &["ls-remote", "origin"], &environment).0);
+    assert_eq!(holds(&done.dir.path, &[PASSWORD, PAIR]), Vec::<PathBuf>::new());
+    assert!(crate::access::Way::for_hooks(&Source { credential: None, ..source }, &done.dir).expect("way").is_none());
+}
+
+#[tokio::test]
+async fn the_repositorys_own_key_takes_the_place_of_the_deploy_key() {
+    let place = Place::new().await;
+    let mut source = place.source();
+    let ssh = source.ssh.as_mut().expect("ssh");
+    ssh.key = SshKey::Variable;
+    let done = check_out(&place, &source, |git| git).await;
+    assert_eq!(done.result, Ok(()), "{}", done.log);
+    assert_eq!(done.cloned, Some(("the key in `SSH_PRIVATE`".into(), None, false)));
+    place.sshd.let_in(&[]).expect("nobody");
+    let done = check_out(&place, &source, |git| git).await;
+    assert_eq!(done.result, Ok(()), "{}", done.log);
+    let (with, because, refused) = done.cloned.expect("cloned");
+    assert_eq!((with.as_str(), refused), ("a token of the link", false), "the deploy key is not to blame");
+    assert!(because.is_some_and(|because| because.starts_with("the source refuses the key in `SSH_PRIVATE`: ")));
 }

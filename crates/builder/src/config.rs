@@ -21,8 +21,6 @@ pub struct BuilderConfig {
     pub engine_url: String,
     /// How many builds may run at once; 0 counts as 1.
     pub parallel: u32,
-    /// Networks that are not public and that builds with an engine of their own may reach all the same: `10.1.0.0/16`.
-    pub allowed_networks: Vec<String>,
     /// A folder of the builder's own, made if it is not there. No two builders may share one.
     pub work_dir: PathBuf,
     /// How long running builds may go on after a shutdown was asked for; then they are handed back.

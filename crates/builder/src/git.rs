@@ -7,15 +7,18 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use slipway_model::{FailureCode, RefKind, RefName};
+use slipway_model::{CommitId, FailureCode, RefKind, RefName};
 use slipway_wire::Credential;
 
 use crate::access::Way;
+use crate::checkout::STEP;
 use crate::failure::Failure;
 use crate::home::BuildDir;
-use crate::process::{Ended, Program};
+use crate::process::{Ended, Program, Stdout};
+use crate::report::Reporter;
 
-/// Git as it is set up for one build.
+/// Git as it is set up for one repository of a build.
+#[derive(Debug, Clone)]
 pub(crate) struct Git {
     settings: Vec<(String, String)>,
     home: std::path::PathBuf,
@@ -34,6 +37,18 @@ impl Git {
         Self { program: program.display().to_string(), ..self }
     }
 
+    /// The same in another folder.
+    pub(crate) fn within(&self, folder: std::path::PathBuf) -> Self {
+        Self { folder, ..self.clone() }
+    }
+
+    /// With more settings.
+    pub(crate) fn with(&self, settings: &[(&str, &str)]) -> Self {
+        let mut more = self.clone();
+        more.settings.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        more
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -47,6 +62,24 @@ impl Git {
     pub(crate) fn command_by<'a>(&self, way: &Way, args: impl IntoIterator<Item = &'a str>) -> Program {
         let program = self.prepared(args).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_ALLOW_PROTOCOL", way.protocols);
         way.environment.iter().fold(program, |program, (name, value)| program.env(name, value))
+    }
+
+    /// Runs a command that speaks to nobody.
+    pub(crate) async fn call(&self, args: &[&str], reporter: &Reporter, stdout: Stdout) -> Result<Ended, Failure> {
+        let ended = self.command(args.iter().copied()).run(reporter, STEP, stdout).await;
+        ended.map_err(|error| Failure::internal("git cannot be run", error))
+    }
+
+    /// As [`Git::call`], for a command that has no reason to fail.
+    pub(crate) async fn must(&self, args: &[&str], reporter: &Reporter) -> Result<(), Failure> {
+        let ended = self.call(args, reporter, Stdout::Logged).await?;
+        if ended.succeeded() { Ok(()) } else { Err(Failure::internal(&format!("git {} failed", args[0]), ended.last_words())) }
+    }
+
+    /// An empty repository that holds ids of this commit's kind.
+    pub(crate) async fn init(&self, commit: &CommitId, reporter: &Reporter) -> Result<(), Failure> {
+        let format = if commit.as_str().len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
+        self.must(&["init", "--quiet", "--template=", format], reporter).await
     }
 
     fn prepared<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Program {
@@ -121,33 +154,60 @@ pub(crate) fn refuses_commit_ids(ended: &Ended) -> bool {
     .any(|sign| text.contains(sign))
 }
 
-/// The reason of a failed fetch.
-pub(crate) fn fetch_failure(ended: &Ended, source: &RefName) -> Failure {
+/// What git's words of a failed fetch mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FetchTrouble {
+    /// The ref is not there.
+    NoRef,
+    /// Without another credential it is not given.
+    Unauthorized,
+    /// There is no such repository, for this credential.
+    NotFound,
+    /// It is said to be elsewhere.
+    Redirect,
+    /// An object is not as it should be.
+    Damaged(String),
+    /// Anything else.
+    Other(String),
+}
+
+/// What a failed fetch means.
+pub(crate) fn fetch_trouble(ended: &Ended) -> FetchTrouble {
     const AUTH: [&str; 6] =
         ["authentication failed", "could not read username", "error: 401", "error: 403", "access denied", "not authorized"];
     let text = ended.stderr.to_ascii_lowercase();
     let has = |sign: &&str| text.contains(*sign);
     if text.contains("couldn't find remote ref") {
-        let kind = if source.kind() == RefKind::Branch { "branch" } else { "tag" };
-        return Failure::new(FailureCode::CommitGone, format!("the {kind} `{}` is no longer at the source", source.short()));
+        FetchTrouble::NoRef
+    } else if AUTH.iter().any(has) {
+        FetchTrouble::Unauthorized
+    } else if text.contains("not found") || text.contains("error: 404") {
+        FetchTrouble::NotFound
+    } else if text.contains("redirect") || text.contains("error: 301") || text.contains("error: 302") {
+        FetchTrouble::Redirect
+    } else if text.contains("fsck error") || text.contains("error in object") {
+        // What is wrong comes first, then that git stops.
+        let told = ended.stderr.lines().find(|line| line.contains("error: object") || line.contains("error in "));
+        FetchTrouble::Damaged(told.unwrap_or(ended.last_words()).trim().trim_start_matches("remote: ").to_owned())
+    } else {
+        FetchTrouble::Other(ended.last_words().trim_start_matches("fatal: ").to_owned())
     }
-    if AUTH.iter().any(has) {
-        return Failure::new(FailureCode::SourceUnavailable, "the source refuses the credential of the link");
+}
+
+/// The reason of a source's failed fetch.
+pub(crate) fn fetch_failure(ended: &Ended, source: &RefName) -> Failure {
+    let unavailable = |text: &str| Failure::new(FailureCode::SourceUnavailable, text);
+    match fetch_trouble(ended) {
+        FetchTrouble::NoRef => {
+            let kind = if source.kind() == RefKind::Branch { "branch" } else { "tag" };
+            Failure::new(FailureCode::CommitGone, format!("the {kind} `{}` is no longer at the source", source.short()))
+        }
+        FetchTrouble::Unauthorized => unavailable("the source refuses the credential of the link"),
+        FetchTrouble::NotFound => unavailable("the source repository is not there, or the link may not read it"),
+        FetchTrouble::Redirect => unavailable("the source answers with a redirect, which is not followed"),
+        FetchTrouble::Damaged(words) => unavailable(&format!("the source holds a damaged or hostile object: {words}")),
+        FetchTrouble::Other(words) => Failure::passing(FailureCode::SourceUnavailable, format!("the source cannot be fetched: {words}")),
     }
-    if text.contains("not found") || text.contains("error: 404") {
-        return Failure::new(FailureCode::SourceUnavailable, "the source repository is not there, or the link may not read it");
-    }
-    if text.contains("redirect") || text.contains("error: 301") || text.contains("error: 302") {
-        return Failure::new(FailureCode::SourceUnavailable, "the source answers with a redirect, which is not followed");
-    }
-    if text.contains("fsck error") || text.contains("error in object") {
-        return Failure::new(
-            FailureCode::SourceUnavailable,
-            format!("the source holds a damaged or hostile object: {}", ended.last_words()),
-        );
-    }
-    let words = ended.last_words().trim_start_matches("fatal: ").to_owned();
-    Failure::passing(FailureCode::SourceUnavailable, format!("the source cannot be fetched: {words}"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use secrecy::SecretString;
 use slipway_buildkit::{BaseImages, Client, Export, LayerCache, RegistryAuth, RegistryCredentials, SolveEvent, SolveRequest, Vertex};
-use slipway_model::{Phase, Step, StepState, Timestamp};
+use slipway_model::{Phase, SSH_PRIVATE, Step, StepState, Timestamp};
 use slipway_wire::{Assignment, RegistryTarget};
 use tokio::sync::mpsc;
 
@@ -31,6 +31,9 @@ pub(crate) async fn run(
     for name in request.secrets.keys().filter(|name| declared.contains(*name)) {
         let line = format!("`ARG {name}` gets nothing: the variable is secret, and a step gets it by `RUN --mount=type=secret,id={name}`");
         reporter.line(None, &line).await;
+    }
+    if declared.contains(SSH_PRIVATE) {
+        reporter.line(None, &format!("`ARG {SSH_PRIVATE}` gets nothing: that key is for the checkout alone")).await;
     }
     // Those that a person wrote for this rule go to the engine whether declared or not: a proxy's need not be.
     let own = assignment.rule.args.as_slice().iter().map(|argument| (argument.name.clone(), argument.value.clone()));

@@ -15,11 +15,14 @@ mod compose;
 mod compose_rules;
 mod config;
 mod failure;
+mod fetch;
 mod git;
+mod gitmodules;
 mod home;
 mod hooks;
 mod image;
 mod lease;
+mod lfs;
 mod mask;
 #[doc(hidden)]
 pub mod parsers;
@@ -27,10 +30,14 @@ mod phases;
 mod plan;
 mod process;
 mod publish;
+mod reach;
 mod report;
 mod sandbox;
 mod steps;
+mod submodules;
 mod sut;
+#[cfg(test)]
+mod test_place;
 mod variables;
 mod worker;
 

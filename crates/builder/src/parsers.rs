@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_norway::Value;
 use slipway_buildkit::Tree;
 use slipway_model::{BuildRule, RefName};
+use url::Url;
 
 use crate::compose_rules::{Ground, check_reads, check_resolved};
 use crate::mask::{Masker, Secrets};
@@ -79,16 +80,51 @@ pub fn fetch_problem(stderr: &str, source: &RefName) -> String {
     format!("{by_ssh:?} {by_id} {}", crate::git::fetch_failure(&ended, source).reason)
 }
 
-/// What is wrong with files of Git LFS, by the list of them.
+/// The size that a pointer of Git LFS promises, if this is one.
 #[must_use]
-pub fn lfs_problem(listed: &[u8]) -> Option<String> {
-    crate::checkout::lfs_problem(listed)
+pub fn lfs_pointer(content: &[u8]) -> Option<u64> {
+    crate::lfs::pointer(content)
 }
 
-/// What is said of submodules, by the list of them.
+/// Where a `.lfsconfig` keeps files, by git's list of it, if not at the repository itself.
 #[must_use]
-pub fn submodules(listed: &[u8]) -> Option<String> {
-    crate::checkout::submodules(listed)
+pub fn lfs_elsewhere(listed: &[u8], own: &Url) -> Option<String> {
+    crate::lfs::elsewhere(listed, own)
+}
+
+/// Paths and addresses of submodules, by git's list of a `.gitmodules`.
+#[must_use]
+pub fn gitmodules(listed: &[u8]) -> Vec<(String, String)> {
+    crate::gitmodules::modules(listed).into_iter().map(|module| (module.path, module.url)).collect()
+}
+
+/// Paths and commits of submodules, by git's list of a tree.
+#[must_use]
+pub fn gitlinks(listed: &[u8]) -> Vec<(Vec<u8>, String)> {
+    crate::gitmodules::links(listed)
+}
+
+/// A submodule's address as git gets it.
+///
+/// # Errors
+/// Why it gets none.
+pub fn submodule_address(text: &str, parent: &Url) -> Result<String, String> {
+    let parent = crate::gitmodules::Address::Http(parent.clone());
+    crate::gitmodules::Address::parse(text, &parent).map(|address| address.to_string())
+}
+
+/// How many keys of hosts the lines name.
+///
+/// # Errors
+/// Which line is none.
+pub fn known_hosts(text: &str) -> Result<usize, String> {
+    crate::reach::known_hosts(text).map(|known| known.len())
+}
+
+/// A private key as OpenSSH gets it.
+#[must_use]
+pub fn private_key(text: &str) -> String {
+    crate::access::key_text(text)
 }
 
 /// How many of the changed files count for a rule, and how many there are.

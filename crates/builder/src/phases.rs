@@ -10,15 +10,18 @@ use slipway_buildkit::{BaseImages, Client, Engine};
 use slipway_model::{FailureCode, Lane, Phase};
 use slipway_wire::Assignment;
 
+use crate::access::key_text;
 use crate::failure::Failure;
 use crate::home::BuildDir;
 use crate::hooks::{Hook, Hooks};
 use crate::mask::Secrets;
 use crate::plan::Plan;
+use crate::reach::Resolver;
 use crate::report::Reporter;
 use crate::sandbox::{Scopes, Seat};
+use crate::submodules::Submodules;
 use crate::sut::Tests;
-use crate::variables::{Names, Variables};
+use crate::variables::{Names, SshVariables, Variables};
 use crate::{checkout, compose, git, image, plan, publish};
 
 /// What the builds of a builder share.
@@ -55,7 +58,9 @@ pub(crate) fn secrets(assignment: &Assignment) -> Secrets {
     let forms: Vec<String> = credentials.flat_map(git::forms).collect();
     let key = assignment.source.ssh.iter().map(|ssh| ssh.private_key.as_str());
     let values = assignment.environment.iter().map(|variable| variable.value.as_str());
-    Secrets::new(forms.iter().map(String::as_str).chain(key).chain(values))
+    // Its lines are secret too, however it was saved.
+    let own_key = SshVariables::of(&assignment.environment).private.map(|key| key_text(&key));
+    Secrets::new(forms.iter().map(String::as_str).chain(key).chain(values).chain(own_key.as_deref()))
 }
 
 /// One build at work.
@@ -126,7 +131,11 @@ impl Work<'_> {
 
     async fn check_out(&self) -> Result<Ready, Failure> {
         let Self { assignment, dir, reporter, .. } = *self;
-        let checked_out = checkout::run(&assignment.source, &assignment.rule.paths, dir, reporter).await?;
+        let submodules = match assignment.scope.lane {
+            Lane::Trusted => Submodules::On(SshVariables::of(&assignment.environment), Resolver::System),
+            Lane::Untrusted => Submodules::Off,
+        };
+        let checked_out = checkout::run(&assignment.source, &assignment.rule.paths, &submodules, dir, reporter).await?;
         let variables = Variables::new(assignment, &checked_out.message);
         let source = plan::open(&dir.source())?;
         let folder = plan::folder(&source, &assignment.rule);

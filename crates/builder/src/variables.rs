@@ -1,12 +1,35 @@
 //! The variables of a build: those that the service sets, and the repository's own.
 //!
-//! The invariant: a repository's variable never replaces one of the service's. Deliberately elsewhere: who may read them.
+//! The invariant: a repository's variable never replaces one of the service's, and the private key for the checkout reaches nothing else.
+//! Deliberately elsewhere: who may read them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use slipway_model::SERVICE_VARIABLES;
+use slipway_model::{EnvironmentVariable, SERVICE_VARIABLES, SSH_KNOWN_HOSTS, SSH_PRIVATE};
 use slipway_wire::Assignment;
+
+/// What the checkout uses of a repository's variables.
+#[derive(Clone, Default)]
+pub(crate) struct SshVariables {
+    /// `SSH_PRIVATE`
+    pub(crate) private: Option<String>,
+    /// `SSH_KNOWN_HOSTS`
+    pub(crate) known_hosts: String,
+}
+
+impl std::fmt::Debug for SshVariables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SshVariables([redacted])")
+    }
+}
+
+impl SshVariables {
+    pub(crate) fn of(environment: &[EnvironmentVariable]) -> Self {
+        let value = |name: &str| environment.iter().find(|variable| variable.name == name).map(|variable| variable.value.clone());
+        Self { private: value(SSH_PRIVATE).filter(|key| !key.trim().is_empty()), known_hosts: value(SSH_KNOWN_HOSTS).unwrap_or_default() }
+    }
+}
 
 /// Names and values, with the meaning that Docker Hub gave them.
 #[derive(Clone)]
@@ -22,8 +45,8 @@ impl Variables {
         let tags: Vec<&str> = assignment.tags.iter().map(|tag| tag.as_str()).collect();
         let cache_tag = if assignment.rule.cache { names.first_tag.clone() } else { String::new() };
         let message = assignment.source.message.clone().unwrap_or_else(|| commit_message.to_owned());
-        let mut all: BTreeMap<String, String> =
-            assignment.environment.iter().map(|variable| (variable.name.clone(), variable.value.clone())).collect();
+        let own = assignment.environment.iter().filter(|variable| variable.name != SSH_PRIVATE);
+        let mut all: BTreeMap<String, String> = own.map(|variable| (variable.name.clone(), variable.value.clone())).collect();
         let service = [
             assignment.source.source_ref.short().to_owned(),
             assignment.source.commit.to_string(),

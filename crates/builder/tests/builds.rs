@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{BASE, SECRET, World, docker, git, log, phases, process_runs, unique, wait_for};
-use slipway_model::{BuildArgument, BuildId, FailureCode, Phase, StepState};
+use slipway_model::{BuildArgument, BuildId, EnvironmentVariable, FailureCode, Phase, StepState};
 use slipway_wire::{Assignment, Base, EngineStatus, Event, Outcome};
 
 fn sut(command: &str) -> String {
@@ -74,6 +74,32 @@ async fn a_secret_variable_is_mounted_and_no_argument() {
     let pushed: Vec<Vec<u8>> = world.registry.contents().iter().map(|content| unpacked(content)).collect();
     let holds = |needle: &str| pushed.iter().any(|content| content.windows(needle.len()).any(|part| part == needle.as_bytes()));
     assert!(holds(&number.to_string()) && !holds(SECRET));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_key_of_the_checkout_reaches_no_build() {
+    let number = unique();
+    let mount = "--mount=type=secret,id=SSH_PRIVATE";
+    let dockerfile = format!(
+        "{BASE}ARG SSH_PRIVATE=nothing\nRUN {mount} echo {number} arg=$SSH_PRIVATE mounted=$(/bin/busybox ls /run/secrets | /bin/busybox wc -l)\n"
+    );
+    let test =
+        sut("echo in-test-[$$SSH_PRIVATE]").replace("    command", "    environment: {SSH_PRIVATE: \"${SSH_PRIVATE:-}\"}\n    command");
+    let world = World::start(&[("Dockerfile", &dockerfile), ("docker-compose.test.yml", &test)]).await;
+    for secret in [true, false] {
+        let mut assignment = world.assignment("refs/heads/main");
+        let key = "-----BEGIN OPENSSH PRIVATE KEY-----\\nc2VjcmV0LWxpbmU=\\n-----END OPENSSH PRIVATE KEY-----";
+        assignment.environment.push(EnvironmentVariable { name: "SSH_PRIVATE".into(), value: key.into(), secret });
+        assignment.no_cache = true;
+        let build = assignment.build;
+        let outcome = world.build(assignment).await;
+        let text = log(&world.server.events(build));
+        assert!(matches!(outcome, Outcome::Pushed { .. }), "{outcome:?}\n{text}");
+        assert!(text.contains(&format!("{number} arg=nothing mounted=0")), "{text}");
+        assert!(text.contains("`ARG SSH_PRIVATE` gets nothing: that key is for the checkout alone"), "{text}");
+        assert!(text.contains("in-test-[]") && !text.contains("c2VjcmV0LWxpbmU="), "{text}");
+    }
     world.stop().await;
 }
 
@@ -224,7 +250,8 @@ async fn sources_that_cannot_be_had_have_reasons() {
     world.git.rewind();
     let reason = world.reason(gone).await;
     assert_eq!(reason.code, FailureCode::CommitGone, "{reason}");
-    world.git.push(&[(".gitattributes", "*.bin filter=lfs\n"), ("large.bin", "version https://git-lfs.github.com/spec/v1\n")]);
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 7\n", "a".repeat(64));
+    world.git.push(&[(".gitattributes", "*.bin filter=lfs\n"), ("large.bin", &pointer)]);
     let reason = world.reason(world.assignment("refs/heads/main")).await;
     assert!(reason.text.contains("Git LFS") && reason.text.contains("`large.bin`"), "{reason}");
     let mut elsewhere = world.assignment("refs/heads/main");
@@ -344,7 +371,6 @@ async fn without_an_engine_the_server_is_told_and_an_unknown_token_ends_the_buil
         name: "wrong".into(),
         engine_url: common::ENGINE.into(),
         parallel: 1,
-        allowed_networks: Vec::new(),
         work_dir: world.work.path().join("other"),
         drain_timeout: Duration::from_secs(1),
     };
@@ -381,7 +407,6 @@ async fn what_a_killed_builder_left_is_removed_at_the_next_start() {
         name: "again".into(),
         engine_url: common::ENGINE.into(),
         parallel: 1,
-        allowed_networks: Vec::new(),
         work_dir: work.clone(),
         drain_timeout: Duration::from_secs(30),
     };

@@ -4,8 +4,6 @@
 //! credential, cookie or proxy is ever involved. What is fetched is capped in size, time and hops.
 //! Deliberately elsewhere: requests to the configured providers (`http_client`): their hosts are the administrator's word.
 
-mod policy;
-
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +14,7 @@ use http::header::{ACCEPT, LOCATION};
 use http::{HeaderValue, StatusCode};
 use url::{Host, Url};
 
-pub use policy::{AddressRefused, EgressPolicy};
+pub use slipway_model::{AddressRefused, EgressPolicy};
 
 use crate::error::ForgeError;
 use crate::http_client::{client_builder, describe};
@@ -191,7 +189,7 @@ impl Egress {
             return Err(EgressError::Unreachable("its name has no address".to_owned()));
         }
         if found.iter().any(|address| !self.policy.permits(name.trim_end_matches('.'), *address)) {
-            return Err(policy::refused_host(url).into());
+            return Err(AddressRefused::host(url).into());
         }
         Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }

@@ -6,6 +6,7 @@
 mod build;
 mod clock;
 mod delivery;
+mod egress;
 mod git;
 mod ids;
 mod names;
@@ -21,6 +22,7 @@ mod variables;
 pub use build::{BuildState, FailureCode, FailureReason, Lane, Phase, Step, StepState};
 pub use clock::{Clock, Timestamp};
 pub use delivery::{DeliveryStatus, VerdictOutcome};
+pub use egress::{AddressRefused, EgressPolicy};
 pub use git::{CommitId, RefKind, RefName};
 pub use ids::{
     AccountId, AuditId, AutobuildId, BuildId, BuilderId, DeliveryId, DeployKeyId, HookId, IdentityId, InvitationId, LinkId, MailId,
@@ -34,4 +36,4 @@ pub use queue::{Held, QueueLimits, Turn, in_front};
 pub use rule::{Autotest, BuildRule, RuleError, RuleMatch, RulePath, SourcePattern, SourceType, TargetStage};
 pub use secret::{SecretHash, SecretToken, TokenKind, constant_time_eq};
 pub use tag::{ImageTag, InvalidTag, TagFacts, TagTemplate, TagTemplates};
-pub use variables::{BuildArgument, BuildArguments, EnvironmentVariable, SERVICE_VARIABLES};
+pub use variables::{BuildArgument, BuildArguments, EnvironmentVariable, SERVICE_VARIABLES, SSH_KNOWN_HOSTS, SSH_PRIVATE};

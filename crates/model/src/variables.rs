@@ -12,6 +12,11 @@ use crate::RuleError;
 pub const SERVICE_VARIABLES: &[&str] =
     &["SOURCE_BRANCH", "SOURCE_COMMIT", "COMMIT_MSG", "DOCKER_REPO", "DOCKERFILE_PATH", "DOCKER_TAG", "CACHE_TAG", "IMAGE_NAME"];
 
+/// The variable with the private SSH key that takes the place of the deploy key, and opens submodules. It is for the checkout alone.
+pub const SSH_PRIVATE: &str = "SSH_PRIVATE";
+/// The variable with lines of `known_hosts`: SSH servers of submodules that are at no configured provider.
+pub const SSH_KNOWN_HOSTS: &str = "SSH_KNOWN_HOSTS";
+
 const MAX_ARGUMENTS: usize = 50;
 const MAX_ARGUMENT_BYTES: usize = 4096;
 
@@ -48,6 +53,9 @@ impl TryFrom<Vec<BuildArgument>> for BuildArguments {
             let name = &argument.name;
             if let Some(problem) = variable_name_problem(name) {
                 return refused(problem);
+            }
+            if name == SSH_PRIVATE {
+                return refused(format!("`{name}` is a variable for the checkout alone: everybody who sees the rule would see the key"));
             }
             if name.starts_with("BUILDKIT_") {
                 return refused(format!("`{name}` steers the engine, so no rule may set it"));
@@ -143,6 +151,7 @@ mod tests {
             ("1A", "x"),
             ("SOURCE_COMMIT", "x"),
             ("BUILDKIT_SYNTAX", "evil/x"),
+            ("SSH_PRIVATE", "x"),
             ("BUILDKIT_CACHE_MOUNT_NS", "x"),
             ("A", "x\ny"),
             ("A", &"x".repeat(4097)),

@@ -1,6 +1,7 @@
 //! A real OpenSSH server on a loopback port that serves repositories of git to the keys that were let in.
 //!
-//! Invariant: a key opens one repository, whatever path the client asks for, and nothing else: as a deploy key does at a provider.
+//! Invariant: a deploy key opens one repository, whatever path the client asks for, and nothing else, as it does at a provider; a person's key
+//! opens the repositories of one folder by their paths.
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -15,6 +16,15 @@ use tempfile::TempDir;
 use crate::wait::until;
 
 const SSHD: &str = "/usr/sbin/sshd";
+
+/// Opens what a client asks for beneath the folder that is its argument.
+const PERSON: &str = r#"#!/bin/sh
+path=${SSH_ORIGINAL_COMMAND#git-upload-pack \'}
+path=${path%\'}
+case "$path" in *[!A-Za-z0-9._/-]*|*..*|'') echo 'ERROR: no such repository' >&2; exit 1 ;; esac
+[ -d "$1/$path" ] || { echo 'ERROR: Repository not found.' >&2; exit 1; }
+exec git-upload-pack "$1/$path"
+"#;
 
 /// The server; it ends when it is dropped.
 #[derive(Debug)]
@@ -111,6 +121,24 @@ impl Sshd {
         let new = self.folder.path().join("authorized_keys.new");
         std::fs::write(&new, lines)?;
         Ok(std::fs::rename(new, self.folder.path().join("authorized_keys"))?)
+    }
+
+    /// Lets a person's key in, beside those that were let in before, to read every bare repository beneath a folder.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn let_person_in(&self, public: &str, folder: &Path) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = folder.to_str().context("a path of UTF-8")?;
+        anyhow::ensure!(!folder.contains(['"', '\'', ' ']), "a path without quotes and blanks");
+        let program = self.folder.path().join("person");
+        std::fs::write(&program, PERSON)?;
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+        let known = self.folder.path().join("authorized_keys");
+        let lines = std::fs::read_to_string(&known)? + &format!("restrict,command=\"{} {folder}\" {public}\n", program.display());
+        let new = self.folder.path().join("authorized_keys.new");
+        std::fs::write(&new, lines)?;
+        Ok(std::fs::rename(new, known)?)
     }
 
     /// What it wrote about those who came.

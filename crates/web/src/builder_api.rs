@@ -11,11 +11,12 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 use secrecy::ExposeSecret;
-use slipway_app::{BUILD_USER, BuilderOutcome, Claimed, KeyUse, Progress, RegisteredBuilder, SourceAccess};
+use slipway_app::{BUILD_USER, BuilderOutcome, Claimed, KeyOf, KeyUse, Progress, RegisteredBuilder, SourceAccess};
 use slipway_model::{BuildId, Lane};
 use slipway_wire::{
     Assignment, Base, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer,
-    MAX_LOG_CHUNK_BYTES, MAX_REPORT_BYTES, Outcome, RegistryTarget, Release, Report, ReportAnswer, Source, SshAccess, TrustScope,
+    MAX_LOG_CHUNK_BYTES, MAX_REPORT_BYTES, Network, Outcome, ProviderHost, RegistryTarget, Release, Report, ReportAnswer, Source,
+    SshAccess, SshKey, SshServer, TrustScope,
 };
 use tokio::time::Instant;
 
@@ -119,6 +120,10 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
                 url: ssh.url.into(),
                 private_key: ssh.private_key.expose_secret().to_owned(),
                 host_keys: ssh.host_keys,
+                key: match ssh.key {
+                    KeyOf::Source => SshKey::Deploy,
+                    KeyOf::Repository => SshKey::Variable,
+                },
             }),
             credential_words: Some(http_words),
             because,
@@ -126,6 +131,7 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
             commit: build.commit,
             message: build.commit_message.and_then(|message| message.lines().next().map(str::to_owned)),
             base: base.map(|base| Base { number: base.number, commit: base.commit }),
+            network: network(state),
         },
         rule: build.rule,
         tags: build.tags,
@@ -141,6 +147,19 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
         publish: true,
         hooks,
     }
+}
+
+fn network(state: &WebState) -> Network {
+    let providers = state.app().providers().map(|forge| forge.provider()).map(|provider| ProviderHost {
+        url: provider.web_url.to_string(),
+        ssh: provider.ssh.as_ref().map(|ssh| SshServer {
+            user: ssh.user.clone(),
+            host: ssh.host.clone(),
+            port: ssh.port,
+            host_keys: ssh.host_keys.clone(),
+        }),
+    });
+    Network { providers: providers.collect(), egress: state.app().config().egress.clone() }
 }
 
 async fn heartbeat(

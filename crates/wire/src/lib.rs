@@ -16,7 +16,8 @@
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    AccountId, BuildId, BuildRule, BuilderId, CommitId, EnvironmentVariable, FailureReason, ImageTag, Lane, Phase, RefName, RepositoryPath,
+    AccountId, BuildId, BuildRule, BuilderId, CommitId, EgressPolicy, EnvironmentVariable, FailureReason, ImageTag, Lane, Phase, RefName,
+    RepositoryPath,
     Step, Timestamp,
 };
 
@@ -125,6 +126,40 @@ pub struct Source {
     /// What it is compared with: when no file that the rule is built from changed since, the build is not needed.
     #[serde(default)]
     pub base: Option<Base>,
+    /// Where its submodules may be.
+    #[serde(default)]
+    pub network: Network,
+}
+
+/// What submodules may lead to beside the public internet: their addresses are whoever pushed's, these are the administrator's.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Network {
+    /// The configured providers, wherever they stand.
+    pub providers: Vec<ProviderHost>,
+    /// Networks and hosts besides.
+    pub egress: EgressPolicy,
+}
+
+/// Where a configured provider serves git.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderHost {
+    /// Over HTTP: `https://git.example.com`; repositories are below it.
+    pub url: String,
+    /// Over SSH; repositories have the same paths there.
+    pub ssh: Option<SshServer>,
+}
+
+/// An SSH server that is known by its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshServer {
+    /// `git`, nearly everywhere.
+    pub user: String,
+    /// Its name or address.
+    pub host: String,
+    /// 22, nearly everywhere.
+    pub port: u16,
+    /// Its public keys, `ssh-ed25519 AAAA...`.
+    pub host_keys: Vec<String>,
 }
 
 /// The last image of the rule and ref.
@@ -136,7 +171,7 @@ pub struct Base {
     pub commit: CommitId,
 }
 
-/// How a source is read with a deploy key; `Debug` never shows the private key.
+/// How a source is read over SSH; `Debug` never shows the private key.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SshAccess {
     /// `ssh://git@host:22/owner/name.git`.
@@ -145,6 +180,20 @@ pub struct SshAccess {
     pub private_key: String,
     /// The server's public keys, `ssh-ed25519 AAAA...`: any other server is refused.
     pub host_keys: Vec<String>,
+    /// Whose key it is.
+    #[serde(default)]
+    pub key: SshKey,
+}
+
+/// Which key a source is read with over SSH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SshKey {
+    /// The source's deploy key, which the server made.
+    #[default]
+    Deploy,
+    /// The one in the repository's variable `SSH_PRIVATE`.
+    Variable,
 }
 
 impl std::fmt::Debug for SshAccess {

@@ -27,6 +27,7 @@ mod rules;
 mod secrets;
 mod sources;
 mod statuses;
+mod submodules;
 mod tenants;
 mod traps;
 mod triggers;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use secrecy::ExposeSecret as _;
-use slipway_app::{Claimed, KeyUse, LinkSwitch, Progress, RepositoryAdmin, StartBuild};
+use slipway_app::{Claimed, KeyOf, KeyUse, LinkSwitch, Progress, RepositoryAdmin, StartBuild};
 use slipway_model::{BuildState, FailureCode};
 use slipway_testkit::github::{DeployKeyPolicy, OrgRole, Permission, Visibility as Shown};
 
@@ -13,6 +13,7 @@ on_both! {
     a_source_without_a_key_is_cloned_with_the_token_and_says_why;
     a_key_alone_is_not_used;
     nothing_is_fetched_through_a_disabled_link;
+    the_repositorys_own_key_takes_the_place_of_the_deploy_key;
     a_refused_key_is_looked_at_and_the_build_says_so;
 }
 
@@ -77,6 +78,33 @@ async fn nothing_is_fetched_through_a_disabled_link(place: Place) -> Result<()> 
     let build = place.app.list_builds(&read(&right), None, None, 1).await?.pop().context("the build")?;
     let code = build.reason.as_ref().map(|reason| reason.code);
     assert_eq!((build.state, code), (BuildState::Failed, Some(FailureCode::LinkUnavailable)));
+    Ok(())
+}
+
+async fn the_repositorys_own_key_takes_the_place_of_the_deploy_key(place: Place) -> Result<()> {
+    let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\n-----END OPENSSH PRIVATE KEY-----\n";
+    let save = async |name: &str, source: &str| {
+        let right = place.build(name, source).await?.0;
+        let env = serde_json::json!([{"name": "SSH_PRIVATE", "value": key, "secret": true}]);
+        let input = serde_json::from_value(serde_json::json!({"provider": "github", "source": source, "env": env}))?;
+        place.app.put_autobuild(&right, &input).await?;
+        anyhow::Ok(right)
+    };
+    let right = save("hello", "octo/hello").await?;
+    let claimed = claim(&place, &right).await?.context("a build")?;
+    let ssh = claimed.source.ssh.context("a key")?;
+    assert_eq!((ssh.key, ssh.private_key.expose_secret()), (KeyOf::Repository, key), "to the last line end");
+    assert_eq!((ssh.url.as_str(), ssh.host_keys.len()), ("ssh://git@github.test:22/octo/hello.git", 1));
+    assert_eq!(claimed.environment[0].value, key);
+    // It also opens what no deploy key may be made for.
+    place.github.organization("acme", &[("octo", OrgRole::Admin)]);
+    place.github.repository("acme/app", Shown::Private).await?;
+    place.github.commit("acme/app", "main", &[("Dockerfile", "FROM scratch\n")], "first").await?;
+    place.github.collaborator("acme/app", "octo", Permission::Admin);
+    place.github.set_deploy_key_policy("acme", DeployKeyPolicy::Forbidden);
+    let right = save("app", "acme/app").await?;
+    let source = claim(&place, &right).await?.context("a build")?.source;
+    assert_eq!((source.ssh.map(|ssh| ssh.key), source.because), (Some(KeyOf::Repository), None));
     Ok(())
 }
 

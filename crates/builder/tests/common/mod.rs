@@ -56,7 +56,6 @@ impl World {
             name: "test".to_owned(),
             engine_url: engine.to_owned(),
             parallel: 2,
-            allowed_networks: Vec::new(),
             work_dir: work.path().join("work"),
             drain_timeout: drain,
         };
@@ -85,6 +84,7 @@ impl World {
                 commit: self.git.commit(name).parse().expect("commit"),
                 message: None,
                 base: None,
+                network: slipway_wire::Network::default(),
             },
             rule,
             tags: vec!["latest".parse().expect("tag"), "v1".parse().expect("tag")],

@@ -113,7 +113,6 @@ fn settings(config: &Config, server_url: Url, token: SecretString, name: String)
         name,
         engine_url: config.builder.engine.to_string(),
         parallel: config.builder.parallel,
-        allowed_networks: config.egress.networks(),
         work_dir: config.data_dir.join("builder"),
         drain_timeout: config.drain_timeout,
     }

@@ -79,6 +79,7 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
         source_sweep_interval: config.source_sweep_interval,
         delivery_retention: config.delivery_retention,
         hooks: config.builder.hooks.clone(),
+        egress: config.egress.clone(),
         ..slipway_app::Config::new(public_url)
     };
     Ok(App::new(db, Clock::System, Keys::derive(key.bytes.expose_secret()), forges, behaviour))

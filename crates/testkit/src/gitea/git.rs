@@ -18,6 +18,12 @@ impl Gitea {
 
     /// Commits text files on top of a branch (a new branch starts at `main`), pushes it, and returns the commit id.
     pub async fn commit(&self, full_name: &str, branch: &str, files: &[(&str, &str)], message: &str) -> Result<String> {
+        let files: Vec<_> = files.iter().map(|(path, text)| (*path, File::Text(text))).collect();
+        self.commit_files(full_name, branch, &files, message).await
+    }
+
+    /// As [`Gitea::commit`], with files of every kind.
+    pub async fn commit_files(&self, full_name: &str, branch: &str, files: &[(&str, File<'_>)], message: &str) -> Result<String> {
         let copy = self.fresh_copy(full_name).await?;
         let parent = match git::resolve(&copy, &format!("refs/heads/{branch}")).await? {
             Some(head) => Some(head),
@@ -36,7 +42,8 @@ impl Gitea {
         message: &str,
     ) -> Result<String> {
         self.fresh_copy(full_name).await?;
-        self.commit_onto(full_name, branch, parent.map(str::to_owned), files, message).await
+        let files: Vec<_> = files.iter().map(|(path, text)| (*path, File::Text(text))).collect();
+        self.commit_onto(full_name, branch, parent.map(str::to_owned), &files, message).await
     }
 
     async fn commit_onto(
@@ -44,13 +51,12 @@ impl Gitea {
         full_name: &str,
         branch: &str,
         parent: Option<String>,
-        files: &[(&str, &str)],
+        files: &[(&str, File<'_>)],
         message: &str,
     ) -> Result<String> {
         let copy = self.copy_of(full_name);
-        let files: Vec<_> = files.iter().map(|(path, text)| (*path, File::Text(text))).collect();
         let at_s = crate::provider::wall_clock_ms() / 1000;
-        let new = NewCommit { branch, parent, files: &files, message, name: "Octo Cat", email: "octo@users.example", at_s };
+        let new = NewCommit { branch, parent, files, message, name: "Octo Cat", email: "octo@users.example", at_s };
         let commit = git::make_commit(&copy, &new).await?;
         self.push(full_name, &[&format!("+refs/heads/{branch}:refs/heads/{branch}")]).await?;
         Ok(commit)

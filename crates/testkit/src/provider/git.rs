@@ -236,6 +236,10 @@ pub(crate) async fn make_commit(folder: &Path, new: &NewCommit<'_>) -> Result<St
             File::Text(text) => ("100644", text),
             File::Executable(text) => ("100755", text),
             File::Symlink(text) => ("120000", text),
+            File::Commit(commit) => {
+                stream.extend(format!("M 160000 {commit} {path}\n").bytes());
+                continue;
+            }
             File::Deleted => {
                 stream.extend(format!("D {path}\n").bytes());
                 continue;

@@ -54,6 +54,8 @@ pub enum File<'a> {
     Executable(&'a str),
     /// A symbolic link to this target.
     Symlink(&'a str),
+    /// A commit of another repository, which belongs there: a submodule.
+    Commit(&'a str),
     /// The file goes away.
     Deleted,
 }

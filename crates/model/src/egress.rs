@@ -1,10 +1,11 @@
 //! Which addresses of the network may be reached for somebody's sake.
 //!
 //! Invariant: what is not known to be on the public internet is refused, unless the administrator named it.
-//! Deliberately elsewhere: names are resolved and connections made by the client (`egress`).
+//! Deliberately elsewhere: names are resolved and connections made by the client of that name in `forge`, and by git for a builder.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 /// Networks that nobody outside reaches, or that are not for ordinary traffic (IANA's special-purpose registry).
@@ -45,7 +46,8 @@ const PRIVATE_NAMES: &[&str] = &["localhost", "local", "internal", "lan", "home.
 const MAX_GIT_URL: usize = 2048;
 
 /// What of the network that is not public may be reached all the same.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct EgressPolicy {
     allowed: Vec<Allowed>,
 }
@@ -59,7 +61,7 @@ enum Allowed {
 /// An address that is not to be used, with the reason.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct AddressRefused(pub(super) String);
+pub struct AddressRefused(pub String);
 
 impl EgressPolicy {
     /// Only the public internet.
@@ -87,7 +89,8 @@ impl EgressPolicy {
     }
 
     /// Whether a connection may be made to the address that a host has.
-    pub(super) fn permits(&self, host: &str, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn permits(&self, host: &str, address: IpAddr) -> bool {
         let named = self.allowed.iter().any(|allowed| match allowed {
             Allowed::Network(base, bits) => contains(*base, *bits, address),
             Allowed::Host(name) => name.eq_ignore_ascii_case(host),
@@ -125,7 +128,10 @@ impl EgressPolicy {
     }
 
     /// Refuses hosts of which it is plain without asking anybody that they are not public.
-    pub(super) fn check_host(&self, url: &Url) -> Result<(), AddressRefused> {
+    ///
+    /// # Errors
+    /// [`AddressRefused`] with the host.
+    pub fn check_host(&self, url: &Url) -> Result<(), AddressRefused> {
         let fits = match url.host() {
             None => false,
             Some(Host::Ipv4(address)) => self.permits("", address.into()),
@@ -138,13 +144,34 @@ impl EgressPolicy {
                         || self.allowed.iter().any(|allowed| matches!(allowed, Allowed::Host(host) if host.eq_ignore_ascii_case(&name))))
             }
         };
-        if fits { Ok(()) } else { Err(refused_host(url)) }
+        if fits { Ok(()) } else { Err(AddressRefused::host(url)) }
     }
 }
 
-pub(super) fn refused_host(url: &Url) -> AddressRefused {
-    let host = crate::text::line(url.host_str().unwrap_or("(no host)"), 100);
-    AddressRefused(format!("`{host}` is not on the public internet, and the administrator has not allowed it"))
+impl AddressRefused {
+    /// The host, or one of the addresses that its name has.
+    #[must_use]
+    pub fn host(url: &Url) -> Self {
+        let host: String = url.host_str().unwrap_or("(no host)").chars().filter(|c| !c.is_control()).take(100).collect();
+        Self(format!("`{host}` is not on the public internet, and the administrator has not allowed it"))
+    }
+}
+
+impl TryFrom<Vec<String>> for EgressPolicy {
+    type Error = String;
+    fn try_from(entries: Vec<String>) -> Result<Self, String> {
+        Self::allowing(entries.iter().map(String::as_str))
+    }
+}
+
+impl From<EgressPolicy> for Vec<String> {
+    fn from(policy: EgressPolicy) -> Self {
+        let entry = |allowed: &Allowed| match allowed {
+            Allowed::Network(base, bits) => format!("{base}/{bits}"),
+            Allowed::Host(name) => name.clone(),
+        };
+        policy.allowed.iter().map(entry).collect()
+    }
 }
 
 impl Allowed {
@@ -258,6 +285,8 @@ mod tests {
         {
             assert!(!permits(host, address), "{host} {address}");
         }
+        let sent: EgressPolicy = serde_json::from_str(&serde_json::to_string(&policy).unwrap()).unwrap();
+        assert_eq!(sent, policy, "as a builder gets it");
         assert!(EgressPolicy::allowing(["0.0.0.0/0"]).unwrap().permits("x", "127.0.0.1".parse().unwrap()));
         for odd in ["", "10.0.0.0/33", "::/129", "10.0.0.0/x", "10.0.0.0/", "a b", "https://x", "host/8", "10.0.0/8/8", "-1/8"] {
             let error = EgressPolicy::allowing([odd]).unwrap_err();

@@ -1,0 +1,87 @@
+//! Git's fetch of one commit by one way.
+//!
+//! The invariant: as little as the server gives the commit with, and the commit stands here afterwards or it is said why not. Deliberately
+//! elsewhere: which ways there are and in which order (`checkout`, `submodules`).
+
+use slipway_model::CommitId;
+
+use crate::access::{SshTrouble, Way, ssh_trouble};
+use crate::checkout::STEP;
+use crate::failure::Failure;
+use crate::git::{Git, refuses_commit_ids};
+use crate::process::{Ended, Stdout};
+use crate::report::Reporter;
+
+/// A commit, and where it may be found when the server gives none by its id.
+pub(crate) struct Wanted<'a> {
+    pub(crate) commit: &'a CommitId,
+    pub(crate) refspecs: &'a [&'a str],
+}
+
+/// How a fetch ended.
+pub(crate) enum Fetched {
+    /// The commit is here.
+    Here,
+    /// The server has it no more.
+    Gone,
+    /// The way itself is closed.
+    Closed(SshTrouble),
+    /// Git's own words say what is wrong.
+    Failed(Ended),
+}
+
+const BASE: [&str; 5] = ["fetch", "--quiet", "--no-progress", "--no-tags", "--force"];
+const SHALLOW: &str = "--depth=1";
+
+/// By the commit's id, or by refs where the server does not give ids: first their tips alone, then their history.
+pub(crate) async fn fetch(git: &Git, way: &Way, wanted: &Wanted<'_>, reporter: &Reporter) -> Result<Fetched, Failure> {
+    let by_id: Vec<&str> = BASE.iter().copied().chain([SHALLOW, "--end-of-options", &way.url, wanted.commit.as_str()]).collect();
+    let ended = call_by(git, way, &by_id, reporter).await?;
+    if ended.succeeded() {
+        return Ok(Fetched::Here);
+    }
+    if let Some(trouble) = closed(way, &ended) {
+        return Ok(Fetched::Closed(trouble));
+    }
+    if !refuses_commit_ids(&ended) {
+        return Ok(Fetched::Failed(ended));
+    }
+    for depth in [Some(SHALLOW), None] {
+        let depth = depth.unwrap_or(if is_shallow(git) { "--unshallow" } else { "--no-auto-gc" });
+        let refs = [depth, "--end-of-options", &way.url].into_iter().chain(wanted.refspecs.iter().copied());
+        let by_ref: Vec<&str> = BASE.iter().copied().chain(refs).collect();
+        let ended = call_by(git, way, &by_ref, reporter).await?;
+        if !ended.succeeded() {
+            return Ok(closed(way, &ended).map_or_else(|| Fetched::Failed(ended), Fetched::Closed));
+        }
+        if has(git, wanted.commit, reporter).await? {
+            return Ok(Fetched::Here);
+        }
+    }
+    Ok(Fetched::Gone)
+}
+
+/// Whether the object is here already.
+pub(crate) async fn has(git: &Git, commit: &CommitId, reporter: &Reporter) -> Result<bool, Failure> {
+    Ok(git.call(&["cat-file", "-e", commit.as_str()], reporter, Stdout::Quiet).await?.succeeded())
+}
+
+/// One more commit, where the server gives it.
+pub(crate) async fn try_commit(git: &Git, way: &Way, commit: &CommitId, reporter: &Reporter) -> Result<(), Failure> {
+    let args = ["fetch", "--quiet", "--no-progress", "--no-tags", "--depth=1", "--end-of-options", &way.url, commit.as_str()];
+    let ended = git.command_by(way, args).run(reporter, STEP, Stdout::Quiet).await;
+    ended.map(drop).map_err(|error| Failure::internal("git cannot be run", error))
+}
+
+fn closed(way: &Way, ended: &Ended) -> Option<SshTrouble> {
+    (way.protocols == "ssh").then(|| ssh_trouble(ended)).flatten()
+}
+
+fn is_shallow(git: &Git) -> bool {
+    git.folder().join(".git/shallow").exists()
+}
+
+async fn call_by(git: &Git, way: &Way, args: &[&str], reporter: &Reporter) -> Result<Ended, Failure> {
+    let ended = git.command_by(way, args.iter().copied()).run(reporter, STEP, Stdout::Logged).await;
+    ended.map_err(|error| Failure::internal("git cannot be run", error))
+}
