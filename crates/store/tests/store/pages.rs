@@ -1,6 +1,7 @@
 //! Pages: going through all of them gives each row once, also when rows come in between.
 
 use slipway_model::{BuildId, BuildState, BuilderId, DeliveryId, HookId, Visibility};
+use slipway_store::builds::BuildFilter;
 use slipway_store::deliveries::{self, NewDelivery};
 use slipway_store::repositories::Eyes;
 use slipway_store::{Db, builds, images, repositories};
@@ -23,9 +24,10 @@ async fn pages_of_builds(db: &Db) {
     }
     ids.reverse();
     for state in [None, Some(BuildState::Queued)] {
+        let filter = BuildFilter { state, ..BuildFilter::default() };
         let mut seen: Vec<BuildId> = Vec::new();
         loop {
-            let page = builds::list(&mut look(db).await, world.repository, state, seen.last().copied(), 5).await.expect("lists");
+            let page = builds::list(&mut look(db).await, world.repository, &filter, seen.last().copied(), 5).await.expect("lists");
             if page.is_empty() {
                 break;
             }
@@ -40,9 +42,10 @@ async fn pages_of_builds(db: &Db) {
     }
     let mut tx = begin(db).await;
     builds::claim(&mut tx, BuilderId::new(), &crate::fixture::secret(slipway_model::TokenKind::Build), NOW, NOW).await.expect("claims");
-    let running = builds::list(&mut tx, world.repository, Some(BuildState::Running), None, 50).await.expect("lists");
+    let of = |state| BuildFilter { state: Some(state), ..BuildFilter::default() };
+    let running = builds::list(&mut tx, world.repository, &of(BuildState::Running), None, 50).await.expect("lists");
     assert_eq!(running.iter().map(|build| build.id).collect::<Vec<_>>(), [ids[22]], "the oldest was claimed");
-    assert!(builds::list(&mut tx, world.repository, Some(BuildState::Failed), None, 50).await.expect("lists").is_empty());
+    assert!(builds::list(&mut tx, world.repository, &of(BuildState::Failed), None, 50).await.expect("lists").is_empty());
     done(tx).await;
     let mut all: Vec<BuildId> = Vec::new();
     loop {

@@ -107,7 +107,7 @@ fn pages(state: WebState, build: BuildId) -> impl Stream<Item = Result<Bytes, st
 
 async fn page(state: &WebState, build: BuildId, after: u64) -> Result<Vec<LogChunk>, slipway_app::store::StoreError> {
     let mut tx = state.app().db().read().await?;
-    progress::list_log(&mut tx, build, after, PAGE).await
+    logs::list(&mut tx, build, after, PAGE).await
 }
 
 async fn build(state: &WebState, caller: &Caller, at: &BuildAt) -> Result<(RepositoryRead, Build), ApiError> {
@@ -217,7 +217,7 @@ impl Live {
             return Ok(());
         };
         let steps = progress::list_steps(&mut tx, self.build, build.attempt).await?;
-        let chunks = progress::list_log(&mut tx, self.build, self.after, PAGE).await?;
+        let chunks = logs::list(&mut tx, self.build, self.after, PAGE).await?;
         drop(tx);
         let more = chunks.len() == PAGE as usize;
         let end = build.state.is_final() && !more;
