@@ -118,14 +118,14 @@ pub(super) async fn list(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
     let state: Option<BuildState> = query.filled("state").and_then(|word| word.parse().ok());
     let before: Option<BuildId> = query.filled("cursor").and_then(|id| id.parse().ok());
     let wanted = query.text("ref").trim();
-    let mut found = visit.app().list_builds(read, state, before, if wanted.is_empty() { PAGE + 1 } else { FILTERED }).await?;
+    let mut found = visit.app().list_builds(read, &Default::default(), before, PAGE + 1).await?;
     found.retain(|build| build.source_ref.as_str().contains(wanted));
     let more = found.len() > PAGE as usize;
     found.truncate(PAGE as usize);
     let next = found.last().filter(|_| more).map(|last| last.id.to_string());
     let chart = visit
         .app()
-        .list_builds(read, None, None, CHART)
+        .list_builds(read, &Default::default(), None, CHART)
         .await?
         .iter()
         .rev()
