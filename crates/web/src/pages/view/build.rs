@@ -49,6 +49,10 @@ pub struct BuildPage {
     pub build: BuildRow,
     /// Its id, as the API has it.
     pub id: String,
+    /// The source repository and the provider that holds it.
+    pub source: String,
+    /// What the cache did for it, in words.
+    pub cache: String,
     /// The rule in words, like `branch main → latest`.
     pub rule: String,
     /// The builder that has it.
