@@ -8,6 +8,7 @@ mod budget;
 mod deliveries;
 mod distribution;
 mod docker;
+mod logs;
 mod memory;
 mod overhead;
 mod permissions;
@@ -52,6 +53,8 @@ enum Part {
     Permissions,
     /// Searches in the picker, provider calls and memory of comparing 5,000 sources.
     Sources,
+    /// Lag and memory with a thousand viewers of one live log.
+    Logs,
 }
 
 impl Part {
@@ -68,6 +71,7 @@ impl Part {
             Self::Memory => memory::measure(budget).await,
             Self::Permissions => permissions::measure(budget).await,
             Self::Sources => sources::measure(budget).await,
+            Self::Logs => logs::measure(budget).await,
         }
     }
 }

@@ -206,7 +206,7 @@ fn started(build: &Build, names: &HashMap<AccountId, String>) -> String {
 fn saved(uses: impl Iterator<Item = CacheUse>) -> Option<String> {
     let (hits, steps) = uses.fold((0, 0), |(hits, steps), one| (hits + one.hits, steps + one.steps));
     let percent = (hits * 100 + steps / 2).checked_div(steps)?;
-    Some(format!("{hits} of {} from the cache ({percent} %)", ui::count(usize::try_from(steps).unwrap_or(usize::MAX), "step", "steps")))
+    Some(format!("{hits} of {} ({percent} %)", ui::count(usize::try_from(steps).unwrap_or(usize::MAX), "step", "steps")))
 }
 
 fn bar(path: &RepositoryPath, build: &Build, visit: &Visit) -> Bar {
@@ -387,8 +387,8 @@ mod tests {
         let uses = |list: &[(u64, u64)]| saved(list.iter().map(|(hits, steps)| CacheUse { hits: *hits, steps: *steps }));
         assert_eq!(uses(&[]), None);
         assert_eq!(uses(&[(0, 0)]), None);
-        assert_eq!(uses(&[(2, 3), (0, 0)]).as_deref(), Some("2 of 3 steps from the cache (67 %)"));
-        assert_eq!(uses(&[(1, 1)]).as_deref(), Some("1 of 1 step from the cache (100 %)"));
+        assert_eq!(uses(&[(2, 3), (0, 0)]).as_deref(), Some("2 of 3 steps (67 %)"));
+        assert_eq!(uses(&[(1, 1)]).as_deref(), Some("1 of 1 step (100 %)"));
     }
 
     #[test]

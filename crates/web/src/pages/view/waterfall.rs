@@ -185,7 +185,10 @@ fn write_phase(out: &mut String, name: &str, bar: &str, time: &str, words: &str)
 
 fn write_own_phase(out: &mut String, axis: &Axis, phase: Phase, span: Option<&PhaseSpan>, own: &[&Step]) {
     let from = span.and_then(|span| span.from).or_else(|| own.iter().filter_map(|step| step.started_at).min());
-    let to = span.and_then(|span| span.to).or_else(|| own.iter().map(|step| step.finished_at).max().flatten());
+    // A phase whose end nobody told ended with its last step, unless one is at work.
+    let open = own.iter().any(|step| matches!(step.state, StepState::Running | StepState::Pending));
+    let last = if open { None } else { own.iter().filter_map(|step| step.finished_at).max() };
+    let to = span.and_then(|span| span.to).or(last);
     let Some(from) = from else { return write_phase(out, phase.as_str(), "", "", "not begun") };
     let time = ui::duration_text(to.unwrap_or(axis.now).since(from));
     let words = axis.began(from);
@@ -293,6 +296,16 @@ mod tests {
         assert_eq!(html.matches("fall-step").count(), MAX_ROWS);
         assert!(html.contains("4800 steps are not drawn") && html.contains(">step 17<") && html.contains(">step 18<"));
         assert!(html.len() < 300_000, "{}", html.len());
+    }
+
+    #[test]
+    fn a_phase_goes_on_while_a_step_is_at_work() {
+        let mut running = step("b", "second", 2000, 0);
+        (running.state, running.finished_at) = (StepState::Running, None);
+        let phases = [PhaseSpan { phase: Phase::Build, from: Some(at(0)), to: None }];
+        let drawn = |steps: &[Step]| waterfall(&Course { waited: None, phases: &phases, steps, now: at(10_000) }).as_str().to_owned();
+        assert!(drawn(&[step("a", "first", 0, 2000), running]).contains("build: began at 0.0s, took 10s"));
+        assert!(drawn(&[step("a", "first", 0, 2000)]).contains("build: began at 0.0s, took 2.0s"));
     }
 
     #[test]
