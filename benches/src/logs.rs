@@ -135,7 +135,7 @@ async fn one_run(site: &Site) -> Result<Run> {
         }
         let (lags, answered) = (Arc::clone(&lags), Arc::clone(&open));
         viewers.spawn(async move { view(&mut connection, begin, &lags, &answered).await });
-        let enough = || async { Ok((open.load(Ordering::Relaxed) + AT_ONCE > number).then_some(())) };
+        let enough = || async { Ok((open.load(Ordering::Relaxed) + AT_ONCE > number.min(VIEWERS)).then_some(())) };
         wait::until("the viewers before this one to be answered", PATIENCE, enough).await?;
     }
     let all = || async { Ok((open.load(Ordering::Relaxed) == VIEWERS).then_some(())) };

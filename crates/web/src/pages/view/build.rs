@@ -104,12 +104,14 @@ impl BuildPage {
         self.build.started_at.or(self.build.finished_at)
     }
 
-    /// The steps for the log viewer, as JSON in an attribute.
+    /// The steps for the log viewer, as JSON in an attribute: enough to begin with, the stream brings all of them.
     #[must_use]
     pub fn steps_json(&self) -> String {
+        const FIRST: usize = 500;
         let steps: Vec<_> = self
             .steps
             .iter()
+            .take(FIRST)
             .map(|step| {
                 serde_json::json!({"id": step.id, "name": step.name, "phase": step.phase, "state": step.state, "cached": step.cached,
                 "started_at": step.started_at, "finished_at": step.finished_at})
