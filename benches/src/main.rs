@@ -8,6 +8,7 @@ mod budget;
 mod deliveries;
 mod distribution;
 mod docker;
+mod logs;
 mod memory;
 mod overhead;
 mod permissions;
@@ -55,6 +56,8 @@ enum Part {
     Queue,
     /// Searches in the picker, provider calls and memory of comparing 5,000 sources.
     Sources,
+    /// Lag and memory with a thousand viewers of one live log.
+    Logs,
 }
 
 impl Part {
@@ -72,6 +75,7 @@ impl Part {
             Self::Permissions => permissions::measure(budget).await,
             Self::Queue => queue::measure(budget).await,
             Self::Sources => sources::measure(budget).await,
+            Self::Logs => logs::measure(budget).await,
         }
     }
 }

@@ -1,17 +1,19 @@
-//! Builds as people see and steer them: list, look, start, cancel, retry.
+//! Builds as people see and steer them: list, look, start, cancel, retry. Deliberately elsewhere: their output (`build_logs`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError};
 use slipway_model::{
-    AccountId, BuildId, BuildRule, BuildState, CommitId, FailureCode, FailureReason, ImageTag, RefName, RepositoryPath, Step,
+    AccountId, AccountName, BuildId, BuildRule, BuildState, CommitId, FailureCode, FailureReason, ImageTag, RefName, RepositoryPath,
+    RuleId, Step,
 };
-use slipway_store::builds::{self, Build, Ending, NewBuild, Part};
-use slipway_store::progress::{self, LogChunk, PhaseTimes};
+use slipway_store::builds::{self, Build, BuildFilter, Ending, NewBuild, Part};
+use slipway_store::progress::{self, CacheUse, PhaseTimes};
 use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
-use slipway_store::{WriteTx, builders, repositories};
+use slipway_store::{ReadTx, StoreError, WriteTx, accounts, builders, repositories};
 
 use crate::audit::{self, Change, Place};
 use crate::links::access::SourceAt;
@@ -26,6 +28,21 @@ pub struct StartBuild {
     pub commit: Option<CommitId>,
     /// Start without cache.
     pub no_cache: bool,
+}
+
+/// Which builds of a repository are asked for; what is not set does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct BuildsWanted {
+    /// In this state.
+    pub state: Option<BuildState>,
+    /// Of a ref whose full name contains this.
+    pub source_ref: String,
+    /// Made by this rule.
+    pub rule: Option<RuleId>,
+    /// Of this cause: `push`, `manual`, ...
+    pub cause: String,
+    /// Started by the person of this name.
+    pub started_by: Option<AccountName>,
 }
 
 /// Builds that somebody wants now, whatever was pushed.
@@ -54,12 +71,22 @@ pub struct BuildDetail {
     pub steps: Vec<Step>,
     /// How it stands in the queue, while it waits.
     pub waiting: Option<Waiting>,
+    /// What the cache did for it; `None` when it was off.
+    pub cache: Option<CacheUse>,
     /// Name of the builder that holds or held it.
     pub builder: Option<String>,
     /// Name of the person who started it.
     pub started_by: Option<String>,
     /// What the provider knows of it; `None` when a newer build of the same rule and commit is told of instead.
     pub commit_status: Option<CommitStatusView>,
+}
+
+/// What the cache did for a build; `None` when it was off.
+async fn cache_use(tx: &mut ReadTx, build: &Build) -> Result<Option<CacheUse>, StoreError> {
+    match build.no_cache || !build.rule.cache {
+        true => Ok(None),
+        false => progress::cache_use(tx, build.id, build.attempt).await.map(Some),
+    }
 }
 
 impl App {
@@ -70,12 +97,52 @@ impl App {
     pub async fn list_builds(
         &self,
         right: &RepositoryRead,
-        state: Option<BuildState>,
+        wanted: &BuildsWanted,
         before: Option<BuildId>,
         limit: u32,
     ) -> Result<Vec<Build>, Error> {
         let mut tx = self.read().await?;
-        Ok(builds::list(&mut tx, right.repository().id, state, before, limit).await?)
+        let started_by = match &wanted.started_by {
+            // Nobody of that name has started anything.
+            Some(name) => match accounts::get_by_name(&mut tx, name).await? {
+                Some(account) => Some(account.id),
+                None => return Ok(Vec::new()),
+            },
+            None => None,
+        };
+        let BuildsWanted { state, source_ref, rule, cause, .. } = wanted.clone();
+        let filter = BuildFilter { state, source_ref, rule, cause, started_by };
+        Ok(builds::list(&mut tx, right.repository().id, &filter, before, limit).await?)
+    }
+
+    /// What the cache did for each of these builds; `None` where it was off.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn cache_uses(&self, right: &RepositoryRead, of: &[Build]) -> Result<Vec<Option<CacheUse>>, Error> {
+        let mut tx = self.read().await?;
+        let mut found = Vec::with_capacity(of.len());
+        for build in of.iter().filter(|build| build.repository == right.repository().id) {
+            found.push(cache_use(&mut tx, build).await?);
+        }
+        Ok(found)
+    }
+
+    /// The names of the people who started these builds.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn starters(&self, of: &[Build]) -> Result<HashMap<AccountId, String>, Error> {
+        let mut tx = self.read().await?;
+        let mut names = HashMap::new();
+        for id in of.iter().filter_map(|build| build.started_by) {
+            if !names.contains_key(&id)
+                && let Some(account) = accounts::get(&mut tx, id).await?
+            {
+                names.insert(id, account.name.to_string());
+            }
+        }
+        Ok(names)
     }
 
     /// The first builds of a part of a namespace's, over the repositories that the caller has a right over, with their repositories' paths.
@@ -121,49 +188,20 @@ impl App {
         let build = found.ok_or(Error::NotFound)?;
         let all = builders::list(&mut tx).await?;
         let started_by = match build.started_by {
-            Some(account) => slipway_store::accounts::get(&mut tx, account).await?.map(|account| account.name.to_string()),
+            Some(account) => accounts::get(&mut tx, account).await?.map(|account| account.name.to_string()),
             None => None,
         };
         Ok(BuildDetail {
             phases: progress::list_phases(&mut tx, build.id, build.attempt).await?,
             steps: progress::list_steps(&mut tx, build.id, build.attempt).await?,
             waiting: if build.state == BuildState::Queued { Some(self.waiting(&mut tx, &build).await?) } else { None },
+            cache: cache_use(&mut tx, &build).await?,
             builder: build.builder.and_then(|id| all.iter().find(|builder| builder.id == id)).map(|builder| builder.name.clone()),
             path: RepositoryPath { namespace: repository.namespace.clone(), name: repository.name.clone() },
             commit_status: self.commit_status(&mut tx, build.id).await?,
             started_by,
             build,
         })
-    }
-
-    /// Pieces of a build's log behind `after`.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn build_log(
-        &self,
-        right: &RepositoryRead,
-        build: BuildId,
-        after: u64,
-        limit: u32,
-    ) -> Result<(BuildState, Vec<LogChunk>), Error> {
-        let mut tx = self.read().await?;
-        let state = builds::get(&mut tx, right.repository().id, build).await?.ok_or(Error::NotFound)?.state;
-        Ok((state, progress::list_log(&mut tx, build, after, limit).await?))
-    }
-
-    /// The last lines of each step of the newest attempt.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn build_log_tails(
-        &self,
-        right: &RepositoryRead,
-        build: BuildId,
-    ) -> Result<std::collections::BTreeMap<String, String>, Error> {
-        let mut tx = self.read().await?;
-        let build = builds::get(&mut tx, right.repository().id, build).await?.ok_or(Error::NotFound)?;
-        Ok(progress::tail_by_step(&mut tx, build.id, build.attempt, 50).await?)
     }
 
     /// Starts builds of a ref by hand: one per rule that matches, whether its autobuild is on or not.

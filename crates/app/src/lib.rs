@@ -11,6 +11,7 @@ mod authorise;
 mod autobuild_input;
 mod autobuilds;
 mod build_hooks;
+mod build_logs;
 mod builds;
 mod chosen;
 mod claims;
@@ -80,7 +81,8 @@ pub use authorise::{
 pub use autobuild_input::{AutobuildInput, PathsInput, RuleInput, VariableInput};
 pub use autobuilds::{AutobuildSettings, PreviewRef};
 pub use build_hooks::BuildHooks;
-pub use builds::{BuildDetail, StartBuild};
+pub use build_logs::{LogPlace, LogWindow};
+pub use builds::{BuildDetail, BuildsWanted, StartBuild};
 pub use claims::Claimed;
 pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
@@ -166,7 +168,7 @@ impl Config {
             time_limit: Duration::from_secs(4 * 3600),
             attempts: 3,
             queue: QueueLimits::default(),
-            log_limit_bytes: 64 * 1024 * 1024,
+            log_limit_bytes: 128 * 1024 * 1024,
             delivery_retention: Duration::from_secs(90 * 24 * 3600),
             reconcile_interval: Duration::from_secs(300),
             reconcile_calls: 1000,

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use slipway_model::{BuildId, BuildState, BuilderId, CommitId, FailureCode, FailureReason, Phase, SecretToken, Step, Timestamp, TokenKind};
 use slipway_store::builders::{self, Builder};
 use slipway_store::builds::{self, Build, Ending};
-use slipway_store::{ReadTx, WriteTx, deploy_keys, progress, refs, repositories};
+use slipway_store::{ReadTx, WriteTx, deploy_keys, logs, progress, refs, repositories};
 
 use crate::promote::{Known, Promotion};
 use crate::{App, Error};
@@ -270,11 +270,11 @@ impl App {
                 }
             }
         }
-        progress::append_log(&mut tx, build, attempt, &chunks).await?;
+        logs::append(&mut tx, build, attempt, &chunks).await?;
         builds::set_last_sequence(&mut tx, build, sequence, bytes).await?;
         if held.log_bytes < self.config.log_limit_bytes && held.log_bytes + bytes >= self.config.log_limit_bytes {
             let text = format!("\n[log cut: more than {} bytes]\n", self.config.log_limit_bytes);
-            progress::append_log(&mut tx, build, attempt, &[(None, &text, self.clock.now())]).await?;
+            logs::append(&mut tx, build, attempt, &[(None, &text, self.clock.now())]).await?;
         }
         tx.commit().await?;
         self.build_changed(build);

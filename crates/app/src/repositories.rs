@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use slipway_model::{BuildId, RepositoryName, Scope, Visibility};
+use slipway_store::builds::BuildFilter;
 use slipway_store::repositories::{self, Repository};
 use slipway_store::{StoreError, builds, hooks, images};
 
@@ -111,7 +112,8 @@ impl App {
         let repository = right.repository();
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        let running = builds::list(&mut tx, repository.id, Some(slipway_model::BuildState::Running), None, 1).await?;
+        let running = BuildFilter { state: Some(slipway_model::BuildState::Running), ..BuildFilter::default() };
+        let running = builds::list(&mut tx, repository.id, &running, None, 1).await?;
         if let Some(build) = running.first() {
             let refusal =
                 Refusal::new(RefusalKind::Conflict, "build_running", format!("build #{} of this repository is running", build.number));

@@ -25,7 +25,7 @@ const QUEUE_BYTES: usize = 4 * MAX_REPORT_BYTES;
 /// Room in a batch for the brackets and numbers around its events.
 const BATCH_BYTES: usize = MAX_REPORT_BYTES - 64 * 1024;
 /// Output of one build that is kept; the rest is counted as "too much" and dropped.
-const LOG_LIMIT: usize = 64 * 1024 * 1024;
+const LOG_LIMIT: usize = 128 * 1024 * 1024;
 
 enum Input {
     Event(Event),
@@ -405,7 +405,7 @@ mod tests {
     fn endless_output_is_cut_with_a_word() {
         let mut state = state(&[]);
         let chunk = vec![b'x'; 1024 * 1024];
-        for _ in 0..70 {
+        for _ in 0..140 {
             state.log(None, &chunk);
         }
         assert!(state.queued_bytes < LOG_LIMIT + 1024 * 1024);

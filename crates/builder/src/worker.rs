@@ -21,7 +21,7 @@ use crate::home::{BuildDir, Home};
 use crate::lease::{self, Halt, Stop};
 use crate::phases::{self, NameLocks, Tools, Work};
 use crate::report::{Attempt, Reporter};
-use crate::sandbox::{self, Scopes, Setup};
+use crate::sandbox::{self, Scopes};
 
 const CLAIM_WAIT_SECONDS: u32 = 20;
 /// Between claims without an engine: the server is told, and nothing is handed out.
@@ -41,9 +41,8 @@ pub async fn run(config: BuilderConfig, shutdown: CancellationToken) -> Result<(
     let address: EngineAddress = config.engine_url.parse()?;
     let home = Home::open(&config.work_dir)?;
     let api = Api::new(config.server_url.clone(), config.token.clone())?;
-    let setup = Setup { folder: home.engines(), allowed: config.allowed_networks.clone() };
-    let scopes =
-        Scopes::open(setup, Clock::System).map_err(|error| BuilderError::WorkDir { path: home.engines(), problem: error.to_string() })?;
+    let scopes = Scopes::open(home.engines(), Clock::System)
+        .map_err(|error| BuilderError::WorkDir { path: home.engines(), problem: error.to_string() })?;
     if let Some(why) = sandbox::obstacle() {
         tracing::warn!(why, "this builder cannot run hooks, tests and builds of other people's commits");
     }

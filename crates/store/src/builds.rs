@@ -2,11 +2,14 @@
 //!
 //! Invariants: a build in a final state never changes again. Every write of a builder goes through [`hold`], which demands
 //! builder, attempt and a lease: a builder that lost its lease changes nothing.
-//! Deliberately elsewhere: who gets a build and when (`queue`), what a newer push makes needless (`superseded`).
+//! Deliberately elsewhere: a repository's builds by filter (`filter`), who gets a build and when (`queue`), what a newer push makes needless
+//! (`superseded`).
 
+mod filter;
 mod queue;
 mod superseded;
 
+pub use filter::*;
 pub use queue::*;
 pub use superseded::*;
 
@@ -285,28 +288,6 @@ pub async fn get_by_number(tx: &mut ReadTx, repository: RepositoryId, number: u6
     fetch_optional!(Row, tx, "SELECT * FROM builds WHERE repository_id = $1 AND number = $2", repository.to_string(), signed(number))?
         .map(Row::into_build)
         .transpose()
-}
-
-/// A page of a repository's builds, newest first, older than `before`, of one state or all.
-pub async fn list(
-    tx: &mut ReadTx,
-    repository: RepositoryId,
-    state: Option<BuildState>,
-    before: Option<BuildId>,
-    limit: u32,
-) -> Result<Vec<Build>, StoreError> {
-    fetch_all!(
-        Row,
-        tx,
-        "SELECT * FROM builds WHERE repository_id = $1 AND ($2 = '' OR state = $2) AND id < $3 ORDER BY id DESC LIMIT $4",
-        repository.to_string(),
-        state.map_or("", BuildState::as_str),
-        before.map_or_else(|| "g".to_owned(), |id| id.to_string()),
-        i64::from(limit),
-    )?
-    .into_iter()
-    .map(Row::into_build)
-    .collect()
 }
 
 /// Builds of an account's sources at a provider that ended because no link could serve them, and that nothing has followed: they are the

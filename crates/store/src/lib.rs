@@ -22,6 +22,7 @@ pub mod inbox;
 pub mod invitations;
 pub mod last_images;
 pub mod links;
+pub mod logs;
 pub mod mails;
 pub mod progress;
 pub mod receipts;

@@ -1,11 +1,9 @@
-//! What a builder reports of a running build: phases, steps, log. Every write is fenced by the caller in the same transaction
-//! (see `builds::hold`); batches are kept once by their sequence number.
-
-use std::collections::BTreeMap;
+//! What a builder reports of a running build: phases and steps. Every write is fenced by the caller in the same transaction
+//! (see `builds::hold`); batches are kept once by their sequence number. Deliberately elsewhere: its output (`logs`).
 
 use slipway_model::{BuildId, Phase, Step, Timestamp};
 
-use crate::{ReadTx, StoreError, WriteTx, count, read, signed, small, time};
+use crate::{ReadTx, StoreError, WriteTx, count, read, time};
 
 /// How long a phase of an attempt took.
 #[derive(Debug, Clone)]
@@ -125,77 +123,25 @@ pub async fn list_steps(tx: &mut ReadTx, build: BuildId, attempt: u32) -> Result
     .collect()
 }
 
-/// A piece of log.
-#[derive(Debug, Clone)]
-pub struct LogChunk {
-    /// Its place in the build's log, from 1.
-    pub seq: u64,
-    /// Of which attempt.
-    pub attempt: u32,
-    /// Of which step; `None` for the build as a whole.
-    pub step: Option<String>,
-    /// When it came.
-    pub at: Timestamp,
-    /// Already masked.
-    pub text: String,
+/// How far a build was spared work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheUse {
+    /// Steps that came from the cache.
+    pub hits: u64,
+    /// Steps that could have: instructions of the Dockerfile that make layers, and ended.
+    pub steps: u64,
 }
 
-/// Appends pieces of log.
-pub async fn append_log(
-    tx: &mut WriteTx,
-    build: BuildId,
-    attempt: u32,
-    chunks: &[(Option<&str>, &str, Timestamp)],
-) -> Result<(), StoreError> {
-    if chunks.is_empty() {
-        return Ok(());
-    }
-    let last = fetch_optional!((i64,), tx, "SELECT COALESCE(MAX(seq), 0) FROM build_logs WHERE build_id = $1", build.to_string())?
-        .map_or(0, |(n,)| n);
-    for (seq, (step, text, at)) in (last + 1..).zip(chunks) {
-        change!(
-            tx,
-            "INSERT INTO build_logs (build_id, seq, attempt, step_id, at, text) VALUES ($1, $2, $3, $4, $5, $6)",
-            build.to_string(),
-            seq,
-            i64::from(attempt),
-            *step,
-            at.as_millis(),
-            *text,
-        )?;
-    }
-    Ok(())
-}
-
-/// Pieces of log behind `after`, at most `limit`.
-pub async fn list_log(tx: &mut ReadTx, build: BuildId, after: u64, limit: u32) -> Result<Vec<LogChunk>, StoreError> {
-    let rows = fetch_all!(
-        (i64, i64, Option<String>, i64, String),
+/// How many steps of an attempt came from the cache. BuildKit names an instruction `[stage 2/5] RUN ...`, its own work `[internal] ...`.
+pub async fn cache_use(tx: &mut ReadTx, build: BuildId, attempt: u32) -> Result<CacheUse, StoreError> {
+    let found = fetch_optional!(
+        (i64, i64),
         tx,
-        "SELECT seq, attempt, step_id, at, text FROM build_logs WHERE build_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
-        build.to_string(),
-        signed(after),
-        i64::from(limit),
-    )?;
-    Ok(rows
-        .into_iter()
-        .map(|(seq, attempt, step, at, text)| LogChunk { seq: count(seq), attempt: small(attempt), step, at: time(at), text })
-        .collect())
-}
-
-/// Groups the last lines of log by step: for the reason above the fold. At most `limit` pieces are read.
-pub async fn tail_by_step(tx: &mut ReadTx, build: BuildId, attempt: u32, limit: u32) -> Result<BTreeMap<String, String>, StoreError> {
-    let rows = fetch_all!(
-        (Option<String>, String),
-        tx,
-        "SELECT step_id, text FROM (SELECT seq, step_id, text FROM build_logs WHERE build_id = $1 AND attempt = $2 ORDER BY seq DESC LIMIT $3) AS tail ORDER BY seq",
+        "SELECT COALESCE(SUM(CASE WHEN cached THEN 1 ELSE 0 END), 0), COUNT(*) FROM build_steps
+         WHERE build_id = $1 AND attempt = $2 AND phase = 'build' AND state IN ('success', 'failed')
+           AND (name LIKE '[%/%] RUN %' OR name LIKE '[%/%] COPY %' OR name LIKE '[%/%] ADD %' OR name LIKE '[%/%] WORKDIR %')",
         build.to_string(),
         i64::from(attempt),
-        i64::from(limit),
     )?;
-    let mut tails = BTreeMap::new();
-    for (step, text) in rows {
-        tails.entry(step.unwrap_or_default()).or_insert_with(String::new).push_str(&text);
-    }
-    Ok(tails)
+    Ok(found.map_or_else(CacheUse::default, |(hits, steps)| CacheUse { hits: count(hits), steps: count(steps) }))
 }

@@ -2,6 +2,7 @@
 // links (OSC 8) and the clipboard (OSC 52) among them, is dropped. Nothing here makes HTML.
 
 const MAX_SHOWN = 4000;
+const MAX_CARRIED = 200;
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][\s\S]*?(?:\x07|\x1b\\|$)|[ -/]*[0-~]|$)|\x9b[0-?]*[ -/]*[@-~]/g;
 const COLOUR = /^\x1b\[([0-9;:]*)m$/;
 // Characters that change the order or hide text are shown by name instead.
@@ -74,6 +75,18 @@ function classes(style) {
   if (style.italic) names.push('a-italic');
   if (style.under) names.push('a-under');
   return names.join(' ');
+}
+
+/** The colours that a line leaves switched on for the next one, as the escape sequence that switches them on; `before` is what it began with. */
+export function carried(before, line) {
+  let codes = before;
+  for (const match of line.matchAll(ESCAPES)) {
+    const colour = COLOUR.exec(match[0]);
+    if (!colour) continue;
+    // What follows a reset is all that counts.
+    codes = /^0*$/.test(colour[1]) ? '' : (/^0+[;:]/.test(colour[1]) ? '' : codes) + match[0];
+  }
+  return codes.length > MAX_CARRIED ? '' : codes;
 }
 
 /** The pieces of a line: `{text, style}`, where `style` is a list of our own class names. */

@@ -1,13 +1,16 @@
 // The log of a build: lines by step, live, folded, searched, and only those on screen are in the page.
-// Lines come as server-sent events; after a break the browser goes on from the last id.
+// Lines come as server-sent events; after a break the browser goes on from the last id. Of a long log the end is held here; other parts
+// are fetched when somebody goes there, and the whole is searched by the server.
 
-import { lastReturn, plain, render, shownLength } from './ansi.js';
+import { carried, lastReturn, plain, render, shownLength } from './ansi.js';
 import { announce, durationText, renew } from './slipway.js';
 
 const LINE = 20;
 const HEAD = 28;
-const MAX_LINES = 120000;
-const MAX_PENDING = 1 << 20;
+const MAX_LINES = 60000;
+const MAX_LINE = 65536;
+const MAX_FOUND = 10000;
+const TAIL = 4 << 20;
 const SHAPES = { pending: '○', running: '◐', success: '●', failed: '✕', cancelled: '⊘' };
 const PHASES = ['checkout', 'build', 'test', 'push', ''];
 const TONES = { pending: 'queued', running: 'running', success: 'success', failed: 'failed', cancelled: 'cancelled' };
@@ -22,7 +25,6 @@ space.className = 'log-space';
 const groups = [];
 const byId = new Map();
 let total = 0;
-let dropped = 0;
 let buildState = section.dataset.state;
 let flat = [];        // [group, index] for each visible row; index -1 is the head
 let tops = [];        // top of each row in px
@@ -32,15 +34,20 @@ let characterWidth = 7.5;
 let layoutWanted = false;
 let paintWanted = false;
 let query = '';
-let found = [];       // [group, index, from, to]
+let found = [];       // {id, line}: the step and the number of the line in it
+let foundKeys = new Set();
+let foundMore = false;
+let searches = 0;
 let current = -1;
 let target = null;
+let source = null;
+let piecesShown = null;     // {first, last, earlier, later}: which pieces are shown instead of the end of the log
 
 function group(id) {
   const key = id ?? '';
   let entry = byId.get(key);
   if (!entry) {
-    entry = { id: key, name: key === '' ? 'Slipway' : key, state: 'running', cached: false, started: 0, finished: 0, lines: [], partial: '', open: true, touched: false, phase: '', arrived: groups.length, number: groups.length + 1 };
+    entry = { id: key, name: key === '' ? 'Slipway' : key, state: 'running', cached: false, started: 0, finished: 0, lines: [], partial: '', colours: '', cut: 0, open: true, touched: false, phase: '', arrived: groups.length, number: groups.length + 1 };
     byId.set(key, entry);
     groups.push(entry);
   }
@@ -66,27 +73,25 @@ const isFinal = () => ['success', 'failed', 'cancelled'].includes(buildState);
 function takeText(stepId, text) {
   const entry = group(stepId);
   const lines = (entry.partial + text).split('\n');
-  entry.partial = lines.pop();
   // A line without an end must not fill the memory.
-  if (entry.partial.length > MAX_PENDING) { lines.push(entry.partial); entry.partial = ''; }
+  entry.partial = lines.pop().slice(0, MAX_LINE);
   for (const line of lines) pushLine(entry, line);
 }
 
 function pushLine(entry, raw) {
-  const line = lastReturn(raw);
+  const line = (entry.colours + lastReturn(raw)).slice(0, MAX_LINE);
+  if (raw.includes('\x1b')) entry.colours = carried(entry.colours, raw.slice(0, MAX_LINE));
   const text = plain(line);
   // Most lines have no escapes; then one string serves for both.
-  entry.lines.push(text === line ? line : { raw: line.length > 65536 ? line.slice(0, 65536) : line, text });
+  entry.lines.push(text === line ? line : { raw: line, text });
   total += 1;
   if (query) match(entry, entry.lines.length - 1);
   if (total > MAX_LINES) {
     const longest = groups.reduce((a, b) => (b.lines.length > a.lines.length ? b : a));
     const cut = Math.ceil(longest.lines.length / 10);
     longest.lines.splice(0, cut);
-    longest.cut = (longest.cut ?? 0) + cut;
+    longest.cut += cut;
     total -= cut;
-    dropped += cut;
-    if (query) search(query);
   }
 }
 
@@ -95,6 +100,13 @@ const rawOf = (line) => (typeof line === 'string' ? line : line.raw);
 
 function flush() {
   for (const entry of groups) if (entry.partial) { pushLine(entry, entry.partial); entry.partial = ''; }
+}
+
+/** Forgets the lines, not the steps. `before` says how many lines of each step stand in front of what comes. */
+function begin(before) {
+  for (const entry of groups) Object.assign(entry, { lines: [], partial: '', colours: '', cut: 0 });
+  for (const [id, lines] of Object.entries(before)) group(id).cut = Number(lines) || 0;
+  total = 0;
 }
 
 function layout() {
@@ -124,7 +136,18 @@ function layout() {
   height = top;
   space.style.height = `${height}px`;
   if (part('follow').checked) view.scrollTop = height;
+  showPart();
   paint();
+}
+
+/** Says when not all of the log is here, and leads to the rest. */
+function showPart() {
+  const cut = groups.some((entry) => entry.cut > 0);
+  part('part').hidden = !piecesShown && !cut;
+  part('part-words').textContent = piecesShown ? 'This is a part of a long log.' : 'This is the end of a long log.';
+  part('earlier').hidden = piecesShown ? !piecesShown.earlier : !cut;
+  part('later').hidden = !piecesShown?.later;
+  part('newest').hidden = !piecesShown;
 }
 
 function rowAt(y) {
@@ -154,6 +177,14 @@ function paint() {
   if (focused) space.querySelector(`[data-row="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
+function lineCount(entry) {
+  const lines = entry.lines.length + entry.cut;
+  if (!lines) return '';
+  // In a part, how many follow is not known.
+  if (piecesShown) return entry.lines.length ? `lines ${entry.cut + 1} to ${lines}` : '';
+  return `${lines} ${lines === 1 ? 'line' : 'lines'}`;
+}
+
 function headRow(entry) {
   const row = document.createElement('button');
   row.type = 'button';
@@ -177,7 +208,7 @@ function headRow(entry) {
   const end = document.createElement('span');
   end.className = 'log-head-end';
   const time = entry.started ? durationText((entry.finished || Date.now()) - entry.started) : '';
-  end.textContent = [entry.cached ? 'cached' : entry.state, entry.cached ? '' : time, entry.lines.length ? `${entry.lines.length} ${entry.lines.length === 1 ? 'line' : 'lines'}` : ''].filter(Boolean).join(' · ');
+  end.textContent = [entry.cached ? 'cached' : entry.state, entry.cached ? '' : time, lineCount(entry)].filter(Boolean).join(' · ');
   row.append(caret, state, name, end);
   row.addEventListener('click', () => { entry.open = !entry.open; entry.touched = true; layout(); });
   return row;
@@ -185,7 +216,7 @@ function headRow(entry) {
 
 function lineRow(entry, index) {
   const row = document.createElement('div');
-  const number = index + 1 + (entry.cut ?? 0);
+  const number = index + 1 + entry.cut;
   const anchor = `s${entry.number}-L${number}`;
   row.className = anchor === target ? 'log-row log-target' : 'log-row';
   const link = document.createElement('a');
@@ -199,8 +230,9 @@ function lineRow(entry, index) {
   text.className = 'log-text';
   const marks = [];
   if (query) {
-    const first = found.findIndex((hit) => hit[0] === entry && hit[1] === index);
-    for (let i = first; i >= 0 && i < found.length && found[i][0] === entry && found[i][1] === index; i += 1) marks.push([found[i][2], found[i][3], i === current]);
+    const shown = textOf(entry.lines[index]).toLowerCase();
+    const here = found[current]?.id === entry.id && found[current].line === number;
+    for (let at = shown.indexOf(query); at >= 0 && marks.length < 100; at = shown.indexOf(query, at + query.length)) marks.push([at, at + query.length, here]);
   }
   render(text, rawOf(entry.lines[index]), marks);
   row.append(link, text);
@@ -220,27 +252,60 @@ function wantPaint() {
 }
 
 function match(entry, index) {
-  const text = textOf(entry.lines[index]).toLowerCase();
-  for (let at = text.indexOf(query); at >= 0 && found.length < 10000; at = text.indexOf(query, at + query.length)) found.push([entry, index, at, at + query.length]);
+  if (textOf(entry.lines[index]).toLowerCase().includes(query)) add(entry.id, index + 1 + entry.cut);
 }
 
-function search(text) {
+function add(id, line) {
+  const key = `${line} ${id}`;
+  if (foundKeys.has(key)) return;
+  if (found.length >= MAX_FOUND) { foundMore = true; return; }
+  foundKeys.add(key);
+  found.push({ id, line });
+}
+
+async function search(text) {
   query = text.toLowerCase();
   found = [];
+  foundKeys = new Set();
+  foundMore = false;
   current = -1;
-  if (query) for (const entry of groups) for (let i = 0; i < entry.lines.length; i += 1) match(entry, i);
+  searches += 1;
+  const mine = searches;
+  if (query && (piecesShown || groups.some((entry) => entry.cut > 0))) {
+    part('found').textContent = 'searching…';
+    try {
+      const answer = await ask('search', { q: text });
+      if (mine !== searches) return;
+      for (const { step, line } of answer.items) add(step, line);
+      foundMore ||= answer.more;
+      const order = (hit) => byId.get(hit.id)?.number ?? 0;
+      found.sort((a, b) => order(a) - order(b) || a.line - b.line);
+    } catch {
+      if (mine === searches) part('found').textContent = 'the search failed';
+      return;
+    }
+  } else if (query) for (const entry of groups) for (let i = 0; i < entry.lines.length; i += 1) match(entry, i);
   if (found.length) go(0); else { showFound(); wantPaint(); }
 }
 
 function showFound() {
-  part('found').textContent = query ? (found.length ? `${current + 1} of ${found.length}${found.length >= 10000 ? '+' : ''}` : 'not found') : '';
+  part('found').textContent = query ? (found.length ? `${current + 1} of ${found.length}${foundMore ? '+' : ''} lines` : 'not found') : '';
 }
 
 function go(to) {
   if (!found.length) return;
   current = (to + found.length) % found.length;
   showFound();
-  show(found[current][0], found[current][1]);
+  reveal(found[current].id, found[current].line);
+}
+
+/** Shows a line, wherever in the log it is. */
+async function reveal(id, line) {
+  const here = () => { const entry = byId.get(id); return entry && entry.lines[line - 1 - entry.cut] !== undefined ? entry : null; };
+  if (!here() && (piecesShown || byId.get(id)?.cut >= line)) await fetchPart({ step: id, line });
+  const entry = here();
+  if (entry) show(entry, line - 1 - entry.cut);
+  return Boolean(entry);
 }
 
 function show(entry, index) {
@@ -253,16 +318,57 @@ function show(entry, index) {
   paint();
 }
 
-function showTarget() {
-  const parts = /^#s(\d+)-L(\d+)$/.exec(location.hash);
-  if (!parts) return false;
-  const entry = groups[Number(parts[1]) - 1];
-  const index = Number(parts[2]) - 1 - (entry?.cut ?? 0);
-  if (!entry || !entry.lines[index]) return false;
-  target = location.hash.slice(1);
-  show(entry, index);
-  section.scrollIntoView({ block: 'start' });
+async function ask(what, query) {
+  const answer = await fetch(`${section.dataset.log}/${what}?${new URLSearchParams(query)}`, { credentials: 'same-origin' });
+  if (!answer.ok) throw new Error(String(answer.status));
+  return answer.json();
+}
+
+/** Shows another part of the log than its end; false when it cannot be had. */
+async function fetchPart(place) {
+  let answer;
+  try { answer = await ask('pieces', place); } catch { status('That part of the log cannot be read now.'); return false; }
+  if (!answer.items.length) return false;
+  piecesShown = { first: answer.items[0].seq, last: answer.items.at(-1).seq, earlier: answer.earlier, later: answer.later };
+  part('follow').checked = false;
+  begin(answer.lines);
+  for (const item of answer.items) takeText(item.step, String(item.text ?? ''));
+  flush();
+  layout();
   return true;
+}
+
+async function earlier() {
+  if (piecesShown) {
+    if (await fetchPart({ before: piecesShown.first })) { view.scrollTop = height; paint(); }
+    return;
+  }
+  const longest = groups.reduce((a, b) => (b.cut > a.cut ? b : a));
+  await reveal(longest.id, longest.cut);
+}
+
+async function later() {
+  if (await fetchPart({ after: piecesShown.last })) { view.scrollTop = 0; paint(); }
+}
+
+function newest() {
+  piecesShown = null;
+  source?.close();
+  begin({});
+  part('follow').checked = true;
+  listen();
+}
+
+let revealing = false;
+async function showTarget() {
+  const parts = /^#s(\d+)-L(\d+)$/.exec(location.hash);
+  const entry = parts && groups[Number(parts[1]) - 1];
+  if (!entry || revealing) return;
+  revealing = true;
+  target = location.hash.slice(1);
+  if (await reveal(entry.id, Number(parts[2]))) section.scrollIntoView({ block: 'start' });
+  else target = null;
+  revealing = false;
 }
 
 let renewTimer = 0;
@@ -282,46 +388,53 @@ function renewTop(delay) {
 function status(text) { part('status').textContent = text; }
 
 function listen() {
-  const source = new EventSource(section.dataset.stream);
-  const json = (event) => { try { return JSON.parse(event.data); } catch { return null; } };
-  let targeted = false;
+  source = new EventSource(`${section.dataset.log}/stream?tail=${TAIL}`);
+  const on = (name, take) => source.addEventListener(name, (event) => {
+    let data = null;
+    try { data = JSON.parse(event.data); } catch { return; }
+    take(data);
+  });
   source.addEventListener('open', () => status(isFinal() ? '' : 'live'));
-  source.addEventListener('log', (event) => {
-    const data = json(event);
-    if (!data) return;
-    for (const item of Array.isArray(data) ? data : [data]) takeText(item.step, String(item.text ?? ''));
+  on('skipped', (data) => { if (!piecesShown) begin(data.lines); });
+  on('reset', () => {
+    piecesShown = null;
+    groups.length = 0;
+    byId.clear();
+    begin({});
     wantLayout();
-    if (!targeted && location.hash.startsWith('#s')) setTimeout(() => { if (!targeted) targeted = showTarget(); }, 200);
   });
-  source.addEventListener('step', (event) => {
-    const data = json(event);
-    if (data) { takeStep(data.step ?? data); wantLayout(); renewTop(700); }
+  on('log', (data) => {
+    // Somebody reads another part; the end is fetched again when they come back.
+    if (piecesShown) { piecesShown.later = true; showPart(); return; }
+    takeText(data.step, String(data.text ?? ''));
+    wantLayout();
+    if (!target && location.hash.startsWith('#s')) setTimeout(() => { if (!target) showTarget(); }, 200);
   });
-  source.addEventListener('build', (event) => {
-    const data = json(event);
-    if (data?.state && data.state !== buildState) { buildState = data.state; announce(`Build ${buildState}`); }
-    renewTop(150);
+  on('step', (data) => { takeStep(data); wantLayout(); renewTop(700); });
+  on('state', (data) => {
+    if (data.state !== buildState) renewTop(150);
   });
-  source.addEventListener('end', (event) => {
+  on('end', (data) => {
     source.close();
-    const data = json(event);
-    if (data?.state) buildState = data.state;
-    flush();
+    buildState = data.state;
+    if (!piecesShown) flush();
     // A step whose end was never told ended with the build.
     for (const entry of groups) if (entry.state === 'running' || entry.state === 'pending') entry.state = buildState === 'success' ? 'success' : 'cancelled';
     const failed = groups.find((entry) => entry.state === 'failed');
     if (failed) for (const entry of groups) if (!entry.touched && entry !== failed) entry.open = false;
+    const following = part('follow').checked;
     part('follow').checked = false;
-    status(total === 0 ? 'This build has written nothing.' : dropped ? `The first ${dropped} lines are in the download only` : '');
+    status(total === 0 ? 'This build has written nothing.' : '');
     layout();
     // Of a step that failed, the last lines say why.
     const last = flat.findLastIndex(([entry]) => entry === failed);
-    if (last >= 0 && !target && !targeted && !location.hash.startsWith('#s')) { view.scrollTop = tops[last] + LINE * 2 - view.clientHeight; paint(); }
-    if (!targeted && location.hash.startsWith('#s')) targeted = showTarget();
+    if (location.hash.startsWith('#s')) { if (!target) showTarget(); }
+    else if (following && !failed && !piecesShown) { view.scrollTop = height; paint(); }
+    else if (last >= 0 && !piecesShown) { view.scrollTop = tops[last] + LINE * 2 - view.clientHeight; paint(); }
     renewTop(100);
   });
   source.addEventListener('error', () => {
-    if (source.readyState === EventSource.CLOSED) { status('The live log ended. Reload the page to go on.'); flush(); wantLayout(); } else status('connecting again…');
+    if (source.readyState === EventSource.CLOSED) { status('The live log ended. Reload the page to go on.'); if (!piecesShown) flush(); wantLayout(); } else status('connecting again…');
   });
 }
 
@@ -356,6 +469,7 @@ function start() {
   input.addEventListener('keydown', (event) => { if (event.key === 'Enter') { event.preventDefault(); go(current + (event.shiftKey ? -1 : 1)); } });
   part('next').addEventListener('click', () => go(current + 1));
   part('previous').addEventListener('click', () => go(current - 1));
+  for (const [name, act] of [['earlier', earlier], ['later', later], ['newest', newest]]) part(name).addEventListener('click', act);
   window.addEventListener('hashchange', showTarget);
   window.addEventListener('resize', wantLayout);
   document.addEventListener('click', (event) => {

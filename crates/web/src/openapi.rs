@@ -139,6 +139,8 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
         .routes(routes!(builds::retry))
         .routes(routes!(log::text))
         .routes(routes!(log::live))
+        .routes(routes!(log::pieces))
+        .routes(routes!(log::search))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::body))

@@ -8,6 +8,7 @@ use slipway_app::App;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::api::log::Feeds;
 use crate::edge::rate::ApiRate;
 
 /// State of the router; cheap to clone.
@@ -18,6 +19,7 @@ struct Inner {
     app: Arc<App>,
     options: Options,
     rate: ApiRate,
+    feeds: Feeds,
 }
 
 /// Facts of this process.
@@ -45,7 +47,7 @@ impl WebState {
     #[must_use]
     pub fn new(app: Arc<App>, options: Options) -> Self {
         let rate = ApiRate::new(options.api_per_minute);
-        Self(Arc::new(Inner { app, options, rate }))
+        Self(Arc::new(Inner { app, options, rate, feeds: Feeds::default() }))
     }
 
     /// The application.
@@ -64,6 +66,11 @@ impl WebState {
     #[must_use]
     pub fn public_url(&self) -> &Url {
         &self.0.app.config().public_url
+    }
+
+    /// What is shown of builds that are being watched.
+    pub(crate) fn feeds(&self) -> &Feeds {
+        &self.0.feeds
     }
 
     pub(crate) fn api_rate(&self) -> &ApiRate {

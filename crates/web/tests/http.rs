@@ -6,6 +6,8 @@
 mod inbox;
 #[path = "http/people.rs"]
 mod people;
+#[path = "http/reports.rs"]
+mod reports;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

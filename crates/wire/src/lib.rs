@@ -17,8 +17,7 @@
 use serde::{Deserialize, Serialize};
 use slipway_model::{
     AccountId, BuildId, BuildRule, BuilderId, CommitId, EgressPolicy, EnvironmentVariable, FailureReason, ImageTag, Lane, Phase, RefName,
-    RepositoryPath,
-    Step, Timestamp,
+    RepositoryPath, Step, Timestamp,
 };
 
 /// Largest text of one [`Event::Log`] in bytes.

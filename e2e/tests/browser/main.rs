@@ -6,6 +6,7 @@ mod hostile;
 mod inspections;
 mod journey;
 mod keyboard;
+mod log;
 mod people;
 mod picker;
 mod without_script;

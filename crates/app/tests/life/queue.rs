@@ -1,7 +1,7 @@
 //! Leases, fencing, attempts, and tags that only go forward.
 
 use anyhow::{Context as _, Result};
-use slipway_app::{BuilderOutcome, Progress, RepositoryRead, RepositoryWrite};
+use slipway_app::{BuilderOutcome, BuildsWanted, Progress, RepositoryRead, RepositoryWrite};
 use slipway_model::{BuildState, Clock, FailureCode, FailureReason};
 use slipway_store::images;
 use tokio_util::sync::CancellationToken;
@@ -222,7 +222,7 @@ async fn a_captured_delivery_starts_nothing_under_any_id() -> Result<()> {
         async move {
             let decided = app.get_delivery(&read, first).await.ok()?;
             decided.delivery.processed_at?;
-            assert_eq!(app.list_builds(&read, None, None, 10).await.ok()?.len(), 1);
+            assert_eq!(app.list_builds(&read, &BuildsWanted::default(), None, 10).await.ok()?.len(), 1);
             Some(())
         }
     })

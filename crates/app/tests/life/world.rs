@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, anyhow};
 use secrecy::SecretString;
 use serde_json::json;
 use slipway_app::{
-    App, AutobuildInput, Caller, ClientInfo, Config, Intake, Keys, NamespaceOwner, RegisteredBuilder, RepositoryAdmin, RepositoryWrite,
-    Role, SignedIn, TokenWish,
+    App, AutobuildInput, BuildsWanted, Caller, ClientInfo, Config, Intake, Keys, NamespaceOwner, RegisteredBuilder, RepositoryAdmin,
+    RepositoryWrite, Role, SignedIn, TokenWish,
 };
 use slipway_forge::Provider;
 use slipway_model::{
@@ -229,7 +229,7 @@ impl World {
 
     pub async fn builds(&self, right: &RepositoryAdmin) -> Result<Vec<Build>> {
         let read = slipway_app::RepositoryRead::from(RepositoryWrite::from(right.clone()));
-        let mut all = self.app.list_builds(&read, None, None, 100).await?;
+        let mut all = self.app.list_builds(&read, &BuildsWanted::default(), None, 100).await?;
         all.reverse();
         Ok(all)
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 use slipway_app::{
-    App, AuditFilter, AutobuildInput, AutobuildSettings, Caller, ClientInfo, Config, ConnectWish, Keys, LinkView, Linked, MailConfig,
-    MailTransport, NamespaceOwner, RegisteredBuilder, RepositoryAdmin, RepositoryRead, RepositoryWrite, Role, SignedIn, SourceState,
-    StartBuild,
+    App, AuditFilter, AutobuildInput, AutobuildSettings, BuildsWanted, Caller, ClientInfo, Config, ConnectWish, Keys, LinkView, Linked,
+    MailConfig, MailTransport, NamespaceOwner, RegisteredBuilder, RepositoryAdmin, RepositoryRead, RepositoryWrite, Role, SignedIn,
+    SourceState, StartBuild,
 };
 use slipway_forge::{AppCredentials, Forge, Provider, SshAccess};
 use slipway_model::{AccountId, Clock, LinkId, ProviderId, ProviderKind, Scope, SecretToken, Timestamp, Visibility};
@@ -244,7 +244,7 @@ impl Place {
 
     pub async fn builds(&self, right: &RepositoryAdmin) -> Result<Vec<Build>> {
         let read = RepositoryRead::from(RepositoryWrite::from(right.clone()));
-        let mut all = self.app.list_builds(&read, None, None, 100).await?;
+        let mut all = self.app.list_builds(&read, &BuildsWanted::default(), None, 100).await?;
         all.reverse();
         Ok(all)
     }

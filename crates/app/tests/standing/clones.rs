@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use secrecy::ExposeSecret as _;
-use slipway_app::{Claimed, KeyOf, KeyUse, LinkSwitch, Progress, RepositoryAdmin, StartBuild};
+use slipway_app::{BuildsWanted, Claimed, KeyOf, KeyUse, LinkSwitch, Progress, RepositoryAdmin, StartBuild};
 use slipway_model::{BuildState, FailureCode};
 use slipway_testkit::github::{DeployKeyPolicy, OrgRole, Permission, Visibility as Shown};
 
@@ -62,7 +62,7 @@ async fn a_key_alone_is_not_used(place: Place) -> Result<()> {
     place.app.start_builds(&write(&right), &start, place.caller.account().id).await?;
     place.github.suspend_user("octo");
     assert!(claim_again(&place).await?.is_none());
-    let build = place.app.list_builds(&read(&right), None, None, 1).await?.pop().context("the build")?;
+    let build = place.app.list_builds(&read(&right), &BuildsWanted::default(), None, 1).await?.pop().context("the build")?;
     let reason = build.reason.context("a reason")?;
     assert_eq!((build.state, reason.code), (BuildState::Failed, FailureCode::LinkUnavailable));
     assert!(reason.text.contains("octo"), "{}", reason.text);
@@ -75,7 +75,7 @@ async fn nothing_is_fetched_through_a_disabled_link(place: Place) -> Result<()> 
     place.app.start_builds(&write(&right), &start, place.caller.account().id).await?;
     place.app.switch_link(&place.owner().await?, &place.provider, None, LinkSwitch::Disable).await?;
     assert!(claim_again(&place).await?.is_none());
-    let build = place.app.list_builds(&read(&right), None, None, 1).await?.pop().context("the build")?;
+    let build = place.app.list_builds(&read(&right), &BuildsWanted::default(), None, 1).await?.pop().context("the build")?;
     let code = build.reason.as_ref().map(|reason| reason.code);
     assert_eq!((build.state, code), (BuildState::Failed, Some(FailureCode::LinkUnavailable)));
     Ok(())
@@ -129,7 +129,7 @@ async fn a_refused_key_is_looked_at_and_the_build_says_so(place: Place) -> Resul
         place.app.settle_deploy_keys_once().await?;
     }
     assert_eq!(place.github.deploy_keys("octo/hello").len(), 1, "it was looked at now");
-    let build = place.app.list_builds(&read(&right), None, None, 1).await?.pop().context("the build")?;
+    let build = place.app.list_builds(&read(&right), &BuildsWanted::default(), None, 1).await?.pop().context("the build")?;
     assert_eq!(build.note.as_deref(), Some("cloned with a token of the link, because the source refuses the deploy key"));
     Ok(())
 }

@@ -59,13 +59,12 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("iptables", "iptables"),
 ];
 
-/// How engines of their own are made on this builder.
-#[derive(Debug, Clone)]
-pub(crate) struct Setup {
-    /// The builder's own folder for them.
-    pub(crate) folder: PathBuf,
-    /// Networks that are not public and may be reached all the same: `10.1.0.0/16`.
-    pub(crate) allowed: Vec<String>,
+/// What an engine of its own reaches beside the public internet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reach {
+    registry: RegistryAddress,
+    /// Networks that are not public and may be reached all the same, as the administrator says: `10.1.0.0/16`.
+    allowed: Vec<String>,
 }
 
 /// Why this builder cannot have engines of their own; `None` when it can.
@@ -88,7 +87,7 @@ pub(crate) struct Sandbox {
     _api: File,
     user: File,
     network: File,
-    registry: RegistryAddress,
+    reach: Reach,
     _relay: Relay,
     process: std::sync::Mutex<Child>,
     _life: ChildStdin,
@@ -96,14 +95,15 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     /// Starts the engine of a folder and waits until it answers.
-    async fn start(setup: &Setup, folder: &Path, base: u32, registry: RegistryAddress) -> Result<Self, Failure> {
+    async fn start(folder: &Path, base: u32, reach: Reach) -> Result<Self, Failure> {
+        let registry = &reach.registry;
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             Failure::passing(FailureCode::EngineUnavailable, format!("an engine of its own for this build: {what}: {error}"))
         };
         prepare(folder, base).map_err(|error| failed("its folder", &error))?;
         let log = File::create(folder.join("log")).map_err(|error| failed("its log", &error))?;
         let refused = [PRIVATE.iter().map(|network| (*network).to_owned()).collect(), own_addresses().await].concat().join(" ");
-        let insecure: &[&str] = if registry.insecure { &[&registry.host] } else { &[] };
+        let insecure: &[&str] = if registry.insecure { &[registry.host.as_str()] } else { &[] };
         let settings = serde_json::json!({
             "features": { "buildkit": true },
             "insecure-registries": insecure,
@@ -115,9 +115,9 @@ impl Sandbox {
         command.env("HOME", "/run").env("XDG_RUNTIME_DIR", "/run").env("ROOTLESSKIT_STATE_DIR", "/run");
         command.env("root", folder.join("root")).env("SLIPWAY_HOME", folder).env("SLIPWAY_BASE", base.to_string());
         command.env("SLIPWAY_GATE", GATE).env("SLIPWAY_ENGINE", DOCKERD).env("SLIPWAY_DOCKERD", settings.to_string());
-        command.env("SLIPWAY_ALLOWED", setup.allowed.join(" ")).env("SLIPWAY_REFUSED", refused);
+        command.env("SLIPWAY_ALLOWED", reach.allowed.join(" ")).env("SLIPWAY_REFUSED", refused);
         command.env("SLIPWAY_ADDRESSES", registry.extra_address().map(|address| address.to_string()).unwrap_or_default());
-        command.env("SLIPWAY_NAMES", names(&registry));
+        command.env("SLIPWAY_NAMES", names(registry));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).process_group(0).kill_on_drop(true);
         let mut process = command.spawn().map_err(|error| failed("it cannot be started", &error))?;
         let life = process.stdin.take().ok_or_else(|| failed("it cannot be started", &"no pipe"))?;
@@ -146,7 +146,7 @@ impl Sandbox {
         let namespaces = namespaces(&socket).map_err(|error| failed("its namespaces", &error));
         let (user, network) = namespaces?;
         let inner = network.try_clone().map_err(|error| failed("its network", &error))?;
-        let relay = Relay::open(inner, &registry).await.map_err(|error| failed("its way to the registry", &error))?;
+        let relay = Relay::open(inner, registry).await.map_err(|error| failed("its way to the registry", &error))?;
         Ok(Self {
             engine,
             client: Client::new(address),
@@ -155,7 +155,7 @@ impl Sandbox {
             _api: api,
             user,
             network,
-            registry,
+            reach,
             _relay: relay,
             process: std::sync::Mutex::new(process),
             _life: life,
@@ -199,7 +199,7 @@ impl Sandbox {
             .env("SLIPWAY_HOME", &self.folder)
             .env("SLIPWAY_USER", link(&self.user))
             .env("SLIPWAY_NAME", name)
-            .env("SLIPWAY_NAMES", names(&self.registry))
+            .env("SLIPWAY_NAMES", names(&self.reach.registry))
             .env("SLIPWAY_PRIVATE", private)
             .alive_with_us()
     }

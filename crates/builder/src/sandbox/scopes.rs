@@ -14,7 +14,7 @@ use slipway_model::{BuildId, Clock, FailureCode, Lane, Timestamp};
 use slipway_wire::{Assignment, TrustScope};
 
 use super::relay::RegistryAddress;
-use super::{Sandbox, Setup, obstacle};
+use super::{Reach, Sandbox, obstacle};
 use crate::failure::Failure;
 use crate::home::BuildDir;
 use crate::process::Program;
@@ -36,7 +36,8 @@ pub(crate) struct Scopes(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    setup: Setup,
+    /// The builder's own folder for them.
+    folder: PathBuf,
     clock: Clock,
     places: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Place>>>>,
     /// Held while a range of users is chosen.
@@ -73,9 +74,9 @@ struct Place {
 
 impl Scopes {
     /// Nothing is started yet; what an earlier builder left of builds is removed, its caches stay.
-    pub(crate) fn open(setup: Setup, clock: Clock) -> io::Result<Self> {
-        std::fs::create_dir_all(&setup.folder)?;
-        for entry in std::fs::read_dir(&setup.folder)?.flatten() {
+    pub(crate) fn open(folder: PathBuf, clock: Clock) -> io::Result<Self> {
+        std::fs::create_dir_all(&folder)?;
+        for entry in std::fs::read_dir(&folder)?.flatten() {
             let path = entry.path();
             if entry.file_name().to_string_lossy().starts_with("once-") {
                 std::fs::remove_dir_all(&path)?;
@@ -83,7 +84,7 @@ impl Scopes {
                 std::fs::remove_dir_all(path.join("work"))?;
             }
         }
-        Ok(Self(Arc::new(Inner { setup, clock, places: Mutex::default(), choosing: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { folder, clock, places: Mutex::default(), choosing: Mutex::default() })))
     }
 
     /// A place in the engine of the build's scope, which is started when it does not run.
@@ -101,28 +102,28 @@ impl Scopes {
         };
         let mut place = place.lock().await;
         place.used = Some(self.0.clock.now());
-        let registry = RegistryAddress::of(&assignment.registry);
+        let reach = Reach { registry: RegistryAddress::of(&assignment.registry), allowed: assignment.source.network.egress.networks() };
         let running = place.sandbox.take().filter(|sandbox| !sandbox.has_ended());
         let sandbox = match running {
-            Some(sandbox) if sandbox.registry == registry => sandbox,
+            Some(sandbox) if sandbox.reach == reach => sandbox,
             Some(sandbox) if Arc::strong_count(&sandbox) > 1 => {
                 place.sandbox = Some(sandbox);
-                let text = "the registry's address changed while other builds of this namespace run with the former one";
+                let text = "the registry's address or what builds may reach changed while other builds of this namespace run";
                 return Err(Failure::passing(FailureCode::EngineUnavailable, text));
             }
-            _ => Arc::new(self.start(key, registry).await?),
+            _ => Arc::new(self.start(key, reach).await?),
         };
         place.sandbox = Some(Arc::clone(&sandbox));
         let name = format!("{}-{}", assignment.build, assignment.attempt);
         Ok(Seat { scopes: self.clone(), key, sandbox, name, private: dir.inside() })
     }
 
-    async fn start(&self, key: Key, registry: RegistryAddress) -> Result<Sandbox, Failure> {
-        let folder = self.0.setup.folder.join(key.folder());
+    async fn start(&self, key: Key, reach: Reach) -> Result<Sandbox, Failure> {
+        let folder = self.0.folder.join(key.folder());
         let base = self.base(&folder).map_err(|error| Failure::internal("no user for an engine of its own", error))?;
         let data = folder.join("data");
         let had_data = data.is_dir();
-        match Sandbox::start(&self.0.setup, &folder, base, registry.clone()).await {
+        match Sandbox::start(&folder, base, reach.clone()).await {
             // Containers of a builder that died are still known, and some may be started again by themselves. Images that were pulled long
             // ago would hide newer ones; the build cache is none of them.
             Ok(sandbox) if had_data => sandbox.engine.remove_everything(Images::All).await.map_err(Failure::from).map(|()| sandbox),
@@ -130,7 +131,7 @@ impl Scopes {
                 // Its data are a cache: an engine that was killed at a bad moment may not want them any more.
                 tracing::warn!(reason = %failure.reason, "an engine of its own does not start; it is tried without its data");
                 remove(&data).await;
-                Sandbox::start(&self.0.setup, &folder, base, registry).await
+                Sandbox::start(&folder, base, reach).await
             }
             done => done,
         }
@@ -143,7 +144,7 @@ impl Scopes {
         if let Some(known) = of(folder) {
             return Ok(known);
         }
-        let taken: BTreeSet<u32> = std::fs::read_dir(&self.0.setup.folder)?.flatten().filter_map(|entry| of(&entry.path())).collect();
+        let taken: BTreeSet<u32> = std::fs::read_dir(&self.0.folder)?.flatten().filter_map(|entry| of(&entry.path())).collect();
         let free = (0..RANGES).map(|range| FIRST_USER + range * USERS).find(|base| !taken.contains(base));
         let free = free.ok_or_else(|| io::Error::other(format!("all {RANGES} are taken")))?;
         std::fs::create_dir_all(folder)?;
@@ -192,7 +193,7 @@ impl Scopes {
         };
         let Some(place) = place else { return };
         let mut place = place.lock().await;
-        let folder = self.0.setup.folder.join(key.folder());
+        let folder = self.0.folder.join(key.folder());
         remove(&folder.join("work").join(name)).await;
         // This place and the seat that is being left.
         let last = place.sandbox.as_ref().is_some_and(|sandbox| Arc::strong_count(sandbox) <= 2);
@@ -322,7 +323,7 @@ mod tests {
     use slipway_model::AccountId;
 
     fn scopes(folder: &Path) -> Scopes {
-        Scopes::open(Setup { folder: folder.to_owned(), allowed: Vec::new() }, Clock::System).expect("scopes")
+        Scopes::open(folder.to_owned(), Clock::System).expect("scopes")
     }
 
     #[test]

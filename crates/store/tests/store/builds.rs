@@ -4,10 +4,10 @@ use slipway_model::{
     AccountId, BuildId, BuildRule, BuildState, BuilderId, FailureCode, FailureReason, Permission, Phase, ProviderId, RepositoryId,
     TokenKind, Visibility,
 };
-use slipway_store::builds::{self, Ending, NewBuild, Part};
+use slipway_store::builds::{self, BuildFilter, Ending, NewBuild, Part};
 use slipway_store::refs::{self, NewRefEvent, Origin};
 use slipway_store::repositories::{self, Eyes};
-use slipway_store::{Db, StoreError, WriteTx, last_images, progress, teams};
+use slipway_store::{Db, StoreError, WriteTx, last_images, logs, progress, teams};
 
 use crate::fixture::{
     NOW, ODD, World, account, after, begin, build, commit, done, look, provider, ref_name, repository, secret, tag, team, token, world,
@@ -92,6 +92,25 @@ async fn a_build_comes_back_as_it_was_asked_for(db: &Db) {
     assert!(builds::get_by_number(&mut tx, other, 2).await.expect("query").is_none());
     assert!(builds::get_by_number(&mut tx, world.repository, u64::MAX).await.expect("query").is_none());
     assert!(builds::get_any(&mut tx, BuildId::new()).await.expect("query").is_none());
+    // Each filter leaves one of the two, all of them together too; none takes a text for a pattern.
+    let all = BuildFilter::default();
+    let (both, one, none) = (vec![id, before], vec![id], vec![]);
+    for (filter, expected) in [
+        (all.clone(), &both),
+        (BuildFilter { state: Some(BuildState::Queued), ..all.clone() }, &both),
+        (BuildFilter { source_ref: "v1.0-🦀'\"".into(), ..all.clone() }, &one),
+        (BuildFilter { source_ref: "V1.0".into(), ..all.clone() }, &none),
+        (BuildFilter { source_ref: "v1_0".into(), ..all.clone() }, &none),
+        (BuildFilter { source_ref: "%".into(), ..all.clone() }, &none),
+        (BuildFilter { rule: Some(rule.id), ..all.clone() }, &both),
+        (BuildFilter { rule: Some(slipway_model::RuleId::new()), ..all.clone() }, &none),
+        (BuildFilter { cause: "retry".into(), ..all.clone() }, &one),
+        (BuildFilter { started_by: Some(world.account), ..all.clone() }, &one),
+        (BuildFilter { started_by: Some(world.account), cause: "push".into(), ..all }, &none),
+    ] {
+        let found = builds::list(&mut tx, world.repository, &filter, None, 10).await.expect("lists");
+        assert_eq!(found.iter().map(|build| build.id).collect::<Vec<_>>(), *expected, "{filter:?}");
+    }
 }
 
 /// A build of `world` for this event, whoever asks.
@@ -400,7 +419,7 @@ async fn a_build_that_has_ended_is_removed(db: &Db) {
     for state in [BuildState::Success, BuildState::Failed, BuildState::Cancelled] {
         let running = web.running(db, BuilderId::new()).await;
         let mut tx = begin(db).await;
-        progress::append_log(&mut tx, running.id, 1, &[(None, "text", NOW)]).await.expect("appends");
+        logs::append(&mut tx, running.id, 1, &[(None, "text", NOW)]).await.expect("appends");
         progress::start_phase(&mut tx, running.id, 1, Phase::Build, NOW).await.expect("writes");
         assert!(!builds::delete(&mut tx, web.repository, running.id).await.expect("deletes"), "it runs");
         let reason = FailureReason::new(FailureCode::Internal, "x");
@@ -418,7 +437,7 @@ async fn a_build_that_has_ended_is_removed(db: &Db) {
         done(tx).await;
         let mut tx = look(db).await;
         assert!(builds::get_any(&mut tx, running.id).await.expect("query").is_none());
-        assert!(progress::list_log(&mut tx, running.id, 0, 10).await.expect("lists").is_empty());
+        assert!(logs::list(&mut tx, running.id, 0, 10).await.expect("lists").is_empty());
         assert!(progress::list_phases(&mut tx, running.id, 1).await.expect("lists").is_empty());
     }
     let queued = web.queued(db).await;

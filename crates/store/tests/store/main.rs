@@ -20,6 +20,7 @@ mod inbox;
 mod invitations;
 mod leases;
 mod links;
+mod logs;
 mod mails;
 mod pages;
 mod progress;

@@ -1,7 +1,7 @@
 //! Pages: going through all of them gives each row once, also when rows come in between.
 
 use slipway_model::{BuildId, BuildState, BuilderId, DeliveryId, HookId, Visibility};
-use slipway_store::builds::Part;
+use slipway_store::builds::{BuildFilter, Part};
 use slipway_store::deliveries::{self, NewDelivery};
 use slipway_store::repositories::Eyes;
 use slipway_store::{Db, builds, images, repositories};
@@ -24,9 +24,10 @@ async fn pages_of_builds(db: &Db) {
     }
     ids.reverse();
     for state in [None, Some(BuildState::Queued)] {
+        let filter = BuildFilter { state, ..BuildFilter::default() };
         let mut seen: Vec<BuildId> = Vec::new();
         loop {
-            let page = builds::list(&mut look(db).await, world.repository, state, seen.last().copied(), 5).await.expect("lists");
+            let page = builds::list(&mut look(db).await, world.repository, &filter, seen.last().copied(), 5).await.expect("lists");
             if page.is_empty() {
                 break;
             }
@@ -43,9 +44,10 @@ async fn pages_of_builds(db: &Db) {
     builds::claim(&mut tx, BuilderId::new(), &crate::fixture::secret(slipway_model::TokenKind::Build), &crate::fixture::FREE, NOW, NOW)
         .await
         .expect("claims");
-    let running = builds::list(&mut tx, world.repository, Some(BuildState::Running), None, 50).await.expect("lists");
+    let of = |state| BuildFilter { state: Some(state), ..BuildFilter::default() };
+    let running = builds::list(&mut tx, world.repository, &of(BuildState::Running), None, 50).await.expect("lists");
     assert_eq!(running.iter().map(|build| build.id).collect::<Vec<_>>(), [ids[22]], "the oldest was claimed");
-    assert!(builds::list(&mut tx, world.repository, Some(BuildState::Failed), None, 50).await.expect("lists").is_empty());
+    assert!(builds::list(&mut tx, world.repository, &of(BuildState::Failed), None, 50).await.expect("lists").is_empty());
     done(tx).await;
     let waiting = builds::list_by_account(&mut look(db).await, world.account, Eyes::owner(), Part::Queued, 1000).await.expect("lists");
     let waiting: Vec<BuildId> = waiting.into_iter().map(|build| build.id).collect();

@@ -1,4 +1,4 @@
-//! What a builder reports: phases, steps, log.
+//! What a builder reports: phases and steps.
 
 use slipway_model::{BuildState, BuilderId, Phase, Step, StepState};
 use slipway_store::builds::{self, Ending};
@@ -10,8 +10,7 @@ on_both! {
     a_report_that_comes_twice_changes_nothing;
     phases_come_in_their_order;
     steps_keep_their_place_and_their_newest_value;
-    a_log_keeps_every_text;
-    tails_are_told_apart_by_step;
+    hits_of_the_cache_are_counted_where_there_was_work;
     progress_of_an_ended_build_stands_still;
 }
 
@@ -94,40 +93,31 @@ async fn steps_keep_their_place_and_their_newest_value(db: &Db) {
     assert_eq!(listed, [clean]);
 }
 
-async fn a_log_keeps_every_text(db: &Db) {
+async fn hits_of_the_cache_are_counted_where_there_was_work(db: &Db) {
     let running = world(db, "web").await.running(db, BuilderId::new()).await;
-    let long = "🦀\u{1b}[31m".repeat(50_000);
     let mut tx = begin(db).await;
-    progress::append_log(&mut tx, running.id, 1, &[]).await.expect("nothing");
-    progress::append_log(&mut tx, running.id, 1, &[(None, ODD, NOW), (Some("s\0"), "before\0after\0", after(1))]).await.expect("appends");
-    progress::append_log(&mut tx, running.id, 2, &[(Some("s"), "", after(2)), (Some("s"), &long, after(3))]).await.expect("appends");
+    assert_eq!(progress::cache_use(&mut tx, running.id, 1).await.expect("counts"), progress::CacheUse::default());
+    let named = |name: &str, state, cached| Step { name: name.into(), cached, ..step(name, state) };
+    use StepState::{Cancelled, Failed, Running, Success};
+    for one in [
+        named("[1/5] FROM docker.io/library/debian:12", Success, true),
+        named("[internal] load metadata for docker.io/library/debian:12", Success, true),
+        named("[linux/amd64 internal] load .dockerignore", Success, false),
+        named("[2/5] COPY a b", Success, true),
+        named("[build 3/5] RUN make", Success, true),
+        named("[stage-1 4/5] RUN echo '[x] FROM y'", Success, false),
+        named("[5/5] RUN false", Failed, false),
+        named("[6/6] RUN later", Running, false),
+        named("[7/7] RUN never", Cancelled, false),
+        named("exporting to image", Success, false),
+        Step { phase: Phase::Test, ..named("[1/2] RUN of the test", Success, true) },
+    ] {
+        progress::upsert_step(&mut tx, running.id, 1, &one).await.expect("writes");
+    }
+    progress::upsert_step(&mut tx, running.id, 2, &named("[2/2] RUN x", Success, true)).await.expect("writes");
+    let found = progress::cache_use(&mut tx, running.id, 1).await.expect("counts");
+    assert_eq!(found, progress::CacheUse { hits: 2, steps: 4 });
     done(tx).await;
-    let mut tx = begin(db).await;
-    let log = progress::list_log(&mut tx, running.id, 0, 100).await.expect("lists");
-    let seen: Vec<_> = log.iter().map(|chunk| (chunk.seq, chunk.attempt, chunk.step.as_deref(), chunk.text.as_str(), chunk.at)).collect();
-    let wanted = [
-        (1, 1, None, ODD, NOW),
-        (2, 1, Some("s\u{fffd}"), "before\u{fffd}after\u{fffd}", after(1)),
-        (3, 2, Some("s"), "", after(2)),
-        (4, 2, Some("s"), long.as_str(), after(3)),
-    ];
-    assert_eq!(seen, wanted);
-    let page = progress::list_log(&mut tx, running.id, 1, 2).await.expect("lists");
-    assert_eq!(page.iter().map(|chunk| chunk.seq).collect::<Vec<_>>(), [2, 3]);
-    assert!(progress::list_log(&mut tx, running.id, 4, 10).await.expect("lists").is_empty());
-    assert!(progress::list_log(&mut tx, running.id, u64::MAX, 10).await.expect("lists").is_empty());
-}
-
-async fn tails_are_told_apart_by_step(db: &Db) {
-    let running = world(db, "web").await.running(db, BuilderId::new()).await;
-    let mut tx = begin(db).await;
-    let chunks: Vec<(Option<&str>, &str, _)> =
-        vec![(Some("a"), "old ", NOW), (Some("a"), "1 ", NOW), (Some("b"), "2 ", NOW), (None, "3", NOW), (Some("a"), "4", NOW)];
-    progress::append_log(&mut tx, running.id, 1, &chunks).await.expect("appends");
-    progress::append_log(&mut tx, running.id, 2, &[(Some("a"), "another attempt", NOW)]).await.expect("appends");
-    let tails: Vec<(String, String)> = progress::tail_by_step(&mut tx, running.id, 1, 4).await.expect("lists").into_iter().collect();
-    let wanted = [("", "3"), ("a", "1 4"), ("b", "2 ")].map(|(step, text)| (step.to_owned(), text.to_owned()));
-    assert_eq!(tails, wanted);
 }
 
 /// The functions that the caller fences do not rely on it where the end of a build is at stake.

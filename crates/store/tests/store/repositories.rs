@@ -3,7 +3,7 @@
 use slipway_model::{
     AccountId, AutobuildId, Autotest, BuildArgument, BuildRule, PathFilter, Permission, RepositoryId, RuleId, SourceType, Visibility,
 };
-use slipway_store::progress::append_log;
+use slipway_store::logs::append;
 use slipway_store::repositories::{self, Autobuild, Eyes};
 use slipway_store::{Db, StoreError, builds, deliveries, images, refs, teams};
 
@@ -199,7 +199,7 @@ async fn everything_of_a_repository_goes_with_it(db: &Db) {
         };
         let (delivery, _) = deliveries::insert(&mut tx, &new, NOW).await.expect("inserts");
         let build = world.queue(&mut tx, NOW).await;
-        append_log(&mut tx, build, 1, &[(None, "text", NOW)]).await.expect("appends");
+        append(&mut tx, build, 1, &[(None, "text", NOW)]).await.expect("appends");
         let manifest = images::NewManifest {
             digest: &digest,
             media_type: "m",
@@ -227,7 +227,7 @@ async fn everything_of_a_repository_goes_with_it(db: &Db) {
         assert_eq!(deliveries::get_raw(&mut tx, delivery).await.expect("query").is_some(), stands);
         assert_eq!(refs::last_seq(&mut tx, world.autobuild, &name).await.expect("query"), u64::from(stands));
         assert_eq!(builds::get_any(&mut tx, build).await.expect("query").is_some(), stands);
-        let log = slipway_store::progress::list_log(&mut tx, build, 0, 10).await.expect("query");
+        let log = slipway_store::logs::list(&mut tx, build, 0, 10).await.expect("query");
         assert_eq!(!log.is_empty(), stands);
         assert_eq!(images::get_tag(&mut tx, world.repository, "latest").await.expect("query").is_some(), stands);
     }

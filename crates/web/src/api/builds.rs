@@ -4,9 +4,11 @@ use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use slipway_app::store::builds::Build;
-use slipway_app::store::progress::PhaseTimes;
-use slipway_app::{BuildDetail, CommitStatusView, StartBuild};
-use slipway_model::{BuildId, BuildState, CommitId, FailureReason, ImageTag, Phase, RefName, RuleId, Step, StepState, Timestamp};
+use slipway_app::store::progress::{CacheUse, PhaseTimes};
+use slipway_app::{BuildDetail, BuildsWanted, CommitStatusView, StartBuild};
+use slipway_model::{
+    AccountName, BuildId, BuildState, CommitId, FailureReason, ImageTag, Phase, ProviderId, RefName, RuleId, Step, StepState, Timestamp,
+};
 use utoipa::{IntoParams, ToSchema};
 
 use super::at::{BuildAt, RepositoryAt};
@@ -18,7 +20,7 @@ use crate::session::ApiCaller;
 use crate::state::WebState;
 
 /// A build without its steps.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct BuildSummary {
     #[schema(value_type = String)]
     id: BuildId,
@@ -38,6 +40,11 @@ pub(crate) struct BuildSummary {
     rule: String,
     #[schema(value_type = String)]
     rule_id: RuleId,
+    /// The id of the provider that holds the source.
+    #[schema(value_type = String)]
+    provider: ProviderId,
+    /// The source repository, as it was called when the build was made.
+    source: String,
     #[schema(value_type = String)]
     source_ref: RefName,
     #[schema(value_type = String)]
@@ -65,7 +72,7 @@ pub(crate) struct BuildSummary {
 }
 
 /// Why a build ended without an image.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Reason {
     /// For programs: `test_failed`, `dockerfile_not_found`, ...
     code: &'static str,
@@ -80,6 +87,11 @@ impl From<FailureReason> for Reason {
 }
 
 impl BuildSummary {
+    /// Where it is.
+    pub(crate) fn state(&self) -> BuildState {
+        self.state
+    }
+
     pub(crate) fn of(build: Build) -> Self {
         Self {
             cancel_requested: build.cancel_requested && !build.state.is_final(),
@@ -91,6 +103,8 @@ impl BuildSummary {
             note: build.note,
             rule: build.rule.describe(),
             rule_id: build.rule.id,
+            provider: build.provider,
+            source: build.source_name,
             source_ref: build.source_ref,
             commit: build.commit,
             commit_message: build.commit_message,
@@ -122,12 +136,29 @@ pub(crate) struct BuildView {
     /// When it may begin, while it waits and the last builds of the repository tell.
     #[schema(value_type = Option<String>, format = DateTime)]
     estimated_start: Option<Timestamp>,
+    /// What the cache spared it; null when the cache was off.
+    cache: Option<CacheHits>,
     /// The builder that holds or held it.
     builder: Option<String>,
     /// Who started it by hand.
     started_by: Option<String>,
     /// What the provider knows of it; null when a newer build of the same rule and commit is told of instead.
     commit_status: Option<CommitStatus>,
+}
+
+/// How many steps came from the build cache.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CacheHits {
+    /// Steps that came from the cache.
+    hits: u64,
+    /// Steps that could have: instructions of the Dockerfile that make layers, and ended.
+    steps: u64,
+}
+
+impl From<CacheUse> for CacheHits {
+    fn from(CacheUse { hits, steps }: CacheUse) -> Self {
+        Self { hits, steps }
+    }
 }
 
 /// The status of a build's commit at its provider.
@@ -210,6 +241,7 @@ impl From<BuildDetail> for BuildView {
             summary: BuildSummary::of(detail.build),
             steps: detail.steps.into_iter().map(StepView::from).collect(),
             phases: detail.phases.into_iter().map(PhaseView::from).collect(),
+            cache: detail.cache.map(CacheHits::from),
             builder: detail.builder,
             started_by: detail.started_by,
             commit_status: detail.commit_status.map(CommitStatus::from),
@@ -238,6 +270,17 @@ pub(crate) struct BuildQuery {
     /// Only builds in this state.
     #[param(value_type = Option<String>)]
     state: Option<BuildState>,
+    /// Only builds of refs whose full name contains this, like `refs/tags/` or `main`.
+    #[serde(rename = "ref")]
+    source_ref: Option<String>,
+    /// Only builds of the rule with this id.
+    #[param(value_type = Option<String>)]
+    rule: Option<RuleId>,
+    /// Only builds of this cause: `push`, `manual`, `trigger`, ...
+    cause: Option<String>,
+    /// Only builds that the person of this name started.
+    #[param(value_type = Option<String>)]
+    started_by: Option<AccountName>,
     /// How many items at most, 1 to 100.
     #[param(minimum = 1, maximum = 100, default = 30)]
     limit: Option<u32>,
@@ -256,7 +299,14 @@ pub(crate) async fn list(
     let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
     let paging = Paging { limit: query.limit, cursor: query.cursor };
     let (limit, before) = (paging.limit()?, paging.after()?);
-    let rows = state.app().list_builds(&right, query.state, before, limit + 1).await?;
+    let wanted = BuildsWanted {
+        state: query.state,
+        source_ref: query.source_ref.unwrap_or_default(),
+        rule: query.rule,
+        cause: query.cause.unwrap_or_default(),
+        started_by: query.started_by,
+    };
+    let rows = state.app().list_builds(&right, &wanted, before, limit + 1).await?;
     Ok(Json(List::cut(rows, limit, |row| row.id.to_string(), BuildSummary::of)))
 }
 

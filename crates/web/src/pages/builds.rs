@@ -1,27 +1,32 @@
 //! Builds: of a repository, of a namespace, and one alone.
 
+use std::collections::HashMap;
+
 use axum::response::Response;
 use serde::Deserialize;
 use slipway_app::store::builds::{Build, Part};
-use slipway_app::{BuildDetail, CommitStatusView, Error, NamespaceView, StartBuild, Waiting};
-use slipway_model::{AccountName, BuildId, BuildState, CommitId, RefName, RepositoryName, RepositoryPath, Scope, StepState, Timestamp};
+use slipway_app::store::progress::CacheUse;
+use slipway_app::{BuildDetail, BuildsWanted, CommitStatusView, Error, NamespaceView, StartBuild, Waiting};
+use slipway_model::{
+    AccountId, AccountName, BuildId, BuildState, CommitId, RefName, RepositoryName, RepositoryPath, RuleId, Scope, StepState, Timestamp,
+};
 
 use super::error::{PageError, sentence};
-use super::fields::{At, Form, Query};
+use super::fields::{At, Fields, Form, Query};
 use super::frame::{RepositoryAt, Visit, go, show};
 use super::repository::{Opened, open};
 use super::view::build::BuildPage;
-use super::view::builds::{BuildListPage, BuildRow, QueuePage};
+use super::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePage};
 use super::view::chart::{Bar, bars};
 use super::view::plain;
 use super::view::repositories::Tab;
 use super::view::shell::Area;
+use super::view::timeline::days;
 use super::view::ui;
-use super::view::waterfall::{PhaseSpan, waterfall};
+use super::view::waterfall::{Course, PhaseSpan, waterfall};
 use crate::error::{ApiError, Code};
 
 const PAGE: u32 = 30;
-const FILTERED: u32 = 200;
 /// Of each part of a queue.
 const QUEUE: u32 = 100;
 const CHART: u32 = 40;
@@ -112,36 +117,95 @@ async fn queue_of(visit: Visit, view: &NamespaceView) -> Result<Response, PageEr
     Ok(show(&QueuePage { shell: visit.shell(Area::Builds), running, queued, more, stands, ended }))
 }
 
+/// What starts builds, in words for the filter.
+const CAUSES: [(&str, &str); 6] = [
+    ("push", "a push"),
+    ("reconcile", "the reconciler"),
+    ("manual", "somebody by hand"),
+    ("trigger", "a trigger"),
+    ("retry", "a retry"),
+    ("replay", "a replay"),
+];
+
+fn filter(query: &Fields) -> BuildsFilter {
+    let text = |name: &str| query.text(name).trim().chars().take(200).collect::<String>();
+    BuildsFilter {
+        state: query.filled("state").and_then(|word| word.parse().ok()),
+        source_ref: text("ref"),
+        // An id that cannot be one is no wish; a rule that is gone still has its builds.
+        rule: text("rule").parse::<RuleId>().map(|id| id.to_string()).unwrap_or_default(),
+        started: text("started"),
+    }
+}
+
+fn wanted(filter: &BuildsFilter) -> BuildsWanted {
+    let (cause, started_by) = match filter.started.strip_prefix("by:") {
+        Some(name) => match name.parse() {
+            Ok(name) => (String::new(), Some(name)),
+            // Nobody is called so: nothing is found, as the list then says.
+            Err(_) => (filter.started.clone(), None),
+        },
+        None => (filter.started.clone(), None),
+    };
+    BuildsWanted { state: filter.state, source_ref: filter.source_ref.clone(), rule: filter.rule.parse().ok(), cause, started_by }
+}
+
 /// `/{ns}/{name}/builds`.
 pub(super) async fn list(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
     let opened = open(&visit, &at, Tab::Builds).await?;
     let read = opened.rights.read()?;
-    let state: Option<BuildState> = query.filled("state").and_then(|word| word.parse().ok());
+    let app = visit.app();
+    let filter = filter(&query);
     let before: Option<BuildId> = query.filled("cursor").and_then(|id| id.parse().ok());
-    let wanted = query.text("ref").trim();
-    let mut found = visit.app().list_builds(read, state, before, if wanted.is_empty() { PAGE + 1 } else { FILTERED }).await?;
-    found.retain(|build| build.source_ref.as_str().contains(wanted));
+    let wanted = wanted(&filter);
+    let mut found = app.list_builds(read, &wanted, before, PAGE + 1).await?;
     let more = found.len() > PAGE as usize;
     found.truncate(PAGE as usize);
     let next = found.last().filter(|_| more).map(|last| last.id.to_string());
-    let chart = visit
-        .app()
-        .list_builds(read, None, None, CHART)
-        .await?
-        .iter()
-        .rev()
-        .map(|build| bar(&opened.path, build, &visit))
-        .collect::<Vec<_>>();
+    let charted = app.list_builds(read, &wanted, None, CHART).await?;
+    let lately = if filter.is_set() { app.list_builds(read, &BuildsWanted::default(), None, CHART).await? } else { charted.clone() };
+    let names = app.starters(&[found.as_slice(), &lately].concat()).await?;
+    let cache = app.cache_uses(read, &charted).await?;
+    let rules = opened.autobuild.iter().flat_map(|settings| &settings.rules);
+    let rules = rules.map(|rule| (rule.id.to_string(), rule.describe())).collect();
+    let mut people: Vec<&String> = lately.iter().filter_map(|build| names.get(&build.started_by?)).collect();
+    people.sort();
+    people.dedup();
+    let causes = CAUSES.iter().map(|(cause, words)| ((*cause).to_owned(), (*words).to_owned()));
+    let mut starters: Vec<(String, String)> = causes.chain(people.into_iter().map(|name| (format!("by:{name}"), name.clone()))).collect();
+    if !filter.started.is_empty() && starters.iter().all(|(value, _)| *value != filter.started) {
+        starters.push((filter.started.clone(), filter.started.trim_start_matches("by:").to_owned()));
+    }
+    let rows = found.iter().map(|build| BuildRow { cause: started(build, &names), ..row(&opened.path, build) }).collect();
     Ok(show(&BuildListPage {
-        chart: bars(&chart),
-        rows: found.iter().map(|build| row(&opened.path, build)).collect(),
-        state,
-        source_ref: wanted.chars().take(200).collect(),
+        chart: bars(&charted.iter().rev().map(|build| bar(&opened.path, build, &visit)).collect::<Vec<_>>()),
+        cache: saved(cache.into_iter().flatten()),
+        days: days(rows, visit.now()),
+        filter,
+        rules,
+        starters,
         watched: opened.watched(),
         next,
         shell: opened.shell,
         head: opened.head,
     }))
+}
+
+/// What started a build, with the person when there was one.
+fn started(build: &Build, names: &HashMap<AccountId, String>) -> String {
+    let words = cause(&build.cause);
+    match build.started_by.and_then(|id| names.get(&id)) {
+        Some(name) if build.cause == "manual" => format!("{words}, {name}"),
+        Some(name) => format!("{words} by {name}"),
+        None => words.to_owned(),
+    }
+}
+
+/// What the cache saved over some builds; `None` when nothing could come from it.
+fn saved(uses: impl Iterator<Item = CacheUse>) -> Option<String> {
+    let (hits, steps) = uses.fold((0, 0), |(hits, steps), one| (hits + one.hits, steps + one.steps));
+    let percent = (hits * 100 + steps / 2).checked_div(steps)?;
+    Some(format!("{hits} of {} ({percent} %)", ui::count(usize::try_from(steps).unwrap_or(usize::MAX), "step", "steps")))
 }
 
 fn bar(path: &RepositoryPath, build: &Build, visit: &Visit) -> Bar {
@@ -176,10 +240,8 @@ pub(super) async fn page(visit: Visit, At(which): At<BuildAt>) -> Result<Respons
 
 fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: Option<String>, tail: Vec<String>) -> BuildPage {
     let build = &detail.build;
-    let mut shown = row(&opened.path, build);
-    if let Some(person) = &detail.started_by {
-        shown.cause = format!("{} by {person}", shown.cause).replace("by hand by", "by hand,");
-    }
+    let names = build.started_by.into_iter().zip(detail.started_by.clone()).collect();
+    let mut shown = BuildRow { cause: started(build, &names), ..row(&opened.path, build) };
     if build.state == BuildState::Queued {
         shown.detail = Some(waiting(&detail, visit.now()));
     }
@@ -200,7 +262,17 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         note: rest.filter(|_| build.state == BuildState::Success).map(sentence),
         cloned: cloned.filter(|_| build.state != BuildState::Queued).map(plain::line),
         commit_status: detail.commit_status.as_ref().map(told),
-        waterfall: waterfall(&phases, &detail.steps, visit.now()),
+        waterfall: waterfall(&Course {
+            waited: build.started_at.map(|taken| (build.queued_at, taken)),
+            phases: &phases,
+            steps: &detail.steps,
+            now: visit.now(),
+        }),
+        source: format!("{} at {}", plain::line(&build.source_name), build.provider),
+        cache: match detail.cache {
+            Some(cache) => saved([cache].into_iter()).unwrap_or_else(|| "no step could use it".to_owned()),
+            None => "off for this build".to_owned(),
+        },
         cancelling: (build.cancel_requested && !build.state.is_final()).then(|| "Stopping…".to_owned()),
         shell: opened.shell,
         head: opened.head,
@@ -296,7 +368,34 @@ pub(super) async fn delete(visit: Visit, At(which): At<BuildAt>) -> Result<Respo
 
 #[cfg(test)]
 mod tests {
-    use super::apart;
+    use super::*;
+
+    #[test]
+    fn a_filter_survives_its_own_address() {
+        let query = "state=failed&ref=%22%3E+x%26y&rule=0198f3c2-7d11-7c3e-9a55-0d7f3f0a91c4&started=by%3Aada&cursor=z";
+        let read = filter(&Fields::of(query));
+        assert!(read.is_set() && (read.source_ref.as_str(), read.started.as_str()) == ("\"> x&y", "by:ada"));
+        let again = filter(&Fields::of(&read.rest()));
+        assert_eq!(
+            (again.state, &again.source_ref, &again.rule, &again.started),
+            (read.state, &read.source_ref, &read.rule, &read.started)
+        );
+        let wanted = wanted(&read);
+        assert_eq!((wanted.state, wanted.cause.as_str()), (Some(BuildState::Failed), ""));
+        assert!(wanted.rule.is_some() && wanted.started_by.is_some_and(|name| name.as_str() == "ada"));
+        let nothing = filter(&Fields::of("state=x&ref=++&rule=1&started="));
+        assert!(!nothing.is_set() && nothing.rest().is_empty());
+        assert_eq!(super::wanted(&filter(&Fields::of("started=by:No Name"))).cause, "by:No Name", "nobody's builds are not everybody's");
+    }
+
+    #[test]
+    fn what_the_cache_saved_is_counted_over_builds() {
+        let uses = |list: &[(u64, u64)]| saved(list.iter().map(|(hits, steps)| CacheUse { hits: *hits, steps: *steps }));
+        assert_eq!(uses(&[]), None);
+        assert_eq!(uses(&[(0, 0)]), None);
+        assert_eq!(uses(&[(2, 3), (0, 0)]).as_deref(), Some("2 of 3 steps (67 %)"));
+        assert_eq!(uses(&[(1, 1)]).as_deref(), Some("1 of 1 step (100 %)"));
+    }
 
     #[test]
     fn how_the_source_was_cloned_is_told_apart_from_other_notes() {

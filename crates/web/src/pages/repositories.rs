@@ -120,7 +120,7 @@ async fn fill(app: &App, repository: &Repository, path: &RepositoryPath, row: &m
         let key = SourceKey { id: &autobuild.source_id, full_name: &autobuild.source_name };
         row.source = source_view(app, &autobuild.provider, key, link.map(|link| link.state));
     }
-    let last = builds::list(&mut tx, repository.id, None, None, 1).await?.pop();
+    let last = builds::list(&mut tx, repository.id, &builds::BuildFilter::default(), None, 1).await?.pop();
     row.last_build = last.map(|build| build_row(path, &build));
     Ok(())
 }

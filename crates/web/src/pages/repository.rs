@@ -3,7 +3,7 @@
 use axum::response::Response;
 use serde::Deserialize;
 use slipway_app::store::{StoreError, accounts, builds, images};
-use slipway_app::{App, AutobuildSettings, Caller, Error, SourceState};
+use slipway_app::{App, AutobuildSettings, BuildsWanted, Caller, Error, SourceState};
 use slipway_forge::SourceKey;
 use slipway_model::{AccountName, LinkState, ProviderId, RepositoryName, RepositoryPath, SourceType, Visibility};
 
@@ -127,7 +127,12 @@ pub(super) async fn general(who: Anybody, At(at): At<RepositoryAt>) -> Result<Re
     let app = who.state.app();
     let tags = tag_rows(app, &opened, None, LATEST).await?;
     let builds = match opened.rights.reads() {
-        Some(read) => app.list_builds(read, None, None, LATEST).await?.iter().map(|build| build_row(&opened.path, build)).collect(),
+        Some(read) => app
+            .list_builds(read, &BuildsWanted::default(), None, LATEST)
+            .await?
+            .iter()
+            .map(|build| build_row(&opened.path, build))
+            .collect(),
         None => Vec::new(),
     };
     Ok(show(&GeneralPage {

@@ -105,7 +105,7 @@ impl Inbox {
 }
 
 /// As the application seals them for the settings of this site.
-fn no_variables(autobuild: AutobuildId) -> Vec<u8> {
+pub fn no_variables(autobuild: AutobuildId) -> Vec<u8> {
     Keys::derive(&[7; 32]).seal(&["autobuilds.environment", &autobuild.to_string()], b"[]")
 }
 

@@ -50,6 +50,10 @@ pub struct BuildPage {
     pub build: BuildRow,
     /// Its id, as the API has it.
     pub id: String,
+    /// The source repository and the provider that holds it.
+    pub source: String,
+    /// What the cache did for it, in words.
+    pub cache: String,
     /// The rule in words, like `branch main → latest`.
     pub rule: String,
     /// The builder that has it.
@@ -103,12 +107,14 @@ impl BuildPage {
         self.build.started_at.or(self.build.finished_at)
     }
 
-    /// The steps for the log viewer, as JSON in an attribute.
+    /// The steps for the log viewer, as JSON in an attribute: enough to begin with, the stream brings all of them.
     #[must_use]
     pub fn steps_json(&self) -> String {
+        const FIRST: usize = 500;
         let steps: Vec<_> = self
             .steps
             .iter()
+            .take(FIRST)
             .map(|step| {
                 serde_json::json!({"id": step.id, "name": step.name, "phase": step.phase, "state": step.state, "cached": step.cached,
                 "started_at": step.started_at, "finished_at": step.finished_at})

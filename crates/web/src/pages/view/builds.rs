@@ -3,8 +3,10 @@
 use askama::Template;
 use slipway_model::{BuildState, Timestamp};
 
+use super::chart;
 use super::repositories::{May, RepositoryHead, Tab};
 use super::shell::Shell;
+use super::timeline::Day;
 use super::ui::{self, Markup};
 
 /// A build in a table.
@@ -38,6 +40,36 @@ pub struct BuildRow {
     pub finished_at: Option<Timestamp>,
 }
 
+/// What the list is narrowed to; empty is no wish.
+#[derive(Clone, Debug, Default)]
+pub struct BuildsFilter {
+    /// Only this state.
+    pub state: Option<BuildState>,
+    /// Only refs that contain this.
+    pub source_ref: String,
+    /// Only this rule, by its id.
+    pub rule: String,
+    /// Only this cause, or `by:` and the name of who started it.
+    pub started: String,
+}
+
+impl BuildsFilter {
+    /// Whether the list shows less than all.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.state.is_some() || [&self.source_ref, &self.rule, &self.started].into_iter().any(|text| !text.is_empty())
+    }
+
+    /// The filter as the rest of a query, for the next page.
+    #[must_use]
+    pub fn rest(&self) -> String {
+        let state = self.state.map_or("", BuildState::as_str);
+        let fields = [("state", state), ("ref", &self.source_ref), ("rule", &self.rule), ("started", &self.started)];
+        let filled = fields.into_iter().filter(|(_, value)| !value.is_empty());
+        filled.map(|(name, value)| format!("&{name}={}", ui::address_part(value))).collect()
+    }
+}
+
 /// `/{ns}/{name}/builds`.
 #[derive(Template)]
 #[template(path = "builds.html")]
@@ -48,12 +80,16 @@ pub struct BuildListPage {
     pub head: RepositoryHead,
     /// Bar chart.
     pub chart: Markup,
-    /// One page of them.
-    pub rows: Vec<BuildRow>,
-    /// Only this state.
-    pub state: Option<BuildState>,
-    /// Only refs that contain this.
-    pub source_ref: String,
+    /// What the cache did for the builds of the chart, in words.
+    pub cache: Option<String>,
+    /// One page of them, by day.
+    pub days: Vec<Day>,
+    /// What the list is narrowed to.
+    pub filter: BuildsFilter,
+    /// Rules that can be chosen: id and words.
+    pub rules: Vec<(String, String)>,
+    /// Causes and people that can be chosen: value and words.
+    pub starters: Vec<(String, String)>,
     /// The branch that starts a build, for the empty state.
     pub watched: Option<String>,
     /// Cursor of the next page.
@@ -61,16 +97,16 @@ pub struct BuildListPage {
 }
 
 impl BuildListPage {
-    /// Whether the list shows less than all.
-    #[must_use]
-    pub fn is_filtered(&self) -> bool {
-        self.state.is_some() || !self.source_ref.is_empty()
-    }
-
     /// `selected` mark of the filter.
     #[must_use]
     pub fn is_state(&self, state: &BuildState) -> bool {
-        self.state == Some(*state)
+        self.filter.state == Some(*state)
+    }
+
+    /// Whether the rule of the filter is one of those that can be chosen.
+    #[must_use]
+    pub fn is_rule_known(&self) -> bool {
+        self.rules.iter().any(|(id, _)| *id == self.filter.rule)
     }
 }
 

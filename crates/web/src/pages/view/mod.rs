@@ -27,6 +27,7 @@ pub mod security;
 pub mod settings;
 pub mod shell;
 pub mod teams;
+pub mod timeline;
 pub mod tokens;
 pub mod triggers;
 pub mod ui;

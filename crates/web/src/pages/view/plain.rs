@@ -10,9 +10,19 @@ fn is_odd(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}')
 }
 
-/// The line as a terminal without colours would show it.
+/// The line as a terminal without colours would show it; of a long one the beginning.
 #[must_use]
 pub fn line(raw: &str) -> String {
+    shown(raw, MAX_CHARACTERS)
+}
+
+/// The same, however long it is.
+#[must_use]
+pub fn text(raw: &str) -> String {
+    shown(raw, usize::MAX)
+}
+
+fn shown(raw: &str, most: usize) -> String {
     let raw = raw.trim_end_matches(['\r', '\n']);
     // A progress bar overwrites its line; what it wrote last is what people saw.
     let raw = raw.rsplit('\r').next().unwrap_or(raw);
@@ -20,7 +30,7 @@ pub fn line(raw: &str) -> String {
     let mut length = 0;
     let mut characters = raw.chars().peekable();
     while let Some(c) = characters.next() {
-        if length == MAX_CHARACTERS {
+        if length == most {
             out.push_str(" …");
             break;
         }

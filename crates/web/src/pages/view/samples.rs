@@ -18,7 +18,7 @@ use slipway_model::{
 
 use crate::pages::view::autobuild::{AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored, VariableRow};
 use crate::pages::view::build::BuildPage;
-use crate::pages::view::builds::{BuildListPage, BuildRow, QueuePage};
+use crate::pages::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePage};
 use crate::pages::view::chart::{Bar, bars};
 use crate::pages::view::errors::ErrorPage;
 use crate::pages::view::form::Field;
@@ -29,8 +29,9 @@ use crate::pages::view::repositories::{
 };
 use crate::pages::view::search::SearchPage;
 use crate::pages::view::shell::{Area, Layout, Namespace, Notice, Person, Place, Role, Shell, Theme};
-use crate::pages::view::ui::Tone;
-use crate::pages::view::waterfall::{PhaseSpan, waterfall};
+use crate::pages::view::timeline::days;
+use crate::pages::view::ui::{Markup, Tone};
+use crate::pages::view::waterfall::{Course, PhaseSpan, waterfall};
 
 /// Text that must arrive as text.
 pub const HOSTILE: &str = "<script>alert('x')</script><img src=x onerror=alert(1)>\" onmouseover=\"alert(2) \u{202e}gnp.exe";
@@ -212,6 +213,10 @@ fn spans() -> Vec<PhaseSpan> {
         .collect()
 }
 
+fn course(phases: &[PhaseSpan], steps: &[Step]) -> Markup {
+    waterfall(&Course { waited: Some((ago(130), ago(101))), phases, steps, now: Timestamp::from_millis(NOW) })
+}
+
 fn failed_build() -> BuildPage {
     BuildPage {
         shell: shell(Area::Repositories),
@@ -240,7 +245,9 @@ fn failed_build() -> BuildPage {
         .map(str::to_owned)
         .to_vec(),
         failed_step: Some("docker-compose.test.yml".into()),
-        waterfall: waterfall(&spans(), &steps(), Timestamp::from_millis(NOW)),
+        waterfall: course(&spans(), &steps()),
+        source: "acme/shop at github".into(),
+        cache: "2 of 4 steps (50 %)".into(),
         steps: steps(),
         cancelling: None,
         cloned: Some("a short-lived token of the link, because there may be no deploy key: the organization `acme` forbids them".into()),
@@ -263,7 +270,7 @@ fn running_build() -> BuildPage {
         reason: None,
         tail: vec![],
         failed_step: None,
-        waterfall: waterfall(&spans, &running, Timestamp::from_millis(NOW)),
+        waterfall: course(&spans, &running),
         steps: running,
         attempt: 1,
         attempts: 3,
@@ -471,7 +478,7 @@ fn build_pages() -> Vec<(&'static str, String)> {
         reason: None,
         tail: vec![],
         failed_step: None,
-        waterfall: waterfall(&[], &[], Timestamp::from_millis(NOW)),
+        waterfall: course(&[], &[]),
         steps: vec![],
         builder: None,
         attempt: 0,
@@ -489,9 +496,11 @@ fn build_pages() -> Vec<(&'static str, String)> {
         shell: shell(Area::Repositories),
         head: head(Tab::Builds),
         chart: bars(&chart_bars()),
-        rows: builds(),
-        state: None,
-        source_ref: String::new(),
+        cache: Some("31 of 120 steps (26 %)".into()),
+        days: days(builds(), Timestamp::from_millis(NOW)),
+        filter: BuildsFilter { source_ref: HOSTILE.into(), ..BuildsFilter::default() },
+        rules: vec![("0198f3c2-7d11-7c3e-9a55-0d7f3f0a91c4".into(), format!("branch {HOSTILE}"))],
+        starters: vec![("push".into(), "a push".into()), ("by:ada".into(), "ada".into())],
         watched: Some("main".into()),
         next: Some("c".into()),
     };
@@ -501,7 +510,7 @@ fn build_pages() -> Vec<(&'static str, String)> {
         ("build-queued", page(&queued)),
         ("build-success", page(&success)),
         ("builds", page(&list)),
-        ("builds-empty", page(&BuildListPage { rows: vec![], ..list })),
+        ("builds-empty", page(&BuildListPage { days: vec![], filter: BuildsFilter::default(), ..list })),
         (
             "queue",
             page(&QueuePage {

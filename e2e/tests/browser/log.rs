@@ -1,0 +1,81 @@
+//! A log that is far too long for a page: its end at once, any other part when somebody goes there, all of it searched.
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use slipway_e2e::inspect::Inspector;
+use slipway_e2e::stage::{borrowed, files};
+use slipway_e2e::{Browser, PERSON, Stage};
+
+/// Some nine megabytes: more than the page asks for. Colours go on over the ends of lines.
+const TEST: &str = r#"echo 'the Needle at the beginning'
+busybox seq 1 120000 | busybox sed 's/$/ of many lines with nothing in them but these words, again and again/'
+printf '\033[32mgreen\nstill green\033[0m\nplain\n'
+echo 'the needle at the end'
+"#;
+/// Rows in the page: what is on screen and a little more, however long the log.
+const ROWS: &str = "document.querySelectorAll('#log .log-row').length";
+
+async fn rows_with(browser: &Browser, text: &str) -> Result<()> {
+    let shown = "[...document.querySelectorAll('#log .log-text')].some((one) => one.textContent === arguments[0])";
+    browser.until(&format!("the line `{text}`"), shown, &[json!(text)]).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn a_long_log_is_read_from_its_end_and_found_at_its_beginning() -> Result<()> {
+    let stage = Stage::linked().await?;
+    let base = stage.push_base().await?;
+    stage.repository("hello", "", &json!([{ "source_type": "branch", "source": "main", "tags": "latest" }])).await?;
+    let build = stage.push("hello", "main", &borrowed(&files(&base, "echo hello\n", TEST)), "Talk a lot").await?;
+    let build = stage.until("hello", &build, "success").await?;
+    let page = format!("/demo/hello/builds/{}", build["id"].as_str().context("a build has an id")?);
+    let test = build["steps"].as_array().context("steps")?.iter().find(|step| step["phase"] == "test").context("a test")?;
+
+    let browser = Browser::signed_in(&stage, PERSON).await?;
+    let mut inspector = Inspector::new(&browser).await?;
+    browser.open(&page).await?;
+    browser.see("#log .log-part", "the end of a long log").await?;
+    browser.until("the log's end", "!document.querySelector('#log [data-log=status]').textContent.includes('live')", &[]).await?;
+    // The waterfall leads to the step, whose last lines are here.
+    browser.run("const view = document.querySelector('.log-view'); view.scrollTop = view.scrollHeight", &[]).await?;
+    rows_with(&browser, "plain").await?;
+    let green = browser.run("return [...document.querySelectorAll('#log .log-text .f2')].map((one) => one.textContent)", &[]).await?;
+    assert_eq!(green, json!(["green", "still green"]), "colours go on until they are reset");
+    let rows = browser.run(&format!("return {ROWS}"), &[]).await?.as_u64().context("a number")?;
+    assert!(rows < 200, "{rows} rows are in the page");
+
+    // All of the log is searched, and a match that is not here is fetched.
+    browser.fill("#log-search", "NEEDLE").await?;
+    browser.see("#log [data-log=found]", "1 of 2 lines").await?;
+    rows_with(&browser, "the Needle at the beginning").await?;
+    browser.see("#log .log-part", "a part of a long log").await?;
+    assert_eq!(browser.text("#log .log-mark-current").await?, "Needle");
+    inspector.page("log-part").await?;
+    browser.click("#log [data-log=next]").await?;
+    browser.see("#log [data-log=found]", "2 of 2 lines").await?;
+    rows_with(&browser, "the needle at the end").await?;
+    browser.fill("#log-search", "no such words").await?;
+    browser.see("#log [data-log=found]", "not found").await?;
+    browser.fill("#log-search", "").await?;
+
+    // Part by part, and to the end again.
+    browser.click("#log [data-log=earlier]").await?;
+    browser.until("a part in front", "document.querySelector('#log [data-log=later]').hidden === false", &[]).await?;
+    browser.click("#log [data-log=newest]").await?;
+    browser.see("#log .log-part", "the end of a long log").await?;
+
+    // A line has an address, wherever it is.
+    let steps = "return [...document.querySelectorAll('#log .log-head')].length";
+    assert!(browser.run(steps, &[]).await?.as_u64().is_some_and(|heads| heads > 0), "{}", browser.shown().await);
+    let number = |build: &Value| build["steps"].as_array().map_or(0, Vec::len);
+    let address = format!("{page}?again#s{}-L70000", number(&build) - 1);
+    browser.open(&address).await?;
+    let target = "document.querySelector('#log .log-target .log-text')?.textContent ?? ''";
+    let found = browser.until("the line of the address", &format!("({target}).includes('of many lines') && {target}"), &[]).await?;
+    assert!(found.as_str().is_some_and(|text| text.contains("of many lines")), "{found} of {test}");
+    assert!(browser.run(&format!("return {ROWS}"), &[]).await?.as_u64().is_some_and(|rows| rows < 200));
+    inspector.quiet("the long log").await?;
+    let (found, _) = inspector.end();
+    assert!(found.is_empty(), "{found:#?}");
+    browser.close().await?;
+    stage.finish().await
+}
