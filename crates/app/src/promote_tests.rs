@@ -340,7 +340,7 @@ async fn run(place: &Place, graph: &Graph, steps: &[Step]) {
             assert!(said(graph, new.commit, old.commit) != Some(true), "to an older commit");
         }
     }
-    // Everything ends; then each tag shows the newest push, unless that led to what is older than what it shows.
+    // Everything ends; then each tag shows the newest push, unless that led to an older commit than another build's.
     for build in 0..model.builds.len() {
         if !model.builds[build].ended {
             case.end(graph, build).await;
@@ -349,10 +349,12 @@ async fn run(place: &Place, graph: &Graph, steps: &[Step]) {
     }
     let found = case.shown().await;
     assert_eq!(found.map(|tag| tag.map(|(build, _)| build)), model.tags.map(|tag| tag.map(|shown| shown.build)));
-    for shown in model.tags.into_iter().flatten() {
-        if let Some((time, commit)) = model.pushes.last() {
-            let stays = shown.time > *time || shown.commit == *commit || said(graph, *commit, shown.commit) == Some(true);
-            assert!(stays, "the newest push is nowhere: {shown:?}");
+    // Which of two is shown that are older than each other by one measure each, depends on which ends first; never what the newest replaced.
+    if let Some((time, commit)) = model.pushes.last()
+        && !model.builds.iter().any(|build| said(graph, *commit, build.commit) == Some(true))
+    {
+        for shown in model.tags.into_iter().flatten() {
+            assert!(shown.time >= *time, "the newest push is nowhere: {shown:?}");
         }
     }
 }
@@ -361,7 +363,7 @@ async fn run(place: &Place, graph: &Graph, steps: &[Step]) {
 fn no_tag_goes_back_by_itself_whatever_happens() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let place = runtime.block_on(Place::new());
-    let mut runner = TestRunner::new(Cases { cases: 200, failure_persistence: None, ..Cases::default() });
+    let mut runner = TestRunner::new(Cases { cases: 400, failure_persistence: None, ..Cases::default() });
     let outcome = runner.run(&(graph(), proptest::collection::vec(step(), 1..24)), |(graph, steps)| {
         let case = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(&place, &graph, &steps))));
         case.map_err(|panic| {
