@@ -4,10 +4,12 @@
 //! Deliberately elsewhere: the engine's own garbage collection of layers, which are the build cache.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use slipway_buildkit::Engine;
 
 use crate::home::{BuildDir, Home};
+use crate::process::PATH;
 
 /// Containers, networks, volumes and built images of a compose project.
 pub(crate) async fn project(engine: &Engine, project: &str) {
@@ -21,11 +23,10 @@ pub(crate) async fn project(engine: &Engine, project: &str) {
     }
 }
 
-/// Everything of one attempt.
+/// Everything of one attempt in its engine.
 pub(crate) async fn build(engine: &Engine, dir: &BuildDir, project_name: &str) {
     project(engine, project_name).await;
     image(engine, dir).await;
-    folder(&dir.path).await;
 }
 
 /// The note's first line is the build's own name of the image, then come its digest and the public name of its test.
@@ -42,12 +43,18 @@ async fn image(engine: &Engine, dir: &BuildDir) {
     }
 }
 
-async fn folder(path: &Path) {
-    match tokio::fs::remove_dir_all(path).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "a build's folder was not removed")
-        }
-        _ => {}
+/// Removes a folder and all beneath it, however deep whoever filled it made it: in a process of its own, which has its own limits.
+pub(crate) fn remover(path: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new("rm");
+    command.args(["--recursive", "--force", "--one-file-system", "--"]).arg(path).env_clear().env("PATH", PATH).stdin(Stdio::null());
+    command
+}
+
+/// The same, waited for. A failure delays it until the next start.
+pub(crate) async fn remove(path: &Path) {
+    let done = tokio::process::Command::from(remover(path)).stdout(Stdio::null()).stderr(Stdio::null()).status().await;
+    if !done.is_ok_and(|status| status.success()) {
+        tracing::warn!(path = %path.display(), "what a build left was not removed");
     }
 }
 
@@ -68,7 +75,7 @@ pub(crate) async fn leftovers(engine: &Engine, home: &Home, dead: &[std::path::P
     for path in dead {
         let dir = BuildDir { path: path.clone() };
         image(engine, &dir).await;
-        folder(path).await;
+        remove(path).await;
     }
     true
 }

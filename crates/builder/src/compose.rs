@@ -3,8 +3,7 @@
 //! The invariant: what runs is the resolved file that was checked, not the source's. Deliberately elsewhere: the rules
 //! (`compose_rules`), watching the containers (`sut`).
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +14,7 @@ use slipway_model::FailureCode;
 
 use crate::compose_rules::{Ground, check_reads, check_resolved, has_service};
 use crate::failure::Failure;
-use crate::process::{Ended, Program, Stdout};
+use crate::process::{Ended, PATH, Program, Stdout};
 use crate::report::Reporter;
 use crate::sandbox::Seat;
 use crate::variables::Variables;
@@ -52,20 +51,20 @@ pub(crate) struct Resolved {
 }
 
 impl Compose<'_> {
-    /// Looks for `docker compose`, then for `docker-compose`. What was found once is not asked again: each question takes half a second.
+    /// Looks for `docker compose`, then for `docker-compose`.
     pub(crate) async fn find(seat: &Seat, reporter: &Reporter, step: &str) -> Result<Flavour, Failure> {
-        static FOUND: OnceLock<Flavour> = OnceLock::new();
-        if let Some(flavour) = FOUND.get() {
-            return Ok(*flavour);
-        }
-        for flavour in [Flavour::Plugin, Flavour::Standalone] {
-            let version = start(flavour, seat, "").args(["version"]).run(reporter, step, Stdout::Quiet).await;
-            if version.is_ok_and(|ended| ended.succeeded()) {
-                return Ok(*FOUND.get_or_init(|| flavour));
+        let looking = async {
+            let plugin = start(Flavour::Plugin, seat, "").args(["version"]).run(reporter, step, Stdout::Quiet).await;
+            if plugin.is_ok_and(|ended| ended.succeeded()) {
+                return Ok(Flavour::Plugin);
             }
-        }
-        let text = "this builder has neither `docker compose` nor `docker-compose`, which tests need";
-        Err(Failure::new(FailureCode::TestInvalid, text))
+            if PATH.split(':').any(|folder| Path::new(folder).join("docker-compose").exists()) {
+                return Ok(Flavour::Standalone);
+            }
+            let text = "this builder has neither `docker compose` nor `docker-compose`, which tests need";
+            Err(Failure::new(FailureCode::TestInvalid, text))
+        };
+        seat.compose.get_or_try_init(|| looking).await.copied()
     }
 
     /// Resolves and checks a test file of the source.

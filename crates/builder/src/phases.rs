@@ -92,7 +92,7 @@ impl Work<'_> {
         };
         match self.seat() {
             // A hook or a test that lost its engine says anything; the source is not to blame for it.
-            Some(seat) if seat.sandbox.engine.info().await.is_err() => {
+            Some(seat) if seat.sandbox.has_ended() || seat.sandbox.engine.info().await.is_err() => {
                 Err(Failure::passing(FailureCode::EngineUnavailable, format!("the engine ended in the midst of it: {}", failure.reason)))
             }
             _ => Err(failure),

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use slipway_buildkit::{Client, Engine, EngineAddress};
-use slipway_model::{Clock, FailureCode, FailureReason, StepState};
+use slipway_model::{Clock, FailureCode, FailureReason, Lane, StepState};
 use slipway_wire::{Assignment, Claim, EngineStatus, Outcome};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -211,18 +211,21 @@ impl Builder {
                 Ended::Outcome(failed(FailureCode::TimedOut, text, Retry::Useless))
             }
         };
-        let cleaned = async {
-            match seat.get() {
-                Some(seat) => {
-                    cleanup::build(&seat.sandbox.engine, dir, &project).await;
-                    seat.leave().await;
-                }
-                None => cleanup::build(&self.tools.engine, dir, &project).await,
-            }
+        let engine = match seat.get() {
+            // An engine that goes with its build is not asked for anything any more.
+            Some(_) if assignment.scope.lane == Lane::Untrusted => None,
+            Some(seat) => Some(&seat.sandbox.engine),
+            None => Some(&self.tools.engine),
         };
-        if tokio::time::timeout(CLEANUP_LIMIT, cleaned).await.is_err() {
+        if let Some(engine) = engine
+            && tokio::time::timeout(CLEANUP_LIMIT, cleanup::build(engine, dir, &project)).await.is_err()
+        {
             tracing::warn!(build = %assignment.build, "cleaning up took too long");
         }
+        if let Some(seat) = seat.get() {
+            seat.leave().await;
+        }
+        cleanup::remove(&dir.path).await;
         ended
     }
 

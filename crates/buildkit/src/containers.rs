@@ -4,7 +4,7 @@
 //! Deliberately elsewhere: creating and starting containers; compose does it.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::Method;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ use crate::progress::LogStream;
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 /// Larger than any frame of an engine; what says more is no frame.
+const WAIT_ANSWER_LIMIT: usize = 64 * 1024;
 const FRAME_LIMIT: usize = 64 * 1024 * 1024;
 
 #[derive(Deserialize)]
@@ -65,8 +66,8 @@ impl Engine {
         // The answer's head comes at once, its body when the container ends: that may take as long as it likes.
         let path = format!("/containers/{}/wait", encode(container, STRICT));
         let answer = send(&self.address, Method::POST, &path, &[]).await?;
-        let broken = |error: hyper::Error| unreachable(&self.address, root_cause(&error));
-        let body = answer.into_body().collect().await.map_err(broken)?.to_bytes();
+        let broken = |error: Box<dyn std::error::Error + Send + Sync>| unreachable(&self.address, error.to_string());
+        let body = Limited::new(answer.into_body(), WAIT_ANSWER_LIMIT).collect().await.map_err(broken)?.to_bytes();
         let exited: Exited =
             serde_json::from_slice(&body).map_err(|error| unreachable(&self.address, format!("no exit code in its answer: {error}")))?;
         Ok(exited.status_code)

@@ -16,5 +16,9 @@ ip route add default via 198.18.0.1
 mount -t tmpfs -o mode=755 tmpfs /opt
 mkdir /run/docker
 printf '%s' "$SLIPWAY_DOCKERD" >/run/daemon.json
+ln -s /api/sock /run/docker.sock
+# The listening socket comes as systemd would hand it over.
+exec 3<&4 4<&-
+export LISTEN_FDS=1 LISTEN_PID=$$
 exec dockerd --rootless --log-level warn --config-file /run/daemon.json --data-root /var/lib/docker --exec-root /run/docker \
-    --pidfile /run/docker.pid --host unix:///api/sock
+    --pidfile /run/docker.pid --host fd://

@@ -4,12 +4,14 @@
 # machine's root, in the machine's network: this shell and slirp4netns, which carries packets out as ordinary connections
 #   the gate: user and network namespace with the rules for what may be reached, which nothing inside can change
 #     the engine: user and network namespace of dockerd; its root is an ordinary user of the machine
-exec 3<&0 </dev/null
+# Its output is the listening socket of the engine, which the builder made where nothing inside can put another one in its place.
+exec 3<&0 </dev/null 4>&1 >/dev/null
 small_root
 cp -L /etc/resolv.conf "$root/etc/resolv.outside" 2>/dev/null || touch "$root/etc/resolv.outside"
 mount --bind "$SLIPWAY_HOME/data" "$root/var/lib/docker"
 mkdir "$root/api"
 mount --bind "$SLIPWAY_HOME/api" "$root/api"
+mount -o remount,bind,ro "$root/api"
 mount --bind "$SLIPWAY_HOME/work" "$root/work"
 mount -t sysfs -o nosuid,nodev,noexec sysfs "$root/sys"
 # Containers cannot be made where no control groups are seen; nothing inside may write to the machine's.
@@ -19,13 +21,15 @@ mount --bind /etc/resolv.outside /etc/resolv.conf
 
 # Its identities are mapped from out here before it begins.
 mkfifo -m 666 /run/gate
-unshare --user --keep-caps --mount --net --pid --ipc --uts --fork --kill-child=KILL \
-    sh -c 'read -r _ </run/gate; exec setpriv --reuid 0 --regid 0 --clear-groups sh -c "$SLIPWAY_GATE"' &
+# A session of its own: the terminal of whoever started the builder is out of reach.
+setsid unshare --user --keep-caps --mount --net --pid --ipc --uts --fork --kill-child=KILL \
+    sh -c 'read -r _ </run/gate; exec setpriv --reuid 0 --regid 0 --clear-groups sh -c "$SLIPWAY_GATE"' 3<&- &
 gate=$!
+exec 4>&-
 until [ "$(readlink "/proc/$gate/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
 echo "0 $SLIPWAY_BASE 65536" >"/proc/$gate/uid_map"
 echo "0 $SLIPWAY_BASE 65536" >"/proc/$gate/gid_map"
-slirp4netns --configure --mtu=65520 --disable-host-loopback --enable-sandbox --enable-seccomp "$gate" tap0 &
+slirp4netns --configure --mtu=65520 --disable-host-loopback --enable-sandbox --enable-seccomp "$gate" tap0 3<&- &
 echo go >/run/gate
 # Nothing is ever written to the pipe: its end is what is waited for, or the engine's own.
 trap 'exit 143' TERM

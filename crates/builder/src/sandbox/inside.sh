@@ -7,6 +7,9 @@ for part in api "work/$SLIPWAY_NAME"; do
     mkdir -p "$root/$part"
     mount --bind "$SLIPWAY_HOME/$part" "$root/$part"
 done
+mount -o remount,bind,ro "$root/api"
+ln -s /api/sock "$root/run/docker.sock"
+echo 500 >/proc/self/oom_score_adj
 mkdir "$root/run/build"
 mount --bind "$SLIPWAY_PRIVATE" "$root/run/build"
 mount -o remount,bind,ro "$root/run/build"
@@ -15,7 +18,8 @@ cd "$1"
 shift
 unset SLIPWAY_USER SLIPWAY_NAME SLIPWAY_NAMES SLIPWAY_HOME SLIPWAY_PRIVATE root
 trap 'exit 143' TERM
-nsenter --user=/proc/self/fd/9 -- sh -c '. /run/build/environment; exec "$@" 9<&-' sh "$@" 3<&- &
+# A session of its own: the terminal of whoever started the builder is out of reach.
+setsid nsenter --user=/proc/self/fd/9 -- sh -c '. /run/build/environment; exec "$@" 9<&-' sh "$@" 3<&- &
 program=$!
 { read -r _ <&3 || kill -TERM 1; } >/dev/null 2>&1 &
 exec 3<&- 9<&-

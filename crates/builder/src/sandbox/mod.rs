@@ -8,17 +8,17 @@
 mod relay;
 mod scopes;
 
-use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::net::UnixStream;
+use std::fs::{File, Permissions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rustix::net::sockopt::socket_peercred;
-use slipway_buildkit::{Client, Engine, EngineAddress};
+use slipway_buildkit::{AddressError, Client, Engine, EngineAddress};
 use slipway_model::FailureCode;
 use tokio::process::{Child, ChildStdin, Command};
 
@@ -33,8 +33,10 @@ const GATE: &str = include_str!("gate.sh");
 const DOCKERD: &str = include_str!("dockerd.sh");
 const INSIDE: &str = include_str!("inside.sh");
 const START_LIMIT: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const END_LIMIT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
-/// Not of the public internet: `gate.sh` refuses them, and the machine's own addresses.
+/// Not of the public internet: `gate.sh` refuses them.
 const PRIVATE: &[&str] = &[
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -51,6 +53,7 @@ const PRIVATE: &[&str] = &[
 const PROGRAMS: &[(&str, &str)] = &[
     ("dockerd", "docker.io"),
     ("slirp4netns", "slirp4netns"),
+    ("setsid", "util-linux"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
@@ -89,101 +92,61 @@ pub(crate) struct Sandbox {
     network: File,
     reach: Reach,
     _relay: Relay,
-    process: std::sync::Mutex<Child>,
-    _life: ChildStdin,
+    process: Process,
 }
 
 impl Sandbox {
     /// Starts the engine of a folder and waits until it answers.
     async fn start(folder: &Path, base: u32, reach: Reach) -> Result<Self, Failure> {
-        let registry = &reach.registry;
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             Failure::passing(FailureCode::EngineUnavailable, format!("an engine of its own for this build: {what}: {error}"))
         };
         prepare(folder, base).map_err(|error| failed("its folder", &error))?;
-        let log = File::create(folder.join("log")).map_err(|error| failed("its log", &error))?;
-        let refused = [PRIVATE.iter().map(|network| (*network).to_owned()).collect(), own_addresses().await].concat().join(" ");
-        let insecure: &[&str] = if registry.insecure { &[registry.host.as_str()] } else { &[] };
-        let settings = serde_json::json!({
-            "features": { "buildkit": true },
-            "insecure-registries": insecure,
-            "builder": { "gc": { "enabled": true, "defaultKeepStorage": "10GB" } },
-        });
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child=KILL", "sh", "-c", &format!("{ROOT}{ENGINE}")]);
-        command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").current_dir("/");
-        command.env("HOME", "/run").env("XDG_RUNTIME_DIR", "/run").env("ROOTLESSKIT_STATE_DIR", "/run");
-        command.env("root", folder.join("root")).env("SLIPWAY_HOME", folder).env("SLIPWAY_BASE", base.to_string());
-        command.env("SLIPWAY_GATE", GATE).env("SLIPWAY_ENGINE", DOCKERD).env("SLIPWAY_DOCKERD", settings.to_string());
-        command.env("SLIPWAY_ALLOWED", reach.allowed.join(" ")).env("SLIPWAY_REFUSED", refused);
-        command.env("SLIPWAY_ADDRESSES", registry.extra_address().map(|address| address.to_string()).unwrap_or_default());
-        command.env("SLIPWAY_NAMES", names(registry));
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).process_group(0).kill_on_drop(true);
-        let mut process = command.spawn().map_err(|error| failed("it cannot be started", &error))?;
-        let life = process.stdin.take().ok_or_else(|| failed("it cannot be started", &"no pipe"))?;
-        // By the open folder: the path of a socket may have 107 bytes only.
         let api = File::open(folder.join("api")).map_err(|error| failed("its address", &error))?;
-        let socket = PathBuf::from(format!("/proc/self/fd/{}/sock", api.as_raw_fd()));
-        let address: EngineAddress = format!("unix://{}", socket.display())
-            .parse()
-            .map_err(|error: slipway_buildkit::AddressError| failed("its address", &error))?;
+        // By the open folder: the path of a socket may have 107 bytes only.
+        let socket = format!("/proc/self/fd/{}/sock", api.as_raw_fd());
+        let address: EngineAddress = format!("unix://{socket}").parse().map_err(|error: AddressError| failed("its address", &error))?;
+        let listener = listen(Path::new(&socket), base).map_err(|error| failed("its address", &error))?;
+        let log = File::create(folder.join("log")).map_err(|error| failed("its log", &error))?;
+        let own = own_addresses().await.map_err(|error| failed("this machine's addresses", &error))?;
+        let process = Process::spawn(command(folder, base, &reach, &own).stdout(listener).stderr(log));
+        let process = process.map_err(|error| failed("it cannot be started", &error))?;
         let engine = Engine::new(address.clone());
-        let answering = async {
-            loop {
-                if let Ok(Some(_)) = process.try_wait() {
-                    return Err(failed("it ended at once", &last_words(&folder.join("log"))));
-                }
-                if socket.exists() && engine.info().await.is_ok() {
-                    return Ok(());
-                }
-                tokio::time::sleep(PAUSE).await;
+        let started = async {
+            process.until_it_answers(&engine).await.map_err(|why| failed(&why, &last_words(&folder.join("log"))))?;
+            let (user, network) = process.namespaces().map_err(|error| failed("its namespaces", &error))?;
+            let inner = network.try_clone().map_err(|error| failed("its network", &error))?;
+            let relay = Relay::open(inner, &reach.registry).await.map_err(|error| failed("its way to the registry", &error))?;
+            Ok((user, network, relay))
+        };
+        match started.await {
+            Ok((user, network, relay)) => Ok(Self {
+                engine,
+                client: Client::new(address),
+                folder: folder.to_owned(),
+                base,
+                _api: api,
+                user,
+                network,
+                reach,
+                _relay: relay,
+                process,
+            }),
+            Err(failure) => {
+                process.end().await;
+                Err(failure)
             }
-        };
-        match tokio::time::timeout(START_LIMIT, answering).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(failed("it did not answer in time", &last_words(&folder.join("log")))),
-        }
-        let namespaces = namespaces(&socket).map_err(|error| failed("its namespaces", &error));
-        let (user, network) = namespaces?;
-        let inner = network.try_clone().map_err(|error| failed("its network", &error))?;
-        let relay = Relay::open(inner, registry).await.map_err(|error| failed("its way to the registry", &error))?;
-        Ok(Self {
-            engine,
-            client: Client::new(address),
-            folder: folder.to_owned(),
-            base,
-            _api: api,
-            user,
-            network,
-            reach,
-            _relay: relay,
-            process: std::sync::Mutex::new(process),
-            _life: life,
-        })
-    }
-
-    /// Ends it and everything in it, and waits for that.
-    async fn end(self) {
-        self.kill().await;
-    }
-
-    /// The same while others still hold it: their programs and requests fail.
-    async fn kill(&self) {
-        let pid = {
-            let mut process = self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            process.start_kill().ok();
-            process.id()
-        };
-        // The kernel ends the whole process namespace before its first process counts as ended.
-        while pid.is_some() && !self.has_ended() {
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Whether it has ended by itself.
-    fn has_ended(&self) -> bool {
-        let mut process = self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        !matches!(process.try_wait(), Ok(None))
+    /// Ends it and everything in it, and waits for that. Whoever still uses it fails.
+    async fn end(&self) {
+        self.process.end().await;
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.process.has_ended()
     }
 
     /// A program that is run beside the engine, in a folder of the source that `name` stands for.
@@ -205,40 +168,140 @@ impl Sandbox {
     }
 }
 
+/// What puts an engine together.
+fn command(folder: &Path, base: u32, reach: &Reach, own: &[String]) -> Command {
+    let registry = &reach.registry;
+    let insecure: &[&str] = if registry.insecure { &[registry.host.as_str()] } else { &[] };
+    let settings = serde_json::json!({
+        "features": { "buildkit": true },
+        "insecure-registries": insecure,
+        "builder": { "gc": { "enabled": true, "defaultKeepStorage": "10GB" } },
+    });
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--kill-child=KILL", "sh", "-c", &format!("{ROOT}{ENGINE}")]);
+    command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").current_dir("/");
+    command.env("HOME", "/run").env("XDG_RUNTIME_DIR", "/run").env("ROOTLESSKIT_STATE_DIR", "/run");
+    command.env("root", folder.join("root")).env("SLIPWAY_HOME", folder).env("SLIPWAY_BASE", base.to_string());
+    command.env("SLIPWAY_GATE", GATE).env("SLIPWAY_ENGINE", DOCKERD).env("SLIPWAY_DOCKERD", settings.to_string());
+    command.env("SLIPWAY_OWN", own.join(" ")).env("SLIPWAY_ALLOWED", reach.allowed.join(" ")).env("SLIPWAY_REFUSED", PRIVATE.join(" "));
+    command.env("SLIPWAY_ADDRESSES", registry.extra_address().map(|address| address.to_string()).unwrap_or_default());
+    command.env("SLIPWAY_NAMES", names(registry));
+    command.stdin(Stdio::piped()).process_group(0).kill_on_drop(true);
+    command
+}
+
+/// The processes of an engine, held by the first of them.
+#[derive(Debug)]
+struct Process {
+    child: Mutex<Child>,
+    /// The first process of its process namespace, which the kernel ends after all others.
+    init: OnceLock<u32>,
+    _life: ChildStdin,
+}
+
+impl Process {
+    fn spawn(command: &mut Command) -> io::Result<Self> {
+        let mut child = command.spawn()?;
+        let life = child.stdin.take().ok_or_else(|| io::Error::other("no pipe"))?;
+        Ok(Self { child: Mutex::new(child), init: OnceLock::new(), _life: life })
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_ended(&self) -> bool {
+        !matches!(self.child().try_wait(), Ok(None))
+    }
+
+    /// Or says why it never will.
+    async fn until_it_answers(&self, engine: &Engine) -> Result<(), String> {
+        let answering = async {
+            loop {
+                if self.has_ended() {
+                    return Err("it ended at once".to_owned());
+                }
+                let Some(init) = self.child().id().and_then(|pid| children(pid).ok()?.first().copied()) else {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                };
+                self.init.get_or_init(|| init);
+                if let Ok(Ok(_)) = tokio::time::timeout(ANSWER_LIMIT, engine.info()).await {
+                    return Ok(());
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::time::timeout(START_LIMIT, answering).await.unwrap_or_else(|_| Err("it did not answer in time".to_owned()))
+    }
+
+    /// The engine's user and network namespace. They are taken from the processes above it, which nothing inside can choose.
+    fn namespaces(&self) -> io::Result<(File, File)> {
+        let lost = || io::Error::other("its processes are not as expected");
+        let of = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/user"));
+        let further_in = |above: u32| -> io::Result<u32> {
+            let around = of(above)?;
+            children(above)?.into_iter().find(|pid| of(*pid).is_ok_and(|inner| inner != around)).ok_or_else(lost)
+        };
+        let gate = further_in(*self.init.get().ok_or_else(lost)?)?;
+        let shell = children(gate)?.first().copied().ok_or_else(lost)?;
+        let engine = further_in(shell)?;
+        let open = |kind: &str| File::open(format!("/proc/{engine}/ns/{kind}"));
+        Ok((open("user")?, open("net")?))
+    }
+
+    /// Ends all of it and waits for that: data must not be touched before.
+    async fn end(&self) {
+        self.child().start_kill().ok();
+        let gone = async {
+            while !self.has_ended() || self.init.get().is_some_and(|init| Path::new(&format!("/proc/{init}")).exists()) {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        if tokio::time::timeout(END_LIMIT, gone).await.is_err() {
+            tracing::warn!("an engine of its own does not end");
+        }
+    }
+}
+
+fn children(pid: u32) -> io::Result<Vec<u32>> {
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    Ok(listed.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+}
+
 /// For a line of `/etc/hosts`.
 fn names(registry: &RegistryAddress) -> String {
     registry.extra_name().map(|name| format!(" {name}")).unwrap_or_default()
 }
 
-/// The parts of an engine's folder. Its data belong to the user that is root inside, so they are found again by the same one.
+/// The parts of an engine's folder. Its data belong to the user that is root inside, so they are found again by the same one; everything
+/// else is the builder's.
 fn prepare(folder: &Path, base: u32) -> io::Result<()> {
     for part in ["root", "work", "data", "api"] {
-        let path = folder.join(part);
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&path)?;
-        if matches!(part, "data" | "api") {
-            std::os::unix::fs::chown(&path, Some(base), Some(base))?;
-        }
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder.join(part))?;
     }
-    // An engine that was killed leaves its socket.
-    match std::fs::remove_file(folder.join("api/sock")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    std::os::unix::fs::chown(folder.join("data"), Some(base), Some(base))
 }
 
-/// The namespaces of whoever listens at a socket, held open: the number of a process may come to mean another one.
-fn namespaces(socket: &Path) -> io::Result<(File, File)> {
-    let stream = UnixStream::connect(socket)?;
-    let pid = socket_peercred(&stream)?.pid.as_raw_nonzero();
-    let open = |kind: &str| File::open(format!("/proc/{pid}/ns/{kind}"));
-    Ok((open("user")?, open("net")?))
+/// The engine's listening socket, which it is given: in a folder of the builder's, so that whoever dials it meets the engine.
+fn listen(socket: &Path, base: u32) -> io::Result<OwnedFd> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    std::os::unix::fs::chown(socket, Some(base), Some(base))?;
+    std::fs::set_permissions(socket, Permissions::from_mode(0o600))?;
+    Ok(listener.into())
 }
 
 /// The machine's own addresses: a service that listens on all of them is meant for its neighbours, not for builds.
-async fn own_addresses() -> Vec<String> {
-    let listed = Command::new("ip").args(["-4", "-o", "addr", "show"]).env("PATH", PATH).stdin(Stdio::null()).output().await;
-    let listed = listed.map(|output| output.stdout).unwrap_or_default();
-    addresses(&String::from_utf8_lossy(&listed))
+async fn own_addresses() -> io::Result<Vec<String>> {
+    let listed = Command::new("ip").args(["-4", "-o", "addr", "show"]).env("PATH", PATH).stdin(Stdio::null()).output().await?;
+    if !listed.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&listed.stderr).trim().to_owned()));
+    }
+    Ok(addresses(&String::from_utf8_lossy(&listed.stdout)))
 }
 
 /// Of lines like `2: eth0    inet 192.0.2.2/24 brd ...`.
@@ -254,11 +317,17 @@ fn addresses(listed: &str) -> Vec<String> {
     found
 }
 
-/// The end of a log, for a person.
+/// The end of a log, for a person. What is inside can make it as long as it likes.
 fn last_words(log: &Path) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text[text.len().saturating_sub(2000)..]).into_owned();
-    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message").to_owned()
+    let mut text = Vec::new();
+    let read = File::open(log).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(2000)))?;
+        file.take(2000).read_to_end(&mut text)
+    });
+    let text = String::from_utf8_lossy(&text);
+    let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    last.filter(|_| read.is_ok()).unwrap_or("no message").to_owned()
 }
 
 #[cfg(test)]

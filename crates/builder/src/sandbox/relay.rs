@@ -7,16 +7,17 @@ use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use slipway_wire::RegistryTarget;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-const CONNECTIONS: usize = 256;
+const CONNECTIONS: usize = 64;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The registry's address, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,19 +78,25 @@ impl Relay {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let target = (registry.name.clone(), registry.port);
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let accepting = tokio::spawn(async move {
+            // They end with the relay.
+            let mut connections = JoinSet::new();
             loop {
-                let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-                let Ok((mut inner, _)) = listener.accept().await else { continue };
+                while connections.len() >= CONNECTIONS {
+                    connections.join_next().await;
+                }
+                while connections.try_join_next().is_some() {}
+                let Ok((mut inner, _)) = listener.accept().await else {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                };
                 let target = target.clone();
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     match TcpStream::connect((target.0.as_str(), target.1)).await {
                         // Either end may go at any time, which the other one sees.
                         Ok(mut outer) => drop(copy_bidirectional(&mut inner, &mut outer).await),
                         Err(error) => tracing::debug!(%error, "the registry does not answer an engine of its own"),
                     }
-                    drop(slot);
                 });
             }
         });

@@ -26,11 +26,13 @@ small_root() {
     for part in ld.so.cache ld.so.conf localtime protocols services; do
         if [ -f "/etc/$part" ]; then cp -L "/etc/$part" "$root/etc/$part"; fi
     done
+    ln -s ../run "$root/var/run"
     printf 'root:x:0:0:root:/home:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n' >"$root/etc/passwd"
     printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
     printf '127.0.0.1 localhost%s\n' "$SLIPWAY_NAMES" >"$root/etc/hosts"
     printf 'nameserver 10.0.2.3\n' >"$root/etc/resolv.conf"
     printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
+    # Containers cannot be made without a `tty`; whose it would be says the session, and each has its own.
     for device in null zero full random urandom tty net/tun; do
         if [ -e "/dev/$device" ]; then
             touch "$root/dev/$device"

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,12 +16,16 @@ use slipway_wire::{Assignment, TrustScope};
 
 use super::relay::RegistryAddress;
 use super::{Reach, Sandbox, obstacle};
+use crate::cleanup;
+use crate::compose::Flavour;
 use crate::failure::Failure;
 use crate::home::BuildDir;
 use crate::process::Program;
 
 /// An engine that nobody used for so long is stopped; its cache stays.
 const IDLE: Duration = Duration::from_secs(10 * 60);
+/// How long the clean-up of an engine may take.
+const EMPTY_LIMIT: Duration = Duration::from_secs(60);
 /// The machine's users for engines: 4,096 ranges of 65,536, which neither people nor other programs are given by custom.
 const FIRST_USER: u32 = 0x7000_0000;
 const USERS: u32 = 0x1_0000;
@@ -75,13 +80,14 @@ struct Place {
 impl Scopes {
     /// Nothing is started yet; what an earlier builder left of builds is removed, its caches stay.
     pub(crate) fn open(folder: PathBuf, clock: Clock) -> io::Result<Self> {
-        std::fs::create_dir_all(&folder)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         for entry in std::fs::read_dir(&folder)?.flatten() {
             let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with("once-") {
-                std::fs::remove_dir_all(&path)?;
-            } else if path.join("work").is_dir() {
-                std::fs::remove_dir_all(path.join("work"))?;
+            let once = entry.file_name().to_string_lossy().starts_with("once-");
+            let dead = if once { path } else { path.join("work") };
+            // What cannot be removed is in nobody's way: builds have names of their own.
+            if !cleanup::remover(&dead).status().is_ok_and(|status| status.success()) {
+                tracing::warn!(path = %dead.display(), "what an earlier builder left was not removed");
             }
         }
         Ok(Self(Arc::new(Inner { folder, clock, places: Mutex::default(), choosing: Mutex::default() })))
@@ -115,7 +121,7 @@ impl Scopes {
         };
         place.sandbox = Some(Arc::clone(&sandbox));
         let name = format!("{}-{}", assignment.build, assignment.attempt);
-        Ok(Seat { scopes: self.clone(), key, sandbox, name, private: dir.inside() })
+        Ok(Seat { scopes: self.clone(), key, sandbox, name, private: dir.inside(), compose: tokio::sync::OnceCell::new() })
     }
 
     async fn start(&self, key: Key, reach: Reach) -> Result<Sandbox, Failure> {
@@ -123,17 +129,30 @@ impl Scopes {
         let base = self.base(&folder).map_err(|error| Failure::internal("no user for an engine of its own", error))?;
         let data = folder.join("data");
         let had_data = data.is_dir();
-        match Sandbox::start(&folder, base, reach.clone()).await {
-            // Containers of a builder that died are still known, and some may be started again by themselves. Images that were pulled long
-            // ago would hide newer ones; the build cache is none of them.
-            Ok(sandbox) if had_data => sandbox.engine.remove_everything(Images::All).await.map_err(Failure::from).map(|()| sandbox),
+        match Self::start_clean(&folder, base, reach.clone()).await {
             Err(failure) if had_data => {
                 // Its data are a cache: an engine that was killed at a bad moment may not want them any more.
                 tracing::warn!(reason = %failure.reason, "an engine of its own does not start; it is tried without its data");
-                remove(&data).await;
-                Sandbox::start(&folder, base, reach).await
+                cleanup::remove(&data).await;
+                Self::start_clean(&folder, base, reach).await
             }
             done => done,
+        }
+    }
+
+    /// Containers of a builder that died are still known, and some may be started again by themselves. Images that were pulled long ago would
+    /// hide newer ones; the build cache is none of them.
+    async fn start_clean(folder: &Path, base: u32, reach: Reach) -> Result<Sandbox, Failure> {
+        let sandbox = Sandbox::start(folder, base, reach).await?;
+        match emptied(&sandbox, Images::All).await {
+            Ok(()) => Ok(sandbox),
+            Err(why) => {
+                sandbox.end().await;
+                Err(Failure::passing(
+                    FailureCode::EngineUnavailable,
+                    format!("an engine of its own for this build cannot be emptied: {why}"),
+                ))
+            }
         }
     }
 
@@ -171,9 +190,12 @@ impl Scopes {
         for (key, place) in places {
             let Ok(mut place) = place.try_lock() else { continue };
             let unused = place.sandbox.as_ref().is_none_or(|sandbox| Arc::strong_count(sandbox) == 1);
-            if key.once.is_none() && unused && old(place.used, now) {
-                if let Some(sandbox) = place.sandbox.take().and_then(Arc::into_inner) {
+            if unused && (key.once.is_some() || old(place.used, now)) {
+                if let Some(sandbox) = place.sandbox.take() {
                     sandbox.end().await;
+                }
+                if key.once.is_some() {
+                    cleanup::remove(&self.0.folder.join(key.folder())).await;
                 }
                 // Whoever waits for this place keeps it; a new one is as good.
                 self.0
@@ -185,8 +207,8 @@ impl Scopes {
         }
     }
 
-    /// What is left of a build in its engine goes.
-    async fn leave(&self, key: Key, name: &str) {
+    /// What is left of a build in its engine goes. Nothing inside is asked whether it may.
+    async fn leave(&self, key: Key, left: &Arc<Sandbox>, name: &str) {
         let place = {
             let places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
             places.get(&key).map(Arc::clone)
@@ -194,25 +216,30 @@ impl Scopes {
         let Some(place) = place else { return };
         let mut place = place.lock().await;
         let folder = self.0.folder.join(key.folder());
-        remove(&folder.join("work").join(name)).await;
-        // This place and the seat that is being left.
-        let last = place.sandbox.as_ref().is_some_and(|sandbox| Arc::strong_count(sandbox) <= 2);
         if key.once.is_some() {
-            if let Some(sandbox) = place.sandbox.take() {
-                sandbox.kill().await;
-            }
-            remove(&folder).await;
+            left.end().await;
+            place.sandbox = None;
+            cleanup::remove(&folder).await;
             self.0.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        } else if last
-            && let Some(sandbox) = &place.sandbox
-            && let Err(error) = sandbox.engine.remove_everything(Images::MadeHere).await
-        {
-            tracing::warn!(%error, "what builds left in an engine of their own was not removed; the engine is stopped");
-            if let Some(sandbox) = place.sandbox.take() {
-                sandbox.kill().await;
-            }
+            return;
+        }
+        cleanup::remove(&folder.join("work").join(name)).await;
+        // This place and the seat that is being left. Another engine may have taken the place of one that died.
+        let last = place.sandbox.as_ref().is_some_and(|sandbox| Arc::ptr_eq(sandbox, left) && Arc::strong_count(sandbox) <= 2);
+        if last && let Err(why) = emptied(left, Images::MadeHere).await {
+            tracing::warn!(%why, "what builds left in an engine of their own was not removed; the engine is stopped");
+            left.end().await;
+            place.sandbox = None;
         }
         place.used = Some(self.0.clock.now());
+    }
+}
+
+/// An engine that does not do it in time counts as one that refuses.
+async fn emptied(sandbox: &Sandbox, images: Images) -> Result<(), String> {
+    match tokio::time::timeout(EMPTY_LIMIT, sandbox.engine.remove_everything(images)).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("it did not answer within {} s", EMPTY_LIMIT.as_secs())),
     }
 }
 
@@ -225,6 +252,8 @@ pub(crate) struct Seat {
     name: String,
     /// Files for the programs inside, which only the builder writes.
     private: PathBuf,
+    /// Which compose is there. A hook may bring one, for its own build.
+    pub(crate) compose: tokio::sync::OnceCell<Flavour>,
 }
 
 impl Seat {
@@ -242,17 +271,19 @@ impl Seat {
         format!("{WORK}/{}/source/{folder}", self.name).trim_end_matches('/').to_owned()
     }
 
-    /// Takes the checkout over: from here on it belongs to the user that is root inside.
+    /// Takes the checkout over: from here on it belongs to the user that is root inside. The folder that it stands in does not: what is called
+    /// `source` stays the source.
     pub(crate) async fn settle(&self, dir: &BuildDir, docker_config: &str) -> Result<(), Failure> {
         let trouble = |error: io::Error| Failure::internal("the build's place in an engine of its own", error);
         let folder = self.folder();
+        std::fs::create_dir(&folder).map_err(trouble)?;
         std::fs::create_dir_all(folder.join("home/.docker")).map_err(trouble)?;
         std::fs::rename(dir.source(), self.source()).map_err(trouble)?;
         BuildDir::write_private(&folder.join("home/.docker/config.json"), docker_config).map_err(trouble)?;
         let owner = format!("{0}:{0}", self.sandbox.base);
         let changed = tokio::process::Command::new("chown")
             .args(["--no-dereference", "--recursive", &owner])
-            .arg(&folder)
+            .args([folder.join("source"), folder.join("home")])
             .env_clear()
             .env("PATH", crate::process::PATH)
             .stdin(std::process::Stdio::null())
@@ -295,7 +326,7 @@ impl Seat {
 
     /// The build has ended: its files go, and what it left in the engine when it is the last one there.
     pub(crate) async fn leave(&self) {
-        self.scopes.leave(self.key, &self.name).await;
+        self.scopes.leave(self.key, &self.sandbox, &self.name).await;
     }
 }
 
@@ -306,15 +337,6 @@ fn exports<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 /// For a shell.
 fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "'\\''"))
-}
-
-async fn remove(path: &Path) {
-    match tokio::fs::remove_dir_all(path).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "what a build left was not removed");
-        }
-        _ => {}
-    }
 }
 
 #[cfg(test)]

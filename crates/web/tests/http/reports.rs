@@ -110,7 +110,8 @@ impl Reports {
         let mut tx = self.site.app.db().write().await.unwrap();
         let secret = SecretToken::generate(TokenKind::Build).hash();
         let until = now().plus(std::time::Duration::from_secs(600));
-        let build = builds::claim(&mut tx, BuilderId::new(), &secret, &slipway_model::QueueLimits::default(), now(), until).await.unwrap().unwrap();
+        let build =
+            builds::claim(&mut tx, BuilderId::new(), &secret, &slipway_model::QueueLimits::default(), now(), until).await.unwrap().unwrap();
         tx.commit().await.unwrap();
         build
     }
