@@ -156,7 +156,7 @@ fn values_that_cannot_be_used() {
         Case { name: "interval", arguments: &["check-config", "--reconcile-interval", "5 minutes"], ..NONE },
         Case { name: "interval too short", arguments: &["check-config", "--reconcile-interval", "1ms"], ..NONE },
         Case { name: "log", arguments: &["check-config", "--log", "a=b=c"], ..NONE },
-        Case { name: "queue", arguments: &["check-config", "--queue-running", "some"], ..NONE },
+        Case { name: "queue", arguments: &["check-config", "--queue-running", "-1"], ..NONE },
         Case { name: "queue of a namespace", arguments: &["check-config", "--queue-per-namespace", "100001"], ..NONE },
         Case { name: "limits of no table", file: Some("[queue]\nnamespaces = 3\n"), ..NONE },
         Case { name: "a limit as text", file: Some("[queue.namespaces]\nacme = \"4\"\n"), ..NONE },

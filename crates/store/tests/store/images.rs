@@ -233,13 +233,13 @@ async fn a_person_points_a_tag_anywhere(db: &Db) {
     older.autobuild = newer.autobuild;
     let mut tx = db.write().await.expect("tx");
     let latest = tag("latest");
-    images::move_tags(&mut tx, one, &[latest.clone()], &digest(2), Some(&newer), NOW).await.expect("moves");
+    images::move_tags(&mut tx, one, std::slice::from_ref(&latest), &digest(2), Some(&newer), NOW).await.expect("moves");
     assert_eq!(images::get_tag(&mut tx, one, "latest").await.expect("query").expect("stands").moved_by, None);
     images::point_tag(&mut tx, one, &latest, &digest(1), &older, ada, NOW).await.expect("moves");
     let found = images::get_tag(&mut tx, one, "latest").await.expect("query").expect("stands");
     assert_eq!((found.digest, found.origin, found.moved_by), (digest(1), Some(older), Some(ada)));
     // The next build that moves it is no person.
-    images::move_tags(&mut tx, one, &[latest.clone()], &digest(2), Some(&newer), NOW).await.expect("moves");
+    images::move_tags(&mut tx, one, std::slice::from_ref(&latest), &digest(2), Some(&newer), NOW).await.expect("moves");
     assert_eq!(images::get_tag(&mut tx, one, "latest").await.expect("query").expect("stands").moved_by, None);
     images::point_tag(&mut tx, one, &tag("fresh"), &digest(1), &newer, ada, NOW).await.expect("makes it");
     assert_eq!(images::list_tags(&mut tx, one, None, 10).await.expect("lists").len(), 2);
