@@ -22,6 +22,5 @@ mod triggers;
 
 pub use edge::peer::ClientAddress;
 pub use openapi::document;
-pub use pages::view::plain;
 pub use router::{router, routes};
 pub use state::{Options, WebState};

@@ -39,26 +39,6 @@ fn words<T: FromStr + ToString + PartialEq + std::fmt::Debug>(seeds: &[&str]) {
 }
 
 #[test]
-fn lines_of_a_log() {
-    let seeds = Seeds::of(&[
-        b"\x1b[1;31mnot ok\x1b[0m 3\t4",
-        b"\x1b]8;;javascript:alert(1)\x07press\x1b]8;;\x1b\\ here",
-        b"\x1b]52;c;c2xpcA==\x1b\\10%\r50%\r\n",
-        "\u{9b}2J\u{9d}0;title\u{7}\u{202e}gnp.exe\u{200b}\u{feff}\0".as_bytes(),
-    ]);
-    let hidden =
-        |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-    check!().with_type::<Recipe>().for_each(|recipe| {
-        let raw = seeds.text(recipe);
-        let shown = slipway_web::plain::text(&raw);
-        assert!(!shown.contains(hidden), "{shown:?}");
-        assert_eq!(slipway_web::plain::text(&shown), shown, "what is shown is shown as it is");
-        // A character is written out as eight at most.
-        presentable(&slipway_web::plain::line(&raw), 8 * 1000 + 2);
-    });
-}
-
-#[test]
 fn refs() {
     words::<slipway_model::RefName>(&["refs/heads/main", "refs/tags/v1.0.0", "refs/heads/feature/a#b", "refs/heads/ü"]);
 }

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header;
-use slipway_app::store::StoreError;
+use slipway_app::store::{StoreError, logs};
 use slipway_app::{Caller, RepositoryRead};
 use slipway_model::BuildId;
 use tokio::sync::{SemaphorePermit, watch};
@@ -21,11 +21,12 @@ use tokio::time::Instant;
 
 use super::feed::{Feed, Found, Next};
 use super::frames::{Frame, Frames, MAX_BYTES};
-use super::page;
 use crate::state::WebState;
 
 /// How often the right to look is checked again.
 const RIGHT: Duration = Duration::from_secs(15);
+/// Pieces that are read at once while catching up: few, because what does not fit into a frame is read again.
+const AT_ONCE: u32 = 4;
 /// A word now and then keeps proxies from ending a silent connection.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -145,7 +146,9 @@ impl Live {
 
     /// Reads a little of what lies between the viewer and the feed.
     async fn catch_up(&mut self, end: u64) -> Result<(), StoreError> {
-        let mut chunks = page(&self.state, self.build, self.after).await?;
+        let mut tx = self.state.app().db().read().await?;
+        let mut chunks = logs::list(&mut tx, self.build, self.after, AT_ONCE).await?;
+        drop(tx);
         let mut size = 0;
         let fitting = chunks.iter().take_while(|chunk| {
             size += chunk.text.len();
