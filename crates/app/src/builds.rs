@@ -5,13 +5,13 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError};
 use slipway_model::{
-    AccountId, BuildId, BuildRule, BuildState, CommitId, FailureCode, FailureReason, ImageTag, RefName, RepositoryPath, Step,
+    AccountId, Approval, BuildId, BuildRule, BuildState, CommitId, FailureCode, FailureReason, ImageTag, RefName, RepositoryPath, Step,
 };
-use slipway_store::builds::{self, Build, Ending, NewBuild};
+use slipway_store::builds::{self, Build, Ending, NewBuild, Terms};
 use slipway_store::progress::{self, LogChunk, PhaseTimes};
 use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
-use slipway_store::{ReadTx, WriteTx, builders, repositories};
+use slipway_store::{ReadTx, WriteTx, accounts, builders, repositories};
 
 use crate::audit::{self, Change, Place};
 use crate::links::access::SourceAt;
@@ -60,8 +60,14 @@ pub struct BuildDetail {
     pub builder: Option<String>,
     /// Name of the person who started it.
     pub started_by: Option<String>,
+    /// Name of the person who approved of its commit.
+    pub approved_by: Option<String>,
     /// What the provider knows of it; `None` when a newer build of the same rule and commit is told of instead.
     pub commit_status: Option<CommitStatusView>,
+}
+
+async fn name_of(tx: &mut ReadTx, account: AccountId) -> Result<Option<String>, Error> {
+    Ok(accounts::get(tx, account).await?.map(|account| account.name.to_string()))
 }
 
 impl App {
@@ -115,15 +121,24 @@ impl App {
         let build = found.ok_or(Error::NotFound)?;
         let all = builders::list(&mut tx).await?;
         let waiting = build.state == BuildState::Queued;
+        let unapproved = build.terms.await_approval();
         let started_by = match build.started_by {
-            Some(account) => slipway_store::accounts::get(&mut tx, account).await?.map(|account| account.name.to_string()),
+            Some(account) => name_of(&mut tx, account).await?,
             None => None,
         };
         Ok(BuildDetail {
             phases: progress::list_phases(&mut tx, build.id, build.attempt).await?,
             steps: progress::list_steps(&mut tx, build.id, build.attempt).await?,
-            position: if waiting { Some(builds::queue_position(&mut tx, build.id).await?) } else { None },
-            waits_for: if waiting { Some(self.waits_for(&mut tx).await?) } else { None },
+            position: if waiting && !unapproved { Some(builds::queue_position(&mut tx, build.id).await?) } else { None },
+            waits_for: match (waiting, unapproved) {
+                (true, true) => Some(format!("the approval of {} by somebody who may write", build.commit.short())),
+                (true, false) => Some(self.waits_for(&mut tx).await?),
+                (false, _) => None,
+            },
+            approved_by: match build.terms.approval {
+                Some(Approval::Given { by, .. }) => name_of(&mut tx, by).await?,
+                _ => None,
+            },
             builder: build.builder.and_then(|id| all.iter().find(|builder| builder.id == id)).map(|builder| builder.name.clone()),
             path: RepositoryPath { namespace: repository.namespace.clone(), name: repository.name.clone() },
             commit_status: self.commit_status(&mut tx, build.id).await?,
@@ -244,6 +259,7 @@ impl App {
                 commit_author: None,
                 tags,
                 no_cache: wanted.no_cache || !rule.cache,
+                terms: &Terms::of_push(),
                 cause: wanted.cause,
                 started_by: wanted.by,
                 retry_of: None,
@@ -288,6 +304,10 @@ impl App {
         if repositories::get_autobuild_by_id(&mut tx, old.autobuild).await?.is_none() {
             return Err(Error::conflict("no_autobuild", "the settings that this build was made under are gone; start a new build"));
         }
+        if old.terms.await_approval() {
+            // One that nobody could approve of would wait for ever.
+            self.check_approvable(&mut tx, &old).await?;
+        }
         let build = self.repeat_build(&mut tx, &old, Some(by)).await?;
         let change = Change::new("build.retry", format!("{} #{}", right.repository().name, old.number))
             .now(serde_json::json!({"build": build.number}));
@@ -297,7 +317,8 @@ impl App {
         Ok(build)
     }
 
-    /// A new build of the same rule, ref and commit, in the old one's place in the ref's history. Call [`App::builds_queued`] after the commit.
+    /// A new build of the same rule, ref and commit, in the old one's place in the ref's history and on its terms: an approval was one of the
+    /// commit. Call [`App::builds_queued`] after the commit.
     pub(crate) async fn repeat_build(&self, tx: &mut WriteTx, old: &Build, by: Option<AccountId>) -> Result<Build, Error> {
         let now = self.clock.now();
         let event = NewRefEvent {
@@ -327,6 +348,7 @@ impl App {
             commit_author: old.commit_author.as_deref(),
             tags: &old.tags,
             no_cache: old.no_cache,
+            terms: &old.terms,
             cause: "retry",
             started_by: by,
             retry_of: Some(old.id),

@@ -9,6 +9,10 @@ use crate::{App, Error};
 
 impl App {
     pub(crate) async fn promote(&self, tx: &mut WriteTx, build: &Build, digest: &str, now: Timestamp) -> Result<BuildState, Error> {
+        if !build.terms.publish {
+            let reason = FailureReason::new(FailureCode::Internal, "the builder says that it pushed what was not to be pushed");
+            return self.end(tx, build.id, BuildState::Failed, &reason, now).await;
+        }
         if !images::manifest_exists(tx, build.repository, digest).await? {
             let shown: String = digest.chars().take(80).collect();
             let reason = FailureReason::new(

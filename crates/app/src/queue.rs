@@ -310,6 +310,10 @@ impl App {
         };
         let state = match outcome {
             BuilderOutcome::Pushed(digest) => self.promote(&mut tx, &held, digest, now).await?,
+            BuilderOutcome::Passed if held.terms.publish => {
+                let reason = FailureReason::new(FailureCode::Internal, "the builder did not push what was to be pushed");
+                self.end(&mut tx, build, BuildState::Failed, &reason, now).await?
+            }
             BuilderOutcome::Passed => {
                 builds::finish(&mut tx, build, &Ending { state: BuildState::Success, reason: None, note: None, digest: None }, now).await?;
                 BuildState::Success

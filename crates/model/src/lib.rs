@@ -12,6 +12,7 @@ mod names;
 mod paths;
 mod permission;
 mod provider;
+mod pull_request;
 mod rule;
 mod secret;
 mod tag;
@@ -29,6 +30,7 @@ pub use names::{AccountName, InvalidName, RESERVED_NAMES, RepositoryName, Reposi
 pub use paths::{InvalidPaths, PathFilter, PathPatterns};
 pub use permission::{AccountKind, Permission, Scope, ScopeSet, Visibility};
 pub use provider::{AccessLevel, LinkState, LinkedAs, NamespaceAccess, ProviderId, ProviderKind};
+pub use pull_request::{Approval, PullRequest};
 pub use rule::{Autotest, BuildRule, RuleError, RuleMatch, RulePath, SourcePattern, SourceType, TargetStage};
 pub use secret::{SecretHash, SecretToken, TokenKind, constant_time_eq};
 pub use tag::{ImageTag, InvalidTag, TagFacts, TagTemplate, TagTemplates};

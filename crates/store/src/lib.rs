@@ -24,6 +24,7 @@ pub mod last_images;
 pub mod links;
 pub mod mails;
 pub mod progress;
+pub mod pull_requests;
 pub mod receipts;
 pub mod reconciling;
 pub mod refs;

@@ -15,7 +15,9 @@ use crate::text;
 use crate::types::{HookSpec, RemoteHook, Removal};
 
 /// New branches, new and deleted tags come as pushes as well. Deleted branches do not: the reconciler sees these.
-pub(super) const EVENTS: &[&str] = &["push"];
+pub(super) const EVENTS: &[&str] = &["push", "pull_request", "pull_request_sync"];
+/// How these are asked for: `pull_request` would ask for every event that has to do with one, labels and comments too.
+const ASKED: &[&str] = &["push", "pull_request_only", "pull_request_sync"];
 
 #[derive(Deserialize)]
 struct Hook {
@@ -72,7 +74,7 @@ impl Gitea {
             // Forgejo takes this name, too.
             "type": "gitea",
             "active": true,
-            "events": EVENTS,
+            "events": ASKED,
             "branch_filter": "*",
             "config": {
                 "url": hook.url.as_str(),
