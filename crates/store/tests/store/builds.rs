@@ -4,7 +4,7 @@ use slipway_model::{
     AccountId, BuildId, BuildRule, BuildState, BuilderId, FailureCode, FailureReason, Permission, Phase, ProviderId, RepositoryId,
     TokenKind, Visibility,
 };
-use slipway_store::builds::{self, Ending, NewBuild};
+use slipway_store::builds::{self, Ending, NewBuild, Terms};
 use slipway_store::refs::{self, NewRefEvent, Origin};
 use slipway_store::repositories::{self, Eyes};
 use slipway_store::{Db, StoreError, WriteTx, last_images, progress, teams};
@@ -64,6 +64,7 @@ async fn a_build_comes_back_as_it_was_asked_for(db: &Db) {
         commit_author: Some(ODD),
         tags: &tags,
         no_cache: true,
+        terms: &Terms::of_push(),
         cause: "retry",
         started_by: Some(world.account),
         retry_of: Some(before),
@@ -112,6 +113,7 @@ async fn answer(db: &Db, world: &World, event: slipway_model::RefEventId) -> Opt
         commit_author: None,
         tags: &[],
         no_cache: false,
+        terms: &Terms::of_push(),
         cause: "push",
         started_by: None,
         retry_of: None,
@@ -155,6 +157,7 @@ async fn one_build_per_rule_and_event(db: &Db) {
         commit_author: None,
         tags: &[],
         no_cache: false,
+        terms: &Terms::of_push(),
         cause: "push",
         started_by: None,
         retry_of: None,

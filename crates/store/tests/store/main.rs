@@ -23,6 +23,7 @@ mod links;
 mod mails;
 mod pages;
 mod progress;
+mod pull_requests;
 mod receipts;
 mod reconciling;
 mod refs;
