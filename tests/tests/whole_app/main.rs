@@ -19,6 +19,7 @@ mod matrix_registry;
 mod matrix_rule;
 mod matrix_world;
 mod people;
+mod pull_requests;
 mod queue;
 mod recorded;
 mod replicas;
