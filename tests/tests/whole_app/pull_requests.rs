@@ -4,11 +4,13 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use slipway_model::{FailureCode, FailureReason, Lane};
+use slipway_testkit::bitbucket::PullRequestEnd;
 use slipway_testkit::github::{ReleaseOrder, Visibility, Webhooks};
+use slipway_testkit::gitea::{Gitea, user_password};
 use slipway_tests::builder::ScriptedBuilder;
 use slipway_tests::provider::Request;
 use slipway_tests::repository::text;
-use slipway_tests::{AUTHOR, Database, PERSON, Repository, Setup, TestApp};
+use slipway_tests::{AUTHOR, Database, Forge, PERSON, Repository, Setup, TestApp};
 use slipway_wire::{Assignment, Outcome};
 
 use super::deliveries::{commit, outcome};
@@ -496,5 +498,140 @@ async fn a_rule_of_pull_requests_takes_them_from_those_of_branches() -> Result<(
     app.github.retarget_pull_request(SOURCE, number, "dev");
     told(&app).await?;
     assert_eq!(builds_of(&app, number).await?[0]["rule"], "branch /.*/");
+    app.finish().await
+}
+
+/// `demo/hello` built from `octo/hello` at another provider, with autotest for everybody.
+async fn start_at(forge: Forge) -> Result<TestApp> {
+    let app = TestApp::with(Setup::default().all_providers()).await?;
+    forge.repository(&app, SOURCE).await?;
+    forge.push(&app, SOURCE, "main", FILES).await?;
+    forge.link(&app, &app.api, PERSON, AUTHOR).await?;
+    forge.build_from(&app, &app.api, PERSON, "hello", SOURCE).await?;
+    let body = json!({ "provider": forge.id(), "source": SOURCE, "autotest": "all", "rules": [] });
+    app.api.put(&hello(&app).at("/autobuild"), &body).await?;
+    Ok(app)
+}
+
+#[tokio::test]
+async fn at_bitbucket_those_of_the_source_itself_can_be_fetched() -> Result<()> {
+    let app = start_at(Forge::Bitbucket).await?;
+    let hello = hello(&app);
+    let bitbucket = &app.others.as_ref().context("all")?.bitbucket;
+    let head = bitbucket.push(SOURCE, "feature", &[("feature", "1")], "A feature").await?;
+    let number = bitbucket.open_pull_request(SOURCE, "feature", "main", "A feature").await?;
+    let decided = async || {
+        bitbucket.settle().await;
+        hello.decided().await
+    };
+    decided().await?;
+    let build = builds_of(&app, number).await?.remove(0);
+    assert_eq!((&build["commit"], &build["lane"], &build["publish"]), (&json!(head), &json!("trusted"), &json!(false)), "the whole id");
+
+    // Its own push tells of the new commit; another title of nothing.
+    let newer = bitbucket.push(SOURCE, "feature", &[("feature", "2")], "More").await?;
+    decided().await?;
+    bitbucket.retitle_pull_request(SOURCE, number, "Another title").await?;
+    decided().await?;
+    let builds = builds_of(&app, number).await?;
+    let shown: Vec<_> = builds.iter().map(|build| (text(build, "commit"), text(build, "state"))).collect();
+    assert_eq!(shown, [(newer.as_str(), "queued"), (head.as_str(), "cancelled")]);
+    let builder = app.builder("one").await?;
+    let work = claim(&builder, &builds[0]).await?;
+    assert_eq!(work.source.source_ref.as_str(), "refs/heads/feature", "there is no ref of a pull request");
+    assert_eq!(builder.finish(&work, Outcome::Passed).await?.unwrap().state.as_str(), "success");
+
+    bitbucket.push(SOURCE, "feature", &[("feature", "3")], "Even more").await?;
+    decided().await?;
+    bitbucket.end_pull_request(SOURCE, number, PullRequestEnd::Declined).await?;
+    decided().await?;
+    assert_eq!(builds_of(&app, number).await?[0]["reason"]["code"], "pull_request_closed");
+
+    // Of another repository the source has nothing.
+    bitbucket.add_user(STRANGER);
+    let fork = format!("{STRANGER}/hello");
+    bitbucket.add_repository(&fork, slipway_testkit::bitbucket::Visibility::Public);
+    bitbucket.push(&fork, "patch", FILES, "Let me help").await?;
+    let number = bitbucket.open_pull_request_from(SOURCE, (&fork, "patch"), "main", "Let me help").await?;
+    decided().await?;
+    let (said, words) = verdict(&app, number).await?;
+    assert_eq!((said.as_str(), words.contains("gives the source no ref of it")), ("refused", true), "{words}");
+    bitbucket.delete_repository(&fork);
+    bitbucket.retitle_pull_request(SOURCE, number, "Still here").await?;
+    decided().await?;
+    assert!(verdict(&app, number).await?.1.contains("a repository that is gone"));
+    bitbucket.end_pull_request(SOURCE, number, PullRequestEnd::Merged).await?;
+    decided().await?;
+    assert!(verdict(&app, number).await?.1.contains("was merged"));
+    assert!(builds_of(&app, number).await?.is_empty());
+    app.finish().await
+}
+
+/// The builds of a pull request, once there are so many.
+async fn so_many(app: &TestApp, number: u64, count: usize) -> Result<Vec<Value>> {
+    app.wait_for("the builds of the pull request", || async move {
+        let found = builds_of(app, number).await?;
+        Ok((found.len() == count).then_some(found))
+    })
+    .await
+}
+
+/// A change for review by somebody who may only read: pushed to `refs/for/main` of the source itself.
+async fn pushed_for_review(gitea: &Gitea) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let url = gitea.clone_url(SOURCE).replacen("://", &format!("://{STRANGER}:{}@", user_password(STRANGER)), 1);
+    for args in [
+        &["clone", "--quiet", &url, "."][..],
+        &["checkout", "--quiet", "-b", "mine"],
+        &["commit", "--quiet", "--allow-empty", "-m", "For review"],
+        &["push", "--quiet", "origin", "HEAD:refs/for/main", "-o", "topic=mine", "-o", "title=For review"],
+    ] {
+        let mut git = tokio::process::Command::new("git");
+        git.args(["-c", "user.name=M", "-c", "user.email=m@users.example"]).args(args).current_dir(folder.path());
+        git.env("HOME", folder.path()).env("GIT_TERMINAL_PROMPT", "0").env("GIT_CONFIG_NOSYSTEM", "1");
+        let output = git.output().await?;
+        anyhow::ensure!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_real_gitea_tells_whose_a_pull_request_is() -> Result<()> {
+    let app = start_at(Forge::Gitea).await?;
+    let gitea = &app.others.as_ref().context("all")?.gitea;
+    let post = reqwest::Method::POST;
+    gitea.set_visibility(SOURCE, slipway_testkit::github::Visibility::Public).await?;
+    gitea.user(STRANGER).await?;
+
+    let head = gitea.commit(SOURCE, "feature", &[("feature", "1")], "A feature").await?;
+    let wish = json!({ "title": "A feature", "head": "feature", "base": "main" });
+    let made = gitea.api(post.clone(), "/repos/octo/hello/pulls?sudo=octo", Some(wish)).await?;
+    let inside = made["number"].as_u64().context("a number")?;
+    let build = so_many(&app, inside, 1).await?.remove(0);
+    assert_eq!((&build["commit"], &build["lane"], &build["approval"]), (&json!(head), &json!("trusted"), &Value::Null));
+    let newer = gitea.commit(SOURCE, "feature", &[("feature", "2")], "More").await?;
+    let builds = so_many(&app, inside, 2).await?;
+    assert_eq!((&builds[0]["commit"], &builds[1]["reason"]["code"]), (&json!(newer), &json!("superseded")));
+
+    gitea.api(post.clone(), "/repos/octo/hello/forks?sudo=mallory", Some(json!({}))).await?;
+    let head = gitea.commit("mallory/hello", "patch", &[("evil", "1")], "Let me help").await?;
+    let wish = json!({ "title": "Let me help", "head": "mallory:patch", "base": "main" });
+    let made = gitea.api(post, "/repos/octo/hello/pulls?sudo=mallory", Some(wish)).await?;
+    let outside = made["number"].as_u64().context("a number")?;
+    let build = so_many(&app, outside, 1).await?.remove(0);
+    assert_eq!((&build["commit"], &build["lane"], &build["approval"]), (&json!(head), &json!("untrusted"), &json!("awaited")));
+
+    // It names the source itself as where this comes from, and whoever reads it may do that.
+    pushed_for_review(gitea).await?;
+    let build = so_many(&app, outside + 1, 1).await?.remove(0);
+    assert_eq!((&build["lane"], &build["approval"]), (&json!("untrusted"), &json!("awaited")));
+
+    let close = json!({ "state": "closed" });
+    gitea.api(reqwest::Method::PATCH, &format!("/repos/octo/hello/pulls/{inside}?sudo=octo"), Some(close)).await?;
+    let ended = app.wait_for("the closing to be told", || async {
+        let newest = builds_of(&app, inside).await?.remove(0);
+        Ok(Some(newest).filter(|build| build["state"] == "cancelled"))
+    });
+    assert_eq!(ended.await?["reason"]["code"], "pull_request_closed");
     app.finish().await
 }

@@ -34,7 +34,7 @@ use axum::response::Response;
 pub use crate::provider::sign_sha256;
 pub use script::user_password;
 pub use types::{
-    BuildStatus, Consumer, Delivery, DeployKey, Fault, File, Hits, Hook, HookAddresses, OldNames, Permission, ReleaseOrder, RequestSeen,
+    BuildStatus, Consumer, Delivery, DeployKey, Fault, File, PullRequestEnd, Hits, Hook, HookAddresses, OldNames, Permission, ReleaseOrder, RequestSeen,
     Visibility, Webhooks, WorkspaceRole,
 };
 
