@@ -125,7 +125,12 @@ impl App {
     ) -> Result<Decision, Error> {
         if let Some(why) = situation.disabled {
             // Nothing is told to the log: the reconciler finds what was missed when the link is enabled again.
-            return Ok(Decision::Made(vec![self.verdict(change, None, VerdictOutcome::Disabled, format!("{why}, and what was missed is found"))]));
+            return Ok(Decision::Made(vec![self.verdict(
+                change,
+                None,
+                VerdictOutcome::Disabled,
+                format!("{why}, and what was missed is found"),
+            )]));
         }
         let autobuild = situation.autobuild.id;
         refs::lock(tx, autobuild).await?;

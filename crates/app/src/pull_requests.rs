@@ -12,8 +12,8 @@ use secrecy::SecretString;
 use serde_json::json;
 use slipway_forge::{Forge, ForgeError, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding};
 use slipway_model::{
-    AccountId, Approval, AutobuildId, Autotest, BuildId, BuildRule, CommitId, DeliveryId, FailureCode, FailureReason, ImageTag, Lane, PullRequest, RefName,
-    SourceType, VerdictOutcome,
+    AccountId, Approval, AutobuildId, Autotest, BuildId, BuildRule, CommitId, DeliveryId, FailureCode, FailureReason, ImageTag, Lane,
+    PullRequest, RefName, SourceType, VerdictOutcome,
 };
 use slipway_store::builds::{self, Build, NewBuild, Terms, WaitingOf};
 use slipway_store::deliveries::{self, Delivery, Verdict};
@@ -130,7 +130,9 @@ impl App {
             },
             Err(trouble) => {
                 let trouble = trouble.words;
-                Err(format!("{what} told of {digits} and of no whole commit, which could not be asked for: {trouble}; replay this delivery"))
+                Err(format!(
+                    "{what} told of {digits} and of no whole commit, which could not be asked for: {trouble}; replay this delivery"
+                ))
             }
         })
     }
@@ -158,7 +160,8 @@ impl App {
         if let Origin::Replay(_) = told.origin {
             // What it says may be built once more, but it is no news.
             if let Some(known) = known.as_ref().filter(|_| news != News::Nothing) {
-                let stands = if known.is_open { format!("stands at {}, into", known.head.short()) } else { "is closed, was into".to_owned() };
+                let stands =
+                    if known.is_open { format!("stands at {}, into", known.head.short()) } else { "is closed, was into".to_owned() };
                 return only(VerdictOutcome::Skipped, format!("{what} {stands} {} by now", in_words(&known.base)));
             }
         } else if let Some(known) = known.as_ref().filter(|known| known.changed_at > change.changed_at) {
@@ -202,13 +205,8 @@ impl App {
         let now = self.clock.now();
         let cancelled = builds::cancel_waiting(tx, autobuild.id, Some(&told.name), WaitingOf::Everybody, &reason, now).await?;
         if let Some(head) = head.or(known.as_ref().map(|known| known.head.clone())) {
-            let state = PullRequestState {
-                number: change.number,
-                head,
-                base: change.base.clone(),
-                is_open: false,
-                changed_at: change.changed_at,
-            };
+            let state =
+                PullRequestState { number: change.number, head, base: change.base.clone(), is_open: false, changed_at: change.changed_at };
             pull_requests::set(tx, autobuild.id, &state).await?;
         }
         if let Some(before) = known.filter(|known| known.is_open).map(|known| known.head) {
@@ -220,13 +218,7 @@ impl App {
 
     /// Cancels what waited for a commit or a branch that the pull request has left. Approval is one of a commit, so what waits for it never
     /// outlives a push, whatever the settings say of superseded builds.
-    async fn cancel_obsolete(
-        &self,
-        tx: &mut WriteTx,
-        told: &Told<'_>,
-        news: News,
-        head: &CommitId,
-    ) -> Result<Vec<(BuildId, u64)>, Error> {
+    async fn cancel_obsolete(&self, tx: &mut WriteTx, told: &Told<'_>, news: News, head: &CommitId) -> Result<Vec<(BuildId, u64)>, Error> {
         let (autobuild, what) = (told.autobuild, in_words(&told.name));
         let (which, text) = match news {
             News::Opened | News::Nothing => return Ok(Vec::new()),
@@ -418,7 +410,8 @@ fn not_tested(told: &Told<'_>) -> Option<(VerdictOutcome, String)> {
     match told.autobuild.autotest {
         Autotest::Off => Some((VerdictOutcome::Disabled, "is not tested, because autotest is off".to_owned())),
         Autotest::Internal if external => {
-            let whose = if told.change.origin == PullRequestOrigin::DeletedFork { "a repository that is gone" } else { "another repository" };
+            let whose =
+                if told.change.origin == PullRequestOrigin::DeletedFork { "a repository that is gone" } else { "another repository" };
             let text = format!("is not tested: it comes from {whose}, and autotest is for pull requests of the source repository itself");
             Some((VerdictOutcome::Disabled, text))
         }
@@ -451,13 +444,8 @@ mod tests {
     fn only_another_commit_branch_or_life_is_news() {
         let (a, b): (CommitId, CommitId) = ("a".repeat(40).parse().unwrap(), "b".repeat(40).parse().unwrap());
         let (main, dev) = (RefName::branch("main").unwrap(), RefName::branch("dev").unwrap());
-        let known = |is_open| PullRequestState {
-            number: 1,
-            head: a.clone(),
-            base: main.clone(),
-            is_open,
-            changed_at: Timestamp::from_millis(0),
-        };
+        let known =
+            |is_open| PullRequestState { number: 1, head: a.clone(), base: main.clone(), is_open, changed_at: Timestamp::from_millis(0) };
         assert_eq!(news(None, &a, &main), News::Opened);
         assert_eq!(news(Some(&known(false)), &a, &main), News::Opened);
         assert_eq!(news(Some(&known(true)), &a, &main), News::Nothing);

@@ -11,7 +11,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError, Fresh, Payload, RefChange, UnusableRef};
-use slipway_model::{AccountId, BuildRule, CommitId, DeliveryId, DeliveryStatus, LinkState, ProviderId, RefName, Timestamp, VerdictOutcome};
+use slipway_model::{
+    AccountId, BuildRule, CommitId, DeliveryId, DeliveryStatus, LinkState, ProviderId, RefName, Timestamp, VerdictOutcome,
+};
 use slipway_store::deliveries::{self, Delivery, Verdict};
 use slipway_store::repositories::Autobuild;
 use slipway_store::{ReadTx, StoreError, WriteTx, hooks, links, reconciling, repositories};

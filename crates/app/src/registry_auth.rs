@@ -152,12 +152,7 @@ fn anonymous_may(repository: &Repository, action: RegistryAction) -> bool {
 /// A build pushes to its own repository, and pulls from there, from what is public, and from those of its namespace that everybody who
 /// may change its settings may read: `FROM` must not be a way around the teams. One that is not to be pushed pushes nothing, and one that anybody
 /// may have written pulls what strangers pull.
-async fn build_may(
-    tx: &mut ReadTx,
-    own: OwnRepository,
-    repository: &Repository,
-    action: RegistryAction,
-) -> Result<bool, StoreError> {
+async fn build_may(tx: &mut ReadTx, own: OwnRepository, repository: &Repository, action: RegistryAction) -> Result<bool, StoreError> {
     if own.lane == Lane::Untrusted {
         return Ok(anonymous_may(repository, action));
     }

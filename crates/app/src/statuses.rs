@@ -160,7 +160,8 @@ impl App {
         let source = SourceAt { account: repository.account, provider: &build.provider, key, autobuild: None };
         let url = self.address(&format!("/{}/{}/builds/{}", repository.namespace, repository.name, build.number));
         let description = description(build);
-        let told = Told { context: &status.context, state: state_of(build), description: &description, url: &url, name: build.fetched_from() };
+        let told =
+            Told { context: &status.context, state: state_of(build), description: &description, url: &url, name: build.fetched_from() };
         let tell = |forge: Arc<dyn Forge>, token: SecretString| async move {
             let found = forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)?;
             forge.set_commit_status(&token, &found.full_name, &build.commit, &told).await

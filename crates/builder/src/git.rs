@@ -128,7 +128,11 @@ pub(crate) fn fetch_failure(ended: &Ended, source: &RefName) -> Failure {
     let text = ended.stderr.to_ascii_lowercase();
     let has = |sign: &&str| text.contains(*sign);
     if text.contains("couldn't find remote ref") {
-        let kind = if source.kind() == RefKind::Branch { "branch" } else { "tag" };
+        let kind = match source.kind() {
+            RefKind::Branch => "branch",
+            RefKind::Tag => "tag",
+            RefKind::PullRequest => "pull request",
+        };
         return Failure::new(FailureCode::CommitGone, format!("the {kind} `{}` is no longer at the source", source.short()));
     }
     if AUTH.iter().any(has) {

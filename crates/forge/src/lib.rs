@@ -36,7 +36,8 @@ pub use types::{
     SourceRef, SourceRepository, SshAccess,
 };
 pub use webhook::{
-    Payload, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, RefChange, Refusal, Unreadable, UnusableRef, Verified,
+    Payload, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, RefChange, Refusal, Unreadable, UnusableRef,
+    Verified,
 };
 
 /// Opens the client of a configured provider; its kind picks the implementation. Pictures come from the provider and the public internet.

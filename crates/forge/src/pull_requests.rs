@@ -8,7 +8,7 @@ use serde::Deserialize;
 use slipway_model::{CommitId, RefName};
 
 use crate::text;
-use crate::webhook::{Payload, PullRequestChange, PullRequestHead, PullRequestStanding, PullRequestOrigin, Unreadable};
+use crate::webhook::{Payload, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, Unreadable};
 
 #[derive(Deserialize)]
 pub(crate) struct Delivery {

@@ -1,8 +1,8 @@
 //! Repositories, their autobuild settings and build rules.
 
 use slipway_model::{
-    AccountId, AccountName, AutobuildId, Autotest, BuildRule, PathFilter, ProviderId, RepositoryId, RepositoryName, RuleId,
-    Timestamp, TokenId, Visibility,
+    AccountId, AccountName, AutobuildId, Autotest, BuildRule, PathFilter, ProviderId, RepositoryId, RepositoryName, RuleId, Timestamp,
+    TokenId, Visibility,
 };
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_json, signed, time, to_json};

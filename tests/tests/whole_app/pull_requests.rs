@@ -5,8 +5,8 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use slipway_model::{FailureCode, FailureReason, Lane};
 use slipway_testkit::bitbucket::PullRequestEnd;
-use slipway_testkit::github::{ReleaseOrder, Visibility, Webhooks};
 use slipway_testkit::gitea::{Gitea, user_password};
+use slipway_testkit::github::{ReleaseOrder, Visibility, Webhooks};
 use slipway_tests::builder::ScriptedBuilder;
 use slipway_tests::provider::Request;
 use slipway_tests::repository::text;
@@ -204,7 +204,10 @@ async fn a_pull_request_is_tested_at_its_newest_commit_while_it_is_open_and_wher
     told(&app).await?;
     assert_eq!(state(0).await?, ("cancelled".to_owned(), json!("pull_request_closed")));
     let (said, words) = verdict(&app, number).await?;
-    assert_eq!((said.as_str(), words.as_str()), ("skipped", "pull request #1 was closed; there is nothing to build; #4 waited still and is cancelled"));
+    assert_eq!(
+        (said.as_str(), words.as_str()),
+        ("skipped", "pull request #1 was closed; there is nothing to build; #4 waited still and is cancelled")
+    );
     app.github.reopen_pull_request(SOURCE, number);
     told(&app).await?;
     assert_eq!((builds_of(&app, number).await?.len(), state(0).await?.0), (4, "queued".to_owned()));
@@ -414,10 +417,7 @@ async fn who_a_payload_says_somebody_is_changes_nothing() -> Result<()> {
         let mut payload = sent.payload.clone();
         merge(&mut payload, &change);
         let (head, number) = (commit(digit as usize), 100 + digit);
-        merge(
-            &mut payload,
-            &json!({ "number": number, "pull_request": { "number": number, "head": { "sha": head } } }),
-        );
+        merge(&mut payload, &json!({ "number": number, "pull_request": { "number": number, "head": { "sha": head } } }));
         let answer = Request::to(&hello, "pull_request", &format!("lie-{digit}"), &payload)?.send(app.http()).await?;
         assert_eq!(answer.status, 202, "{}", answer.text);
         lies.push(number);

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use slipway_model::{CommitId, RefKind, RefName};
 
 use crate::delivery::{check_sha256, object, signature, word};
-use crate::{pull_requests, text};
 use crate::webhook::{PUSHED_PULL_REQUEST, Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
+use crate::{pull_requests, text};
 
 /// The headers of one member of the family.
 struct Family {

@@ -13,8 +13,8 @@ use slipway_model::{CommitId, RefKind, RefName};
 
 use super::is_queued;
 use crate::delivery::{check_sha256, object, signature, word};
-use crate::{pull_requests, text};
 use crate::webhook::{PUSHED_PULL_REQUEST, Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
+use crate::{pull_requests, text};
 
 const SIGNATURE: &str = "X-Hub-Signature-256";
 const WEAK_SIGNATURE: &str = "X-Hub-Signature";

@@ -112,8 +112,10 @@ pub async fn cancel_waiting(
             WaitingOf::Unapproved => "unapproved",
         },
     )?;
-    let mut cancelled =
-        rows.into_iter().map(|(id, number)| Ok((read("builds", &id)?, count(number)))).collect::<Result<Vec<(BuildId, u64)>, StoreError>>()?;
+    let mut cancelled = rows
+        .into_iter()
+        .map(|(id, number)| Ok((read("builds", &id)?, count(number))))
+        .collect::<Result<Vec<(BuildId, u64)>, StoreError>>()?;
     cancelled.sort_unstable_by_key(|(_, number)| *number);
     for (cancelled, _) in &cancelled {
         crate::commit_statuses::want_again(tx, *cancelled, now).await?;

@@ -20,7 +20,8 @@ on_both! {
 }
 
 fn untrusted() -> Terms {
-    let pull_request = PullRequest { number: 7, base: ref_name("refs/heads/main"), fetched_from: RefName::pull_request(7), title: ODD.into() };
+    let pull_request =
+        PullRequest { number: 7, base: ref_name("refs/heads/main"), fetched_from: RefName::pull_request(7), title: ODD.into() };
     Terms { lane: Lane::Untrusted, publish: false, pull_request: Some(pull_request), approval: Some(Approval::Awaited) }
 }
 
@@ -54,14 +55,14 @@ async fn queue(tx: &mut WriteTx, world: &World, terms: &Terms, digit: char, caus
 }
 
 async fn claim(tx: &mut WriteTx, seconds: u64) -> Option<BuildId> {
-    let claimed = builds::claim(tx, BuilderId::new(), &secret(TokenKind::Build), after(seconds), after(seconds + 30)).await.expect("claims");
+    let claimed =
+        builds::claim(tx, BuilderId::new(), &secret(TokenKind::Build), after(seconds), after(seconds + 30)).await.expect("claims");
     claimed.map(|build| build.id)
 }
 
 async fn how_one_stands_is_written_over_and_forgotten_with_the_source(db: &Db) {
     let (one, other) = (world(db, "web").await, world(db, "api").await);
-    let state =
-        PullRequestState { number: 7, head: commit('a'), base: ref_name("refs/heads/main"), is_open: true, changed_at: after(5) };
+    let state = PullRequestState { number: 7, head: commit('a'), base: ref_name("refs/heads/main"), is_open: true, changed_at: after(5) };
     let mut tx = begin(db).await;
     assert_eq!(pull_requests::get(&mut tx, one.autobuild, 7).await.expect("query"), None);
     pull_requests::set(&mut tx, one.autobuild, &state).await.expect("writes");

@@ -63,7 +63,8 @@ impl Inner {
             self.emit(by.repo, "repo:push", &body);
         }
         let comes = |pull: &PullRequest| pull.state == "OPEN" && pull.source_repo.is_none();
-        let pushed = |pull: &PullRequest| comes(pull) && told.iter().any(|(change, _)| change.name == format!("refs/heads/{}", pull.source));
+        let pushed =
+            |pull: &PullRequest| comes(pull) && told.iter().any(|(change, _)| change.name == format!("refs/heads/{}", pull.source));
         let pulls: Vec<u64> = {
             let state = self.state();
             let all = state.repos.get(&by.repo).map(|repo| repo.pull_requests.as_slice()).unwrap_or_default();

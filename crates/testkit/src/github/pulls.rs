@@ -223,8 +223,7 @@ impl FakeGitHub {
     /// Opens a pull request of a branch (`head` is the repository and the branch) into a branch of `repo`; gives its number.
     pub async fn open_pull_request(&self, repo: &str, author: &str, head: (&str, &str), base: &str, title: &str) -> Result<u64> {
         let author = self.account_id(author);
-        let (from, from_folder, head_sha) =
-            self.with_repo(head.0, |repo| (repo.id, repo.git.folder.clone(), sha_of(repo, head.1)));
+        let (from, from_folder, head_sha) = self.with_repo(head.0, |repo| (repo.id, repo.git.folder.clone(), sha_of(repo, head.1)));
         let (base_folder, base_sha, number) =
             self.with_repo(repo, |repo| (repo.git.folder.clone(), sha_of(repo, base), repo.pulls.len() as u64 + 1));
         let head_sha = head_sha.with_context(|| format!("no branch `{}`", head.1))?;

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use slipway_app::store::builds::Build;
 use slipway_app::store::progress::PhaseTimes;
 use slipway_app::{BuildDetail, CommitStatusView, StartBuild};
-use slipway_model::{Approval, BuildId, BuildState, CommitId, FailureReason, ImageTag, Lane, Phase, RefName, RuleId, Step, StepState, Timestamp};
+use slipway_model::{
+    Approval, BuildId, BuildState, CommitId, FailureReason, ImageTag, Lane, Phase, RefName, RuleId, Step, StepState, Timestamp,
+};
 use utoipa::{IntoParams, ToSchema};
 
 use super::at::{BuildAt, RepositoryAt};

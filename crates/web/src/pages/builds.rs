@@ -4,7 +4,9 @@ use axum::response::Response;
 use serde::Deserialize;
 use slipway_app::store::builds::Build;
 use slipway_app::{BuildDetail, CommitStatusView, Error, NamespaceView, StartBuild};
-use slipway_model::{AccountName, Approval, BuildId, BuildState, CommitId, Lane, PullRequest, RefName, RepositoryName, RepositoryPath, Scope, StepState};
+use slipway_model::{
+    AccountName, Approval, BuildId, BuildState, CommitId, Lane, PullRequest, RefName, RepositoryName, RepositoryPath, Scope, StepState,
+};
 
 use super::error::{PageError, sentence};
 use super::fields::{At, Form, Query};
