@@ -576,6 +576,22 @@ async fn so_many(app: &TestApp, number: u64, count: usize) -> Result<Vec<Value>>
     .await
 }
 
+/// Opens a pull request at Gitea, which knows of a pushed branch only a moment after it took it; gives its number.
+async fn opened(app: &TestApp, path: &str, wish: &Value) -> Result<u64> {
+    let gitea = &app.others.as_ref().context("all")?.gitea;
+    let last = std::cell::RefCell::new(String::new());
+    let made = app.wait_for("Gitea to know the branch", || async {
+        match gitea.api(reqwest::Method::POST, path, Some(wish.clone())).await {
+            Ok(made) => Ok(Some(made["number"].as_u64().context("a number")?)),
+            Err(error) => {
+                last.replace(format!("{error:#}"));
+                Ok(None)
+            }
+        }
+    });
+    made.await.with_context(|| last.borrow().clone())
+}
+
 /// A change for review by somebody who may only read: pushed to `refs/for/main` of the source itself.
 async fn pushed_for_review(gitea: &Gitea) -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -599,25 +615,22 @@ async fn pushed_for_review(gitea: &Gitea) -> Result<()> {
 async fn the_real_gitea_tells_whose_a_pull_request_is() -> Result<()> {
     let app = start_at(Forge::Gitea).await?;
     let gitea = &app.others.as_ref().context("all")?.gitea;
-    let post = reqwest::Method::POST;
     gitea.set_visibility(SOURCE, slipway_testkit::github::Visibility::Public).await?;
     gitea.user(STRANGER).await?;
 
     let head = gitea.commit(SOURCE, "feature", &[("feature", "1")], "A feature").await?;
     let wish = json!({ "title": "A feature", "head": "feature", "base": "main" });
-    let made = gitea.api(post.clone(), "/repos/octo/hello/pulls?sudo=octo", Some(wish)).await?;
-    let inside = made["number"].as_u64().context("a number")?;
+    let inside = opened(&app, "/repos/octo/hello/pulls?sudo=octo", &wish).await?;
     let build = so_many(&app, inside, 1).await?.remove(0);
     assert_eq!((&build["commit"], &build["lane"], &build["approval"]), (&json!(head), &json!("trusted"), &Value::Null));
     let newer = gitea.commit(SOURCE, "feature", &[("feature", "2")], "More").await?;
     let builds = so_many(&app, inside, 2).await?;
     assert_eq!((&builds[0]["commit"], &builds[1]["reason"]["code"]), (&json!(newer), &json!("superseded")));
 
-    gitea.api(post.clone(), "/repos/octo/hello/forks?sudo=mallory", Some(json!({}))).await?;
+    gitea.api(reqwest::Method::POST, "/repos/octo/hello/forks?sudo=mallory", Some(json!({}))).await?;
     let head = gitea.commit("mallory/hello", "patch", &[("evil", "1")], "Let me help").await?;
     let wish = json!({ "title": "Let me help", "head": "mallory:patch", "base": "main" });
-    let made = gitea.api(post, "/repos/octo/hello/pulls?sudo=mallory", Some(wish)).await?;
-    let outside = made["number"].as_u64().context("a number")?;
+    let outside = opened(&app, "/repos/octo/hello/pulls?sudo=mallory", &wish).await?;
     let build = so_many(&app, outside, 1).await?.remove(0);
     assert_eq!((&build["commit"], &build["lane"], &build["approval"]), (&json!(head), &json!("untrusted"), &json!("awaited")));
 

@@ -16,7 +16,7 @@ use crate::text;
 use crate::types::{DeliveryOutcome, HookSpec, RemoteHook, Removal};
 
 /// Pushes and pull requests start builds; `repository` tells of renames, transfers and visibility before the next check of the source would.
-pub(super) const EVENTS: &[&str] = &["push", "pull_request", "repository"];
+pub(super) const EVENTS: &[&str] = &["pull_request", "push", "repository"];
 
 #[derive(Deserialize)]
 struct Hook {
