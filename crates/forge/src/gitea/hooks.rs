@@ -36,11 +36,14 @@ struct Config {
 
 impl From<Hook> for RemoteHook {
     fn from(hook: Hook) -> Self {
+        let mut events: Vec<String> = hook.events.iter().take(200).map(|event| text::line(event, 100)).collect();
+        // Each answer has them in another order.
+        events.sort_unstable();
         Self {
             id: hook.id.to_string(),
             url: text::line(&hook.config.url.unwrap_or_default(), 2048),
             active: hook.active,
-            events: hook.events.iter().take(200).map(|event| text::line(event, 100)).collect(),
+            events,
             signs: None,
             last_delivery: None,
         }

@@ -41,10 +41,8 @@ async fn a_hook_is_made_once_with_a_secret_and_only_for_what_is_built() {
     assert_eq!((seen[0].active, seen[0].signs, seen[0].events.as_slice()), (false, Some(false), &["repo:fork".to_owned()][..]));
     let repaired = world.client.ensure_hook(&token, "acme/site", &HookSpec { url: &url, secret: &second }).await.unwrap();
     assert_eq!((repaired.id.as_str(), repaired.active, repaired.signs), (made.id.as_str(), true, Some(true)));
-    assert_eq!(
-        (stands().len(), stands()[0].secret.as_deref(), stands()[0].events.as_slice()),
-        (1, Some("s-2"), &["repo:push".to_owned()][..])
-    );
+    assert_eq!((stands().len(), stands()[0].secret.as_deref()), (1, Some("s-2")));
+    assert_eq!(stands()[0].events, events);
     // Those of others stay.
     world.bitbucket.add_hook("acme/site", "https://other.example/", &["repo:push"], None);
     assert_eq!(world.client.delete_hook(&token, "acme/site", &made.id).await, Ok(Removal::Removed));
