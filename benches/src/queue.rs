@@ -12,7 +12,7 @@ use slipway_model::{
     Visibility,
 };
 use slipway_store::accounts::{self, NewAccount};
-use slipway_store::builds::{self, NewBuild};
+use slipway_store::builds::{self, NewBuild, Terms};
 use slipway_store::{Db, WriteTx, repositories};
 use slipway_testkit::postgres;
 
@@ -104,6 +104,7 @@ async fn queue(tx: &mut WriteTx, repository: RepositoryId, builds: usize) -> Res
             cause: "push",
             started_by: None,
             retry_of: None,
+            terms: &Terms::of_push(),
         };
         builds::insert(tx, &new, Clock::System.now()).await?.context("each event is new")?;
     }

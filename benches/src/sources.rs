@@ -197,6 +197,7 @@ impl<'a> Hours<'a> {
                 source,
                 source_id: None,
                 autotest: None,
+                approve_external: None,
                 cancel_superseded: None,
                 rules: Vec::new(),
                 env: None,

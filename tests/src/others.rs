@@ -11,7 +11,7 @@ use slipway_testkit::github::{OAuthApp, Visibility};
 use crate::{AUTHOR, Client, DeployKeys, TestApp, setup};
 
 /// What the consumer at Bitbucket may.
-const SCOPES: &[&str] = &["account", "repository", "repository:admin", "webhook"];
+const SCOPES: &[&str] = &["account", "pullrequest", "repository", "repository:admin", "webhook"];
 
 /// Requests an hour that no test comes near: with intervals of seconds the providers' own numbers are used up in a minute.
 pub(crate) const MANY: u64 = 1_000_000;

@@ -18,7 +18,7 @@ pub struct RuleInput {
     /// Keeps its identity when given.
     #[serde(default)]
     pub id: Option<String>,
-    /// `branch` or `tag`.
+    /// `branch`, `tag` or `pull_request`.
     pub source_type: String,
     /// Literal or `/regex/`.
     pub source: String,
@@ -96,6 +96,9 @@ pub struct AutobuildInput {
     pub autotest: Option<String>,
     /// Absent: as it is stored, else on.
     #[serde(default)]
+    pub approve_external: Option<bool>,
+    /// Absent: as it is stored, else on.
+    #[serde(default)]
     pub cancel_superseded: Option<bool>,
     /// Empty: the default rule.
     #[serde(default)]
@@ -112,18 +115,8 @@ pub(crate) fn rule_error(index: usize, error: &RuleError) -> Error {
 impl RuleInput {
     fn check(&self, index: usize) -> Result<BuildRule, Error> {
         let field = |name: &str| format!("rules[{index}].{name}");
-        let source_type = match self.source_type.as_str() {
-            "branch" => SourceType::Branch,
-            "tag" => SourceType::Tag,
-            other => {
-                let shown: String = other.chars().take(40).collect();
-                return Err(Error::invalid(
-                    "rule",
-                    &field("source_type"),
-                    format!("`{shown}` is no source type, expected `branch` or `tag`"),
-                ));
-            }
-        };
+        let source_type: SourceType =
+            self.source_type.parse().map_err(|detail: String| Error::invalid("rule", &field("source_type"), detail))?;
         let id = match self.id.as_deref().filter(|id| !id.is_empty()) {
             Some(id) => id.parse().map_err(|_| Error::invalid("rule", &field("id"), "this is not the id of a rule"))?,
             None => RuleId::new(),

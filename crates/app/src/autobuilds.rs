@@ -34,6 +34,8 @@ pub struct AutobuildSettings {
     pub default_branch: String,
     /// Whether pull requests are tested.
     pub autotest: Autotest,
+    /// Whether those from outside of the source repository wait for a writer's word.
+    pub approve_external: bool,
     /// Whether a newer push cancels builds of older ones that wait still.
     pub cancel_superseded: bool,
     /// Rules in order.
@@ -74,7 +76,7 @@ fn facts(autobuild: &Autobuild, rules: &[BuildRule], variables: &[EnvironmentVar
         .collect();
     let variables: Vec<_> = variables.iter().map(|variable| variable.name.as_str()).collect();
     json!({"provider": autobuild.provider, "source": autobuild.source_name, "autotest": autobuild.autotest,
-           "cancel_superseded": autobuild.cancel_superseded, "rules": rules, "variables": variables})
+           "approve_external": autobuild.approve_external, "cancel_superseded": autobuild.cancel_superseded, "rules": rules, "variables": variables})
 }
 
 impl App {
@@ -109,6 +111,7 @@ impl App {
             source_id: autobuild.source_id,
             default_branch: autobuild.default_branch,
             autotest: autobuild.autotest,
+            approve_external: autobuild.approve_external,
             cancel_superseded: autobuild.cancel_superseded,
             rules,
             hook,
@@ -158,12 +161,14 @@ impl App {
             source_name: source.full_name.clone(),
             default_branch: source.default_branch.clone(),
             autotest,
+            approve_external: input.approve_external.or(before.as_ref().map(|before| before.approve_external)).unwrap_or(true),
             cancel_superseded: input.cancel_superseded.or(before.as_ref().map(|before| before.cancel_superseded)).unwrap_or(true),
             environment_sealed: self.seal_environment(id, &variables),
             updated_at: now,
         };
         repositories::upsert_autobuild(&mut tx, &autobuild).await?;
         if before.as_ref().is_none_or(|before| before.provider != provider || before.source_id != source.id) {
+            self.forget_unapproved(&mut tx, id, "the settings name another source by now").await?;
             sources::set_source(&mut tx, id, link.id).await?;
             self.watch_namespace(&mut tx, link.id, &source.full_name).await?;
         }
@@ -184,7 +189,7 @@ impl App {
         }
         let mut change = Change::new("autobuild.change", repository.name.as_str()).now(facts(&autobuild, &rules, &variables));
         if let Some(before) = &before {
-            change = change.old(json!({"provider": before.provider, "source": before.source_name, "autotest": before.autotest, "cancel_superseded": before.cancel_superseded}));
+            change = change.old(json!({"provider": before.provider, "source": before.source_name, "autotest": before.autotest, "approve_external": before.approve_external, "cancel_superseded": before.cancel_superseded}));
         }
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
@@ -218,6 +223,7 @@ impl App {
         if let Some(hook) = &hook {
             hooks::set_unwanted(&mut tx, hook.id, now.plus(STEP)).await?;
         }
+        self.forget_unapproved(&mut tx, autobuild.id, "the repository is not built automatically any more").await?;
         repositories::delete_autobuild(&mut tx, autobuild.id).await?;
         let repository = right.repository();
         self.release_deploy_key(&mut tx, repository.account, &autobuild.provider, &autobuild.source_id).await?;

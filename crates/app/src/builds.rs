@@ -6,10 +6,10 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError};
 use slipway_model::{
-    AccountId, AccountName, BuildId, BuildRule, BuildState, CommitId, FailureCode, FailureReason, ImageTag, RefName, RepositoryPath,
-    RuleId, Step,
+    AccountId, AccountName, Approval, BuildId, BuildRule, BuildState, CommitId, FailureCode, FailureReason, ImageTag, RefName,
+    RepositoryPath, RuleId, Step,
 };
-use slipway_store::builds::{self, Build, BuildFilter, Ending, NewBuild, Part};
+use slipway_store::builds::{self, Build, BuildFilter, Ending, NewBuild, Part, Terms};
 use slipway_store::progress::{self, CacheUse, PhaseTimes};
 use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
@@ -77,6 +77,8 @@ pub struct BuildDetail {
     pub builder: Option<String>,
     /// Name of the person who started it.
     pub started_by: Option<String>,
+    /// Name of the person who approved of its commit.
+    pub approved_by: Option<String>,
     /// What the provider knows of it; `None` when a newer build of the same rule and commit is told of instead.
     pub commit_status: Option<CommitStatusView>,
 }
@@ -87,6 +89,10 @@ async fn cache_use(tx: &mut ReadTx, build: &Build) -> Result<Option<CacheUse>, S
         true => Ok(None),
         false => progress::cache_use(tx, build.id, build.attempt).await.map(Some),
     }
+}
+
+async fn name_of(tx: &mut ReadTx, account: AccountId) -> Result<Option<String>, Error> {
+    Ok(accounts::get(tx, account).await?.map(|account| account.name.to_string()))
 }
 
 impl App {
@@ -188,7 +194,7 @@ impl App {
         let build = found.ok_or(Error::NotFound)?;
         let all = builders::list(&mut tx).await?;
         let started_by = match build.started_by {
-            Some(account) => accounts::get(&mut tx, account).await?.map(|account| account.name.to_string()),
+            Some(account) => name_of(&mut tx, account).await?,
             None => None,
         };
         Ok(BuildDetail {
@@ -196,6 +202,10 @@ impl App {
             steps: progress::list_steps(&mut tx, build.id, build.attempt).await?,
             waiting: if build.state == BuildState::Queued { Some(self.waiting(&mut tx, &build).await?) } else { None },
             cache: cache_use(&mut tx, &build).await?,
+            approved_by: match build.terms.approval {
+                Some(Approval::Given { by, .. }) => name_of(&mut tx, by).await?,
+                _ => None,
+            },
             builder: build.builder.and_then(|id| all.iter().find(|builder| builder.id == id)).map(|builder| builder.name.clone()),
             path: RepositoryPath { namespace: repository.namespace.clone(), name: repository.name.clone() },
             commit_status: self.commit_status(&mut tx, build.id).await?,
@@ -273,6 +283,7 @@ impl App {
                 commit_author: None,
                 tags,
                 no_cache: wanted.no_cache || !rule.cache,
+                terms: &Terms::of_push(),
                 cause: wanted.cause,
                 started_by: wanted.by,
                 retry_of: None,
@@ -317,6 +328,10 @@ impl App {
         if repositories::get_autobuild_by_id(&mut tx, old.autobuild).await?.is_none() {
             return Err(Error::conflict("no_autobuild", "the settings that this build was made under are gone; start a new build"));
         }
+        if old.terms.await_approval() {
+            // One that nobody could approve of would wait for ever.
+            self.check_approvable(&mut tx, &old).await?;
+        }
         let build = self.repeat_build(&mut tx, &old, Some(by)).await?;
         let change = Change::new("build.retry", format!("{} #{}", right.repository().name, old.number))
             .now(serde_json::json!({"build": build.number}));
@@ -326,7 +341,8 @@ impl App {
         Ok(build)
     }
 
-    /// A new build of the same rule, ref and commit, in the old one's place in the ref's history. Call [`App::builds_queued`] after the commit.
+    /// A new build of the same rule, ref and commit, in the old one's place in the ref's history and on its terms: an approval was one of the
+    /// commit. Call [`App::builds_queued`] after the commit.
     pub(crate) async fn repeat_build(&self, tx: &mut WriteTx, old: &Build, by: Option<AccountId>) -> Result<Build, Error> {
         let now = self.clock.now();
         let event = NewRefEvent {
@@ -356,6 +372,7 @@ impl App {
             commit_author: old.commit_author.as_deref(),
             tags: &old.tags,
             no_cache: old.no_cache,
+            terms: &old.terms,
             cause: "retry",
             started_by: by,
             retry_of: Some(old.id),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError, SourceKey};
 use slipway_model::{
-    AccountId, BuildId, BuildState, EnvironmentVariable, FailureCode, FailureReason, RepositoryPath, SecretToken, TokenKind,
+    AccountId, BuildId, BuildState, EnvironmentVariable, FailureCode, FailureReason, Lane, RepositoryPath, SecretToken, TokenKind,
 };
 use slipway_store::builds::{self, Build};
 use slipway_store::last_images::{self, LastImage};
@@ -40,7 +40,7 @@ pub struct Claimed {
     pub registry_token: SecretToken,
     /// How to fetch the source.
     pub source: SourceAccess,
-    /// Variables of the repository.
+    /// Variables of the repository; none for what anybody may have written.
     pub environment: Vec<EnvironmentVariable>,
     /// What it has to be compared with before it is built.
     pub base: Option<LastImage>,
@@ -152,11 +152,14 @@ impl App {
         };
         let base = base(&mut tx, &build).await?;
         drop(tx);
-        // An error here would put the build back in front of the queue, and everybody else would wait behind it for ever.
-        let Ok(environment) = self.open_environment(&autobuild) else { return Ok(Err(Unready::sealed())) };
+        let trusted = build.terms.lane == Lane::Trusted;
+        // An error here would put the build back in front of the queue, and everybody else would wait behind it for ever. What anybody may
+        // have written gets no variable at all, whether it is called a secret or not.
+        let opened = if trusted { self.open_environment(&autobuild) } else { Ok(Vec::new()) };
+        let Ok(environment) = opened else { return Ok(Err(Unready::sealed())) };
         match self.clone_of(repository.account, &build, &environment).await {
             Ok(source) => {
-                let (account, hooks) = (repository.account, self.config.hooks.may_run(&repository.namespace));
+                let (account, hooks) = (repository.account, trusted && self.config.hooks.may_run(&repository.namespace));
                 let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
                 Ok(Ok(Claimed { build, account, hooks, path, registry_token, source, environment, base }))
             }
@@ -166,7 +169,8 @@ impl App {
 
     /// How the builder fetches the source: with a token that was made for it just now and, where the provider can limit it so, reads this
     /// source and does nothing else. The source is looked for by its id, so a build never gets another repository under the old name, and
-    /// a rename does not stop it; the person has to see it today.
+    /// a rename does not stop it; the person has to see it today. What anybody may have written is fetched from a public source without any
+    /// credential.
     async fn clone_of(
         &self,
         account: AccountId,
@@ -181,6 +185,9 @@ impl App {
         };
         let access = |forge: Arc<dyn Forge>, token: SecretString| async move {
             let found = forge.source_repository_by_id(&token, source.key).await?.ok_or(ForgeError::NotFound)?;
+            if build.terms.lane == Lane::Untrusted && !found.private {
+                return Ok(forge.clone_access(&found.full_name, None));
+            }
             let token = forge.clone_token(&token, SourceKey { full_name: &found.full_name, ..source.key }).await?;
             Ok(forge.clone_access(&found.full_name, Some(&token)))
         };

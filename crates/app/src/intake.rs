@@ -88,7 +88,9 @@ pub(crate) fn word(text: &str) -> String {
 /// The repository that a request tells of, when it can be read and names one.
 fn repository_of(forge: &dyn Forge, event: &str, headers: &HeaderMap, body: &[u8]) -> Option<String> {
     match forge.read(event, headers, body) {
-        Ok(Payload::Push { repository_id, .. } | Payload::Repository { repository_id, .. }) => Some(repository_id),
+        Ok(
+            Payload::Push { repository_id, .. } | Payload::PullRequest { repository_id, .. } | Payload::Repository { repository_id, .. },
+        ) => Some(repository_id),
         Ok(Payload::Ping { repository_id }) => repository_id,
         Ok(Payload::Other { .. }) | Err(_) => None,
     }

@@ -36,6 +36,7 @@ mod passwords;
 mod peer;
 mod people;
 mod promote;
+mod pull_requests;
 mod queue;
 mod receive;
 mod reconcile;

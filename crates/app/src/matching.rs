@@ -1,12 +1,13 @@
 //! Applies the rules to one change of one ref: one verdict per rule, one build per match, one entry in the ref's log.
 //!
 //! Invariant: the entry, the verdicts and the builds are written in the caller's transaction, with the source's logs locked before they are
-//! read. Deliberately elsewhere: where the change belongs in the ref's history (`history`), and what the provider says of it (`receive`).
+//! read. Deliberately elsewhere: where the change belongs in the ref's history (`history`), what the provider says of it (`receive`),
+//! and pull requests (`pull_requests`).
 
 use slipway_forge::RefChange;
-use slipway_model::{AccountId, BuildRule, CommitId, DeliveryId, ImageTag, RefEventId, RefKind, RefName, VerdictOutcome};
+use slipway_model::{AccountId, Autotest, BuildRule, CommitId, DeliveryId, ImageTag, RefEventId, RefKind, RefName, VerdictOutcome};
 use slipway_store::WriteTx;
-use slipway_store::builds::{self, NewBuild};
+use slipway_store::builds::{self, NewBuild, Terms};
 use slipway_store::deliveries::Verdict;
 use slipway_store::reconciling;
 use slipway_store::refs::{self, NewRefEvent};
@@ -97,12 +98,16 @@ pub(crate) fn kind(kind: RefKind) -> &'static str {
     match kind {
         RefKind::Branch => "branch",
         RefKind::Tag => "tag",
+        RefKind::PullRequest => "pull request",
     }
 }
 
-/// "branch `main`"
+/// "branch `main`", "pull request #7"
 pub(crate) fn in_words(name: &RefName) -> String {
-    format!("{} `{}`", kind(name.kind()), name.short())
+    match name.pull_request_number() {
+        Some(number) => format!("pull request #{number}"),
+        None => format!("{} `{}`", kind(name.kind()), name.short()),
+    }
 }
 
 fn state_in_words(state: &State) -> String {
@@ -120,7 +125,12 @@ impl App {
     ) -> Result<Decision, Error> {
         if let Some(why) = situation.disabled {
             // Nothing is told to the log: the reconciler finds what was missed when the link is enabled again.
-            return Ok(Decision::Made(vec![self.verdict(change, None, VerdictOutcome::Disabled, why.to_owned())]));
+            return Ok(Decision::Made(vec![self.verdict(
+                change,
+                None,
+                VerdictOutcome::Disabled,
+                format!("{why}, and what was missed is found"),
+            )]));
         }
         let autobuild = situation.autobuild.id;
         refs::lock(tx, autobuild).await?;
@@ -220,7 +230,7 @@ impl App {
         let marker = skip::marker(change, situation.origin);
         let mut verdicts = Vec::with_capacity(situation.rules.len());
         for rule in situation.rules {
-            verdicts.push(match (self.matching(rule, change), marker) {
+            verdicts.push(match (self.matching(situation, rule, change), marker) {
                 (Ok(tags), None) => self.build_one(tx, situation, placed, commit, (rule, &tags)).await?,
                 (Ok(_), Some(marker)) => {
                     let text =
@@ -234,14 +244,14 @@ impl App {
     }
 
     /// The tags that the rule makes of the ref, or its verdict that it makes none.
-    fn matching(&self, rule: &BuildRule, change: &RefChange) -> Result<Vec<ImageTag>, Verdict> {
+    fn matching(&self, situation: &Situation<'_>, rule: &BuildRule, change: &RefChange) -> Result<Vec<ImageTag>, Verdict> {
         let what = in_words(&change.name);
         if !rule.is_for(&change.name) {
             let text = format!("the rule builds {}, this is {what}", rule.describe());
             return Err(self.verdict(change, Some(rule), VerdictOutcome::NoMatch, text));
         }
-        if !rule.autobuild {
-            let text = format!("the rule matches {what}, but its autobuild is switched off");
+        if !rule.autobuild && situation.autobuild.autotest == Autotest::Off {
+            let text = format!("the rule matches {what}, but its autobuild is switched off, and so is autotest");
             return Err(self.verdict(change, Some(rule), VerdictOutcome::Disabled, text));
         }
         // Of a ref that is gone nothing is built, and so no tag made.
@@ -258,6 +268,7 @@ impl App {
         (rule, tags): (&BuildRule, &[ImageTag]),
     ) -> Result<Verdict, Error> {
         let change = placed.change;
+        let terms = Terms { publish: rule.autobuild, ..Terms::of_push() };
         let new = NewBuild {
             repository: situation.autobuild.repository,
             autobuild: situation.autobuild.id,
@@ -273,6 +284,7 @@ impl App {
             commit_author: change.author.as_deref(),
             tags,
             no_cache: !rule.cache,
+            terms: &terms,
             cause: situation.origin.cause(),
             started_by: if let Origin::Replay(account) = situation.origin { Some(*account) } else { None },
             retry_of: None,
@@ -291,7 +303,12 @@ impl App {
             Superseding::Itself(why) => (VerdictOutcome::Skipped, format!("{what} came late, #{number} is {why}")),
             Superseding::Older(older) => {
                 let older: String = older.iter().map(|older| format!("; #{older} waited still and is cancelled")).collect();
-                (VerdictOutcome::Built, format!("{what} is built as #{number} for {}{older}", names.join(", ")))
+                let purpose = if terms.publish {
+                    names.join(", ")
+                } else {
+                    "its tests alone, because the rule's autobuild is switched off".to_owned()
+                };
+                (VerdictOutcome::Built, format!("{what} is built as #{number} for {purpose}{older}"))
             }
         };
         Ok(Verdict { build: Some(id), ..self.verdict(change, Some(rule), outcome, text) })
@@ -317,7 +334,7 @@ impl App {
         }
         let mut verdicts = Vec::with_capacity(situation.rules.len());
         for rule in situation.rules {
-            if let Err(verdict) = self.matching(rule, change) {
+            if let Err(verdict) = self.matching(situation, rule, change) {
                 verdicts.push(verdict);
                 continue;
             }

@@ -129,6 +129,10 @@ impl App {
         known: &Known,
         now: Timestamp,
     ) -> Result<Promotion, Error> {
+        if !build.terms.publish {
+            let reason = FailureReason::new(FailureCode::Internal, "the builder says that it pushed what was not to be pushed");
+            return self.end(tx, build.id, BuildState::Failed, &reason, now).await.map(Promotion::Ended);
+        }
         if !images::manifest_exists(tx, build.repository, digest).await? {
             let shown: String = digest.chars().take(80).collect();
             let reason = FailureReason::new(

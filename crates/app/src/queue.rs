@@ -343,6 +343,10 @@ impl App {
                 Promotion::Ended(state) => state,
                 Promotion::Ask(shown) => return Ok(Finish::Ask(Box::new(held), shown)),
             },
+            BuilderOutcome::Passed if held.terms.publish => {
+                let reason = FailureReason::new(FailureCode::Internal, "the builder did not push what was to be pushed");
+                self.end(&mut tx, build, BuildState::Failed, &reason, now).await?
+            }
             BuilderOutcome::Passed => {
                 builds::finish(&mut tx, build, &Ending { state: BuildState::Success, reason: None, note: None, digest: None }, now).await?;
                 BuildState::Success

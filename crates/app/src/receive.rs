@@ -11,10 +11,12 @@ use std::time::Duration;
 use http::HeaderMap;
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError, Fresh, Payload, RefChange, UnusableRef};
-use slipway_model::{AccountId, CommitId, DeliveryId, DeliveryStatus, LinkState, ProviderId, RefName, Timestamp, VerdictOutcome};
+use slipway_model::{
+    AccountId, BuildRule, CommitId, DeliveryId, DeliveryStatus, LinkState, ProviderId, RefName, Timestamp, VerdictOutcome,
+};
 use slipway_store::deliveries::{self, Delivery, Verdict};
 use slipway_store::repositories::Autobuild;
-use slipway_store::{ReadTx, StoreError, hooks, links, reconciling, repositories};
+use slipway_store::{ReadTx, StoreError, WriteTx, hooks, links, reconciling, repositories};
 
 use crate::audit::{self, Change, Place};
 use crate::history::Truth;
@@ -53,6 +55,14 @@ struct Pushed<'a> {
     repository_id: &'a str,
     events: &'a [RefChange],
     unusable: &'a [UnusableRef],
+}
+
+/// A transaction that decides about a delivery, with the settings under which it does.
+pub(crate) struct Begun {
+    pub(crate) tx: WriteTx,
+    pub(crate) autobuild: Autobuild,
+    pub(crate) account: AccountId,
+    pub(crate) rules: Vec<BuildRule>,
 }
 
 /// Refs of which the provider has to be asked, each with the newest number in its log.
@@ -145,6 +155,9 @@ impl App {
                 let verdict = self.remark("", VerdictOutcome::Ignored, &format!("{what}: not an event that starts builds"));
                 self.decide(delivery, origin, DeliveryStatus::Ignored, None, &[verdict]).await
             }
+            Ok(Payload::PullRequest { repository_id, change }) => {
+                self.process_pull_request(delivery, origin, &repository_id, &change).await
+            }
             Ok(Payload::Push { repository_id, events, unusable }) => {
                 let pushed = Pushed { repository_id: &repository_id, events: &events, unusable: &unusable };
                 self.process_push(delivery, origin, &pushed).await
@@ -166,14 +179,9 @@ impl App {
         Ok(())
     }
 
-    /// Decides in one transaction, or changes nothing and says of which refs the provider has to be asked first.
-    async fn try_push(
-        &self,
-        delivery: &Delivery,
-        origin: &Origin,
-        pushed: &Pushed<'_>,
-        answers: &BTreeMap<RefName, Answer>,
-    ) -> Result<Option<Doubts>, Error> {
+    /// Begins the transaction that decides about a delivery, which counts as decided when it is committed; `None` when it was before, or has
+    /// nothing to do with the repository's source any more, which is then its decision.
+    pub(crate) async fn begin(&self, delivery: &Delivery, origin: &Origin, repository_id: &str) -> Result<Option<Begun>, Error> {
         let reject = |detail: String| async move {
             self.decide(delivery, origin, DeliveryStatus::Rejected, Some(&detail), &[]).await.map(|()| None)
         };
@@ -182,9 +190,9 @@ impl App {
             drop(tx);
             return reject("the repository is not built automatically any more".to_owned()).await;
         };
-        if autobuild.source_id != pushed.repository_id {
+        if autobuild.source_id != repository_id {
             drop(tx);
-            let (told, expected) = (word(pushed.repository_id), &autobuild.source_id);
+            let (told, expected) = (word(repository_id), &autobuild.source_id);
             return reject(format!("it tells of the source repository with the id `{told}`, expected `{expected}`")).await;
         }
         if matches!(origin, Origin::Delivery)
@@ -193,8 +201,22 @@ impl App {
             return Ok(None);
         }
         let account = repositories::get(&mut tx, delivery.repository).await?.ok_or(Error::NotFound)?.account;
-        let disabled = no_use_of_links(&mut tx, account, &autobuild.provider).await?;
         let rules = repositories::list_rules(&mut tx, autobuild.id).await?;
+        Ok(Some(Begun { tx, autobuild, account, rules }))
+    }
+
+    /// Decides in one transaction, or changes nothing and says of which refs the provider has to be asked first.
+    async fn try_push(
+        &self,
+        delivery: &Delivery,
+        origin: &Origin,
+        pushed: &Pushed<'_>,
+        answers: &BTreeMap<RefName, Answer>,
+    ) -> Result<Option<Doubts>, Error> {
+        let Some(Begun { mut tx, autobuild, account, rules }) = self.begin(delivery, origin, pushed.repository_id).await? else {
+            return Ok(None);
+        };
+        let disabled = no_use_of_links(&mut tx, account, &autobuild.provider).await?;
         let situation = Situation { autobuild: &autobuild, rules: &rules, delivery: delivery.id, origin, disabled };
         let mut verdicts: Vec<Verdict> =
             pushed.unusable.iter().map(|odd| self.remark(&word(&odd.name), VerdictOutcome::Refused, &odd.why)).collect();
@@ -313,14 +335,14 @@ async fn states(
 }
 
 /// Why nothing may be sent to or taken from the provider for this account, when that is so: every link is disabled, or there is none.
-async fn no_use_of_links(tx: &mut ReadTx, account: AccountId, provider: &ProviderId) -> Result<Option<&'static str>, Error> {
+pub(crate) async fn no_use_of_links(tx: &mut ReadTx, account: AccountId, provider: &ProviderId) -> Result<Option<&'static str>, Error> {
     let links = links::list_by_provider(tx, account, provider).await?;
     let mut usable = links.iter().filter(|link| !link.unlinking).peekable();
     if usable.peek().is_none() {
-        return Ok(Some("the provider is not linked any more: link it under Source providers, and what was missed is found"));
+        return Ok(Some("the provider is not linked any more: link it under Source providers"));
     }
     let disabled = usable.all(|link| link.state == LinkState::Disabled);
-    Ok(disabled.then_some("link disabled: enable it under Source providers, and what was missed is found"))
+    Ok(disabled.then_some("link disabled: enable it under Source providers"))
 }
 
 pub(crate) fn stored_headers(json: &str) -> HeaderMap {

@@ -10,8 +10,9 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    AccountId, AccountName, BuildId, RepositoryId, RepositoryPath, Scope, SecretToken, Timestamp, TokenId, TokenKind, Visibility,
+    AccountId, AccountName, BuildId, Lane, RepositoryId, RepositoryPath, Scope, SecretToken, Timestamp, TokenId, TokenKind, Visibility,
 };
+use slipway_store::builds::Build;
 use slipway_store::repositories::Repository;
 use slipway_store::tokens::Token;
 use slipway_store::{ReadTx, StoreError, accounts, builds, repositories, teams, tokens};
@@ -39,7 +40,22 @@ pub enum RegistryAction {
 enum Who {
     Anonymous,
     Account(Token),
-    Build { build: BuildId, attempt: u32, repository: RepositoryId, account: AccountId },
+    Build { build: BuildId, attempt: u32, own: OwnRepository },
+}
+
+/// The repository that a build is made for, and on which terms.
+#[derive(Clone, Copy, Debug)]
+struct OwnRepository {
+    id: RepositoryId,
+    account: AccountId,
+    lane: Lane,
+    publish: bool,
+}
+
+impl OwnRepository {
+    fn of(build: &Build, repository: &Repository) -> Self {
+        Self { id: repository.id, account: repository.account, lane: build.terms.lane, publish: build.terms.publish }
+    }
 }
 
 /// Somebody who logged in to the registry, or nobody in particular.
@@ -134,18 +150,16 @@ fn anonymous_may(repository: &Repository, action: RegistryAction) -> bool {
 }
 
 /// A build pushes to its own repository, and pulls from there, from what is public, and from those of its namespace that everybody who
-/// may change its settings may read: `FROM` must not be a way around the teams.
-async fn build_may(
-    tx: &mut ReadTx,
-    own: RepositoryId,
-    account: AccountId,
-    repository: &Repository,
-    action: RegistryAction,
-) -> Result<bool, StoreError> {
+/// may change its settings may read: `FROM` must not be a way around the teams. One that is not to be pushed pushes nothing, and one that anybody
+/// may have written pulls what strangers pull.
+async fn build_may(tx: &mut ReadTx, own: OwnRepository, repository: &Repository, action: RegistryAction) -> Result<bool, StoreError> {
+    if own.lane == Lane::Untrusted {
+        return Ok(anonymous_may(repository, action));
+    }
     Ok(match action {
-        RegistryAction::Pull if repository.visibility == Visibility::Public || repository.id == own => true,
-        RegistryAction::Pull => repository.account == account && teams::admins_read(tx, own, repository.id).await?,
-        RegistryAction::Push => repository.id == own,
+        RegistryAction::Pull if repository.visibility == Visibility::Public || repository.id == own.id => true,
+        RegistryAction::Pull => repository.account == own.account && teams::admins_read(tx, own.id, repository.id).await?,
+        RegistryAction::Push => repository.id == own.id && own.publish,
         RegistryAction::Delete => false,
     })
 }
@@ -163,7 +177,7 @@ impl App {
             let mut tx = self.read().await?;
             let Some(build) = builds::get_by_registry_token(&mut tx, &token.hash(), self.clock.now()).await? else { return Ok(None) };
             let Some(repository) = repositories::get(&mut tx, build.repository).await? else { return Ok(None) };
-            let who = Who::Build { build: build.id, attempt: build.attempt, repository: build.repository, account: repository.account };
+            let who = Who::Build { build: build.id, attempt: build.attempt, own: OwnRepository::of(&build, &repository) };
             return Ok(Some(RegistryCaller(who)));
         }
         let Some(token) = SecretToken::presented(TokenKind::Personal, password) else { return Ok(None) };
@@ -195,7 +209,7 @@ impl App {
         for action in asked.iter().copied() {
             let allowed = match &caller.0 {
                 Who::Anonymous => anonymous_may(&repository, action),
-                Who::Build { repository: own, account, .. } => build_may(&mut tx, *own, *account, &repository, action).await?,
+                Who::Build { own, .. } => build_may(&mut tx, *own, &repository, action).await?,
                 Who::Account(token) => Self::token_may(&mut tx, token, &repository, action).await?,
             };
             if allowed {
@@ -233,7 +247,7 @@ impl App {
             },
             Credential::Build { id, .. } => match builds::get_any(tx, *id).await? {
                 Some(build) => match repositories::get(tx, build.repository).await? {
-                    Some(own) => build_may(tx, own.id, own.account, repository, action).await?,
+                    Some(own) => build_may(tx, OwnRepository::of(&build, &own), repository, action).await?,
                     None => false,
                 },
                 None => false,

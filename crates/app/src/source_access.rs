@@ -1,12 +1,13 @@
 //! With what a builder fetches the source of a build: the deploy key where one stands, and a token of a link.
 //!
 //! Invariants: while every link is disabled nothing is fetched, with a key neither; which way was taken and why is said in the log. The
-//! repository's own key in `SSH_PRIVATE` takes the place of the deploy key, for sources that need one.
+//! repository's own key in `SSH_PRIVATE` takes the place of the deploy key, for sources that need one. What anybody may have written gets no
+//! more than it takes to read the source: nothing of a public one, the key of a private one, a token only without that.
 //! Deliberately elsewhere: which link and which token (`links`, `queue`), how git is run (`builder`).
 
 use secrecy::SecretString;
 use slipway_forge::CloneAccess;
-use slipway_model::{AccountId, EnvironmentVariable, SSH_PRIVATE};
+use slipway_model::{AccountId, EnvironmentVariable, Lane, SSH_PRIVATE};
 use slipway_store::builds::Build;
 use slipway_store::deploy_keys::{self, DeployKey, DeployKeyState};
 use url::Url;
@@ -60,10 +61,20 @@ impl App {
         environment: &[EnvironmentVariable],
     ) -> Result<SourceAccess, SourceTrouble> {
         let acted = http?;
+        let untrusted = build.terms.lane == Lane::Untrusted;
+        if untrusted && acted.value.password.is_none() {
+            return Ok(SourceAccess { ssh: None, http: acted.value, http_words: "no credential".into(), because: None });
+        }
         let keys = self.deploy_keys_for(account, build).await.map_err(|error| SourceTrouble::ours(&build.provider, error))?;
         let short =
             acted.link.token_expires_at.is_some() || self.forges.get(&build.provider).is_some_and(|forge| forge.provider().app.is_some());
         let ssh = self.own_access(build, &keys, environment).or_else(|| self.open_access(build, &keys));
+        if untrusted && ssh.is_some() {
+            // The key reads this source and does nothing else; a token may do more.
+            let http = CloneAccess { url: acted.value.url, username: None, password: None };
+            let because = Some("what comes from outside of the source is fetched with nothing that does more".to_owned());
+            return Ok(SourceAccess { ssh, http, http_words: "no credential".into(), because });
+        }
         Ok(SourceAccess {
             because: if ssh.is_some() { None } else { why_no_key(&keys) },
             ssh,

@@ -103,10 +103,15 @@ fn is_unneeded(build: &Build) -> bool {
 /// In our words and without those of the build's log: everybody who sees the commit reads it.
 fn description(build: &Build) -> String {
     let how = match (build.state, &build.reason) {
+        (BuildState::Queued, _) if build.terms.await_approval() => "waits for approval".to_owned(),
         (BuildState::Queued | BuildState::Running, _) => "is under way".to_owned(),
+        (BuildState::Success, _) if !build.terms.publish => "passed its tests".to_owned(),
         (BuildState::Success, _) => "succeeded".to_owned(),
         (BuildState::Cancelled, _) if is_unneeded(build) => "was not needed: none of its paths changed".to_owned(),
         (BuildState::Cancelled, Some(reason)) if reason.code == FailureCode::Superseded => "was superseded by a newer push".to_owned(),
+        (BuildState::Cancelled, Some(reason)) if reason.code == FailureCode::PullRequestClosed => {
+            "was not needed: the pull request was closed".to_owned()
+        }
         (BuildState::Cancelled, _) => "was cancelled".to_owned(),
         (BuildState::Failed, None) => "failed".to_owned(),
         (BuildState::Failed, Some(reason)) => format!("failed: {}", reason.code.as_str().replace('_', " ")),
@@ -155,7 +160,8 @@ impl App {
         let source = SourceAt { account: repository.account, provider: &build.provider, key, autobuild: None };
         let url = self.address(&format!("/{}/{}/builds/{}", repository.namespace, repository.name, build.number));
         let description = description(build);
-        let told = Told { context: &status.context, state: state_of(build), description: &description, url: &url, name: &build.source_ref };
+        let told =
+            Told { context: &status.context, state: state_of(build), description: &description, url: &url, name: build.fetched_from() };
         let tell = |forge: Arc<dyn Forge>, token: SecretString| async move {
             let found = forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)?;
             forge.set_commit_status(&token, &found.full_name, &build.commit, &told).await

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use slipway_model::{BuildRule, CommitId, ImageTag, RefName, SecretToken, SourceType, Timestamp, TokenKind, TriggerId};
+use slipway_model::{BuildRule, CommitId, ImageTag, RefKind, RefName, SecretToken, SourceType, Timestamp, TokenKind, TriggerId};
 use slipway_store::builds::Build;
 use slipway_store::repositories::{self, Autobuild, Repository};
 use slipway_store::triggers::{self, Trigger};
@@ -68,7 +68,13 @@ impl TriggerWish {
             let detail = format!("the name has {length} characters, expected 1 to {NAME_CHARACTERS} without control characters");
             return Err(Error::invalid("trigger_name", "name", detail));
         }
-        let parse = |text: &str| text.parse::<RefName>().map_err(|error| Error::invalid("ref", "ref", error.to_string()));
+        let parse = |text: &str| match text.parse::<RefName>() {
+            Ok(name) if name.kind() == RefKind::PullRequest => {
+                Err(Error::invalid("ref", "ref", "a pull request is built by what its provider tells of it, not by a trigger"))
+            }
+            Ok(name) => Ok(name),
+            Err(error) => Err(Error::invalid("ref", "ref", error.to_string())),
+        };
         self.source_ref.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(parse).transpose()
     }
 }

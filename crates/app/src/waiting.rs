@@ -22,8 +22,9 @@ const FAR: u64 = 10_000;
 /// How a waiting build stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// How many builds will be taken before it: of all namespaces in turn, if none ends, none comes, and no limit holds one back.
-    pub position: u64,
+    /// How many builds will be taken before it: of all namespaces in turn, if none ends, none comes, and no limit holds one back. `None` while
+    /// it is in nobody's turn, because somebody has to approve of it first.
+    pub position: Option<u64>,
     /// For what it waits, in words.
     pub waits_for: String,
     /// When it may begin; `None` while that cannot be told from what was built before.
@@ -33,6 +34,10 @@ pub struct Waiting {
 impl App {
     /// How a build in the queue stands.
     pub(crate) async fn waiting(&self, tx: &mut ReadTx, build: &Build) -> Result<Waiting, Error> {
+        if build.terms.await_approval() {
+            let waits_for = format!("the approval of {} by somebody who may write", build.commit.short());
+            return Ok(Waiting { position: None, waits_for, starts_at: None });
+        }
         let now = self.clock.now();
         let position = builds::queue_position(tx, build.id, now).await?;
         let builders = self.list_builders_in(tx).await?;
@@ -61,7 +66,7 @@ impl App {
         } else {
             None
         };
-        Ok(Waiting { position, waits_for, starts_at })
+        Ok(Waiting { position: Some(position), waits_for, starts_at })
     }
 
     /// How long the build waits still.

@@ -199,7 +199,11 @@ pub(crate) fn fetch_failure(ended: &Ended, source: &RefName) -> Failure {
     let unavailable = |text: &str| Failure::new(FailureCode::SourceUnavailable, text);
     match fetch_trouble(ended) {
         FetchTrouble::NoRef => {
-            let kind = if source.kind() == RefKind::Branch { "branch" } else { "tag" };
+            let kind = match source.kind() {
+                RefKind::Branch => "branch",
+                RefKind::Tag => "tag",
+                RefKind::PullRequest => "pull request",
+            };
             Failure::new(FailureCode::CommitGone, format!("the {kind} `{}` is no longer at the source", source.short()))
         }
         FetchTrouble::Unauthorized => unavailable("the source refuses the credential of the link"),

@@ -142,6 +142,12 @@ impl Work<'_> {
         // A folder that leads out of the source is the rule's trouble first.
         let hooks =
             Hooks::find(&source, &folder).map_err(|failure| plan::make(&dir.source(), &assignment.rule).err().unwrap_or(failure))?;
+        let hooks = if assignment.scope.lane == Lane::Untrusted && !assignment.hooks && !hooks.is_empty() {
+            reporter.line(None, &format!("{} are not run: this commit comes from outside of the source", hooks.names())).await;
+            Hooks::default()
+        } else {
+            hooks
+        };
         if !hooks.is_empty() && !assignment.hooks {
             let text = format!(
                 "the source has {}, and the administrator of this installation does not let this namespace run hooks",

@@ -11,6 +11,7 @@ mod error;
 mod forge;
 mod http_client;
 mod listing;
+mod pull_requests;
 mod text;
 mod types;
 mod webhook;
@@ -34,7 +35,10 @@ pub use types::{
     NamespaceKind, Offer, Page, Person, Picture, Provider, RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace,
     SourceRef, SourceRepository, SshAccess,
 };
-pub use webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
+pub use webhook::{
+    Payload, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, RefChange, Refusal, Unreadable, UnusableRef,
+    Verified,
+};
 
 /// Opens the client of a configured provider; its kind picks the implementation. Pictures come from the provider and the public internet.
 ///

@@ -3,7 +3,7 @@
 //! Invariant: nothing here is read from a body before its signature held; every ref and commit is a checked type.
 //! Deliberately elsewhere: the cap on the size of a body, the deduplication of deliveries, and the match of repository ids.
 
-use slipway_model::{CommitId, RefName};
+use slipway_model::{CommitId, RefName, Timestamp};
 
 /// The sender knows the hook's secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,6 +13,9 @@ pub struct Verified {
     /// The provider's id of the delivery; a redelivery repeats it.
     pub delivery_id: String,
 }
+
+/// Why a pushed ref of that name is not looked at.
+pub(crate) const PUSHED_PULL_REQUEST: &str = "it belongs to a pull request, whose own event counts";
 
 /// Why a request is not taken for the provider's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -42,6 +45,13 @@ pub enum Payload {
         events: Vec<RefChange>,
         /// Refs that no rule can match, with the reason.
         unusable: Vec<UnusableRef>,
+    },
+    /// Something happened to a pull request.
+    PullRequest {
+        /// The provider's id of the source repository that it goes into; the caller checks it against the hook's.
+        repository_id: String,
+        /// What happened, and how it stands.
+        change: Box<PullRequestChange>,
     },
     /// The provider tries the hook.
     Ping {
@@ -78,6 +88,58 @@ pub struct RefChange {
     pub author: Option<String>,
     /// Who pushed, by the provider's word. For display only.
     pub pusher: Option<String>,
+}
+
+/// How a pull request stands after something happened to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PullRequestChange {
+    /// Its number.
+    pub number: u64,
+    /// Whether it is open.
+    pub standing: PullRequestStanding,
+    /// The commit that it wants to have merged.
+    pub head: PullRequestHead,
+    /// Whose branch has that commit.
+    pub origin: PullRequestOrigin,
+    /// The ref of the source repository that has that commit; `None` where the provider keeps none.
+    pub kept_at: Option<RefName>,
+    /// The branch that it goes into.
+    pub base: RefName,
+    /// When it changed last, by the provider's clock.
+    pub changed_at: Timestamp,
+    /// At most 200 characters. For display only.
+    pub title: String,
+}
+
+/// Whether a pull request is still to be merged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PullRequestStanding {
+    /// It is.
+    Open,
+    /// It was merged.
+    Merged,
+    /// It was closed without being merged.
+    Closed,
+}
+
+/// The commit of a pull request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PullRequestHead {
+    /// The whole id.
+    Commit(CommitId),
+    /// The first digits of it, at least 7: some providers write no more.
+    Abbreviated(String),
+}
+
+/// Whose branch a pull request comes from. By the provider's ids of repositories, never by names or people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PullRequestOrigin {
+    /// A branch of the source repository itself: whoever pushed it may write there.
+    Internal,
+    /// Anything else, by anybody.
+    Fork,
+    /// A fork that is gone.
+    DeletedFork,
 }
 
 /// A ref that was changed but cannot be used.

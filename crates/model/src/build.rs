@@ -43,7 +43,7 @@ words! {
         Queued = "queued",
         /// Held by a builder with a lease.
         Running = "running",
-        /// Its image is in the registry.
+        /// Its image is in the registry, or passed its tests and was not to be pushed.
         Success = "success",
         /// It ended without an image, with a reason.
         Failed = "failed",
@@ -121,6 +121,8 @@ words! {
         Unchanged = "unchanged",
         /// A newer push of the same ref came while it waited.
         Superseded = "superseded",
+        /// Its pull request was closed or merged while it waited.
+        PullRequestClosed = "pull_request_closed",
         /// The link to the provider is disabled or gone.
         LinkUnavailable = "link_unavailable",
         /// Something of ours failed; the log says what.

@@ -15,11 +15,15 @@ pub enum RefKind {
     Branch,
     /// `refs/tags/...`
     Tag,
+    /// `refs/pull/N/head`: what a pull request wants to have merged.
+    PullRequest,
 }
 
-/// A full, valid name of a branch or tag (`refs/heads/...` or `refs/tags/...`), by the rules of `git check-ref-format`.
+/// A full, valid name of a branch or tag (`refs/heads/...` or `refs/tags/...`), by the rules of `git check-ref-format`, or of a pull request
+/// (`refs/pull/N/head`).
 ///
-/// It always begins with `refs/`, so as an argument it can never be read as an option.
+/// It always begins with `refs/`, so as an argument it can never be read as an option. Of a pull request it is also our name where the
+/// provider keeps no such ref.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RefName(String);
@@ -39,19 +43,37 @@ impl RefName {
         &self.0
     }
 
-    /// Branch or tag.
+    /// Branch, tag or pull request.
     #[must_use]
     pub fn kind(&self) -> RefKind {
-        if self.0.starts_with("refs/heads/") { RefKind::Branch } else { RefKind::Tag }
+        if self.0.starts_with("refs/heads/") {
+            RefKind::Branch
+        } else if self.0.starts_with("refs/tags/") {
+            RefKind::Tag
+        } else {
+            RefKind::PullRequest
+        }
     }
 
-    /// The name without `refs/heads/` or `refs/tags/`: what people call the branch or tag.
+    /// The name without `refs/heads/` or `refs/tags/`, what people call the branch or tag; `pull/N` of a pull request.
     #[must_use]
     pub fn short(&self) -> &str {
-        self.0
-            .strip_prefix("refs/heads/")
-            .or_else(|| self.0.strip_prefix("refs/tags/"))
-            .expect("the constructor demands one of the two prefixes")
+        let branch_or_tag = self.0.strip_prefix("refs/heads/").or_else(|| self.0.strip_prefix("refs/tags/"));
+        branch_or_tag
+            .or_else(|| self.0.strip_prefix("refs/")?.strip_suffix("/head"))
+            .expect("the constructor demands one of the three forms")
+    }
+
+    /// The pull request of this number.
+    #[must_use]
+    pub fn pull_request(number: u64) -> Self {
+        Self(format!("refs/pull/{number}/head"))
+    }
+
+    /// The number of a pull request.
+    #[must_use]
+    pub fn pull_request_number(&self) -> Option<u64> {
+        self.0.strip_prefix("refs/pull/")?.strip_suffix("/head")?.parse().ok()
     }
 
     /// The branch of this short name.
@@ -69,6 +91,13 @@ impl FromStr for RefName {
         let refuse = |why| Err(InvalidRefName { shown: text.chars().take(80).collect(), why });
         if text.len() > MAX_REF_BYTES {
             return refuse("it is longer than 1024 bytes");
+        }
+        if let Some(number) = text.strip_prefix("refs/pull/").and_then(|rest| rest.strip_suffix("/head")) {
+            // As it would be written here: one pull request has one name.
+            return match number.parse::<u64>() {
+                Ok(parsed) if parsed.to_string() == number => Ok(Self(text.to_owned())),
+                _ => refuse("it has no number of a pull request"),
+            };
         }
         let Some(short) = text.strip_prefix("refs/heads/").or_else(|| text.strip_prefix("refs/tags/")) else {
             return refuse("it begins neither with `refs/heads/` nor with `refs/tags/`");
@@ -189,7 +218,11 @@ mod tests {
             "refs/heads/a\nb",
             "refs/heads/a~1",
             "refs/heads/@{x",
-            "refs/pull/1/head",
+            "refs/pull/1",
+            "refs/pull/01/head",
+            "refs/pull/+1/head",
+            "refs/pull/x/head",
+            "refs/pull/1/merge",
             "--upload-pack=x",
             "refs/heads/a\0b",
             "refs/heads/a.",
@@ -198,6 +231,9 @@ mod tests {
         }
         assert_eq!("refs/tags/v1".parse::<RefName>().unwrap().kind(), RefKind::Tag);
         assert_eq!("refs/heads/f/x".parse::<RefName>().unwrap().short(), "f/x");
+        let pull: RefName = "refs/pull/12/head".parse().unwrap();
+        assert_eq!((pull.kind(), pull.short(), &pull), (RefKind::PullRequest, "pull/12", &RefName::pull_request(12)));
+        assert_eq!(pull.pull_request_number(), Some(12));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod names;
 mod paths;
 mod permission;
 mod provider;
+mod pull_request;
 mod queue;
 mod rule;
 mod secret;
@@ -32,6 +33,7 @@ pub use names::{AccountName, InvalidName, RESERVED_NAMES, RepositoryName, Reposi
 pub use paths::{InvalidPaths, PathFilter, PathPatterns};
 pub use permission::{AccountKind, Permission, Scope, ScopeSet, Visibility};
 pub use provider::{AccessLevel, LinkState, LinkedAs, NamespaceAccess, ProviderId, ProviderKind};
+pub use pull_request::{Approval, PullRequest};
 pub use queue::{Held, QueueLimits, Turn, in_front};
 pub use rule::{Autotest, BuildRule, RuleError, RuleMatch, RulePath, SourcePattern, SourceType, TargetStage};
 pub use secret::{SecretHash, SecretToken, TokenKind, constant_time_eq};

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::build::words;
 use crate::{
     BuildArguments, CommitId, ImageTag, InvalidPaths, InvalidTag, PathFilter, RefKind, RefName, RuleId, TagFacts, TagTemplates, Timestamp,
 };
@@ -14,33 +15,15 @@ use crate::{
 const MAX_PATTERN_BYTES: usize = 1024;
 const MAX_REGEX_PROGRAM_BYTES: usize = 256 * 1024;
 
-/// The kind of ref that a rule listens to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceType {
-    /// Branches.
-    Branch,
-    /// Tags.
-    Tag,
-}
-
-impl SourceType {
-    /// The kind of ref that belongs to it.
-    #[must_use]
-    pub fn kind(self) -> RefKind {
-        match self {
-            Self::Branch => RefKind::Branch,
-            Self::Tag => RefKind::Tag,
-        }
-    }
-
-    /// The word in the database, the API and the interface.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Branch => "branch",
-            Self::Tag => "tag",
-        }
+words! {
+    /// What a rule listens to.
+    SourceType {
+        /// Pushes of branches; where pull requests are tested, also those into them.
+        Branch = "branch",
+        /// Pushes of tags.
+        Tag = "tag",
+        /// Pull requests, by the branch that they go into; they are tested and never pushed.
+        PullRequest = "pull_request",
     }
 }
 
@@ -83,9 +66,9 @@ pub enum RuleError {
     /// A pattern of paths.
     #[error(transparent)]
     Paths(#[from] InvalidPaths),
-    /// A tag has no push before it to be compared with.
-    #[error("paths are for rules of branches: a tag is built whatever changed")]
-    PathsOfTag,
+    /// There is no push before it to be compared with.
+    #[error("paths are for rules of branches: a tag or a pull request is built whatever changed")]
+    PathsOfNoBranch,
 }
 
 impl RuleError {
@@ -98,7 +81,7 @@ impl RuleError {
             Self::Path(_) => "dockerfile",
             Self::Target(_) => "target",
             Self::Argument(_) => "args",
-            Self::Paths(_) | Self::PathsOfTag => "paths",
+            Self::Paths(_) | Self::PathsOfNoBranch => "paths",
         }
     }
 }
@@ -329,9 +312,9 @@ impl FromStr for Autotest {
 pub struct BuildRule {
     /// Its identity; it stays when the rule is edited.
     pub id: RuleId,
-    /// Branch or tag.
+    /// What it listens to.
     pub source_type: SourceType,
-    /// Which of them.
+    /// Which branches or tags; of pull requests the branches that they go into.
     pub source: SourcePattern,
     /// The tags that come out.
     pub tags: TagTemplates,
@@ -339,7 +322,7 @@ pub struct BuildRule {
     pub dockerfile: RulePath,
     /// Build context, relative to the source's root; empty means the Dockerfile's folder.
     pub context: RulePath,
-    /// Off: the rule starts no build on a push.
+    /// Off: what it builds is not pushed, and a push is built only for its tests, where autotest is on.
     pub autobuild: bool,
     /// Off: every build starts without cache.
     pub cache: bool,
@@ -383,10 +366,10 @@ impl BuildRule {
     /// Checks what no single field can know: that the tags use only groups that the source name has, and that paths belong to a branch.
     ///
     /// # Errors
-    /// [`RuleError::Group`] with both numbers, [`RuleError::PathsOfTag`].
+    /// [`RuleError::Group`] with both numbers, [`RuleError::PathsOfNoBranch`].
     pub fn check(&self) -> Result<(), RuleError> {
-        if self.source_type == SourceType::Tag && !self.paths.is_everything() {
-            return Err(RuleError::PathsOfTag);
+        if self.source_type != SourceType::Branch && !self.paths.is_everything() {
+            return Err(RuleError::PathsOfNoBranch);
         }
         let (used, available) = (self.tags.highest_group(), self.source.groups());
         if used > available { Err(RuleError::Group { used, available }) } else { Ok(()) }
@@ -396,12 +379,33 @@ impl BuildRule {
     /// autobuild toggle is not asked.
     #[must_use]
     pub fn matches(&self, name: &RefName, commit: &CommitId, now: Timestamp) -> Option<RuleMatch> {
-        let groups = self.captures(name)?;
-        let facts = TagFacts { source_ref: name.short(), groups: &groups, commit, queued_at: now };
-        Some(RuleMatch { tags: self.tags.render(&facts) })
+        Some(self.rendered(name, &self.captures(name)?, commit, now))
     }
 
-    /// Whether the rule matches a ref, at whatever commit.
+    /// As [`BuildRule::matches`], for a pull request into a branch: its image has the tags that one of the branch itself would have, and is
+    /// known by them in its tests.
+    #[must_use]
+    pub fn matches_pull_request(&self, base: &RefName, commit: &CommitId, now: Timestamp) -> Option<RuleMatch> {
+        Some(self.rendered(base, &self.captures_base(base)?, commit, now))
+    }
+
+    /// Whether the rule is for pull requests into a branch, at whatever commit.
+    #[must_use]
+    pub fn listens_to_pull_requests_into(&self, base: &RefName) -> bool {
+        self.captures_base(base).is_some()
+    }
+
+    fn captures_base(&self, base: &RefName) -> Option<Vec<String>> {
+        let listens = base.kind() == RefKind::Branch && self.source_type != SourceType::Tag;
+        listens.then(|| self.source.captures(base.short())).flatten()
+    }
+
+    fn rendered(&self, name: &RefName, groups: &[String], commit: &CommitId, now: Timestamp) -> RuleMatch {
+        let facts = TagFacts { source_ref: name.short(), groups, commit, queued_at: now };
+        RuleMatch { tags: self.tags.render(&facts) }
+    }
+
+    /// Whether the rule matches a branch or tag, at whatever commit.
     #[must_use]
     pub fn is_for(&self, name: &RefName) -> bool {
         self.captures(name).is_some()
@@ -409,7 +413,10 @@ impl BuildRule {
 
     /// Groups of the source name, when the rule matches a ref.
     fn captures(&self, name: &RefName) -> Option<Vec<String>> {
-        (name.kind() == self.source_type.kind()).then(|| self.source.captures(name.short())).flatten()
+        match (self.source_type, name.kind()) {
+            (SourceType::Branch, RefKind::Branch) | (SourceType::Tag, RefKind::Tag) => self.source.captures(name.short()),
+            _ => None,
+        }
     }
 
     /// Whether this rule as it was at another time makes the same image and tags of the same commit.
@@ -425,7 +432,7 @@ impl BuildRule {
     /// The rule in one line, as verdicts and pages name it.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!("{} {}", self.source_type.as_str(), self.source.as_str())
+        format!("{} {}", self.source_type.as_str().replace('_', " "), self.source.as_str())
     }
 }
 
@@ -500,11 +507,33 @@ mod tests {
     }
 
     #[test]
+    fn pull_requests_are_matched_by_the_branch_that_they_go_into() {
+        let found = |rule: &BuildRule, base: &str| {
+            let found = rule.matches_pull_request(&base.parse().unwrap(), &"a1".repeat(20).parse().unwrap(), Timestamp::from_millis(0))?;
+            Some(found.tags.into_iter().map(String::from).collect::<Vec<_>>())
+        };
+        for kind in [SourceType::Branch, SourceType::PullRequest] {
+            let rule = rule(kind, "/^release-(.*)$/", "{\\1}");
+            assert_eq!(found(&rule, "refs/heads/release-2"), Some(vec!["2".to_owned()]));
+            assert_eq!(found(&rule, "refs/heads/main"), None);
+            assert_eq!(found(&rule, "refs/tags/release-2"), None);
+        }
+        assert_eq!(found(&rule(SourceType::Tag, "/.*/", "x"), "refs/heads/main"), None);
+        let everything = rule(SourceType::PullRequest, "/.*/", "x");
+        for name in ["refs/heads/main", "refs/tags/v1", "refs/pull/1/head"] {
+            assert_eq!(outcome(&everything, name), None, "it listens to no push");
+        }
+        assert_eq!(everything.describe(), "pull request /.*/");
+    }
+
+    #[test]
     fn paths_are_for_branches() {
         let with_paths =
             |kind| BuildRule { paths: PathFilter { include: "api".parse().unwrap(), ..PathFilter::default() }, ..rule(kind, "main", "x") };
         assert_eq!(with_paths(SourceType::Branch).check(), Ok(()));
-        assert_eq!(with_paths(SourceType::Tag).check(), Err(RuleError::PathsOfTag));
+        for kind in [SourceType::Tag, SourceType::PullRequest] {
+            assert_eq!(with_paths(kind).check(), Err(RuleError::PathsOfNoBranch));
+        }
     }
 
     #[test]

@@ -3,15 +3,17 @@
 //! Invariants: a build in a final state never changes again. Every write of a builder goes through [`hold`], which demands
 //! builder, attempt and a lease: a builder that lost its lease changes nothing.
 //! Deliberately elsewhere: a repository's builds by filter (`filter`), who gets a build and when (`queue`), what a newer push makes needless
-//! (`superseded`).
+//! (`superseded`), whose work it is and who approved of it (`terms`).
 
 mod filter;
 mod queue;
 mod superseded;
+mod terms;
 
 pub use filter::*;
 pub use queue::*;
 pub use superseded::*;
+pub use terms::*;
 
 use slipway_model::{
     AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Phase, ProviderId,
@@ -57,7 +59,9 @@ pub struct Build {
     pub tags: Vec<ImageTag>,
     /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// `push`, `reconcile`, `replay`, `manual`, `trigger` or `retry`.
+    /// Whose work it is, and what may come of it.
+    pub terms: Terms,
+    /// `push`, `pull_request`, `reconcile`, `replay`, `manual`, `trigger` or `retry`.
     pub cause: String,
     /// Who started it, when a person did.
     pub started_by: Option<AccountId>,
@@ -114,6 +118,12 @@ struct Row {
     commit_author: Option<String>,
     tags: String,
     no_cache: bool,
+    lane: String,
+    publish: bool,
+    pull_request: Option<String>,
+    approval: Option<String>,
+    approved_by: Option<String>,
+    approved_at: Option<i64>,
     cause: String,
     started_by: Option<String>,
     retry_of: Option<String>,
@@ -157,6 +167,12 @@ impl Row {
             commit_author: self.commit_author,
             tags: read_json(T, &self.tags)?,
             no_cache: self.no_cache,
+            terms: Terms {
+                lane: read(T, &self.lane)?,
+                publish: self.publish,
+                pull_request: self.pull_request.as_deref().map(|text| read_json(T, text)).transpose()?,
+                approval: approval(self.approval.as_deref(), self.approved_by.as_deref(), self.approved_at)?,
+            },
             cause: self.cause,
             started_by: read_opt(T, self.started_by.as_deref())?,
             retry_of: read_opt(T, self.retry_of.as_deref())?,
@@ -176,6 +192,14 @@ impl Row {
             started_at: self.started_at.map(time),
             finished_at: self.finished_at.map(time),
         })
+    }
+}
+
+impl Build {
+    /// The ref of the source repository that has its commit.
+    #[must_use]
+    pub fn fetched_from(&self) -> &RefName {
+        self.terms.pull_request.as_ref().map_or(&self.source_ref, |pull_request| &pull_request.fetched_from)
     }
 }
 
@@ -210,7 +234,9 @@ pub struct NewBuild<'a> {
     pub tags: &'a [ImageTag],
     /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// `push`, `reconcile`, `replay`, `manual`, `trigger` or `retry`.
+    /// Whose work it is, and what may come of it.
+    pub terms: &'a Terms,
+    /// `push`, `pull_request`, `reconcile`, `replay`, `manual`, `trigger` or `retry`.
     pub cause: &'a str,
     /// Who started it.
     pub started_by: Option<AccountId>,
@@ -218,7 +244,8 @@ pub struct NewBuild<'a> {
     pub retry_of: Option<BuildId>,
 }
 
-/// Puts a build into the queue, and the wish to tell its provider of it. `None` when the same rule already answered the same event.
+/// Puts a build into the queue, and the wish to tell its provider of it. `None` when the same rule already answered the same event. One that
+/// waits for approval is not available to builders before it is given.
 pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Result<Option<(BuildId, u64)>, StoreError> {
     let id = BuildId::new();
     let number = crate::repositories::next_build_number(tx, new.repository).await?;
@@ -226,9 +253,10 @@ pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Res
         tx,
         "INSERT INTO builds (id, repository_id, number, autobuild_id, rule_id, ref_event_id, rule, provider, source_id, source_name, source_ref, ref_seq,
                              commit_id, commit_message, commit_author, tags, no_cache, cause, started_by, retry_of, state, attempt,
-                             last_sequence, cancel_requested, queued_at, available_at, account_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'queued', 0, 0, $21, $22, $22,
-                 COALESCE((SELECT account_id FROM repositories WHERE id = $2), ''))
+                              last_sequence, cancel_requested, queued_at, available_at, lane, publish, pull_request, approval, approved_by, approved_at,
+                              account_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'queued', 0, 0, $21, $22, $23,
+                 $24, $25, $26, $27, $28, $29, COALESCE((SELECT account_id FROM repositories WHERE id = $2), ''))
          ON CONFLICT (rule_id, ref_event_id) DO NOTHING",
         id.to_string(),
         new.repository.to_string(),
@@ -252,6 +280,13 @@ pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Res
         new.retry_of.map(|id| id.to_string()),
         false,
         now.as_millis(),
+        new.terms.available_at(now).as_millis(),
+        new.terms.lane.as_str(),
+        new.terms.publish,
+        new.terms.pull_request.as_ref().map(to_json),
+        new.terms.approval_word(),
+        new.terms.approved_by(),
+        new.terms.approved_at(),
     )?;
     if inserted == 0 {
         crate::repositories::return_build_number(tx, new.repository).await?;
@@ -303,7 +338,7 @@ pub async fn list_unserved(tx: &mut ReadTx, account: AccountId, provider: &Provi
            AND NOT EXISTS (SELECT 1 FROM builds n WHERE n.rule_id = b.rule_id AND n.source_ref = b.source_ref
                            AND (n.ref_seq > b.ref_seq OR (n.ref_seq = b.ref_seq AND n.id > b.id)))
            AND NOT EXISTS (SELECT 1 FROM ref_events e WHERE e.autobuild_id = b.autobuild_id AND e.ref = b.source_ref AND e.seq > b.ref_seq
-                           AND e.origin IN ('delivery', 'reconcile') AND e.place IS NULL AND e.covered_by IS NULL)
+                           AND e.origin IN ('delivery', 'reconcile', 'pull_request') AND e.place IS NULL AND e.covered_by IS NULL)
          ORDER BY b.id LIMIT $3",
         account.to_string(),
         provider.as_str(),

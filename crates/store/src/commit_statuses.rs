@@ -1,7 +1,8 @@
 //! What providers are told of commits, and what still waits to be told.
 //!
 //! Invariants: a wish is written in the transaction that makes or ends the build; one check of a commit (a rule's) is in one sender's hands
-//! at a time, and belongs to the newest build of rule and commit, so nothing older ever follows something newer.
+//! at a time, and belongs to the newest build of rule and commit, so nothing older ever follows something newer. What a pull request makes of a
+//! commit is a check of its own.
 //! Deliberately elsewhere: the sending (`app`).
 
 use slipway_model::{BuildId, CommitId, RuleId, Timestamp};
@@ -30,6 +31,7 @@ pub struct CommitStatus {
     pub error: Option<String>,
     /// When the provider took one of this build the last time.
     pub told_at: Option<Timestamp>,
+    checks: String,
     version: u64,
     lease_until: Option<Timestamp>,
 }
@@ -38,6 +40,7 @@ pub struct CommitStatus {
 struct Row {
     rule_id: String,
     commit_id: String,
+    checks: String,
     build_id: String,
     context: String,
     version: i64,
@@ -62,22 +65,24 @@ impl Row {
             tries: count(self.tries),
             error: self.error,
             told_at: self.told_at.map(time),
+            checks: self.checks,
             version: count(self.version),
             lease_until: self.lease_until.map(time),
         })
     }
 }
 
-/// A new build is to be told of, in the place of an older one of the same rule and commit. The check is named after the repository; only the
-/// first rule has it without an addition, so that several rules do not overwrite each other.
+/// A new build is to be told of, in the place of an older one of the same rule and commit. The check is named after the repository, that of
+/// pull requests with an addition; only the first rule has it without another one, so that several rules do not overwrite each other.
 pub(crate) async fn want(tx: &mut WriteTx, new: &NewBuild<'_>, build: BuildId, now: Timestamp) -> Result<(), StoreError> {
+    let (checks, addition) = if new.terms.pull_request.is_some() { ("pull_request", "/pull-request") } else { ("push", "") };
     change!(
         tx,
-        "INSERT INTO commit_statuses (rule_id, commit_id, build_id, context, version, due_at, since, tries)
-         SELECT $1, $2, $3, 'slipway/' || a.name || '/' || r.name
+        "INSERT INTO commit_statuses (rule_id, commit_id, build_id, checks, context, version, due_at, since, tries)
+         SELECT $1, $2, $3, $8, 'slipway/' || a.name || '/' || r.name || $9
                 || CASE WHEN EXISTS (SELECT 1 FROM rules o WHERE o.autobuild_id = $4 AND o.id < $1) THEN '/' || $5 ELSE '' END, 1, $6, $6, 0
          FROM repositories r JOIN accounts a ON a.id = r.account_id WHERE r.id = $7
-         ON CONFLICT (rule_id, commit_id) DO UPDATE SET build_id = excluded.build_id, version = commit_statuses.version + 1,
+         ON CONFLICT (rule_id, commit_id, checks) DO UPDATE SET build_id = excluded.build_id, version = commit_statuses.version + 1,
              due_at = excluded.due_at, since = excluded.since, tries = 0, error = NULL, told_at = NULL",
         new.rule.id.to_string(),
         new.commit.as_str(),
@@ -86,6 +91,8 @@ pub(crate) async fn want(tx: &mut WriteTx, new: &NewBuild<'_>, build: BuildId, n
         new.rule.id.short(),
         now.as_millis(),
         new.repository.to_string(),
+        checks,
+        addition,
     )?;
     Ok(())
 }
@@ -151,7 +158,7 @@ async fn settle(
                 error = CASE WHEN version = $1 THEN $3 ELSE error END,
                 told_at = CASE WHEN version = $1 THEN $4 ELSE told_at END,
                 tries = CASE WHEN version = $1 THEN tries + 1 ELSE tries END
-         WHERE rule_id = $5 AND commit_id = $6 AND lease_until = $7",
+         WHERE rule_id = $5 AND commit_id = $6 AND lease_until = $7 AND checks = $8",
         signed(status.version),
         due_at.map(Timestamp::as_millis),
         error,
@@ -159,6 +166,7 @@ async fn settle(
         status.rule.to_string(),
         status.commit.as_str(),
         status.lease_until.map(Timestamp::as_millis),
+        status.checks.as_str(),
     )?;
     Ok(())
 }

@@ -22,7 +22,7 @@ pub async fn get(tx: &mut ReadTx, rule: RuleId, source_ref: &RefName, ref_seq: u
     let row = fetch_optional!(
         (i64, String, String),
         tx,
-        "SELECT number, rule, commit_id FROM builds WHERE rule_id = $1 AND source_ref = $2 AND ref_seq < $3 AND state = 'success'
+        "SELECT number, rule, commit_id FROM builds WHERE rule_id = $1 AND source_ref = $2 AND ref_seq < $3 AND state = 'success' AND publish
          ORDER BY ref_seq DESC, number DESC LIMIT 1",
         rule.to_string(),
         source_ref.as_str(),

@@ -25,6 +25,7 @@ pub mod links;
 pub mod logs;
 pub mod mails;
 pub mod progress;
+pub mod pull_requests;
 pub mod receipts;
 pub mod reconciling;
 pub mod refs;

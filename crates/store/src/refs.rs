@@ -47,6 +47,8 @@ pub enum Origin {
     Retry,
     /// A person moved a tag to the image of an older build.
     RollBack,
+    /// The provider told what happened to a pull request: where it stands is no head of the source.
+    PullRequest,
 }
 
 impl Origin {
@@ -60,6 +62,7 @@ impl Origin {
             Self::Manual => "manual",
             Self::Retry => "retry",
             Self::RollBack => "roll_back",
+            Self::PullRequest => "pull_request",
         }
     }
 }
@@ -67,7 +70,7 @@ impl Origin {
 impl std::str::FromStr for Origin {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Delivery, Self::Reconcile, Self::Replay, Self::Manual, Self::Retry, Self::RollBack]
+        [Self::Delivery, Self::Reconcile, Self::Replay, Self::Manual, Self::Retry, Self::RollBack, Self::PullRequest]
             .into_iter()
             .find(|origin| origin.as_str() == text)
             .ok_or(())
@@ -238,7 +241,8 @@ pub async fn list_of_delivery(
     let rows = fetch_all!(
         (String, Option<String>, Option<String>),
         tx,
-        "SELECT ref, before_id, after_id FROM ref_events WHERE delivery_id = $1 AND origin IN ('delivery', 'reconcile') ORDER BY id LIMIT 1000",
+        "SELECT ref, before_id, after_id FROM ref_events WHERE delivery_id = $1 AND origin IN ('delivery', 'reconcile', 'pull_request')
+         ORDER BY id LIMIT 1000",
         delivery.to_string(),
     )?;
     rows.into_iter()
@@ -303,11 +307,12 @@ pub async fn set_head(
     Ok(())
 }
 
-/// Forgets where the refs stood, because the settings name another source now. The events before keep their places, but none of them is
+/// Forgets where the refs and pull requests stood, because the settings name another source now. The events before keep their places, but none of them is
 /// in order any more, so nothing of the new source is compared with them.
 pub async fn forget(tx: &mut WriteTx, autobuild: AutobuildId) -> Result<(), StoreError> {
     lock(tx, autobuild).await?;
     change!(tx, "DELETE FROM ref_heads WHERE autobuild_id = $1", autobuild.to_string())?;
+    change!(tx, "DELETE FROM pull_requests WHERE autobuild_id = $1", autobuild.to_string())?;
     change!(
         tx,
         "UPDATE ref_events SET place = seq WHERE autobuild_id = $1 AND place IS NULL AND origin IN ('delivery', 'reconcile')",

@@ -1,8 +1,8 @@
 //! Repositories, their autobuild settings and build rules.
 
 use slipway_model::{
-    AccountId, AccountName, AutobuildId, Autotest, BuildRule, PathFilter, ProviderId, RepositoryId, RepositoryName, RuleId, SourceType,
-    Timestamp, TokenId, Visibility,
+    AccountId, AccountName, AutobuildId, Autotest, BuildRule, PathFilter, ProviderId, RepositoryId, RepositoryName, RuleId, Timestamp,
+    TokenId, Visibility,
 };
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_json, signed, time, to_json};
@@ -278,6 +278,8 @@ pub struct Autobuild {
     pub default_branch: String,
     /// Whether pull requests are tested.
     pub autotest: Autotest,
+    /// Whether those from outside of the source repository wait for a writer's word.
+    pub approve_external: bool,
     /// Whether a newer push cancels builds of older ones that wait still.
     pub cancel_superseded: bool,
     /// Variables as sealed JSON.
@@ -295,6 +297,7 @@ struct AutobuildRow {
     source_name: String,
     default_branch: String,
     autotest: String,
+    approve_external: bool,
     cancel_superseded: bool,
     environment_sealed: Vec<u8>,
     updated_at: i64,
@@ -310,6 +313,7 @@ impl AutobuildRow {
             source_name: self.source_name,
             default_branch: self.default_branch,
             autotest: read("autobuilds", &self.autotest)?,
+            approve_external: self.approve_external,
             cancel_superseded: self.cancel_superseded,
             environment_sealed: self.environment_sealed,
             updated_at: time(self.updated_at),
@@ -317,8 +321,8 @@ impl AutobuildRow {
     }
 }
 
-const AUTOBUILD: &str = "SELECT id, repository_id, provider, source_id, source_name, default_branch, autotest, cancel_superseded, environment_sealed, updated_at FROM autobuilds WHERE repository_id = $1";
-const AUTOBUILD_BY_ID: &str = "SELECT id, repository_id, provider, source_id, source_name, default_branch, autotest, cancel_superseded, environment_sealed, updated_at FROM autobuilds WHERE id = $1";
+const AUTOBUILD: &str = "SELECT id, repository_id, provider, source_id, source_name, default_branch, autotest, approve_external, cancel_superseded, environment_sealed, updated_at FROM autobuilds WHERE repository_id = $1";
+const AUTOBUILD_BY_ID: &str = "SELECT id, repository_id, provider, source_id, source_name, default_branch, autotest, approve_external, cancel_superseded, environment_sealed, updated_at FROM autobuilds WHERE id = $1";
 
 /// The settings of a repository.
 pub async fn get_autobuild(tx: &mut ReadTx, repository: RepositoryId) -> Result<Option<Autobuild>, StoreError> {
@@ -335,7 +339,7 @@ pub async fn list_autobuilds_by_provider(tx: &mut ReadTx, account: AccountId, pr
     fetch_all!(
         AutobuildRow,
         tx,
-        "SELECT b.id, b.repository_id, b.provider, b.source_id, b.source_name, b.default_branch, b.autotest, b.cancel_superseded, b.environment_sealed, b.updated_at
+        "SELECT b.id, b.repository_id, b.provider, b.source_id, b.source_name, b.default_branch, b.autotest, b.approve_external, b.cancel_superseded, b.environment_sealed, b.updated_at
          FROM autobuilds b JOIN repositories r ON r.id = b.repository_id WHERE r.account_id = $1 AND b.provider = $2 ORDER BY b.id LIMIT 5000",
         account.to_string(),
         provider.as_str(),
@@ -349,10 +353,12 @@ pub async fn list_autobuilds_by_provider(tx: &mut ReadTx, account: AccountId, pr
 pub async fn upsert_autobuild(tx: &mut WriteTx, autobuild: &Autobuild) -> Result<(), StoreError> {
     change!(
         tx,
-        "INSERT INTO autobuilds (id, repository_id, provider, source_id, source_name, default_branch, autotest, cancel_superseded, environment_sealed, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
+        "INSERT INTO autobuilds (id, repository_id, provider, source_id, source_name, default_branch, autotest, approve_external, cancel_superseded,
+                                 environment_sealed, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
          ON CONFLICT (id) DO UPDATE SET provider = excluded.provider, source_id = excluded.source_id, source_name = excluded.source_name,
-             default_branch = excluded.default_branch, autotest = excluded.autotest, cancel_superseded = excluded.cancel_superseded,
+             default_branch = excluded.default_branch, autotest = excluded.autotest, approve_external = excluded.approve_external,
+             cancel_superseded = excluded.cancel_superseded,
              environment_sealed = excluded.environment_sealed, updated_at = excluded.updated_at",
         autobuild.id.to_string(),
         autobuild.repository.to_string(),
@@ -361,6 +367,7 @@ pub async fn upsert_autobuild(tx: &mut WriteTx, autobuild: &Autobuild) -> Result
         autobuild.source_name.as_str(),
         autobuild.default_branch.as_str(),
         autobuild.autotest.as_str(),
+        autobuild.approve_external,
         autobuild.cancel_superseded,
         autobuild.environment_sealed.as_slice(),
         autobuild.updated_at.as_millis(),
@@ -415,14 +422,9 @@ struct RuleRow {
 
 impl RuleRow {
     fn into_rule(self) -> Result<BuildRule, StoreError> {
-        let source_type = match self.source_type.as_str() {
-            "branch" => SourceType::Branch,
-            "tag" => SourceType::Tag,
-            _ => return Err(StoreError::Corrupt { table: "rules", value: self.source_type }),
-        };
         Ok(BuildRule {
             id: read("rules", &self.id)?,
-            source_type,
+            source_type: read("rules", &self.source_type)?,
             source: read("rules", &self.source)?,
             tags: read("rules", &self.tags)?,
             dockerfile: read("rules", &self.dockerfile)?,

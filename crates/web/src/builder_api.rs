@@ -12,7 +12,7 @@ use http::StatusCode;
 use http::request::Parts;
 use secrecy::ExposeSecret;
 use slipway_app::{BUILD_USER, BuilderOutcome, Claimed, KeyOf, KeyUse, Progress, RegisteredBuilder, SourceAccess};
-use slipway_model::{BuildId, Lane};
+use slipway_model::BuildId;
 use slipway_wire::{
     Assignment, Base, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer,
     MAX_LOG_CHUNK_BYTES, MAX_REPORT_BYTES, Network, Outcome, ProviderHost, RegistryTarget, Release, Report, ReportAnswer, Source,
@@ -127,7 +127,7 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
             }),
             credential_words: Some(http_words),
             because,
-            source_ref: build.source_ref,
+            source_ref: build.fetched_from().clone(),
             commit: build.commit,
             message: build.commit_message.and_then(|message| message.lines().next().map(str::to_owned)),
             base: base.map(|base| Base { number: base.number, commit: base.commit }),
@@ -143,8 +143,8 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
             repository: path,
             credential: Credential { username: BUILD_USER.to_owned(), password: registry_token.expose().to_owned() },
         },
-        scope: TrustScope { account, lane: Lane::Trusted },
-        publish: true,
+        scope: TrustScope { account, lane: build.terms.lane },
+        publish: build.terms.publish,
         hooks,
     }
 }

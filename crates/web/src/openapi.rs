@@ -136,6 +136,7 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
         .routes(routes!(builds::list, builds::start))
         .routes(routes!(builds::get, builds::remove))
         .routes(routes!(builds::cancel))
+        .routes(routes!(builds::approve))
         .routes(routes!(builds::retry))
         .routes(routes!(log::text))
         .routes(routes!(log::live))

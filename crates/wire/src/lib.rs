@@ -79,7 +79,7 @@ pub struct Assignment {
     pub tags: Vec<ImageTag>,
     /// Whether this build must not use the cache.
     pub no_cache: bool,
-    /// Variables of the repository.
+    /// Variables of the repository; none in the untrusted lane.
     pub environment: Vec<EnvironmentVariable>,
     /// Where the image goes.
     pub registry: RegistryTarget,
@@ -116,7 +116,7 @@ pub struct Source {
     /// Why there is no deploy key; beside one, why there is no credential.
     #[serde(default)]
     pub because: Option<String>,
-    /// The ref that was pushed.
+    /// The ref that has the commit: the branch or tag that was pushed, or the head of a pull request.
     pub source_ref: RefName,
     /// The commit to build; an annotated tag's own id is allowed and is peeled after the fetch.
     pub commit: CommitId,
@@ -211,7 +211,8 @@ pub struct RegistryTarget {
     /// `namespace/name`.
     #[serde(with = "as_text")]
     pub repository: RepositoryPath,
-    /// A credential for this build alone: pushes to its repository by digest, pulls from its namespace and from public repositories.
+    /// A credential for this build alone: pushes to its repository by digest, pulls from its namespace and from public repositories. One that
+    /// is not published pushes nothing; in the untrusted lane it pulls what strangers pull.
     pub credential: Credential,
 }
 

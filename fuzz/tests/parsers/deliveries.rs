@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::Sha256;
-use slipway_forge::{Forge, Payload, Verified};
+use slipway_forge::{Forge, Payload, PullRequestHead, PullRequestOrigin, Verified};
 use slipway_fuzz::{Recipe, Seeds};
 use slipway_model::ProviderKind;
 
@@ -165,6 +165,14 @@ fn read(client: &dyn Forge, event: &str, headers: &HeaderMap, body: &[u8]) {
                 presentable(&odd.why, 400);
             }
         }
+        Ok(Payload::PullRequest { repository_id, change }) => {
+            presentable(&repository_id, 100);
+            presentable(&change.title, 200);
+            assert!(change.kept_at.is_some() || change.origin != PullRequestOrigin::Internal, "{change:?}");
+            if let PullRequestHead::Abbreviated(digits) = &change.head {
+                assert!(digits.len() >= 7 && digits.bytes().all(|b| b.is_ascii_hexdigit()), "{change:?}");
+            }
+        }
         Ok(Payload::Repository { repository_id, what }) => {
             presentable(&repository_id, 100);
             presentable(&what, 400);
@@ -180,18 +188,18 @@ fn read(client: &dyn Forge, event: &str, headers: &HeaderMap, body: &[u8]) {
 
 #[test]
 fn github_deliveries() {
-    let events = &["push", "ping", "repository", "public", "create"];
+    let events = &["push", "pull_request", "ping", "repository", "public", "create"];
     deliveries(ProviderKind::GitHub, &["github/webhooks", "github/deliveries"], events, GITHUB);
 }
 
 #[test]
 fn bitbucket_deliveries() {
-    let events = &["repo:push", "repo:updated", "repo:deleted", "repo:fork"];
+    let events = &["repo:push", "pullrequest:created", "pullrequest:rejected", "repo:updated", "repo:deleted", "repo:fork"];
     deliveries(ProviderKind::Bitbucket, &["bitbucket-cloud/webhooks"], events, BITBUCKET);
 }
 
 #[test]
 fn gitea_deliveries() {
     let folders = &["gitea/webhooks", "forgejo/deliveries", "gogs/webhooks"];
-    deliveries(ProviderKind::Gitea, folders, &["push", "repository", "create"], GITEA);
+    deliveries(ProviderKind::Gitea, folders, &["push", "pull_request", "repository", "create"], GITEA);
 }

@@ -20,6 +20,7 @@ mod matrix_rule;
 mod matrix_world;
 mod people;
 mod promotion;
+mod pull_requests;
 mod queue;
 mod recorded;
 mod replicas;

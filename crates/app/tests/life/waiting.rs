@@ -33,7 +33,7 @@ async fn a_build_says_what_it_waits_for_and_when_it_may_begin() -> Result<()> {
     assert_eq!(waiting(&world, &right, 1).await?.waits_for, "no engine: start it");
     world.app.builder_seen(&builder, "1", 1, ENGINE).await?;
     let told = waiting(&world, &right, 1).await?;
-    assert_eq!((told.position, told.waits_for.as_str(), told.starts_at), (0, "a builder to take it", None), "nothing was built before");
+    assert_eq!((told.position, told.waits_for.as_str(), told.starts_at), (Some(0), "a builder to take it", None), "nothing was built before");
 
     // The first takes a minute, from which the others are reckoned.
     let build = world.app.claim(&builder).await?.context("a build")?.build;
@@ -50,7 +50,7 @@ async fn a_build_says_what_it_waits_for_and_when_it_may_begin() -> Result<()> {
     world.wait(20);
     world.app.builder_seen(&builder, "1", 1, ENGINE).await?;
     let told = waiting(&world, &right, 3).await?;
-    assert_eq!((told.position, told.waits_for.as_str()), (0, "a free place on a builder; all 1 are taken"));
+    assert_eq!((told.position, told.waits_for.as_str()), (Some(0), "a free place on a builder; all 1 are taken"));
     assert_eq!(told.starts_at, Some(world.clock.now().plus(Duration::from_secs(40))), "a minute, of which 20 s are over");
 
     // Three places, of which the namespace may have two.

@@ -14,8 +14,9 @@ use crate::error::ForgeError;
 use crate::text;
 use crate::types::{HookSpec, RemoteHook, Removal};
 
-/// The reconciler sees renames and the like, so pushes are all that is needed.
-pub(super) const EVENTS: &[&str] = &["repo:push"];
+/// The reconciler sees renames and the like, so pushes and pull requests are all that is needed.
+pub(super) const EVENTS: &[&str] =
+    &["repo:push", "pullrequest:created", "pullrequest:updated", "pullrequest:fulfilled", "pullrequest:rejected"];
 /// 1,000 webhooks.
 const MAX_PAGES: usize = 10;
 

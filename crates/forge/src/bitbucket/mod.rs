@@ -9,6 +9,7 @@ mod hooks;
 mod keys;
 mod oauth;
 mod people;
+mod pull_requests;
 mod refs;
 mod repositories;
 mod statuses;
@@ -35,7 +36,7 @@ use crate::webhook::{Payload, Refusal, Unreadable, Verified};
 const OFFERS: &[Offer] = &[
     Offer {
         level: AccessLevel::Full,
-        scopes: &["account", "repository", "repository:admin", "webhook"],
+        scopes: &["account", "repository", "pullrequest", "repository:admin", "webhook"],
         words: "private and public sources; webhooks, deploy keys and commit statuses are made for you (what Bitbucket asks you to grant is fixed at \
                 the OAuth consumer of this installation)",
     },

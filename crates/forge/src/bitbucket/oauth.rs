@@ -80,6 +80,7 @@ pub(super) fn scope_words(scope: &str) -> Option<&'static str> {
     Some(match scope {
         "account" => "see who you are and list your workspaces",
         "repository" => "read sources, also private ones; set commit statuses",
+        "pullrequest" => "have the webhook tell of pull requests",
         "repository:admin" => "make and remove the read-only deploy key",
         "webhook" => "make, check and remove the webhook that tells of pushes",
         _ => return None,

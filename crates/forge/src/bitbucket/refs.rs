@@ -93,7 +93,8 @@ impl Bitbucket {
     fn ref_address(&self, full_name: FullName<'_>, name: &RefName) -> Url {
         let list = match name.kind() {
             RefKind::Branch => "branches",
-            RefKind::Tag => "tags",
+            // Nothing is found of a pull request: there are no refs of them.
+            RefKind::Tag | RefKind::PullRequest => "tags",
         };
         self.repository_address([full_name.workspace, full_name.slug, "refs", list, name.short()])
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use slipway_model::{CommitId, RefName};
 
-use super::is_uuid;
+use super::{is_uuid, pull_requests};
 use crate::delivery::{check_sha256, object, signature, word};
 use crate::text;
 use crate::webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
@@ -44,8 +44,8 @@ struct Changes {
     changes: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-struct Repository {
+#[derive(Deserialize, PartialEq)]
+pub(super) struct Repository {
     uuid: String,
 }
 
@@ -86,6 +86,9 @@ struct Target {
 pub(super) fn read(event: &str, body: &[u8]) -> Result<Payload, Unreadable> {
     match event {
         "repo:push" => read_push(object(body, "Bitbucket")?),
+        "pullrequest:created" | "pullrequest:updated" | "pullrequest:fulfilled" | "pullrequest:rejected" => {
+            pull_requests::read(object(body, "Bitbucket")?)
+        }
         "repo:updated" | "repo:transfer" | "repo:deleted" | "repo:renamed" => {
             let about: About = object(body, "Bitbucket")?;
             Ok(Payload::Repository { repository_id: checked_id(about.repository)?, what: describe(event, &about.changes) })
@@ -111,7 +114,7 @@ fn read_push(push: Push) -> Result<Payload, Unreadable> {
     Ok(Payload::Push { repository_id, events, unusable })
 }
 
-fn checked_id(repository: Repository) -> Result<String, Unreadable> {
+pub(super) fn checked_id(repository: Repository) -> Result<String, Unreadable> {
     if is_uuid(&repository.uuid) { Ok(repository.uuid) } else { Err(Unreadable::new("`repository.uuid` is no uuid in braces")) }
 }
 

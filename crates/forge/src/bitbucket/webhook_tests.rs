@@ -9,6 +9,7 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::*;
+use crate::webhook::{PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding};
 
 const ZERO: &str = "0000000000000000000000000000000000000000";
 const SHA: &str = "141977fedf5cf35aa290ac87d4b5177ac4cd9de1";
@@ -302,6 +303,58 @@ fn a_delivery_without_its_frame_is_unreadable_and_says_why() {
         for event in ["repo:push", "repo:transfer", "pullrequest:created"] {
             assert!(read(event, body).is_err(), "{event}");
         }
+    }
+}
+
+fn pull_request(event: &str, body: &Value) -> Result<PullRequestChange, Unreadable> {
+    match read_json(event, body)? {
+        Payload::PullRequest { repository_id, change } => {
+            assert_eq!(repository_id, REPOSITORY);
+            Ok(*change)
+        }
+        other => panic!("expected a pull request, found {other:?}"),
+    }
+}
+
+#[test]
+fn recorded_pull_requests_are_read() {
+    for (event, file, standing) in [
+        ("pullrequest:created", "goscm__pr_created.json", PullRequestStanding::Open),
+        ("pullrequest:updated", "goscm__pr_updated.json", PullRequestStanding::Open),
+        ("pullrequest:fulfilled", "goscm__pr_fulfilled.json", PullRequestStanding::Merged),
+        ("pullrequest:rejected", "goscm__pr_declined.json", PullRequestStanding::Closed),
+    ] {
+        let raw = recorded(file);
+        let change = pull_request(event, &raw).unwrap();
+        let told = &raw["pullrequest"];
+        assert_eq!((change.number, change.standing), (told["id"].as_u64().unwrap(), standing), "{file}");
+        assert_eq!(change.head, PullRequestHead::Abbreviated(told["source"]["commit"]["hash"].as_str().unwrap().to_owned()), "{file}");
+        assert_eq!((change.base.as_str(), change.origin), ("refs/heads/master", PullRequestOrigin::Internal), "{file}");
+        assert_eq!(change.kept_at.unwrap().as_str(), "refs/heads/develop", "{file}");
+    }
+}
+
+#[test]
+fn a_pull_request_from_elsewhere_is_kept_nowhere() {
+    let mut body = recorded("goscm__pr_created.json");
+    body["pullrequest"]["source"]["repository"]["uuid"] = json!("{11111111-2222-3333-4444-555555555555}");
+    let change = pull_request("pullrequest:created", &body).unwrap();
+    assert_eq!((change.origin, change.kept_at), (PullRequestOrigin::Fork, None));
+    body["pullrequest"]["source"]["repository"] = Value::Null;
+    let change = pull_request("pullrequest:created", &body).unwrap();
+    assert_eq!((change.origin, change.kept_at), (PullRequestOrigin::DeletedFork, None));
+    for (place, value, reason) in [
+        ("/pullrequest/state", json!("OPEN|MERGED|DECLINED"), "no state"),
+        ("/pullrequest/source/commit/hash", json!("507a57"), "no commit"),
+        ("/pullrequest/source/commit/hash", json!("--upload-pack"), "no commit"),
+        ("/pullrequest/destination/branch/name", json!("a..b"), "destination.branch"),
+        ("/pullrequest/destination/repository/uuid", json!("{x}"), "is not `repository`"),
+        ("/pullrequest/updated_on", json!("soon"), "no time"),
+    ] {
+        let mut body = recorded("goscm__pr_created.json");
+        *body.pointer_mut(place).unwrap() = value;
+        let error = pull_request("pullrequest:created", &body).unwrap_err();
+        assert!(error.reason.contains(reason), "{place}: {error}");
     }
 }
 

@@ -15,7 +15,9 @@ use crate::text;
 use crate::types::{HookSpec, RemoteHook, Removal};
 
 /// New branches, new and deleted tags come as pushes as well. Deleted branches do not: the reconciler sees these.
-pub(super) const EVENTS: &[&str] = &["push"];
+pub(super) const EVENTS: &[&str] = &["push", "pull_request", "pull_request_sync"];
+/// How these are asked for: `pull_request` would ask for every event that has to do with one, labels and comments too.
+const ASKED: &[&str] = &["push", "pull_request_only", "pull_request_sync"];
 
 #[derive(Deserialize)]
 struct Hook {
@@ -34,11 +36,14 @@ struct Config {
 
 impl From<Hook> for RemoteHook {
     fn from(hook: Hook) -> Self {
+        let mut events: Vec<String> = hook.events.iter().take(200).map(|event| text::line(event, 100)).collect();
+        // Each answer has them in another order.
+        events.sort_unstable();
         Self {
             id: hook.id.to_string(),
             url: text::line(&hook.config.url.unwrap_or_default(), 2048),
             active: hook.active,
-            events: hook.events.iter().take(200).map(|event| text::line(event, 100)).collect(),
+            events,
             signs: None,
             last_delivery: None,
         }
@@ -72,7 +77,7 @@ impl Gitea {
             // Forgejo takes this name, too.
             "type": "gitea",
             "active": true,
-            "events": EVENTS,
+            "events": ASKED,
             "branch_filter": "*",
             "config": {
                 "url": hook.url.as_str(),

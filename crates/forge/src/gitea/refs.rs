@@ -149,6 +149,9 @@ fn read_advertisement(mut body: &[u8]) -> Result<Vec<SourceRef>, &'static str> {
             None => (name, false),
         };
         let (Some(commit), Ok(name)) = (object, name.parse::<RefName>()) else { continue };
+        if name.kind() == RefKind::PullRequest {
+            continue;
+        }
         match refs.last_mut() {
             Some(last) if is_peeled && last.name == name => last.commit = commit,
             _ if is_peeled => {}

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use slipway_model::{CommitId, RefKind, RefName};
 
 use crate::delivery::{check_sha256, object, signature, word};
-use crate::text;
-use crate::webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
+use crate::webhook::{PUSHED_PULL_REQUEST, Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
+use crate::{pull_requests, text};
 
 /// The headers of one member of the family.
 struct Family {
@@ -91,8 +91,10 @@ struct MaybeRepository {
 
 pub(super) fn read(event: &str, headers: &HeaderMap, body: &[u8]) -> Result<Payload, Unreadable> {
     let json = json_of(headers, body)?;
-    if event == "push" {
-        return read_push(object(&json, "Gitea")?);
+    match event {
+        "push" => return read_push(object(&json, "Gitea")?),
+        "pull_request" => return pull_requests::read(object(&json, "Gitea")?),
+        _ => {}
     }
     let other: Other = object(&json, "Gitea")?;
     let what = describe(event, other.action.as_deref());
@@ -111,6 +113,10 @@ fn read_push(push: Push) -> Result<Payload, Unreadable> {
             return Ok(Payload::Push { repository_id, events: Vec::new(), unusable });
         }
     };
+    if name.kind() == RefKind::PullRequest {
+        let unusable = vec![UnusableRef { name: name.to_string(), why: PUSHED_PULL_REQUEST.to_owned() }];
+        return Ok(Payload::Push { repository_id, events: Vec::new(), unusable });
+    }
     let object_id = |field: &str, digits: &str| {
         CommitId::parse_or_zero(digits).map_err(|error| Unreadable::new(format!("`{field}`: {}", text::line(&error.to_string(), 200))))
     };
@@ -124,7 +130,7 @@ fn read_push(push: Push) -> Result<Payload, Unreadable> {
     let head = after.as_ref().and_then(|after| match name.kind() {
         RefKind::Branch => commits.find(|commit| commit.id == after.as_str()),
         // For an annotated tag `after` is the tag's own object; the head commit is what it leads to.
-        RefKind::Tag => commits.next(),
+        RefKind::Tag | RefKind::PullRequest => commits.next(),
     });
     let after = match (&head, name.kind()) {
         (Some(head), RefKind::Tag) => object_id("head_commit.id", &head.id)?,

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::webhook::{PullRequestHead, PullRequestOrigin, PullRequestStanding};
 
 const ZERO: &str = "0000000000000000000000000000000000000000";
 const SHA: &str = "4522cbcefc20728a5b72b3a86af35e608622c514";
@@ -88,7 +89,18 @@ fn every_recorded_delivery_is_read_as_what_it_is() {
                 assert_eq!((event.as_str(), repository_id), ("repository", value["repository"]["id"].to_string()));
                 assert!(what.contains("created"), "{what}");
             }
+            Ok(Payload::PullRequest { repository_id, change }) => {
+                let told = &value["pull_request"];
+                assert_eq!((event.as_str(), repository_id), ("pull_request", value["repository"]["id"].to_string()), "{path:?}");
+                assert_eq!(change.head, PullRequestHead::Commit(told["head"]["sha"].as_str().unwrap().parse().unwrap()), "{path:?}");
+                let same = told["head"]["repo"]["id"] == value["repository"]["id"];
+                assert_eq!(change.origin == PullRequestOrigin::Internal, same, "{path:?}");
+                assert_eq!(change.standing == PullRequestStanding::Open, told["state"] == "open", "{path:?}");
+                assert_eq!(change.standing == PullRequestStanding::Merged, told["merged"] == true, "{path:?}");
+            }
             Ok(Payload::Other { what }) => assert!(what.starts_with(&format!("event `{event}`")), "{path:?}: {what}"),
+            // Theirs have another shape, and nobody can be linked there.
+            Err(_) if (provider.as_str(), event.as_str()) == ("gogs", "pull_request") => {}
             other => panic!("{provider} {path:?}: {other:?}"),
         }
     }
@@ -116,7 +128,12 @@ fn deliveries_of_a_forgejo_are_read_by_their_own_headers() {
                 assert_eq!(change.pusher.as_deref(), Some("Michal Konečný"));
                 assert!(change.commit_message.as_ref().unwrap().starts_with("copr: update"));
             }
-            other => assert_eq!(other, Payload::Other { what: "event `pull_request` with action `synchronized`".to_owned() }),
+            Payload::PullRequest { repository_id, change } => {
+                assert_eq!(repository_id, delivery["body"]["repository"]["id"].to_string());
+                assert_eq!((change.number, change.standing), (delivery["body"]["number"].as_u64().unwrap(), PullRequestStanding::Open));
+                assert_eq!(change.origin, PullRequestOrigin::Fork);
+            }
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -227,6 +244,29 @@ fn new_deleted_and_moved_refs_are_told_apart() {
     let body = push_with(&[("after", json!(tag_object))]);
     let cut = only_change(read_json("push", &body).unwrap());
     assert_eq!((cut.after.unwrap().as_str(), cut.commit_message), (tag_object, None));
+}
+
+/// Whoever reads a repository may push there for review; Gitea then names the repository itself as the head's, and no branch.
+#[test]
+fn a_pull_request_of_the_agit_flow_is_a_strangers() {
+    let bytes = std::fs::read(fixtures().join("gitea/webhooks/goscm__pull_request_synchronized.json")).unwrap();
+    let mut body: Value = serde_json::from_slice(&bytes).unwrap();
+    let origin = |body: &Value| match read_json("pull_request", body).unwrap() {
+        Payload::PullRequest { change, .. } => change.origin,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(origin(&body), PullRequestOrigin::Internal);
+    (body["pull_request"]["head"]["ref"], body["pull_request"]["head"]["label"]) = (json!("refs/pull/1/head"), json!(""));
+    assert_eq!(origin(&body), PullRequestOrigin::Fork);
+}
+
+#[test]
+fn another_base_branch_is_told_by_its_ref() {
+    let bytes = std::fs::read(fixtures().join("gitea/webhooks/goscm__pull_request_edited.json")).unwrap();
+    let mut body: Value = serde_json::from_slice(&bytes).unwrap();
+    assert!(matches!(read_json("pull_request", &body).unwrap(), Payload::Other { .. }), "its title was changed");
+    body["changes"] = json!({ "ref": { "from": "dev" } });
+    assert!(matches!(read_json("pull_request", &body).unwrap(), Payload::PullRequest { change, .. } if change.base.short() == "master"));
 }
 
 #[test]

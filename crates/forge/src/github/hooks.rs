@@ -15,8 +15,8 @@ use crate::error::ForgeError;
 use crate::text;
 use crate::types::{DeliveryOutcome, HookSpec, RemoteHook, Removal};
 
-/// Pushes start builds; `repository` tells of renames, transfers and visibility before the next check of the source would.
-pub(super) const EVENTS: &[&str] = &["push", "repository"];
+/// Pushes and pull requests start builds; `repository` tells of renames, transfers and visibility before the next check of the source would.
+pub(super) const EVENTS: &[&str] = &["pull_request", "push", "repository"];
 
 #[derive(Deserialize)]
 struct Hook {

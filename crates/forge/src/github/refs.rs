@@ -6,7 +6,7 @@
 use http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
-use slipway_model::{CommitId, RefKind, RefName};
+use slipway_model::{CommitId, RefName};
 use url::Url;
 
 use super::wire::{Call, Pages};
@@ -127,11 +127,7 @@ impl GitHub {
         name: &RefName,
     ) -> Result<Option<CommitId>, ForgeError> {
         let repository = ["repos", full_name.owner, full_name.name];
-        let kind = match name.kind() {
-            RefKind::Branch => "heads",
-            RefKind::Tag => "tags",
-        };
-        let parts = repository.into_iter().chain(["git", "ref", kind]).chain(name.short().split('/'));
+        let parts = repository.into_iter().chain(["git", "ref"]).chain(name.as_str().split('/').skip(1));
         let mut object = match self.get(token, self.api_address(parts)).await {
             Ok(reply) => reply.json::<Pointer>()?.object,
             Err(error) if is_empty(&error) => return Ok(None),

@@ -13,8 +13,8 @@ use slipway_model::{CommitId, RefKind, RefName};
 
 use super::is_queued;
 use crate::delivery::{check_sha256, object, signature, word};
-use crate::text;
-use crate::webhook::{Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
+use crate::webhook::{PUSHED_PULL_REQUEST, Payload, RefChange, Refusal, Unreadable, UnusableRef, Verified};
+use crate::{pull_requests, text};
 
 const SIGNATURE: &str = "X-Hub-Signature-256";
 const WEAK_SIGNATURE: &str = "X-Hub-Signature";
@@ -86,6 +86,7 @@ pub(super) fn read(event: &str, headers: &HeaderMap, body: &[u8]) -> Result<Payl
     let json = json_of(headers, body)?;
     match event {
         "push" => read_push(object(&json, "GitHub")?),
+        "pull_request" => pull_requests::read(object(&json, "GitHub")?),
         "ping" => {
             let ping: Ping = object(&json, "GitHub")?;
             Ok(Payload::Ping { repository_id: ping.repository.map(|repository| repository.id.to_string()) })
@@ -128,6 +129,9 @@ fn read_push(push: Push) -> Result<Payload, Unreadable> {
         Ok(name) => name,
         Err(error) => return unusable(text::line(&format!("{error}"), 400)),
     };
+    if name.kind() == RefKind::PullRequest {
+        return unusable(PUSHED_PULL_REQUEST.to_owned());
+    }
     let object = |field: &str, digits: &str| {
         CommitId::parse_or_zero(digits).map_err(|error| Unreadable::new(format!("`{field}`: {}", text::line(&error.to_string(), 200))))
     };

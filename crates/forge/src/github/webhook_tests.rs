@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::*;
+use crate::webhook::{PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding};
 
 fn fixtures() -> PathBuf {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures").into()
@@ -89,6 +90,17 @@ fn every_recorded_delivery_is_read_as_what_it_is() {
             ("repository" | "public", Payload::Repository { repository_id, what }) => {
                 assert_eq!(repository_id, raw["repository"]["id"].to_string(), "{file}");
                 assert!(what.starts_with("the repository "), "{file}: {what}");
+            }
+            ("pull_request", Payload::PullRequest { repository_id, change }) => {
+                let told = &raw["pull_request"];
+                assert_eq!(repository_id, raw["repository"]["id"].to_string(), "{file}");
+                assert_eq!((change.number, change.origin), (told["number"].as_u64().unwrap(), PullRequestOrigin::Internal), "{file}");
+                assert_eq!(change.head, PullRequestHead::Commit(told["head"]["sha"].as_str().unwrap().parse().unwrap()), "{file}");
+                assert_eq!(change.base.short(), told["base"]["ref"].as_str().unwrap(), "{file}");
+                assert_eq!(change.kept_at, Some(RefName::pull_request(change.number)), "{file}");
+                assert_eq!(change.standing == PullRequestStanding::Open, told["state"] == "open", "{file}");
+                assert_eq!(change.title, told["title"].as_str().unwrap(), "{file}");
+                assert!(["opened", "reopened", "synchronize", "closed"].contains(&raw["action"].as_str().unwrap()), "{file}");
             }
             ("push" | "ping" | "public", other) => panic!("{file}: {other:?}"),
             (_, Payload::Other { what }) => assert!(what.starts_with("event `"), "{file}: {what}"),
@@ -306,11 +318,77 @@ fn words_for_display_are_cut_and_cleaned() {
     assert_eq!(change.pusher.as_deref(), Some("octo cat"));
 }
 
+/// A pull request as GitHub sends it, recorded; with some places set to others.
+fn pull_request_with(file: &str, changes: &[(&str, Value)]) -> Result<PullRequestChange, Unreadable> {
+    let bytes = std::fs::read(fixtures().join("github/webhooks").join(file)).unwrap();
+    let mut body: Value = serde_json::from_slice(&bytes).unwrap();
+    for (place, value) in changes {
+        *body.pointer_mut(place).unwrap_or_else(|| panic!("no {place}")) = value.clone();
+    }
+    match read_json("pull_request", &body)? {
+        Payload::PullRequest { change, .. } => Ok(*change),
+        other => panic!("expected a pull request, found {other:?}"),
+    }
+}
+
+#[test]
+fn only_the_id_of_the_repository_says_that_a_pull_request_is_internal() {
+    let origin = |changes: &[(&str, Value)]| pull_request_with("goscm__pr_sync.json", changes).unwrap().origin;
+    assert_eq!(origin(&[]), PullRequestOrigin::Internal);
+    assert_eq!(origin(&[("/pull_request/head/repo/id", json!(1))]), PullRequestOrigin::Fork);
+    assert_eq!(origin(&[("/pull_request/head/repo", Value::Null)]), PullRequestOrigin::DeletedFork);
+    for (place, lie) in [
+        ("/pull_request/author_association", json!("OWNER")),
+        ("/pull_request/head/repo/full_name", json!("bradrydzewski/test")),
+        ("/pull_request/head/label", json!("bradrydzewski:master")),
+        ("/pull_request/user/login", json!("bradrydzewski")),
+    ] {
+        assert_eq!(origin(&[("/pull_request/head/repo/id", json!(1)), (place, lie)]), PullRequestOrigin::Fork, "{place}");
+    }
+    // Not a branch, whatever repository it is said to be in.
+    for name in [json!("refs/pull/1/head"), json!(""), Value::Null] {
+        assert_eq!(origin(&[("/pull_request/head/ref", name.clone())]), PullRequestOrigin::Fork, "{name}");
+    }
+}
+
+#[test]
+fn a_pull_request_that_makes_no_sense_is_unreadable_with_the_reason() {
+    for (place, value, reason) in [
+        ("/pull_request/head/sha", json!("--upload-pack=x"), "`pull_request.head.sha`"),
+        ("/pull_request/head/sha", json!(ZERO), "`pull_request.head.sha`"),
+        ("/pull_request/base/ref", json!("a..b"), "`pull_request.base.ref`"),
+        ("/pull_request/updated_at", json!("yesterday"), "updated_at"),
+        ("/pull_request/base/repo/id", json!(1), "is not `repository`"),
+        ("/pull_request/number", json!(-1), "not what GitHub sends"),
+        ("/pull_request/head", Value::Null, "not what GitHub sends"),
+    ] {
+        let error = pull_request_with("goscm__pr_sync.json", &[(place, value)]).unwrap_err();
+        assert!(error.reason.contains(reason), "{place}: {error}");
+    }
+    let long = pull_request_with("goscm__pr_sync.json", &[("/pull_request/title", json!("a\u{0}\n".repeat(999)))]).unwrap();
+    assert!(long.title.chars().count() <= 200 && !long.title.contains(['\0', '\n']));
+}
+
+#[test]
+fn what_makes_no_difference_to_a_build_is_not_looked_at() {
+    let bytes = std::fs::read(fixtures().join("github/webhooks/goscm__pr_edited.json")).unwrap();
+    let edited: Value = serde_json::from_slice(&bytes).unwrap();
+    assert!(matches!(read_json("pull_request", &edited).unwrap(), Payload::Other { what } if what.contains("`edited`")));
+    let mut retargeted = edited;
+    retargeted["changes"] = json!({ "base": { "ref": { "from": "main" }, "sha": { "from": SHA } } });
+    assert!(matches!(read_json("pull_request", &retargeted).unwrap(), Payload::PullRequest { .. }));
+    // It was closed meanwhile.
+    retargeted["pull_request"]["state"] = json!("closed");
+    assert!(matches!(read_json("pull_request", &retargeted).unwrap(), Payload::Other { .. }));
+    let merged = pull_request_with("octokit__pull_request.closed.json", &[("/pull_request/merged", json!(true))]).unwrap();
+    assert_eq!(merged.standing, PullRequestStanding::Merged);
+}
+
 #[test]
 fn other_events_come_with_words() {
     assert_eq!(
-        read_json("pull_request", &json!({ "action": "opened" })),
-        Ok(Payload::Other { what: "event `pull_request` with action `opened`".into() })
+        read_json("issues", &json!({ "action": "opened" })),
+        Ok(Payload::Other { what: "event `issues` with action `opened`".into() })
     );
     assert_eq!(read_json("watch", &json!({})), Ok(Payload::Other { what: "event `watch`".into() }));
     assert!(matches!(read_json("create", &json!({ "ref": "v1" })), Ok(Payload::Other { what }) if what.contains("push")));

@@ -94,7 +94,7 @@ async fn a_missing_scope_is_named() {
     let grant = world.link("emma").await;
     let (full, less) = (&world.client.offers()[0], &world.client.offers()[1]);
     assert_eq!(world.client.missing_scopes(less, &grant.scopes), Vec::<String>::new());
-    assert_eq!(world.client.missing_scopes(full, &grant.scopes), ["repository:admin", "webhook"]);
+    assert_eq!(world.client.missing_scopes(full, &grant.scopes), ["pullrequest", "repository:admin", "webhook"]);
     let url: Url = "https://slipway.example/hooks/1".parse().unwrap();
     let error = world.client.ensure_hook(&grant.access_token, "acme/site", &HookSpec { url: &url, secret: &"s".into() }).await.unwrap_err();
     assert!(matches!(&error, ForgeError::MissingScope { scopes, .. } if scopes == &["webhook"]), "{error}");

@@ -10,7 +10,7 @@ use slipway_testkit::bitbucket::{Consumer, FakeBitbucket, Visibility, WorkspaceR
 use url::Url;
 
 pub const CALLBACK: &str = "http://127.0.0.1:9/oauth/bitbucket/callback";
-pub const SCOPES: &[&str] = &["account", "repository", "repository:admin", "webhook"];
+pub const SCOPES: &[&str] = &["account", "repository", "pullrequest", "repository:admin", "webhook"];
 
 pub struct World {
     pub bitbucket: FakeBitbucket,

@@ -332,7 +332,7 @@ async fn a_hook_is_made_once_and_adopted_afterwards() {
     for (write, secret) in writes.iter().zip(["first", "second"]) {
         let body = write.json();
         assert_eq!(body["config"], json!({ "url": ours, "content_type": "json", "secret": secret, "insecure_ssl": "0" }));
-        assert_eq!((&body["events"], &body["active"]), (&json!(["push", "repository"]), &json!(true)));
+        assert_eq!((&body["events"], &body["active"]), (&json!(["pull_request", "push", "repository"]), &json!(true)));
     }
     assert_eq!(client.hooks(&token(), "o/r").await.unwrap().len(), 2);
 }

@@ -135,7 +135,7 @@ async fn of_several_hooks_with_our_address_one_is_left_and_it_signs() {
         (left.secret.as_deref(), left.content_type, left.insecure_ssl.as_str(), left.active),
         (Some("s3cret"), ContentType::Json, "0", true)
     );
-    assert_eq!(left.events, ["push", "repository"]);
+    assert_eq!(left.events, ["pull_request", "push", "repository"]);
 }
 
 #[tokio::test]

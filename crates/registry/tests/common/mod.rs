@@ -153,6 +153,7 @@ impl Harness {
             commit_author: None,
             tags: &[],
             no_cache: false,
+            terms: &builds::Terms::of_push(),
             cause: "push",
             started_by: None,
             retry_of: None,

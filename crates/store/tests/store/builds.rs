@@ -4,7 +4,7 @@ use slipway_model::{
     AccountId, BuildId, BuildRule, BuildState, BuilderId, FailureCode, FailureReason, Permission, Phase, ProviderId, RepositoryId,
     TokenKind, Visibility,
 };
-use slipway_store::builds::{self, BuildFilter, Ending, NewBuild, Part};
+use slipway_store::builds::{self, BuildFilter, Ending, NewBuild, Part, Terms};
 use slipway_store::refs::{self, NewRefEvent, Origin};
 use slipway_store::repositories::{self, Eyes};
 use slipway_store::{Db, StoreError, WriteTx, last_images, logs, progress, teams};
@@ -64,6 +64,7 @@ async fn a_build_comes_back_as_it_was_asked_for(db: &Db) {
         commit_author: Some(ODD),
         tags: &tags,
         no_cache: true,
+        terms: &Terms::of_push(),
         cause: "retry",
         started_by: Some(world.account),
         retry_of: Some(before),
@@ -131,6 +132,7 @@ async fn answer(db: &Db, world: &World, event: slipway_model::RefEventId) -> Opt
         commit_author: None,
         tags: &[],
         no_cache: false,
+        terms: &Terms::of_push(),
         cause: "push",
         started_by: None,
         retry_of: None,
@@ -174,6 +176,7 @@ async fn one_build_per_rule_and_event(db: &Db) {
         commit_author: None,
         tags: &[],
         no_cache: false,
+        terms: &Terms::of_push(),
         cause: "push",
         started_by: None,
         retry_of: None,

@@ -8,7 +8,7 @@ use slipway_model::{
     RepositoryId, ScopeSet, SecretHash, SecretToken, TeamId, TeamName, Timestamp, TokenId, TokenKind, Visibility,
 };
 use slipway_store::accounts::NewAccount;
-use slipway_store::builds::{self, Build, NewBuild};
+use slipway_store::builds::{self, Build, NewBuild, Terms};
 use slipway_store::refs::{self, NewRefEvent, Origin};
 use slipway_store::repositories::{self, Autobuild};
 use slipway_store::tokens::NewToken;
@@ -181,6 +181,7 @@ pub fn autobuild(repository: RepositoryId) -> Autobuild {
         source_name: "acme/source".into(),
         default_branch: "main".into(),
         autotest: Autotest::Off,
+        approve_external: true,
         cancel_superseded: true,
         environment_sealed: b"sealed".to_vec(),
         updated_at: NOW,
@@ -245,6 +246,7 @@ impl World {
             commit_author: None,
             tags: &tags,
             no_cache: false,
+            terms: &Terms::of_push(),
             cause: "push",
             started_by: None,
             retry_of: None,

@@ -24,6 +24,7 @@ mod logs;
 mod mails;
 mod pages;
 mod progress;
+mod pull_requests;
 mod queue;
 mod receipts;
 mod reconciling;

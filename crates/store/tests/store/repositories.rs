@@ -107,6 +107,7 @@ async fn settings_survive_odd_texts(db: &Db) {
     assert_eq!(format!("{found:?}"), format!("{settings:?}"), "every field comes back");
     let changed = Autobuild {
         autotest: Autotest::Internal,
+        approve_external: false,
         cancel_superseded: false,
         environment_sealed: vec![],
         updated_at: after(9),

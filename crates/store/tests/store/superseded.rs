@@ -4,7 +4,7 @@
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use slipway_model::{BuildId, BuildState, BuilderId, FailureCode, FailureReason, RefEventId, TokenKind};
-use slipway_store::builds::{self, Ending, NewBuild};
+use slipway_store::builds::{self, Ending, NewBuild, Terms};
 use slipway_store::{Db, WriteTx};
 
 use crate::fixture::{Fixture, NOW, World, after, begin, build, commit, done, provider, ref_name, rule, secret, world};
@@ -42,6 +42,7 @@ async fn queue(tx: &mut WriteTx, world: &World, asked: Asked<'_>) -> BuildId {
         commit_author: None,
         tags: &[],
         no_cache: false,
+        terms: &Terms::of_push(),
         cause: asked.cause,
         started_by: None,
         retry_of: None,

@@ -34,8 +34,8 @@ use axum::response::Response;
 pub use crate::provider::sign_sha256;
 pub use script::user_password;
 pub use types::{
-    BuildStatus, Consumer, Delivery, DeployKey, Fault, File, Hits, Hook, HookAddresses, OldNames, Permission, ReleaseOrder, RequestSeen,
-    Visibility, Webhooks, WorkspaceRole,
+    BuildStatus, Consumer, Delivery, DeployKey, Fault, File, Hits, Hook, HookAddresses, OldNames, Permission, PullRequestEnd, ReleaseOrder,
+    RequestSeen, Visibility, Webhooks, WorkspaceRole,
 };
 
 use crate::provider::{faults, git, http_backend};

@@ -125,17 +125,19 @@ pub(crate) fn pull_request(state: &State, urls: &Urls, repo: &Repo, actor: &str,
     let mut body = event(state, urls, repo, actor);
     let full_name = state.full_name(repo);
     let own = format!("{}/pullrequests/{}", urls.repository_api(&full_name), pull.id);
-    let side = |branch: &str, head: &Option<String>| {
+    let side = |branch: &str, head: &Option<String>, repo: Option<&Repo>| {
         let commit = head.as_ref().map(|sha| {
             let short = sha.get(..12).unwrap_or(sha);
             json!({ "type": "commit", "hash": short, "links": { "self": { "href": format!("{}/commit/{short}", urls.repository_api(&full_name)) } } })
         });
-        json!({ "branch": { "name": branch }, "commit": commit, "repository": urls.repository_short(state, repo) })
+        json!({ "branch": { "name": branch }, "commit": commit, "repository": repo.map(|repo| urls.repository_short(state, repo)) })
     };
+    // A fork that was deleted is told as `null`.
+    let from = pull.source_repo.map_or(Some(repo), |id| state.repos.get(&id));
     let more = json!({
         "pullrequest": {
-            "type": "pullrequest", "id": pull.id, "title": pull.title, "description": "", "state": "OPEN", "reason": "",
-            "source": side(&pull.source, &heads.source), "destination": side(&pull.destination, &heads.destination),
+            "type": "pullrequest", "id": pull.id, "title": pull.title, "description": "", "state": pull.state, "reason": "",
+            "source": side(&pull.source, &heads.source, from), "destination": side(&pull.destination, &heads.destination, Some(repo)),
             "author": state.people.get(&pull.author).map(|person| urls.person(person)),
             "created_on": date(pull.created_ms), "updated_on": date(pull.updated_ms),
             "merge_commit": null, "closed_by": null, "close_source_branch": false, "comment_count": 0, "task_count": 0,

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::payloads::{self, Heads};
 use super::state::{Folder, PullRequest};
-use super::types::File;
+use super::types::{File, PullRequestEnd};
 use super::{FakeBitbucket, Inner};
 use crate::provider::git::{self, NewCommit, RefChange, RefValue};
 
@@ -62,7 +62,9 @@ impl Inner {
         if let Some(body) = body {
             self.emit(by.repo, "repo:push", &body);
         }
-        let pushed = |pull: &PullRequest| told.iter().any(|(change, _)| change.name == format!("refs/heads/{}", pull.source));
+        let comes = |pull: &PullRequest| pull.state == "OPEN" && pull.source_repo.is_none();
+        let pushed =
+            |pull: &PullRequest| comes(pull) && told.iter().any(|(change, _)| change.name == format!("refs/heads/{}", pull.source));
         let pulls: Vec<u64> = {
             let state = self.state();
             let all = state.repos.get(&by.repo).map(|repo| repo.pull_requests.as_slice()).unwrap_or_default();
@@ -80,7 +82,8 @@ impl Inner {
             let state = self.state();
             state.repos.get(&by.repo).and_then(|repo| {
                 let pull = repo.pull_requests.iter().find(|one| one.id == pull)?;
-                let heads = Heads { source: head(&pull.source), destination: head(&pull.destination) };
+                let source = if pull.source_repo.is_some() { pull.source_head.clone() } else { head(&pull.source) };
+                let heads = Heads { source, destination: head(&pull.destination) };
                 Some(payloads::pull_request(&state, self.urls(), repo, &by.pusher, pull, &heads))
             })
         };
@@ -215,6 +218,14 @@ impl FakeBitbucket {
 
     /// Opens a pull request between two branches of a repository; hooks hear `pullrequest:created`. Returns its number.
     pub async fn open_pull_request(&self, repo: &str, source: &str, destination: &str, title: &str) -> Result<u64> {
+        self.open_pull_request_from(repo, (repo, source), destination, title).await
+    }
+
+    /// `open_pull_request` of a branch (`from` is its repository and name) that may be in another repository.
+    pub async fn open_pull_request_from(&self, repo: &str, from: (&str, &str), destination: &str, title: &str) -> Result<u64> {
+        let (from, source) = from;
+        let source_head = self.ref_head(from, &format!("refs/heads/{source}")).await?;
+        let source_repo = (from != repo).then(|| self.with_repo(from, |repo| repo.id));
         let by = self.push_by(repo);
         let refs = git::refs(self.inner.ready(&by.folder).await?).await?;
         let now = self.inner.state().now_ms();
@@ -225,6 +236,9 @@ impl FakeBitbucket {
                 title: title.to_owned(),
                 author: by.pusher.clone(),
                 source: source.to_owned(),
+                source_repo,
+                source_head,
+                state: "OPEN",
                 destination: destination.to_owned(),
                 created_ms: now,
                 updated_ms: now,
@@ -233,6 +247,23 @@ impl FakeBitbucket {
         });
         self.inner.tell_pull_request(&by, id, "pullrequest:created", &refs);
         Ok(id)
+    }
+
+    /// Merges a pull request, without the push that goes with it, or declines it; hooks hear `pullrequest:fulfilled` or `:rejected`.
+    pub async fn end_pull_request(&self, repo: &str, id: u64, end: PullRequestEnd) -> Result<()> {
+        let by = self.push_by(repo);
+        let refs = git::refs(self.inner.ready(&by.folder).await?).await?;
+        let now = self.inner.state().now_ms();
+        let (state, event) = match end {
+            PullRequestEnd::Merged => ("MERGED", "pullrequest:fulfilled"),
+            PullRequestEnd::Declined => ("DECLINED", "pullrequest:rejected"),
+        };
+        self.with_repo(repo, |repo| {
+            let pull = repo.pull_requests.iter_mut().find(|pull| pull.id == id).unwrap_or_else(|| panic!("no pull request {id}"));
+            (pull.state, pull.updated_ms) = (state, now);
+        });
+        self.inner.tell_pull_request(&by, id, event, &refs);
+        Ok(())
     }
 
     /// Gives a pull request another title; hooks hear `pullrequest:updated`.

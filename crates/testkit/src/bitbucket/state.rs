@@ -106,7 +106,13 @@ pub(crate) struct PullRequest {
     pub(crate) id: u64,
     pub(crate) title: String,
     pub(crate) author: String,
+    /// The branch that it comes from, and the repository that has it when that is another one.
     pub(crate) source: String,
+    pub(crate) source_repo: Option<u64>,
+    /// Where that branch stood when it was opened.
+    pub(crate) source_head: Option<String>,
+    /// `OPEN`, `MERGED` or `DECLINED`.
+    pub(crate) state: &'static str,
     pub(crate) destination: String,
     pub(crate) created_ms: i64,
     pub(crate) updated_ms: i64,

@@ -136,3 +136,12 @@ pub enum HookAddresses {
     /// Only what is no internal address, as at Bitbucket.
     Public,
 }
+
+/// How a pull request ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullRequestEnd {
+    /// It goes in.
+    Merged,
+    /// It does not.
+    Declined,
+}

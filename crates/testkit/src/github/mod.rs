@@ -16,6 +16,7 @@ mod knobs;
 mod moves;
 mod oauth;
 mod pages;
+mod pulls;
 mod push;
 mod script;
 mod settings;

@@ -34,6 +34,8 @@ impl State {
             hooks: Vec::new(),
             keys: Vec::new(),
             statuses: Vec::new(),
+            pulls: Vec::new(),
+            is_fork: false,
             archived: false,
             blocked: None,
             git: GitData { folder: root.join(format!("{id}.git")), like: None, branch: DEFAULT_BRANCH.to_owned(), lock: Arc::default() },

@@ -176,6 +176,7 @@ impl Inner {
                 repo.refs = Arc::new(after.clone());
             }
         }
+        let moved = found.clone();
         found = announced(found);
         for change in &found {
             let facts = facts(&by.git.folder, change, &before, &after).await?;
@@ -193,6 +194,7 @@ impl Inner {
                 self.emit(by.repo, event, &body);
             }
         }
+        self.move_pulls(by.repo, &moved).await?;
         done
     }
 }

@@ -16,6 +16,7 @@ use super::apps::{Installation, InstallationToken};
 use super::gates::AppAccesses;
 use super::git::{GitData, RefValue};
 use super::keys::KeyRow;
+use super::pulls::Pull;
 use super::tokens::{App, Code, Token};
 use super::trouble::Trouble;
 use super::types::{Blocked, CommitStatus, Delivery, DeployKeyPolicy, Hook, OrgRole, Permission, RequestSeen, Visibility, Webhooks};
@@ -87,6 +88,9 @@ pub(crate) struct Repo {
     pub(crate) hooks: Vec<HookRow>,
     pub(crate) keys: Vec<KeyRow>,
     pub(crate) statuses: Vec<CommitStatus>,
+    /// Those that go into it.
+    pub(crate) pulls: Vec<Pull>,
+    pub(crate) is_fork: bool,
     pub(crate) archived: bool,
     pub(crate) blocked: Option<(Blocked, i64)>,
     pub(crate) git: GitData,

@@ -285,6 +285,7 @@ pub(crate) async fn resolve(folder: &Path, name: &str) -> Result<Option<String>>
 }
 
 /// One ref that a push changed.
+#[derive(Clone)]
 pub(crate) struct RefChange {
     pub(crate) name: String,
     pub(crate) before: Option<RefValue>,

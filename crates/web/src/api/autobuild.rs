@@ -29,6 +29,8 @@ pub(crate) struct Autobuild {
     /// `off`, `internal` or `all`.
     #[schema(value_type = String)]
     autotest: Autotest,
+    /// Whether external pull requests wait until somebody who may write approves of their commit.
+    approve_external: bool,
     /// Whether a newer push cancels builds of older ones, of the same rule and ref, that wait still.
     cancel_superseded: bool,
     rules: Vec<Rule>,
@@ -48,10 +50,10 @@ pub(crate) struct Autobuild {
 pub(crate) struct Rule {
     #[schema(value_type = String)]
     id: RuleId,
-    /// `branch` or `tag`.
+    /// `branch`, `tag` or `pull_request`.
     #[schema(value_type = String)]
     source_type: SourceType,
-    /// A name, or a regular expression between slashes.
+    /// Of a branch or tag, or of the branch that a pull request goes into: a name, or a regular expression between slashes.
     source: String,
     /// Templates separated by commas.
     tags: String,
@@ -179,6 +181,7 @@ impl Autobuild {
             source_id: settings.source_id,
             default_branch: settings.default_branch,
             autotest: settings.autotest,
+            approve_external: settings.approve_external,
             cancel_superseded: settings.cancel_superseded,
             rules: settings.rules.into_iter().map(Rule::from).collect(),
             env: env.collect(),
@@ -202,6 +205,8 @@ pub(crate) struct AutobuildWish {
     source_id: Option<String>,
     /// `off` (as when absent), `internal` or `all`.
     autotest: Option<String>,
+    /// Whether external pull requests wait until somebody who may write approves of their commit. Absent: as it is stored, else on.
+    approve_external: Option<bool>,
     /// Whether a newer push cancels builds of older ones, of the same rule and ref, that wait still. Absent: as it is stored, else on.
     cancel_superseded: Option<bool>,
     /// Empty: one rule, default branch to `latest`.
@@ -216,6 +221,7 @@ pub(crate) struct AutobuildWish {
 pub(crate) struct RuleWish {
     /// Keeps its identity when given.
     id: Option<String>,
+    /// `branch`, `tag` or `pull_request`.
     source_type: String,
     source: String,
     tags: String,

@@ -1,4 +1,4 @@
-//! `/api/v1/repositories/{ns}/{name}/builds`: list, look, start, cancel, retry.
+//! `/api/v1/repositories/{ns}/{name}/builds`: list, look, start, approve, cancel, retry.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -7,7 +7,8 @@ use slipway_app::store::builds::Build;
 use slipway_app::store::progress::{CacheUse, PhaseTimes};
 use slipway_app::{BuildDetail, BuildsWanted, CommitStatusView, StartBuild};
 use slipway_model::{
-    AccountName, BuildId, BuildState, CommitId, FailureReason, ImageTag, Phase, ProviderId, RefName, RuleId, Step, StepState, Timestamp,
+    AccountName, Approval, BuildId, BuildState, CommitId, FailureReason, ImageTag, Lane, Phase, ProviderId, RefName, RuleId, Step,
+    StepState, Timestamp,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -51,11 +52,21 @@ pub(crate) struct BuildSummary {
     commit: CommitId,
     commit_message: Option<String>,
     commit_author: Option<String>,
+    /// The pull request that it tests.
+    pull_request: Option<PullRequestView>,
+    /// `trusted`, or `untrusted` for what anybody may have written: such a build gets no variables, no private images and no cache.
+    #[schema(value_type = String)]
+    lane: Lane,
+    /// `awaited` until somebody who may write approves of its commit, then `given`; null where nobody has to.
+    approval: Option<&'static str>,
+    /// Whether the image is pushed after its tests.
+    publish: bool,
+    /// The tags that move after success; none of a build that is not pushed.
     #[schema(value_type = Vec<String>)]
     tags: Vec<ImageTag>,
     /// Of the image, once it is pushed.
     digest: Option<String>,
-    /// `push`, `manual`, `trigger`, `retry`, ...
+    /// `push`, `pull_request`, `manual`, `trigger`, `retry`, ...
     cause: String,
     #[schema(value_type = Option<String>)]
     retry_of: Option<BuildId>,
@@ -69,6 +80,16 @@ pub(crate) struct BuildSummary {
     started_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
+}
+
+/// The pull request that a build tests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct PullRequestView {
+    number: u64,
+    /// The branch that it goes into, `refs/heads/main`.
+    #[schema(value_type = String)]
+    base: RefName,
+    title: String,
 }
 
 /// Why a build ended without an image.
@@ -109,7 +130,18 @@ impl BuildSummary {
             commit: build.commit,
             commit_message: build.commit_message,
             commit_author: build.commit_author,
-            tags: build.tags,
+            lane: build.terms.lane,
+            approval: build.terms.approval.as_ref().map(|approval| match approval {
+                Approval::Awaited => "awaited",
+                Approval::Given { .. } => "given",
+            }),
+            publish: build.terms.publish,
+            tags: if build.terms.publish { build.tags } else { Vec::new() },
+            pull_request: build.terms.pull_request.map(|found| PullRequestView {
+                number: found.number,
+                base: found.base,
+                title: found.title,
+            }),
             digest: build.digest,
             cause: build.cause,
             retry_of: build.retry_of,
@@ -142,6 +174,8 @@ pub(crate) struct BuildView {
     builder: Option<String>,
     /// Who started it by hand.
     started_by: Option<String>,
+    /// Who approved of its commit.
+    approved_by: Option<String>,
     /// What the provider knows of it; null when a newer build of the same rule and commit is told of instead.
     commit_status: Option<CommitStatus>,
 }
@@ -235,7 +269,7 @@ impl From<BuildDetail> for BuildView {
     fn from(detail: BuildDetail) -> Self {
         let waiting = detail.waiting;
         Self {
-            position: waiting.as_ref().map(|waiting| waiting.position),
+            position: waiting.as_ref().and_then(|waiting| waiting.position),
             estimated_start: waiting.as_ref().and_then(|waiting| waiting.starts_at),
             waits_for: waiting.map(|waiting| waiting.waits_for),
             summary: BuildSummary::of(detail.build),
@@ -244,6 +278,7 @@ impl From<BuildDetail> for BuildView {
             cache: detail.cache.map(CacheHits::from),
             builder: detail.builder,
             started_by: detail.started_by,
+            approved_by: detail.approved_by,
             commit_status: detail.commit_status.map(CommitStatus::from),
         }
     }
@@ -261,6 +296,14 @@ pub(crate) struct BuildWish {
     /// Start without cache.
     #[serde(default)]
     no_cache: bool,
+}
+
+/// What somebody approves of.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApprovalWish {
+    /// The whole id of the commit that was looked at.
+    commit: String,
 }
 
 /// Which builds.
@@ -338,6 +381,21 @@ pub(crate) async fn get(
 ) -> Result<Json<BuildView>, ApiError> {
     let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
     Ok(Json(state.app().get_build(&right, &at.id.to_string()).await?.into()))
+}
+
+/// Lets a build of what somebody without write access wrote run: exactly this commit of its pull request, with all its builds that wait for
+/// that. Refused once the pull request has another commit, or is closed.
+#[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/builds/{id}/approve", tag = "builds", params(BuildAt), request_body = ApprovalWish, responses((status = 200, body = BuildSummary), Errors))]
+pub(crate) async fn approve(
+    State(state): State<WebState>,
+    ApiCaller(caller): ApiCaller,
+    Path(at): Path<BuildAt>,
+    Json(wish): Json<ApprovalWish>,
+) -> Result<Json<BuildSummary>, ApiError> {
+    let right = state.app().repository_write(&caller, &at.ns, &at.name).await?;
+    let commit = wish.commit.parse::<CommitId>().map_err(|error| ApiError::new(Code::Invalid, error.to_string()).field("commit"))?;
+    let build = state.app().approve_build(&right, at.id, &commit, caller.account().id).await?;
+    Ok(Json(BuildSummary::of(build)))
 }
 
 /// Ends a waiting build at once, and asks a running one to end.

@@ -72,6 +72,7 @@ fn stored_page(app: &App, opened: Opened, chosen: Option<SourceView>, branch: &s
         source: chosen.or_else(|| opened.head.source.clone()),
         source_error: None,
         autotest: settings.map_or(Autotest::Off, |s| s.autotest),
+        approve_external: settings.is_none_or(|s| s.approve_external),
         cancel_superseded: settings.is_none_or(|s| s.cancel_superseded),
         rules: with_empty_rule(rules),
         variables: with_empty_variable(variables),
@@ -89,6 +90,7 @@ async fn typed_page(visit: &Visit, opened: Opened, typed: Typed) -> Result<Autob
         source: source.or_else(|| opened.head.source.clone()),
         source_error: typed.error,
         autotest: typed.autotest,
+        approve_external: typed.approve_external,
         cancel_superseded: typed.cancel_superseded,
         rules: with_empty_rule(typed.rules),
         variables: with_empty_variable(typed.variables),
@@ -205,6 +207,7 @@ fn picture(typed: &Typed, found: &[(usize, PreviewRef)], errors: &[(usize, Strin
         PreviewRule {
             label: format!("Rule {}", n + 1),
             source: row.source.value.clone(),
+            source_type: row.source_type,
             matches: own
                 .iter()
                 .take(MATCHES)

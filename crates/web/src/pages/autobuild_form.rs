@@ -17,6 +17,7 @@ pub(super) struct Typed {
     pub(super) source: String,
     pub(super) source_id: String,
     pub(super) autotest: Autotest,
+    pub(super) approve_external: bool,
     pub(super) cancel_superseded: bool,
     /// Rows with a source that are not to be removed.
     pub(super) rules: Vec<RuleRow>,
@@ -39,6 +40,7 @@ impl Typed {
             source: form.text("source").to_owned(),
             source_id: form.text("source_id").to_owned(),
             autotest: form.text("autotest").parse().unwrap_or_default(),
+            approve_external: form.ticked("approve_external"),
             cancel_superseded: form.ticked("cancel_superseded"),
             rules: rules.map(|(row, _)| row).collect(),
             variables: variables.map(|(row, _)| row).collect(),
@@ -53,6 +55,7 @@ impl Typed {
             source: self.source.clone(),
             source_id: Some(self.source_id.clone()).filter(|id| !id.is_empty()),
             autotest: Some(self.autotest.as_str().to_owned()),
+            approve_external: Some(self.approve_external),
             cancel_superseded: Some(self.cancel_superseded),
             rules: self.rule_inputs(),
             env: Some(
@@ -141,7 +144,7 @@ fn rule(form: &Fields, n: usize) -> (RuleRow, bool) {
     let row = RuleRow {
         index: n,
         id: text("id"),
-        source_type: if text("source_type") == "tag" { SourceType::Tag } else { SourceType::Branch },
+        source_type: text("source_type").parse().unwrap_or(SourceType::Branch),
         source: Field::new(text("source")),
         tags: Field::new(text("tags")),
         dockerfile: Field::new(text("dockerfile")),

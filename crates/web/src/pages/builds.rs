@@ -8,14 +8,15 @@ use slipway_app::store::builds::{Build, Part};
 use slipway_app::store::progress::CacheUse;
 use slipway_app::{BuildDetail, BuildsWanted, CommitStatusView, Error, NamespaceView, StartBuild, Waiting};
 use slipway_model::{
-    AccountId, AccountName, BuildId, BuildState, CommitId, RefName, RepositoryName, RepositoryPath, RuleId, Scope, StepState, Timestamp,
+    AccountId, AccountName, Approval, BuildId, BuildState, CommitId, Lane, PullRequest, RefName, RepositoryName, RepositoryPath, RuleId,
+    Scope, StepState, Timestamp,
 };
 
 use super::error::{PageError, sentence};
 use super::fields::{At, Fields, Form, Query};
 use super::frame::{RepositoryAt, Visit, go, show};
 use super::repository::{Opened, open};
-use super::view::build::BuildPage;
+use super::view::build::{Approvable, BuildPage};
 use super::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePage};
 use super::view::chart::{Bar, bars};
 use super::view::plain;
@@ -56,6 +57,7 @@ pub(super) fn row(path: &RepositoryPath, build: &Build) -> BuildRow {
         repository: path.to_string(),
         state: build.state,
         detail: match build.state {
+            BuildState::Queued if build.terms.await_approval() => Some("waits for approval".to_owned()),
             BuildState::Queued => build.note.clone(),
             BuildState::Running if build.cancel_requested => Some("stopping".to_owned()),
             BuildState::Running => build.phase.map(|phase| phase.to_string()),
@@ -64,8 +66,13 @@ pub(super) fn row(path: &RepositoryPath, build: &Build) -> BuildRow {
         },
         source_ref: build.source_ref.to_string(),
         commit: build.commit.to_string(),
-        message: build.commit_message.as_deref().map(plain::line),
-        tags: build.tags.iter().map(ToString::to_string).collect(),
+        // Before the checkout nobody knows the message, but what a pull request is about is known.
+        message: build
+            .commit_message
+            .as_deref()
+            .or(build.terms.pull_request.as_ref().map(|pull_request| pull_request.title.as_str()))
+            .map(plain::line),
+        tags: if build.terms.publish { build.tags.iter().map(ToString::to_string).collect() } else { Vec::new() },
         cause: cause(&build.cause).to_owned(),
         queued_at: build.queued_at,
         started_at: build.started_at,
@@ -86,6 +93,7 @@ fn cause(word: &str) -> &str {
         "manual" => "by hand",
         "trigger" => "by a trigger",
         "reconcile" => "found by the reconciler",
+        "pull_request" => "pull request",
         other => other,
     }
 }
@@ -249,10 +257,15 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         detail.phases.iter().map(|times| PhaseSpan { phase: times.phase, from: Some(times.started_at), to: times.finished_at }).collect();
     let (rest, cloned) = apart(build.note.as_deref());
     let tags: Vec<&str> = build.tags.iter().map(slipway_model::ImageTag::as_str).collect();
+    let gives = match (build.terms.publish, tags.is_empty()) {
+        (false, _) => "tested, not pushed".to_owned(),
+        (true, true) => "no tag".to_owned(),
+        (true, false) => tags.join(", "),
+    };
     let web = visit.app().provider(&build.provider).map(|forge| forge.provider().web_url.as_str().trim_end_matches('/').to_owned());
     BuildPage {
         id: build.id.to_string(),
-        rule: format!("{} → {}", build.rule.describe(), if tags.is_empty() { "no tag".to_owned() } else { tags.join(", ") }),
+        rule: format!("{} → {gives}", build.rule.describe()),
         author: build.commit_author.as_deref().map(plain::line),
         commit_url: web.map(|web| format!("{web}/{}/commit/{}", build.source_name, build.commit)),
         attempt: build.attempt,
@@ -273,6 +286,14 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
             Some(cache) => saved([cache].into_iter()).unwrap_or_else(|| "no step could use it".to_owned()),
             None => "off for this build".to_owned(),
         },
+        pull_request: build.terms.pull_request.as_ref().map(|pull_request| {
+            let PullRequest { number, base, title, .. } = pull_request;
+            plain::line(&format!("#{number} into {}: {title}", base.short()))
+        }),
+        lane: (build.terms.lane == Lane::Untrusted)
+            .then_some("untrusted: no variables, no hooks, no private images, no cache of other builds, no push"),
+        approval: approval(&detail, visit),
+        approvable: if build.state == BuildState::Queued && build.terms.await_approval() { Approvable::Yes } else { Approvable::No },
         cancelling: (build.cancel_requested && !build.state.is_final()).then(|| "Stopping…".to_owned()),
         shell: opened.shell,
         head: opened.head,
@@ -282,6 +303,13 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         failed_step,
         tail,
     }
+}
+
+/// Who approved of the commit, and when.
+fn approval(detail: &BuildDetail, visit: &Visit) -> Option<String> {
+    let Some(Approval::Given { at, .. }) = detail.build.terms.approval else { return None };
+    let by = detail.approved_by.as_deref().unwrap_or("somebody who is gone");
+    Some(format!("by {by}, {}", ui::relative_text(at, visit.now())))
 }
 
 /// What became of the status of the commit.
@@ -298,12 +326,13 @@ fn told(status: &CommitStatusView) -> String {
 /// Place, cause and beginning.
 fn stands(waiting: &Waiting, now: Timestamp) -> String {
     let place = match waiting.position {
-        0 => "Next in the queue".to_owned(),
-        1 => "One build is in front of it".to_owned(),
-        n => format!("{n} builds are in front of it"),
+        None => String::new(),
+        Some(0) => "Next in the queue. ".to_owned(),
+        Some(1) => "One build is in front of it. ".to_owned(),
+        Some(n) => format!("{n} builds are in front of it. "),
     };
     let begins = waiting.starts_at.filter(|at| *at > now).map(|at| format!(". May start in about {}", ui::duration_text(at.since(now))));
-    format!("{place}. Waits for: {}{}", waiting.waits_for, begins.unwrap_or_default())
+    format!("{place}Waits for: {}{}", waiting.waits_for, begins.unwrap_or_default())
 }
 
 /// How a waiting build stands, and what was noted of it.
@@ -348,6 +377,15 @@ pub(super) async fn cancel(visit: Visit, At(which): At<BuildAt>) -> Result<Respo
         Err(Error::Refused(_)) => Ok(go(&format!("{page}/{}", which.id))),
         Err(error) => Err(error.into()),
     }
+}
+
+/// `POST …/approve`: of the commit that the page showed.
+pub(super) async fn approve(visit: Visit, At(which): At<BuildAt>, Form(form): Form) -> Result<Response, PageError> {
+    let rights = visit.rights(&which.at()).await?;
+    let id = id_of(&visit, &which).await?;
+    let commit = form.text("commit").parse::<CommitId>().map_err(|error| ApiError::new(Code::Invalid, error.to_string()))?;
+    let build = visit.app().approve_build(rights.write()?, id, &commit, visit.caller.account().id).await?;
+    Ok(go(&format!("/{}/{}/builds/{}", which.ns, which.name, build.number)))
 }
 
 /// `POST …/retry`.

@@ -136,6 +136,7 @@ fn repository_routes() -> Routes {
         .route("/{ns}/{name}/builds", get(builds::list).post(builds::start))
         .route("/{ns}/{name}/builds/{id}", get(builds::page))
         .route("/{ns}/{name}/builds/{id}/cancel", post(builds::cancel))
+        .route("/{ns}/{name}/builds/{id}/approve", post(builds::approve))
         .route("/{ns}/{name}/builds/{id}/retry", post(builds::retry))
         .route("/{ns}/{name}/builds/{id}/delete", post(builds::delete))
         .route("/{ns}/{name}/autobuild", get(autobuild::page).post(autobuild::write))

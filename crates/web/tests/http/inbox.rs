@@ -55,6 +55,7 @@ impl Inbox {
             source_name: "octo/hello".into(),
             default_branch: "main".into(),
             autotest: Autotest::Off,
+            approve_external: true,
             cancel_superseded: true,
             environment_sealed: no_variables(autobuild),
             updated_at: now(),

@@ -30,7 +30,7 @@ fn node_id_of_text(kind: &str, text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(format!("{kind}{text}"))
 }
 
-pub(super) fn insert(into: &mut Value, more: Value) {
+pub(crate) fn insert(into: &mut Value, more: Value) {
     if let (Some(into), Value::Object(more)) = (into.as_object_mut(), more) {
         into.extend(more);
     }
@@ -174,7 +174,7 @@ impl Urls {
         let mut value = json!({
             "id": repo.id, "node_id": node_id("R", repo.id), "name": repo.name, "full_name": full_name,
             "private": private, "owner": owner.map(|owner| self.simple_user(owner)),
-            "html_url": html, "description": repo.description, "fork": false,
+            "html_url": html, "description": repo.description, "fork": repo.is_fork,
             "url": format!("{}/repos/{full_name}", self.api),
             "created_at": rfc3339(repo.created_ms), "updated_at": rfc3339(repo.pushed_ms),
             "pushed_at": rfc3339(repo.pushed_ms),

@@ -98,10 +98,10 @@ impl RuleRow {
         self.fields()[4..].iter().any(|(_, field)| field.is_refused())
     }
 
-    /// Whether the row's source type is `tag`.
+    /// `selected` mark of the source type.
     #[must_use]
-    pub fn is_tag(&self) -> bool {
-        self.source_type == SourceType::Tag
+    pub fn is_of(&self, source_type: &SourceType) -> bool {
+        self.source_type == *source_type
     }
 
     /// Every message of the row, in the order of its fields.
@@ -168,12 +168,22 @@ pub struct PreviewRule {
     pub label: String,
     /// The pattern.
     pub source: String,
+    /// What it listens to.
+    pub source_type: SourceType,
     /// Refs that match, at most 20.
     pub matches: Vec<PreviewMatch>,
     /// How many more.
     pub more: usize,
     /// Why the rule cannot be used.
     pub error: Option<String>,
+}
+
+impl PreviewRule {
+    /// Whether it listens to pull requests, of which nothing stands at the provider's list of refs.
+    #[must_use]
+    pub fn is_of_pull_requests(&self) -> bool {
+        self.source_type == SourceType::PullRequest
+    }
 }
 
 /// The live preview; also an answer of its own for the page's script.
@@ -202,6 +212,8 @@ pub struct AutobuildPage {
     pub source_error: Option<String>,
     /// Pull requests.
     pub autotest: Autotest,
+    /// Pull requests from outside wait for a writer's word.
+    pub approve_external: bool,
     /// A newer push cancels builds of older ones that wait still.
     pub cancel_superseded: bool,
     /// Rules, the last one empty.

@@ -31,8 +31,9 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::Cancelled => "Retry starts it again on the same commit.",
         FailureCode::Unchanged => "The tags show the image that is there. Start a build by hand to have one whatever changed.",
         FailureCode::Superseded => {
-            "The newer push is built instead. Retry builds this one too; under Autobuild you choose whether every push is built."
+            "What came since is built instead. Retry builds this one too; under Autobuild you choose whether every push is built."
         }
+        FailureCode::PullRequestClosed => "Nothing is to be tested any more. Should it be opened again, it is tested again.",
         FailureCode::LinkUnavailable => "Enable or renew the link under Source providers, then retry.",
         FailureCode::Internal => "Retry. If it happens again, tell an administrator the build's id.",
     }
@@ -86,9 +87,38 @@ pub struct BuildPage {
     pub commit_status: Option<String>,
     /// Whether a cancellation is on its way.
     pub cancelling: Option<String>,
+    /// The pull request that it tests, like `#7 into main: Mend the basket`.
+    pub pull_request: Option<String>,
+    /// What a build may not that anybody may have written.
+    pub lane: Option<&'static str>,
+    /// Who approved of its commit.
+    pub approval: Option<String>,
+    /// Whether it waits for the approval of its commit.
+    pub approvable: Approvable,
+}
+
+/// Whether a build waits for an approval.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Approvable {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
 }
 
 impl BuildPage {
+    /// Whether somebody is asked to approve of its commit.
+    #[must_use]
+    pub fn awaits_approval(&self) -> bool {
+        self.approvable == Approvable::Yes
+    }
+
+    /// Whether a build of the newest commit of its branch or tag can be started.
+    #[must_use]
+    pub fn may_build_newest(&self) -> bool {
+        self.head.source.is_some() && self.pull_request.is_none()
+    }
+
     /// What the person should do next.
     #[must_use]
     pub fn hint(&self) -> &'static str {

@@ -17,7 +17,7 @@ use slipway_model::{
 };
 
 use crate::pages::view::autobuild::{AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored, VariableRow};
-use crate::pages::view::build::BuildPage;
+use crate::pages::view::build::{Approvable, BuildPage};
 use crate::pages::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePage};
 use crate::pages::view::chart::{Bar, bars};
 use crate::pages::view::errors::ErrorPage;
@@ -253,6 +253,32 @@ fn failed_build() -> BuildPage {
         cloned: Some("a short-lived token of the link, because there may be no deploy key: the organization `acme` forbids them".into()),
         commit_status: Some("not told: the link only reads".into()),
         note: None,
+        pull_request: None,
+        lane: None,
+        approval: None,
+        approvable: Approvable::No,
+    }
+}
+
+fn unapproved_build() -> BuildPage {
+    let row = BuildRow {
+        source_ref: "refs/pull/7/head".into(),
+        tags: Vec::new(),
+        cause: "pull request".into(),
+        ..build(50, BuildState::Queued, HOSTILE)
+    };
+    BuildPage {
+        build: row,
+        rule: "branch main → tested, not pushed".into(),
+        reason: None,
+        tail: vec![],
+        failed_step: None,
+        waterfall: Markup::default(),
+        steps: vec![],
+        pull_request: Some(format!("#7 into main: {HOSTILE}")),
+        lane: Some("untrusted: no variables, no hooks, no private images, no cache of other builds, no push"),
+        approvable: Approvable::Yes,
+        ..failed_build()
     }
 }
 
@@ -304,6 +330,7 @@ fn autobuild(refused: bool) -> AutobuildPage {
         source: Some(source()),
         source_error: None,
         autotest: Autotest::Internal,
+        approve_external: true,
         cancel_superseded: true,
         rules,
         variables,
@@ -312,6 +339,7 @@ fn autobuild(refused: bool) -> AutobuildPage {
                 PreviewRule {
                     label: "Rule 1".into(),
                     source: "main".into(),
+                    source_type: SourceType::Branch,
                     matches: vec![PreviewMatch { source_ref: "refs/heads/main".into(), tags: vec![tag("latest", None)] }],
                     more: 0,
                     error: None,
@@ -319,6 +347,7 @@ fn autobuild(refused: bool) -> AutobuildPage {
                 PreviewRule {
                     label: "Rule 2".into(),
                     source: "/^v([0-9.]+)$/".into(),
+                    source_type: SourceType::Tag,
                     matches: vec![
                         PreviewMatch { source_ref: "refs/tags/v1.4.2".into(), tags: vec![tag("1.4.2", None), tag("v1.4.2", None)] },
                         PreviewMatch {
@@ -507,6 +536,7 @@ fn build_pages() -> Vec<(&'static str, String)> {
     vec![
         ("build-failed", page(&failed_build())),
         ("build-running", page(&running_build())),
+        ("build-unapproved", page(&unapproved_build())),
         ("build-queued", page(&queued)),
         ("build-success", page(&success)),
         ("builds", page(&list)),

@@ -340,12 +340,13 @@ pub fn digest(value: impl AsRef<str>) -> Markup {
     ))
 }
 
-/// A branch or tag with its icon.
+/// A branch, tag or pull request with its icon.
 #[must_use]
 pub fn git_ref(full: impl AsRef<str>) -> Markup {
     let full = full.as_ref();
     let (name, kind, short) = match full.parse::<RefName>() {
         Ok(parsed) if parsed.kind() == slipway_model::RefKind::Tag => ("tag", "tag", parsed.short().to_owned()),
+        Ok(parsed) if parsed.kind() == slipway_model::RefKind::PullRequest => ("branch", "pull request", parsed.short().to_owned()),
         Ok(parsed) => ("branch", "branch", parsed.short().to_owned()),
         Err(_) => ("branch", "ref", full.to_owned()),
     };

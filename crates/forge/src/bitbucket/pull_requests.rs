@@ -1,0 +1,81 @@
+//! Bitbucket's deliveries of pull requests.
+//!
+//! Invariant: internal is only what comes from a branch of the repository that it goes into, by that repository's id. Bitbucket Cloud keeps no
+//! ref of a pull request, so only those can be fetched; and it writes only the first digits of commits here.
+
+use serde::Deserialize;
+use slipway_model::RefName;
+
+use super::webhook::{Repository, checked_id};
+use crate::text;
+use crate::webhook::{Payload, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, Unreadable};
+
+#[derive(Deserialize)]
+pub(super) struct Delivery {
+    pullrequest: Body,
+    repository: Repository,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    id: u64,
+    title: Option<String>,
+    state: String,
+    updated_on: String,
+    source: Side,
+    destination: Side,
+}
+
+#[derive(Deserialize)]
+struct Side {
+    branch: Branch,
+    commit: Option<Commit>,
+    /// `null` when the fork is gone.
+    repository: Option<Repository>,
+}
+
+#[derive(Deserialize)]
+struct Branch {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    hash: String,
+}
+
+pub(super) fn read(delivery: Delivery) -> Result<Payload, Unreadable> {
+    let Delivery { pullrequest: body, repository } = delivery;
+    let standing = match body.state.as_str() {
+        "OPEN" => PullRequestStanding::Open,
+        "MERGED" => PullRequestStanding::Merged,
+        "DECLINED" | "SUPERSEDED" => PullRequestStanding::Closed,
+        other => return Err(Unreadable::new(format!("`pullrequest.state` is `{}`, which is no state", text::line(other, 40)))),
+    };
+    if body.destination.repository.as_ref().is_some_and(|destination| *destination != repository) {
+        return Err(Unreadable::new("`pullrequest.destination.repository` is not `repository`"));
+    }
+    let branch = |field: &str, side: &Side| {
+        let name = RefName::branch(&side.branch.name);
+        name.map_err(|error| Unreadable::new(format!("`pullrequest.{field}.branch`: {}", text::line(&error.to_string(), 300))))
+    };
+    let base = branch("destination", &body.destination)?;
+    let origin = match &body.source.repository {
+        None => PullRequestOrigin::DeletedFork,
+        Some(source) if *source == repository => PullRequestOrigin::Internal,
+        Some(_) => PullRequestOrigin::Fork,
+    };
+    let kept_at = (origin == PullRequestOrigin::Internal).then(|| branch("source", &body.source)).transpose()?;
+    let digits = body.source.commit.map(|commit| commit.hash).unwrap_or_default();
+    let head = match digits.parse() {
+        Ok(commit) => PullRequestHead::Commit(commit),
+        Err(_) if (7..40).contains(&digits.len()) && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => {
+            PullRequestHead::Abbreviated(digits)
+        }
+        Err(_) => return Err(Unreadable::new("`pullrequest.source.commit.hash` is no commit")),
+    };
+    let changed_at = text::timestamp(&body.updated_on).ok_or_else(|| Unreadable::new("`pullrequest.updated_on` is no time"))?;
+    let title = text::line(&body.title.unwrap_or_default(), 200);
+    let change = PullRequestChange { number: body.id, standing, head, origin, kept_at, base, changed_at, title };
+    Ok(Payload::PullRequest { repository_id: checked_id(repository)?, change: Box::new(change) })
+}
