@@ -89,7 +89,12 @@ impl App {
         let told = Told { autobuild: &autobuild, delivery: delivery.id, origin, change, name, disabled };
         let verdicts = match (change.standing, head) {
             (PullRequestStanding::Open, Ok(head)) => self.opened_or_changed(&mut tx, &told, &rules, &head).await?,
-            (PullRequestStanding::Open, Err(why)) => vec![self.pull_request_verdict(&told, VerdictOutcome::Refused, why)],
+            (PullRequestStanding::Open, Err(why)) => {
+                // What would not be tested anyhow is told as that.
+                let said = not_tested(&told).map(|(outcome, why)| (outcome, format!("{} {why}", in_words(&told.name))));
+                let (outcome, why) = said.unwrap_or((VerdictOutcome::Refused, why));
+                vec![self.pull_request_verdict(&told, outcome, why)]
+            }
             (PullRequestStanding::Merged | PullRequestStanding::Closed, head) => self.closed(&mut tx, &told, head.ok()).await?,
         };
         deliveries::insert_verdicts(&mut tx, delivery.id, &verdicts).await?;
