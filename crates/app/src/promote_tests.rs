@@ -166,6 +166,7 @@ impl Place {
             default_branch: "main".into(),
             autotest: Autotest::Off,
             cancel_superseded: false,
+            approve_external: true,
             environment_sealed: Vec::new(),
             updated_at: self.app.clock.now(),
         };
@@ -215,6 +216,7 @@ impl Case<'_> {
             cause: "push",
             started_by: None,
             retry_of: None,
+            terms: &builds::Terms::of_push(),
         };
         let (id, _) = builds::insert(&mut tx, &new, now).await.unwrap().unwrap();
         let build = builds::get_any(&mut tx, id).await.unwrap().unwrap();

@@ -33,7 +33,11 @@ async fn a_build_says_what_it_waits_for_and_when_it_may_begin() -> Result<()> {
     assert_eq!(waiting(&world, &right, 1).await?.waits_for, "no engine: start it");
     world.app.builder_seen(&builder, "1", 1, ENGINE).await?;
     let told = waiting(&world, &right, 1).await?;
-    assert_eq!((told.position, told.waits_for.as_str(), told.starts_at), (Some(0), "a builder to take it", None), "nothing was built before");
+    assert_eq!(
+        (told.position, told.waits_for.as_str(), told.starts_at),
+        (Some(0), "a builder to take it", None),
+        "nothing was built before"
+    );
 
     // The first takes a minute, from which the others are reckoned.
     let build = world.app.claim(&builder).await?.context("a build")?.build;

@@ -56,7 +56,9 @@ async fn queue(tx: &mut WriteTx, world: &World, terms: &Terms, digit: char, caus
 
 async fn claim(tx: &mut WriteTx, seconds: u64) -> Option<BuildId> {
     let claimed =
-        builds::claim(tx, BuilderId::new(), &secret(TokenKind::Build), after(seconds), after(seconds + 30)).await.expect("claims");
+        builds::claim(tx, BuilderId::new(), &secret(TokenKind::Build), &crate::fixture::FREE, after(seconds), after(seconds + 30))
+            .await
+            .expect("claims");
     claimed.map(|build| build.id)
 }
 
@@ -111,7 +113,7 @@ async fn an_unapproved_build_is_nobodys_until_it_is_approved_of(db: &Db) {
     let mut tx = begin(db).await;
     assert_eq!(claim(&mut tx, 1_000_000_000).await, None, "it waits however long");
     let pushed = world.queue(&mut tx, after(5)).await;
-    assert_eq!(builds::queue_position(&mut tx, pushed).await.expect("query"), 0, "it is in nobody's way");
+    assert_eq!(builds::queue_position(&mut tx, pushed, after(5)).await.expect("query"), 0, "it is in nobody's way");
     assert_eq!(claim(&mut tx, 5).await, Some(pushed));
     let (name, by) = (RefName::pull_request(7), AccountId::new());
     let wrong = builds::approve(&mut tx, world.autobuild, &RefName::pull_request(8), &commit('a'), by, after(9)).await.expect("writes");

@@ -53,6 +53,7 @@ impl Reports {
             default_branch: "main".into(),
             autotest: Autotest::Off,
             cancel_superseded: true,
+            approve_external: true,
             environment_sealed: super::inbox::no_variables(autobuild),
             updated_at: now(),
         };
@@ -98,6 +99,7 @@ impl Reports {
             cause,
             started_by,
             retry_of: None,
+            terms: &builds::Terms::of_push(),
         };
         let (id, _) = builds::insert(&mut tx, &new, now()).await.unwrap().unwrap();
         tx.commit().await.unwrap();
