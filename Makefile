@@ -57,6 +57,7 @@ deny:
 
 scripts:
 	@for script in scripts/* .ci/run; do bash -n "$$script" || exit 1; done
+	@for script in crates/builder/src/sandbox/*.sh; do sh -n "$$script" || exit 1; done
 	@if command -v shellcheck >/dev/null; then shellcheck --shell=bash --exclude=SC1091 scripts/* .ci/run; fi
 	@echo "scripts: syntax is good"
 

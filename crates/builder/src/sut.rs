@@ -3,7 +3,8 @@
 //! The invariant: after a test, passed, failed or dropped, nothing of its project is left in the engine; a dropped test is
 //! cleaned up by `cleanup`. Deliberately elsewhere: what a test file may contain (`compose_rules`).
 
-use slipway_buildkit::{Engine, Tree};
+use bytes::Bytes;
+use slipway_buildkit::{Engine, LogStream, Tree};
 use slipway_model::{FailureCode, Phase};
 use tokio::sync::mpsc;
 
@@ -77,17 +78,27 @@ impl Tests<'_> {
     }
 
     async fn watch(&self, container: &str, step: &str) -> Result<i64, Failure> {
-        let (out, mut lines) = mpsc::channel(64);
-        let relay = async {
-            while let Some((_, bytes)) = lines.recv().await {
-                self.reporter.log(Some(step), bytes).await;
-            }
-        };
-        let (code, logged, ()) = tokio::join!(self.engine().wait(container), self.engine().follow_logs(container, out), relay);
-        if let Err(error) = logged {
+        let (out, lines) = mpsc::channel(64);
+        let engine = self.engine();
+        let (code, logged, known) = tokio::join!(engine.wait(container), engine.follow_logs(container, out), self.relay(lines, step));
+        let code = code?;
+        // What is left when the engine stopped following too soon.
+        let (out, lines) = mpsc::channel(64);
+        let (rest, _) = tokio::join!(engine.rest_of_logs(container, known, out), self.relay(lines, step));
+        if let Err(error) = logged.and(rest) {
             self.reporter.line(Some(step), &format!("[the test's output ends early: {error}]")).await;
         }
-        Ok(code?)
+        Ok(code)
+    }
+
+    /// Gives how many bytes came.
+    async fn relay(&self, mut lines: mpsc::Receiver<(LogStream, Bytes)>, step: &str) -> u64 {
+        let mut count = 0;
+        while let Some((_, bytes)) = lines.recv().await {
+            count += bytes.len() as u64;
+            self.reporter.log(Some(step), bytes).await;
+        }
+        count
     }
 }
 

@@ -74,18 +74,33 @@ impl Engine {
     }
 
     /// Sends everything that the container printed and prints, until it ends or the receiver is dropped.
+    ///
+    /// An old engine (20.10 seen) may end this before the last lines of a container that prints much and ends: [`Engine::rest_of_logs`] has them.
     pub async fn follow_logs(&self, container: &str, out: mpsc::Sender<(LogStream, Bytes)>) -> Result<(), EngineError> {
+        self.logs(container, "true", 0, out).await
+    }
+
+    /// Sends what an ended container printed behind the first `known` bytes.
+    pub async fn rest_of_logs(&self, container: &str, known: u64, out: mpsc::Sender<(LogStream, Bytes)>) -> Result<(), EngineError> {
+        self.logs(container, "false", known, out).await
+    }
+
+    async fn logs(&self, container: &str, follow: &str, known: u64, out: mpsc::Sender<(LogStream, Bytes)>) -> Result<(), EngineError> {
         let id = encode(container, STRICT);
         let inspected: Inspected = self.list(&format!("/containers/{id}/json")).await?;
-        let path = format!("/containers/{id}/logs?follow=true&stdout=true&stderr=true");
+        let path = format!("/containers/{id}/logs?follow={follow}&stdout=true&stderr=true");
         let mut body = send(&self.address, Method::GET, &path, &[]).await?.into_body();
         let mut frames = Frames::default();
+        let mut left = known;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| unreachable(&self.address, root_cause(&error)))?;
             let Ok(data) = frame.into_data() else { continue };
             let parts = if inspected.config.tty { vec![(LogStream::Stdout, data)] } else { frames.feed(&data)? };
-            for part in parts {
-                if out.send(part).await.is_err() {
+            for (stream, mut bytes) in parts {
+                let skipped = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                bytes.advance(skipped);
+                left -= skipped as u64;
+                if !bytes.is_empty() && out.send((stream, bytes)).await.is_err() {
                     return Ok(());
                 }
             }

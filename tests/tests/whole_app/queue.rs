@@ -305,7 +305,7 @@ async fn the_newest_push_is_built_and_older_ones_that_wait_are_not() -> Result<(
     assert!(text(&verdict, "text").ends_with(&format!("; #{} waited still and is cancelled", gone["number"])), "{verdict}");
     let browser = app.sign_in(PERSON, PASSWORD).await?;
     let page = browser.open(&format!("/{}/builds/{}", hello.path(), gone["number"])).await?.text;
-    assert!(page.contains("a newer push of branch") && page.contains("The newer push is built instead"), "{page}");
+    assert!(page.contains("a newer push of branch") && page.contains("What came since is built instead"), "{page}");
 
     // Two more, the newer of them told first: the older one is gone before it waits.
     app.github.set_webhooks(Webhooks::Hold);
