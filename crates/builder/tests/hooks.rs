@@ -265,8 +265,8 @@ async fn nothing_of_a_hook_outlives_its_build() {
          docker run -d --restart always kept /bin/busybox sleep {number} >/dev/null\n"
     );
     let image = format!("{BASE}LABEL n={number}\n");
-    // Deep enough to end the stack or the open files of whoever walks it by recursion.
-    let left = format!("{left}for i in $(seq 300); do mkdir -p $(printf 'd/%.0s' $(seq 50)); cd $(printf 'd/%.0s' $(seq 50)); done\n");
+    // Deep enough to use up the open files of whoever walks it by recursion.
+    let left = format!("{left}for i in $(seq 40); do mkdir -p $(printf 'd/%.0s' $(seq 50)); cd $(printf 'd/%.0s' $(seq 50)); done\n");
     let slow = format!("sleep {number}\n");
     let world = World::start(&[
         ("Dockerfile", &image),
