@@ -1,14 +1,14 @@
 //! Removes what a build leaves in the engine and on disk, also after a crash.
 //!
-//! The invariant: only what carries this builder's mark or was noted by it is removed; a failure here fails no build.
+//! The invariant: only what carries a build's name or was noted by this builder is removed; a failure here fails no build.
 //! Deliberately elsewhere: the engine's own garbage collection of layers, which are the build cache.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use slipway_buildkit::Engine;
 
-use crate::home::{BuildDir, Home};
+use crate::home::BuildDir;
 use crate::process::PATH;
 
 /// Containers, networks, volumes and built images of a compose project.
@@ -58,24 +58,10 @@ pub(crate) async fn remove(path: &Path) {
     }
 }
 
-/// Everything of builds that died with an earlier run of this builder. `false`: the engine did not answer, try later.
-pub(crate) async fn leftovers(engine: &Engine, home: &Home, dead: &[std::path::PathBuf]) -> bool {
-    let projects = match engine.projects().await {
-        Ok(projects) => projects,
-        Err(error) => {
-            tracing::warn!(%error, "leftovers of earlier builds cannot be looked for yet");
-            return false;
-        }
-    };
-    let prefix = home.project_prefix();
-    for name in projects.iter().filter(|name| name.starts_with(&prefix)) {
-        tracing::info!(project = %name, "removing what a dead build left");
-        project(engine, name).await;
-    }
+/// Everything of builds that died with an earlier run of this builder. Those that had an engine of their own left nothing in this one.
+pub(crate) async fn leftovers(engine: &Engine, dead: &[PathBuf]) {
     for path in dead {
-        let dir = BuildDir { path: path.clone() };
-        image(engine, &dir).await;
+        image(engine, &BuildDir { path: path.clone() }).await;
         remove(path).await;
     }
-    true
 }

@@ -16,8 +16,6 @@ use crate::config::BuilderError;
 #[derive(Debug)]
 pub(crate) struct Home {
     path: PathBuf,
-    /// Six digits that stay the same over restarts: names of this builder's compose projects begin with them.
-    pub(crate) mark: String,
     _lock: File,
 }
 
@@ -30,22 +28,7 @@ impl Home {
         let path = path.canonicalize().map_err(text)?;
         let lock = OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(path.join("lock")).map_err(text)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| refused("another builder uses it".to_owned()))?;
-        let file = path.join("mark");
-        let known = std::fs::read_to_string(&file).ok().filter(|mark| mark.len() == 6 && mark.bytes().all(|b| b.is_ascii_hexdigit()));
-        let mark = match known {
-            Some(mark) => mark,
-            None => {
-                let mark = BuildId::new().short()[..6].to_owned();
-                std::fs::write(&file, &mark).map_err(text)?;
-                mark
-            }
-        };
-        Ok(Self { path, mark, _lock: lock })
-    }
-
-    /// The beginning of the names of all compose projects of this builder.
-    pub(crate) fn project_prefix(&self) -> String {
-        format!("slipway-{}-", self.mark)
+        Ok(Self { path, _lock: lock })
     }
 
     /// A new folder for one attempt.
@@ -116,15 +99,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_builder_per_folder_and_the_mark_stays() {
+    fn one_builder_per_folder_and_the_next_finds_what_is_left() {
         let folder = tempfile::tempdir().expect("folder");
         let home = Home::open(folder.path()).expect("home");
         assert!(Home::open(folder.path()).expect_err("locked").to_string().contains("another builder"));
-        let mark = home.mark.clone();
         home.build(BuildId::new(), 1).expect("build");
         drop(home);
         let again = Home::open(folder.path()).expect("home");
-        assert_eq!(again.mark, mark);
         assert_eq!(again.leftovers().len(), 1);
     }
 }

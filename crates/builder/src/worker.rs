@@ -85,8 +85,7 @@ impl Builder {
             let engine = self.engine_status().await;
             let ready = matches!(engine, EngineStatus::Ready { .. });
             if ready && let Some(folders) = dead.take() {
-                let done = cleanup::leftovers(&self.tools.engine, &self.home, &folders).await;
-                dead = (!done).then_some(folders);
+                cleanup::leftovers(&self.tools.engine, &folders).await;
             }
             let claim = self.claim(engine);
             let claimed = tokio::select! {
@@ -186,7 +185,7 @@ impl Builder {
 
     /// Runs the phases until their end or the first reason to stop, and cleans up.
     async fn work(&self, assignment: &Assignment, dir: &BuildDir, reporter: &Reporter, halt: &Halt) -> Ended {
-        let project = format!("{}{}", self.home.project_prefix(), assignment.build.short());
+        let project = format!("slipway-{}", assignment.build.short());
         let limit = Duration::from_secs(u64::from(assignment.time_limit_seconds));
         let seat = OnceLock::new();
         let work = Work { tools: &self.tools, assignment, dir, project: &project, seat: &seat, reporter };

@@ -399,8 +399,8 @@ async fn what_a_killed_builder_left_is_removed_at_the_next_start() {
     (&mut world.builder).await.expect_err("aborted");
     wait_for("the end of the engine", Duration::from_secs(20), || !process_runs(&sleep)).await;
     let work = world.work.path().join("work");
-    let sources = work.join("engines").join(like.scope.account.to_string()).join("work");
-    assert_eq!((work.join("builds").read_dir().expect("builds").count(), sources.read_dir().expect("work").count()), (1, 1));
+    let sources = work.join("engines").join(like.scope.account.to_string()).join("seats");
+    assert_eq!((work.join("builds").read_dir().expect("builds").count(), sources.read_dir().expect("seats").count()), (1, 1));
     let config = slipway_builder::BuilderConfig {
         server_url: world.server.url().parse().expect("url"),
         token: common::server::TOKEN.to_owned().into(),

@@ -210,7 +210,7 @@ try cat /etc/shadow
 try cat {canary}
 try ls /root/.ssh /home/root
 [ "$(readlink -f /var/run/docker.sock)" = /api/sock ] || echo "REACHED: another engine"
-try cat /work/../../../{canary}
+try cat /seats/../../../{canary}
 for target in {targets}; do try timeout 3 bash -c "exec 5<>/dev/tcp/$target/{port}"; done
 all='for t in {targets}; do if /bin/busybox nc -w 2 $t {port} </dev/null; then echo "REACHED: $t"; else echo "refused: $t"; fi; done'
 docker run --rm --privileged --net=host $base /bin/sh -c "$all" 2>/dev/null
@@ -350,7 +350,7 @@ async fn scopes_share_nothing_and_an_untrusted_build_leaves_nothing() {
 fn engine_of(build: slipway_model::BuildId) -> Option<String> {
     std::fs::read_dir("/proc").expect("proc").flatten().find_map(|entry| {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let seat = entry.path().join(format!("root/work/{build}-1"));
+        let seat = entry.path().join(format!("root/seats/{build}-1"));
         (line.starts_with(b"dockerd\0--rootless") && seat.exists()).then(|| entry.file_name().to_string_lossy().into_owned())
     })
 }

@@ -4,8 +4,6 @@
 //! request path only percent-encoded. Deliberately elsewhere: the classic builder (never), running containers (compose
 //! does it), the stream of a push (`push`).
 
-use std::collections::BTreeSet;
-
 use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -54,11 +52,9 @@ struct Version {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Labelled {
+struct WithId {
     #[serde(default)]
     id: String,
-    #[serde(default)]
-    labels: Option<std::collections::BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -150,7 +146,7 @@ impl Engine {
 
     /// The id of the image that a name stands for; `None` when no image has it.
     pub async fn image_id(&self, image: &str) -> Result<Option<String>, EngineError> {
-        match self.list::<Labelled>(&format!("/images/{}/json", encode(image, NAME))).await {
+        match self.list::<WithId>(&format!("/images/{}/json", encode(image, NAME))).await {
             Ok(image) => Ok(Some(image.id)),
             Err(EngineError::Answer { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
@@ -174,28 +170,6 @@ impl Engine {
         Ok(names.iter().rev().find_map(|name| name.strip_prefix(repository)?.strip_prefix('@')).map(str::to_owned))
     }
 
-    /// Compose projects whose containers, networks or volumes stand in the engine.
-    pub async fn projects(&self) -> Result<BTreeSet<String>, EngineError> {
-        let filter = filter(PROJECT);
-        let mut found = BTreeSet::new();
-        for path in [format!("/containers/json?all=true&filters={filter}"), format!("/networks?filters={filter}")] {
-            for item in self.list::<Vec<Labelled>>(&path).await? {
-                found.extend(item.labels.and_then(|mut labels| labels.remove(PROJECT)));
-            }
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct LabelledVolumes {
-            #[serde(default)]
-            volumes: Option<Vec<Labelled>>,
-        }
-        let volumes = self.list::<LabelledVolumes>(&format!("/volumes?filters={filter}")).await?;
-        for item in volumes.volumes.unwrap_or_default() {
-            found.extend(item.labels.and_then(|mut labels| labels.remove(PROJECT)));
-        }
-        Ok(found)
-    }
-
     /// Removes all containers, networks and volumes of a compose project, running or not.
     pub async fn remove_project(&self, project: &str) -> Result<(), EngineError> {
         self.remove_labelled(&format!("{PROJECT}={project}")).await
@@ -204,10 +178,10 @@ impl Engine {
     /// Removes all containers, networks and volumes with a label (`key` or `key=value`), in this order.
     pub async fn remove_labelled(&self, label: &str) -> Result<(), EngineError> {
         let filter = filter(label);
-        for item in self.list::<Vec<Labelled>>(&format!("/containers/json?all=true&filters={filter}")).await? {
+        for item in self.list::<Vec<WithId>>(&format!("/containers/json?all=true&filters={filter}")).await? {
             self.delete(&format!("/containers/{}?force=true&v=true", encode(&item.id, STRICT))).await?;
         }
-        for item in self.list::<Vec<Labelled>>(&format!("/networks?filters={filter}")).await? {
+        for item in self.list::<Vec<WithId>>(&format!("/networks?filters={filter}")).await? {
             self.delete(&format!("/networks/{}", encode(&item.id, STRICT))).await?;
         }
         for item in self.list::<Volumes>(&format!("/volumes?filters={filter}")).await?.volumes.unwrap_or_default() {
@@ -218,11 +192,11 @@ impl Engine {
 
     /// Removes all containers and volumes, every network that is not the engine's own, and images: those that were made here, or all.
     pub async fn remove_everything(&self, images: Images) -> Result<(), EngineError> {
-        for item in self.list::<Vec<Labelled>>("/containers/json?all=true").await? {
+        for item in self.list::<Vec<WithId>>("/containers/json?all=true").await? {
             self.delete(&format!("/containers/{}?force=true&v=true", encode(&item.id, STRICT))).await?;
         }
         let own = filters(&serde_json::json!({ "type": ["custom"] }));
-        for item in self.list::<Vec<Labelled>>(&format!("/networks?filters={own}")).await? {
+        for item in self.list::<Vec<WithId>>(&format!("/networks?filters={own}")).await? {
             self.delete(&format!("/networks/{}", encode(&item.id, STRICT))).await?;
         }
         for item in self.list::<Volumes>("/volumes").await?.volumes.unwrap_or_default() {

@@ -12,7 +12,7 @@ mount --bind "$SLIPWAY_HOME/data" "$root/var/lib/docker"
 mkdir "$root/api"
 mount --bind "$SLIPWAY_HOME/api" "$root/api"
 mount -o remount,bind,ro "$root/api"
-mount --bind "$SLIPWAY_HOME/work" "$root/work"
+mount --bind "$SLIPWAY_HOME/seats" "$root/seats"
 mount -t sysfs -o nosuid,nodev,noexec sysfs "$root/sys"
 # Containers cannot be made where no control groups are seen; nothing inside may write to the machine's.
 mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"

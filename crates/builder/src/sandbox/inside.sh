@@ -3,7 +3,7 @@
 # end of the builder is its end. $1 is the folder, then come program and arguments.
 exec 3<&0 </dev/null 9<"$SLIPWAY_USER"
 small_root
-for part in api "work/$SLIPWAY_NAME"; do
+for part in api "seats/$SLIPWAY_NAME"; do
     mkdir -p "$root/$part"
     mount --bind "$SLIPWAY_HOME/$part" "$root/$part"
 done

@@ -116,7 +116,9 @@ impl Sandbox {
             process.until_it_answers(&engine).await.map_err(|why| failed(&why, &last_words(&folder.join("log"))))?;
             let (user, network) = process.namespaces().map_err(|error| failed("its namespaces", &error))?;
             let inner = network.try_clone().map_err(|error| failed("its network", &error))?;
-            let relay = Relay::open(inner, &reach.registry).await.map_err(|error| failed("its way to the registry", &error))?;
+            let relay = Relay::open(inner, &reach.registry, own.first().and_then(|address| address.parse().ok()))
+                .await
+                .map_err(|error| failed("its way to the registry", &error))?;
             Ok((user, network, relay))
         };
         match started.await {
@@ -277,7 +279,7 @@ fn names(registry: &RegistryAddress) -> String {
 /// The parts of an engine's folder. Its data belong to the user that is root inside, so they are found again by the same one; everything
 /// else is the builder's.
 fn prepare(folder: &Path, base: u32) -> io::Result<()> {
-    for part in ["root", "work", "data", "api"] {
+    for part in ["root", "seats", "data", "api"] {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder.join(part))?;
     }
     std::os::unix::fs::chown(folder.join("data"), Some(base), Some(base))

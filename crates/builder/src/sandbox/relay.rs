@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use slipway_wire::RegistryTarget;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -62,8 +62,8 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// Listens in a network namespace.
-    pub(super) async fn open(network: File, registry: &RegistryAddress) -> io::Result<Self> {
+    /// Listens in a network namespace; `own` is an address of the machine that is not its loopback's, when it has one.
+    pub(super) async fn open(network: File, registry: &RegistryAddress, own: Option<Ipv4Addr>) -> io::Result<Self> {
         let at = SocketAddrV4::new(registry.inside(), registry.port);
         // A thread of its own: it stays in the other network until it ends, and the socket stays there for ever.
         let bound = tokio::task::spawn_blocking(move || {
@@ -92,7 +92,7 @@ impl Relay {
                 };
                 let target = target.clone();
                 connections.spawn(async move {
-                    match TcpStream::connect((target.0.as_str(), target.1)).await {
+                    match dial(&target.0, target.1, own).await {
                         // Either end may go at any time, which the other one sees.
                         Ok(mut outer) => drop(copy_bidirectional(&mut inner, &mut outer).await),
                         Err(error) => tracing::debug!(%error, "the registry does not answer an engine of its own"),
@@ -104,9 +104,40 @@ impl Relay {
     }
 }
 
+/// From another address than the loopback's: a server on this machine believes of that what it says of whom it speaks for, as of a proxy.
+async fn dial(name: &str, port: u16, own: Option<Ipv4Addr>) -> io::Result<TcpStream> {
+    let mut refused = io::Error::other("the name has no address");
+    for address in tokio::net::lookup_host((name, port)).await? {
+        let dialled = match own {
+            Some(own) if address.is_ipv4() && address.ip().is_loopback() => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((own, 0).into())?;
+                socket.connect(address).await
+            }
+            _ => TcpStream::connect(address).await,
+        };
+        match dialled {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_on_the_loopback_is_not_spoken_to_from_there() {
+        let own = super::super::own_addresses().await.expect("addresses");
+        let own: Ipv4Addr = own.first().expect("an engine's bridge at least").parse().expect("address");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let port = listener.local_addr().expect("address").port();
+        let (dialled, accepted) = tokio::join!(dial("localhost", port, Some(own)), listener.accept());
+        dialled.expect("dialled");
+        assert_eq!(accepted.expect("accepted").1.ip(), own);
+    }
     use slipway_wire::Credential;
 
     fn of(host: &str, insecure: bool) -> RegistryAddress {

@@ -14,7 +14,7 @@ small_root() {
         fi
     done
     mkdir -p "$root"/etc "$root"/dev/pts "$root"/dev/shm "$root"/dev/net "$root"/proc "$root"/sys "$root"/run "$root"/tmp "$root"/root \
-        "$root"/home "$root"/work "$root"/var/lib/docker "$root"/opt "$root"/var/tmp "$root"/old
+        "$root"/home "$root"/seats "$root"/var/lib/docker "$root"/opt "$root"/var/tmp "$root"/old
     # Git, docker and compose read no more of /etc than this.
     for part in alternatives ca-certificates ld.so.conf.d pki ssl; do
         if [ -d "/etc/$part" ]; then

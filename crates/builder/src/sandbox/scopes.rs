@@ -30,8 +30,8 @@ const EMPTY_LIMIT: Duration = Duration::from_secs(60);
 const FIRST_USER: u32 = 0x7000_0000;
 const USERS: u32 = 0x1_0000;
 const RANGES: u32 = 0x1000;
-/// Where the sources of builds stand inside.
-const WORK: &str = "/work";
+/// Where the seats of builds stand inside.
+const SEATS: &str = "/seats";
 /// The engine's address inside.
 const API: &str = "unix:///api/sock";
 
@@ -84,7 +84,7 @@ impl Scopes {
         for entry in std::fs::read_dir(&folder)?.flatten() {
             let path = entry.path();
             let once = entry.file_name().to_string_lossy().starts_with("once-");
-            let dead = if once { path } else { path.join("work") };
+            let dead = if once { path } else { path.join("seats") };
             // What cannot be removed is in nobody's way: builds have names of their own.
             if !cleanup::remover(&dead).status().is_ok_and(|status| status.success()) {
                 tracing::warn!(path = %dead.display(), "what an earlier builder left was not removed");
@@ -223,7 +223,7 @@ impl Scopes {
             self.0.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             return;
         }
-        cleanup::remove(&folder.join("work").join(name)).await;
+        cleanup::remove(&folder.join("seats").join(name)).await;
         // This place and the seat that is being left. Another engine may have taken the place of one that died.
         let last = place.sandbox.as_ref().is_some_and(|sandbox| Arc::ptr_eq(sandbox, left) && Arc::strong_count(sandbox) <= 2);
         if last && let Err(why) = emptied(left, Images::MadeHere).await {
@@ -258,7 +258,7 @@ pub(crate) struct Seat {
 
 impl Seat {
     fn folder(&self) -> PathBuf {
-        self.sandbox.folder.join("work").join(&self.name)
+        self.sandbox.folder.join("seats").join(&self.name)
     }
 
     /// The checkout, on this side. Whatever ran inside may have changed it: it is opened only beneath itself.
@@ -268,7 +268,7 @@ impl Seat {
 
     /// A folder of the source, inside.
     pub(crate) fn inside(&self, folder: &str) -> String {
-        format!("{WORK}/{}/source/{folder}", self.name).trim_end_matches('/').to_owned()
+        format!("{SEATS}/{}/source/{folder}", self.name).trim_end_matches('/').to_owned()
     }
 
     /// Takes the checkout over: from here on it belongs to the user that is root inside. The folder that it stands in does not: what is called
@@ -294,7 +294,7 @@ impl Seat {
             return Err(trouble(io::Error::other("the checkout's owner cannot be changed")));
         }
         std::fs::create_dir_all(&self.private).map_err(trouble)?;
-        let home = format!("{WORK}/{}/home", self.name);
+        let home = format!("{SEATS}/{}/home", self.name);
         let environment = [
             ("HOME", home.as_str()),
             ("DOCKER_HOST", API),
@@ -364,12 +364,12 @@ mod tests {
     #[test]
     fn what_a_dead_builder_left_of_builds_goes_and_caches_stay() {
         let folder = tempfile::tempdir().expect("folder");
-        for part in ["acme/work/build-1/source", "acme/data/cache", "once-build-1/data"] {
+        for part in ["acme/seats/build-1/source", "acme/data/cache", "once-build-1/data"] {
             std::fs::create_dir_all(folder.path().join(part)).expect("folders");
         }
         scopes(folder.path());
         let there = |part: &str| folder.path().join(part).exists();
-        assert!(there("acme/data/cache") && !there("acme/work") && !there("once-build-1"));
+        assert!(there("acme/data/cache") && !there("acme/seats") && !there("once-build-1"));
     }
 
     #[test]
