@@ -1,3 +1,5 @@
+//! Build rules: what they match, what comes out, and what is refused.
+
 use super::*;
 use proptest::prelude::*;
 
