@@ -321,7 +321,10 @@ fn streams_with_secrets() {
             assert!(!holds(&shown, secret.as_bytes()), "{secret} of {secrets:?} in {:?}", String::from_utf8_lossy(&shown));
         }
         assert_eq!(shown, parsers::masked(&words, &[&text]), "cut or not");
-        if !secrets.iter().any(|secret| secret.len() >= 6 && holds(&text, secret.as_bytes())) {
+        // Of the encodings that are masked too, only the mirror is made of these letters.
+        let mirrored = |secret: &str| secret.bytes().rev().collect::<Vec<u8>>();
+        let told = |secret: &String| holds(&text, secret.as_bytes()) || holds(&text, &mirrored(secret));
+        if !secrets.iter().any(|secret| secret.len() >= 6 && told(secret)) {
             assert_eq!(shown, text, "nothing else is taken out");
         }
     });
