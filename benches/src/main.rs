@@ -19,6 +19,7 @@ mod server;
 mod site;
 mod sources;
 mod stats;
+mod warm;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -44,6 +45,8 @@ struct Arguments {
 enum Part {
     /// Delivery to tag, beside docker build and docker push by hand.
     Overhead,
+    /// Delivery to running build, and push to tag of an unchanged repository.
+    Warm,
     /// Deliveries acknowledged durably per second, and found after kill -9.
     Deliveries,
     /// Pushes and pulls, beside Debian's docker-registry.
@@ -69,6 +72,7 @@ impl Part {
     async fn measure(self, budget: Budget) -> anyhow::Result<Vec<Row>> {
         match self {
             Self::Overhead => overhead::measure(budget).await,
+            Self::Warm => warm::measure(budget).await,
             Self::Deliveries => deliveries::measure(budget).await,
             Self::Registry => registry::measure(budget).await,
             Self::Memory => memory::measure(budget).await,

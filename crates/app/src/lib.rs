@@ -60,6 +60,7 @@ mod throttle;
 mod tokens;
 mod totp;
 mod triggers;
+mod untold;
 mod waiting;
 
 use std::collections::BTreeMap;

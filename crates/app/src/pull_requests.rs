@@ -4,7 +4,7 @@
 //! brings along; nothing of it is pushed. Trusted is only what comes from a branch of the source repository itself, by its id. An approval is
 //! one of exactly one commit: it is refused once the pull request went on, and what waited for it is cancelled by the next push. A delivery
 //! says how the pull request stands, so one that comes late changes nothing.
-//! Deliberately elsewhere: pushes (`matching`), on which terms a builder gets a build (`claims`, `source_access`, `registry_auth`).
+//! Deliberately elsewhere: pull requests that no delivery told of (`untold`), pushes (`matching`), on which terms a builder gets a build (`claims`, `source_access`, `registry_auth`).
 
 use std::sync::Arc;
 
@@ -28,20 +28,20 @@ use crate::matching::{Origin, in_words};
 use crate::receive::{Begun, no_use_of_links};
 use crate::{App, Error, RepositoryWrite};
 
-/// A pull request as a delivery told of it, with all that its verdicts need.
-struct Told<'a> {
-    autobuild: &'a Autobuild,
-    delivery: DeliveryId,
-    origin: &'a Origin,
-    change: &'a PullRequestChange,
-    name: RefName,
+/// A pull request as a delivery or a list told of it, with all that its verdicts need.
+pub(crate) struct Told<'a> {
+    pub(crate) autobuild: &'a Autobuild,
+    pub(crate) delivery: DeliveryId,
+    pub(crate) origin: &'a Origin,
+    pub(crate) change: &'a PullRequestChange,
+    pub(crate) name: RefName,
     /// Why nothing may be built, whatever the settings say.
-    disabled: Option<&'static str>,
+    pub(crate) disabled: Option<&'static str>,
 }
 
 /// What is new of a pull request that is open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum News {
+pub(crate) enum News {
     /// It was opened, or opened again.
     Opened,
     /// It has other commits.
@@ -52,7 +52,7 @@ enum News {
     Nothing,
 }
 
-fn news(known: Option<&PullRequestState>, head: &CommitId, base: &RefName) -> News {
+pub(crate) fn news(known: Option<&PullRequestState>, head: &CommitId, base: &RefName) -> News {
     match known {
         None => News::Opened,
         Some(known) if !known.is_open => News::Opened,
@@ -142,7 +142,7 @@ impl App {
         })
     }
 
-    async fn opened_or_changed(
+    pub(crate) async fn opened_or_changed(
         &self,
         tx: &mut WriteTx,
         told: &Told<'_>,
@@ -197,7 +197,7 @@ impl App {
         Ok(verdicts)
     }
 
-    async fn closed(&self, tx: &mut WriteTx, told: &Told<'_>, head: Option<CommitId>) -> Result<Vec<Verdict>, Error> {
+    pub(crate) async fn closed(&self, tx: &mut WriteTx, told: &Told<'_>, head: Option<CommitId>) -> Result<Vec<Verdict>, Error> {
         let (change, autobuild) = (told.change, told.autobuild);
         let known = pull_requests::get(tx, autobuild.id, change.number).await?;
         let how = if change.standing == PullRequestStanding::Merged { "merged" } else { "closed" };

@@ -1,4 +1,5 @@
-//! The reconciler: looks where the refs of each source stand at its provider, and adds to their logs what no delivery told.
+//! The reconciler: looks where the refs of each source stand at its provider, and adds to their logs what no delivery told. So it does with
+//! open pull requests (`untold`).
 //!
 //! Invariants: what a look shows is compared in the transaction that writes, and only for refs that nothing moved since shortly before the
 //! look began; refs are read of the repository with the source's id, never of another one under its name; a list that is not whole removes
@@ -76,9 +77,9 @@ struct Difference {
 }
 
 /// Everything about a look that the steps need.
-struct Look<'a> {
-    watched: &'a Watched,
-    began: Timestamp,
+pub(crate) struct Look<'a> {
+    pub(crate) watched: &'a Watched,
+    pub(crate) began: Timestamp,
 }
 
 /// Asks for the refs and, when they changed, makes sure that they are those of the source.
@@ -124,14 +125,14 @@ fn compare(known: &BTreeMap<RefName, Head>, heads: &Heads, first: bool) -> (Vec<
 }
 
 /// The settings, when they still name the source that is looked at; until the transaction ends nobody gives them another one.
-async fn still_watched(tx: &mut WriteTx, watched: &Watched) -> Result<Option<Autobuild>, Error> {
+pub(crate) async fn still_watched(tx: &mut WriteTx, watched: &Watched) -> Result<Option<Autobuild>, Error> {
     refs::lock(tx, watched.autobuild).await?;
     let settings = repositories::get_autobuild_by_id(tx, watched.autobuild).await?;
     Ok(settings.filter(|settings| settings.source_id == watched.source_id && settings.provider == watched.provider))
 }
 
 impl App {
-    fn source_at<'a>(watched: &'a Watched) -> SourceAt<'a> {
+    pub(crate) fn source_at<'a>(watched: &'a Watched) -> SourceAt<'a> {
         SourceAt {
             account: watched.account,
             provider: &watched.provider,
@@ -157,14 +158,17 @@ impl App {
             }
             Ok(acted) => match acted.value {
                 Seen::Unchanged => {
+                    let left = self.look_at_pull_requests(&look, &watched.source_name).await?;
                     let mut tx = self.write().await?;
                     reconciling::set_checked(&mut tx, watched, watched.marker.as_deref(), look.began).await?;
                     tx.commit().await?;
-                    Ok(Left::Nothing)
+                    Ok(left)
                 }
                 Seen::Changed { source, heads, marker } => {
                     self.see_source(watched, &source).await?;
-                    self.take_over(&look, &source, &heads, marker.as_deref()).await
+                    let refs = self.take_over(&look, &source, &heads, marker.as_deref()).await?;
+                    let pull_requests = self.look_at_pull_requests(&look, &source.full_name).await?;
+                    Ok(if refs == Left::Nothing { pull_requests } else { refs })
                 }
             },
         }
@@ -219,7 +223,7 @@ impl App {
     /// A list without any ref, of a source that had some, is believed only when the default branch is gone too.
     async fn confirm_empty(&self, look: &Look<'_>, source: &SourceRepository) -> Result<(), Missed> {
         let Ok(name) = RefName::branch(&source.default_branch) else { return Ok(()) };
-        match self.stands_at(look, source, &name).await? {
+        match self.stands_at(look, &source.full_name, &name).await? {
             None => Ok(()),
             Some(_) => {
                 let detail = format!("it lists no branch, but `{}` is there", source.default_branch);
@@ -229,8 +233,8 @@ impl App {
         }
     }
 
-    async fn stands_at(&self, look: &Look<'_>, source: &SourceRepository, name: &RefName) -> Result<State, Missed> {
-        let ask = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.resolve(&token, &source.full_name, name).await };
+    pub(crate) async fn stands_at(&self, look: &Look<'_>, full_name: &str, name: &RefName) -> Result<State, Missed> {
+        let ask = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.resolve(&token, full_name, name).await };
         Ok(self.with_source(Self::source_at(look.watched), ask).await.map_err(Missed::Trouble)?.value)
     }
 
@@ -277,7 +281,7 @@ impl App {
         }
         drop(tx);
         for difference in doubtful {
-            if self.stands_at(look, source, &difference.name).await? == difference.after {
+            if self.stands_at(look, &source.full_name, &difference.name).await? == difference.after {
                 ready.push(difference);
             } else {
                 left = Left::Something;
@@ -293,7 +297,7 @@ impl App {
     }
 
     /// How old the last event of a ref has to be before a list is believed against it.
-    fn grace(&self) -> Duration {
+    pub(crate) fn grace(&self) -> Duration {
         GRACE.min(self.config.reconcile_interval)
     }
 

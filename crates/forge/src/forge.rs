@@ -10,8 +10,8 @@ use url::Url;
 
 use crate::error::ForgeError;
 use crate::types::{
-    AuthorizeRequest, CloneAccess, CommitStatus, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery,
-    RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
+    AuthorizeRequest, CloneAccess, CommitStatus, Fresh, Grant, Heads, HookSpec, Offer, OpenPullRequests, Page, Person, Picture, Provider,
+    RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
 };
 use crate::webhook::{Payload, Refusal, Unreadable, Verified};
 
@@ -101,6 +101,9 @@ pub trait Forge: Send + Sync + 'static {
     /// The commit that a ref leads to, annotated tags peeled; `None` when the repository has no such ref or it leads to no commit.
     /// A repository that cannot be seen is [`ForgeError::NotFound`].
     async fn resolve(&self, token: &SecretString, full_name: &str, name: &RefName) -> Result<Option<CommitId>, ForgeError>;
+
+    /// The pull requests of a source that are open, those that changed last first. Of another repository under its name nothing is told.
+    async fn open_pull_requests(&self, token: &SecretString, key: SourceKey<'_>) -> Result<OpenPullRequests, ForgeError>;
 
     /// Whether a commit is in the history of another one of the repository; each is in its own. `None` where the provider cannot tell, or
     /// does not have both of them (any more).

@@ -32,8 +32,8 @@ pub use forge::Forge;
 pub use http_client::counting;
 pub use types::{
     AppCredentials, AuthorizeRequest, CloneAccess, CommitState, CommitStatus, Coverage, DeliveryOutcome, Fresh, Grant, Heads, HookSpec,
-    NamespaceKind, Offer, Page, Person, Picture, Provider, RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace,
-    SourceRef, SourceRepository, SshAccess,
+    NamespaceKind, Offer, OpenPullRequests, Page, Person, Picture, Provider, RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey,
+    SourceNamespace, SourceRef, SourceRepository, SshAccess,
 };
 pub use webhook::{
     Payload, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, RefChange, Refusal, Unreadable, UnusableRef,

@@ -1,13 +1,15 @@
-//! Deliveries of pull requests as GitHub writes them, which Gitea and its family took over.
+//! Pull requests as GitHub writes them in deliveries and lists, which Gitea and its family took over.
 //!
 //! Invariant: internal is only what comes from a *branch* of the repository that it goes into, by that repository's id. Gitea's AGit flow lets
 //! anybody who reads a repository push to `refs/for/...`, and then names the repository itself as the head's: such a head has no branch.
-//! Deliberately elsewhere: Bitbucket's, which have another shape.
+//! Deliberately elsewhere: Bitbucket's, which have another shape; who asks for the lists (`refs` of each provider).
 
 use serde::Deserialize;
 use slipway_model::{CommitId, RefName};
 
+use crate::listing::Listing;
 use crate::text;
+use crate::types::{Coverage, OpenPullRequests};
 use crate::webhook::{Payload, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, Unreadable};
 
 #[derive(Deserialize)]
@@ -19,8 +21,9 @@ pub(crate) struct Delivery {
     changes: Option<Changes>,
 }
 
+/// What a list has an entry of, and a delivery one.
 #[derive(Deserialize)]
-struct Body {
+pub(crate) struct Body {
     number: u64,
     state: Option<String>,
     #[serde(default)]
@@ -81,16 +84,29 @@ pub(crate) fn read(delivery: Delivery) -> Result<Payload, Unreadable> {
     if body.base.repo.as_ref().is_some_and(|base| *base != repository) {
         return Err(Unreadable::new("`pull_request.base.repo` is not `repository`"));
     }
+    let change = change_of(body, standing, &repository)?;
+    Ok(Payload::PullRequest { repository_id: repository.id.to_string(), change: Box::new(change) })
+}
+
+/// What a list of the open pull requests of a repository says.
+pub(crate) fn read_list(list: Listing<Body>, repository: &str) -> OpenPullRequests {
+    OpenPullRequests::of(list, |body| {
+        let repository = body.base.repo.as_ref().filter(|base| base.id.to_string() == repository).map(|base| Repository { id: base.id })?;
+        change_of(body, PullRequestStanding::Open, &repository).ok()
+    })
+}
+
+fn change_of(body: Body, standing: PullRequestStanding, repository: &Repository) -> Result<PullRequestChange, Unreadable> {
     let head = body.head.sha.parse::<CommitId>().map_err(|error| odd("head.sha", &error))?;
     let base = RefName::branch(&body.base.name).map_err(|error| odd("base.ref", &error))?;
     let changed_at = text::timestamp(&body.updated_at).ok_or_else(|| Unreadable::new("`pull_request.updated_at` is no time"))?;
     let is_branch = body.head.name.as_deref().is_some_and(|name| !name.is_empty() && !name.starts_with("refs/"));
     let origin = match &body.head.repo {
         None => PullRequestOrigin::DeletedFork,
-        Some(head) if *head == repository && is_branch => PullRequestOrigin::Internal,
+        Some(head) if head == repository && is_branch => PullRequestOrigin::Internal,
         Some(_) => PullRequestOrigin::Fork,
     };
-    let change = PullRequestChange {
+    Ok(PullRequestChange {
         number: body.number,
         standing,
         head: PullRequestHead::Commit(head),
@@ -99,8 +115,17 @@ pub(crate) fn read(delivery: Delivery) -> Result<Payload, Unreadable> {
         base,
         changed_at,
         title: text::line(&body.title.unwrap_or_default(), 200),
-    };
-    Ok(Payload::PullRequest { repository_id: repository.id.to_string(), change: Box::new(change) })
+    })
+}
+
+impl OpenPullRequests {
+    /// From a provider's list. What `read` makes nothing of is left out, and then what is not in the list may still be open.
+    pub(crate) fn of<T>(list: Listing<T>, read: impl Fn(T) -> Option<PullRequestChange>) -> Self {
+        let listed = list.items.len();
+        let items: Vec<PullRequestChange> = list.items.into_iter().filter_map(read).collect();
+        let whole = !list.truncated && items.len() == listed;
+        Self { items, coverage: if whole { Coverage::Whole } else { Coverage::Part } }
+    }
 }
 
 fn odd(field: &str, error: &impl std::fmt::Display) -> Unreadable {

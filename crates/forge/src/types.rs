@@ -9,6 +9,8 @@ use secrecy::SecretString;
 use slipway_model::{AccessLevel, CommitId, NamespaceAccess, ProviderId, ProviderKind, RefName, Timestamp};
 use url::Url;
 
+use crate::webhook::PullRequestChange;
+
 /// A configured provider instance with the credentials of our application there.
 #[derive(Clone, Debug)]
 pub struct Provider {
@@ -91,6 +93,15 @@ pub enum Fresh<T> {
 pub struct Heads {
     /// Branches and tags; annotated tags are peeled.
     pub refs: Vec<SourceRef>,
+    /// What the list is good for.
+    pub coverage: Coverage,
+}
+
+/// The pull requests of a source that are open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenPullRequests {
+    /// As they stand; those that cannot be used (a base that git would refuse, say) are left out.
+    pub items: Vec<PullRequestChange>,
     /// What the list is good for.
     pub coverage: Coverage,
 }

@@ -4,7 +4,7 @@
 
 use slipway_model::{AutobuildId, CommitId, RefName, Timestamp};
 
-use crate::{ReadTx, StoreError, WriteTx, read, signed, time};
+use crate::{ReadTx, StoreError, WriteTx, count, read, signed, time};
 
 /// How a pull request stands, as far as we know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,24 @@ pub async fn get(tx: &mut ReadTx, autobuild: AutobuildId, number: u64) -> Result
         Ok(PullRequestState { number, head: read(T, &head)?, base: read(T, &base)?, is_open, changed_at: time(changed_at) })
     })
     .transpose()
+}
+
+/// Those that are open as far as we know, the highest numbers first.
+pub async fn list_open(tx: &mut ReadTx, autobuild: AutobuildId, limit: u32) -> Result<Vec<PullRequestState>, StoreError> {
+    const T: &str = "pull_requests";
+    let rows = fetch_all!(
+        (i64, String, String, i64),
+        tx,
+        "SELECT number, head_id, base, changed_at FROM pull_requests WHERE autobuild_id = $1 AND is_open ORDER BY number DESC LIMIT $2",
+        autobuild.to_string(),
+        i64::from(limit),
+    )?;
+    rows.into_iter()
+        .map(|(number, head, base, changed_at)| {
+            let (head, base, changed_at) = (read(T, &head)?, read(T, &base)?, time(changed_at));
+            Ok(PullRequestState { number: count(number), head, base, is_open: true, changed_at })
+        })
+        .collect()
 }
 
 /// Writes how one stands.

@@ -186,11 +186,13 @@ function lineCount(entry) {
 }
 
 function headRow(entry) {
-  const row = document.createElement('button');
-  row.type = 'button';
+  const row = document.createElement('div');
   row.className = 'log-row log-head';
-  row.dataset.row = `s${entry.number}`;
-  row.setAttribute('aria-expanded', String(entry.open));
+  const fold = document.createElement('button');
+  fold.type = 'button';
+  fold.className = 'log-fold';
+  fold.dataset.row = `s${entry.number}`;
+  fold.setAttribute('aria-expanded', String(entry.open));
   const caret = document.createElement('span');
   caret.className = 'log-caret';
   caret.textContent = '⌄';
@@ -209,9 +211,23 @@ function headRow(entry) {
   end.className = 'log-head-end';
   const time = entry.started ? durationText((entry.finished || Date.now()) - entry.started) : '';
   end.textContent = [entry.cached ? 'cached' : entry.state, entry.cached ? '' : time, lineCount(entry)].filter(Boolean).join(' · ');
-  row.append(caret, state, name, end);
-  row.addEventListener('click', () => { entry.open = !entry.open; entry.touched = true; layout(); });
+  fold.append(caret, state, name, end);
+  fold.addEventListener('click', () => { entry.open = !entry.open; entry.touched = true; layout(); });
+  row.append(fold);
+  if (entry.lines.length + entry.cut) row.append(downloadLink(entry, name.textContent));
   return row;
+}
+
+function downloadLink(entry, name) {
+  const link = document.createElement('a');
+  link.className = 'log-download';
+  link.href = `${section.dataset.log}?${new URLSearchParams({ step: entry.id })}`;
+  link.download = `step-${entry.number}.log`;
+  link.dataset.row = `d${entry.number}`;
+  link.textContent = '↓';
+  link.title = 'Download the log of this step';
+  link.setAttribute('aria-label', `Download the log of ${name}`);
+  return link;
 }
 
 function lineRow(entry, index) {

@@ -147,14 +147,14 @@ async fn build(browser: &Browser) -> Result<()> {
     browser.until("the end", "document.getElementById('build-top').dataset.state === 'success'", &[]).await?;
     // The log is a stop of its own, and its steps fold by key.
     tab_to(browser, "one.matches('.log-view')").await?;
-    tab_to(browser, "one.matches('.log-head')").await?;
+    tab_to(browser, "one.matches('.log-fold')").await?;
     let open = "return document.activeElement.getAttribute('aria-expanded')";
     let before = browser.run(open, &[]).await?;
     browser.key(Key::Enter).await?;
     browser
         .until(
             "the step to fold",
-            "document.activeElement.matches('.log-head') && document.activeElement.getAttribute('aria-expanded') !== arguments[0]",
+            "document.activeElement.matches('.log-fold') && document.activeElement.getAttribute('aria-expanded') !== arguments[0]",
             &[before],
         )
         .await

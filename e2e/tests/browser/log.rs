@@ -65,6 +65,16 @@ async fn a_long_log_is_read_from_its_end_and_found_at_its_beginning() -> Result<
     browser.click("#log [data-log=newest]").await?;
     browser.see("#log .log-part", "the end of a long log").await?;
 
+    // What one step wrote is downloaded alone, all of it.
+    let name = build["steps"][at]["name"].as_str().context("a step has a name")?;
+    let link = "(document.querySelector('.log-view').scrollTop = 0, \
+        [...document.querySelectorAll('#log .log-download')].find((one) => one.getAttribute('aria-label').endsWith(arguments[0]))?.href)";
+    let link = browser.until("the link to the step's log", link, &[json!(name)]).await?;
+    let ends = "return fetch(arguments[0]).then((answer) => answer.text()).then((text) => text.trimEnd().split('\\n')) \
+        .then((lines) => [lines[0], lines.at(-1), lines.length])";
+    let ends = browser.run(ends, &[link]).await?;
+    assert_eq!(ends, json!(["the Needle at the beginning", "the needle at the end", 120_005]));
+
     // A line has an address, wherever it is.
     let address = format!("{page}?again#s{}-L3000", at + 1);
     browser.open(&address).await?;

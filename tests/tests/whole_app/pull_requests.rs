@@ -160,6 +160,40 @@ async fn internal_pull_requests_are_tested_and_never_pushed_on_postgresql() -> R
 }
 
 #[tokio::test]
+async fn a_pull_request_that_no_delivery_told_of_is_found_and_its_end_too() -> Result<()> {
+    let app = start(Setup::default().quick(), json!({ "autotest": "internal" })).await?;
+    let count = async |wanted: usize| {
+        let look = || async { Ok(Some(builds_of(&app, 1).await?).filter(|builds| builds.len() == wanted)) };
+        app.wait_for(&format!("{wanted} builds of the pull request"), look).await
+    };
+    app.github.set_webhooks(Webhooks::Hold);
+    let head = app.github.commit(SOURCE, "feature", &[("feature", "1")], "A feature").await?;
+    let number = app.github.open_pull_request(SOURCE, AUTHOR, (SOURCE, "feature"), "main", "A feature").await?;
+    let builds = count(1).await?;
+    assert_eq!((number, &builds[0]["commit"], &builds[0]["lane"]), (1, &json!(head), &json!("trusted")));
+    let found = hello(&app).delivery_of(&name(number)).await?;
+    assert!(found.to_string().contains("of which no delivery told"), "{found}");
+
+    // Its delivery comes after all.
+    app.github.set_webhooks(Webhooks::Drop);
+    app.github.release_held_webhooks(ReleaseOrder::OldestFirst).await;
+    told(&app).await?;
+    let (said, words) = verdict(&app, number).await?;
+    assert_eq!((said.as_str(), words.contains("as it was told before")), ("skipped", true), "{words}");
+    count(1).await?;
+
+    let newer = app.github.commit(SOURCE, "feature", &[("feature", "2")], "More").await?;
+    let builds = count(2).await?;
+    assert_eq!((&builds[0]["commit"], &builds[1]["reason"]["code"]), (&json!(newer), &json!("superseded")));
+    app.github.close_pull_request(SOURCE, number);
+    let code = || async { Ok(Some(builds_of(&app, number).await?[0]["reason"]["code"].clone()).filter(|code| !code.is_null())) };
+    assert_eq!(app.wait_for("its end to be found", code).await?, json!("pull_request_closed"));
+    count(2).await?;
+    assert_eq!(app.github.violations(), Vec::<String>::new());
+    app.finish().await
+}
+
+#[tokio::test]
 async fn a_pull_request_is_tested_at_its_newest_commit_while_it_is_open_and_where_it_goes() -> Result<()> {
     let app = start(Setup::default(), json!({ "autotest": "internal" })).await?;
     let hello = hello(&app);

@@ -1,4 +1,4 @@
-//! Bitbucket's deliveries of pull requests.
+//! Bitbucket's pull requests, in deliveries and lists.
 //!
 //! Invariant: internal is only what comes from a branch of the repository that it goes into, by that repository's id. Bitbucket Cloud keeps no
 //! ref of a pull request, so only those can be fetched; and it writes only the first digits of commits here.
@@ -7,7 +7,9 @@ use serde::Deserialize;
 use slipway_model::RefName;
 
 use super::webhook::{Repository, checked_id};
+use crate::listing::Listing;
 use crate::text;
+use crate::types::OpenPullRequests;
 use crate::webhook::{Payload, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, Unreadable};
 
 #[derive(Deserialize)]
@@ -16,8 +18,14 @@ pub(super) struct Delivery {
     repository: Repository,
 }
 
+/// What we need of each entry of a list.
+pub(super) const FIELDS: &str = "next,values.id,values.title,values.state,values.updated_on,values.source.branch.name,\
+    values.source.commit.hash,values.source.repository.uuid,values.destination.branch.name,\
+    values.destination.repository.uuid";
+
+/// What a list has an entry of, and a delivery one.
 #[derive(Deserialize)]
-struct Body {
+pub(super) struct Body {
     id: u64,
     title: Option<String>,
     state: String,
@@ -55,6 +63,19 @@ pub(super) fn read(delivery: Delivery) -> Result<Payload, Unreadable> {
     if body.destination.repository.as_ref().is_some_and(|destination| *destination != repository) {
         return Err(Unreadable::new("`pullrequest.destination.repository` is not `repository`"));
     }
+    let change = change_of(body, standing, &repository)?;
+    Ok(Payload::PullRequest { repository_id: checked_id(repository)?, change: Box::new(change) })
+}
+
+/// What a list of the open pull requests of a repository says.
+pub(super) fn read_list(list: Listing<Body>, id: &str) -> OpenPullRequests {
+    OpenPullRequests::of(list, |mut body| {
+        let repository = body.destination.repository.take().filter(|destination| destination.uuid == id)?;
+        change_of(body, PullRequestStanding::Open, &repository).ok()
+    })
+}
+
+fn change_of(body: Body, standing: PullRequestStanding, repository: &Repository) -> Result<PullRequestChange, Unreadable> {
     let branch = |field: &str, side: &Side| {
         let name = RefName::branch(&side.branch.name);
         name.map_err(|error| Unreadable::new(format!("`pullrequest.{field}.branch`: {}", text::line(&error.to_string(), 300))))
@@ -62,7 +83,7 @@ pub(super) fn read(delivery: Delivery) -> Result<Payload, Unreadable> {
     let base = branch("destination", &body.destination)?;
     let origin = match &body.source.repository {
         None => PullRequestOrigin::DeletedFork,
-        Some(source) if *source == repository => PullRequestOrigin::Internal,
+        Some(source) if source == repository => PullRequestOrigin::Internal,
         Some(_) => PullRequestOrigin::Fork,
     };
     let kept_at = (origin == PullRequestOrigin::Internal).then(|| branch("source", &body.source)).transpose()?;
@@ -76,6 +97,5 @@ pub(super) fn read(delivery: Delivery) -> Result<Payload, Unreadable> {
     };
     let changed_at = text::timestamp(&body.updated_on).ok_or_else(|| Unreadable::new("`pullrequest.updated_on` is no time"))?;
     let title = text::line(&body.title.unwrap_or_default(), 200);
-    let change = PullRequestChange { number: body.id, standing, head, origin, kept_at, base, changed_at, title };
-    Ok(Payload::PullRequest { repository_id: checked_id(repository)?, change: Box::new(change) })
+    Ok(PullRequestChange { number: body.id, standing, head, origin, kept_at, base, changed_at, title })
 }

@@ -7,12 +7,14 @@ use serde::Deserialize;
 use slipway_model::{CommitId, RefKind, RefName};
 use url::Url;
 
-use super::{Bitbucket, FullName};
+use super::{Bitbucket, FullName, pull_requests};
 use crate::error::ForgeError;
-use crate::types::{Coverage, Fresh, Heads, SourceRef};
+use crate::types::{Coverage, Fresh, Heads, OpenPullRequests, SourceRef};
 
 /// 20,000 refs.
 const MAX_PAGES: usize = 200;
+/// 300 pull requests.
+const PULL_REQUEST_PAGES: usize = 6;
 /// What we need of each ref: a tenth of what Bitbucket tells otherwise.
 const FIELDS: &str = "next,values.type,values.name,values.target.hash";
 
@@ -69,6 +71,20 @@ impl Bitbucket {
             },
             Err(error) => Err(error),
         }
+    }
+
+    pub(super) async fn list_pull_requests(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        id: &str,
+    ) -> Result<OpenPullRequests, ForgeError> {
+        // More than 50 a page are refused here.
+        let mut url = self.api_address(["repositories", full_name.workspace, full_name.slug, "pullrequests"]);
+        let fields = pull_requests::FIELDS;
+        let query = [("pagelen", "50"), ("state", "OPEN"), ("sort", "-updated_on"), ("fields", fields)];
+        url.query_pairs_mut().extend_pairs(query);
+        Ok(pull_requests::read_list(self.list(token, url, PULL_REQUEST_PAGES).await?, id))
     }
 
     /// By the newest commit that is in the history of both.

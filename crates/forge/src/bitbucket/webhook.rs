@@ -46,7 +46,7 @@ struct Changes {
 
 #[derive(Deserialize, PartialEq)]
 pub(super) struct Repository {
-    uuid: String,
+    pub(super) uuid: String,
 }
 
 #[derive(Deserialize)]

@@ -13,7 +13,8 @@ use super::{FullName, Gitea, wire};
 use crate::credentials::basic;
 use crate::error::ForgeError;
 use crate::http_client::Outgoing;
-use crate::types::{Coverage, Fresh, Heads, SourceRef};
+use crate::pull_requests;
+use crate::types::{Coverage, Fresh, Heads, OpenPullRequests, SourceRef};
 
 const MAX_OF_EACH_KIND: usize = 10_000;
 
@@ -85,6 +86,17 @@ impl Gitea {
             Err(ForgeError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    pub(super) async fn list_pull_requests(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        id: &str,
+    ) -> Result<OpenPullRequests, ForgeError> {
+        let mut url = self.api_address(["repos", full_name.owner, full_name.name, "pulls"]);
+        url.query_pairs_mut().append_pair("state", "open").append_pair("sort", "recentupdate");
+        Ok(pull_requests::read_list(self.list(token, &url).await?, id))
     }
 
     /// All branches and tags that git can name.

@@ -34,8 +34,8 @@ use crate::error::ForgeError;
 use crate::forge::Forge;
 use crate::http_client::{HttpClient, check_base, join};
 use crate::types::{
-    AuthorizeRequest, CloneAccess, CommitStatus, Fresh, Grant, Heads, HookSpec, Offer, Page, Person, Picture, Provider, RemoteDelivery,
-    RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
+    AuthorizeRequest, CloneAccess, CommitStatus, Fresh, Grant, Heads, HookSpec, Offer, OpenPullRequests, Page, Person, Picture, Provider,
+    RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
 };
 use crate::webhook::{Payload, Refusal, Unreadable, Verified};
 
@@ -186,6 +186,10 @@ impl Forge for GitHub {
 
     async fn resolve(&self, token: &SecretString, full_name: &str, name: &RefName) -> Result<Option<CommitId>, ForgeError> {
         self.resolve_ref(token, FullName::parse(full_name)?, name).await
+    }
+
+    async fn open_pull_requests(&self, token: &SecretString, key: SourceKey<'_>) -> Result<OpenPullRequests, ForgeError> {
+        self.list_pull_requests(token, FullName::parse(key.full_name)?, key.id).await
     }
 
     async fn is_in_history(

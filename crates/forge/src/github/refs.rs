@@ -1,4 +1,4 @@
-//! Branches and tags: where all of them stand, and where one leads to.
+//! Branches, tags and open pull requests: where all of them stand, and where one ref leads to.
 //!
 //! Invariant: a list that could not be read to its end says so; a tag is always the commit that it leads to, never its own object. The
 //! passing branches of the merge queue are in no list.
@@ -12,10 +12,13 @@ use url::Url;
 use super::wire::{Call, Pages};
 use super::{FullName, GitHub, is_queued};
 use crate::error::ForgeError;
-use crate::types::{Coverage, Fresh, Heads, SourceRef};
+use crate::pull_requests;
+use crate::types::{Coverage, Fresh, Heads, OpenPullRequests, SourceRef};
 
 /// Pages of 100 that are read of the branches, and of the tags.
 const MAX_PAGES: usize = 100;
+/// Pages of 100 open pull requests, each with two whole repositories in it.
+const PULL_REQUEST_PAGES: usize = 3;
 /// A tag may point to a tag; nobody has reason to go deeper than this.
 const MAX_PEELS: usize = 5;
 
@@ -98,6 +101,18 @@ impl GitHub {
             })
         });
         Ok(Fresh::Changed { value: Heads { refs: refs.collect(), coverage }, marker })
+    }
+
+    pub(super) async fn list_pull_requests(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        id: &str,
+    ) -> Result<OpenPullRequests, ForgeError> {
+        let mut url = self.api_address(["repos", full_name.owner, full_name.name, "pulls"]);
+        url.query_pairs_mut().append_pair("state", "open").append_pair("sort", "updated").append_pair("direction", "desc");
+        let found = self.list(token, Call::get(url), PULL_REQUEST_PAGES).await?;
+        Ok(pull_requests::read_list(found.list, id))
     }
 
     fn refs_address(&self, full_name: FullName<'_>, list: RefList) -> Url {

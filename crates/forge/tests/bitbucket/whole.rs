@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use secrecy::{ExposeSecret, SecretString};
-use slipway_forge::{Coverage, Forge, ForgeError, Fresh, HookSpec, NamespaceKind, Payload, RefChange, Removal, SourceKey};
+use slipway_forge::{
+    Coverage, Forge, ForgeError, Fresh, HookSpec, NamespaceKind, Payload, PullRequestHead, PullRequestOrigin, RefChange, Removal, SourceKey,
+};
 use slipway_model::RefName;
-use slipway_testkit::bitbucket::{OldNames, Permission, Visibility};
+use slipway_testkit::bitbucket::{OldNames, Permission, PullRequestEnd, Visibility};
 
 use crate::world::{Inbox, World};
 
@@ -252,4 +254,25 @@ async fn a_commit_is_in_the_history_of_what_came_after_it() {
         let found = world.client.is_in_history(&token, "emma/hello", &commit.parse().unwrap(), &of.parse().unwrap()).await;
         assert_eq!(found, Ok(expected), "{commit} {of}");
     }
+}
+
+#[tokio::test]
+async fn open_pull_requests_are_listed_by_the_first_digits_of_their_heads() {
+    let world = World::new().await;
+    let token = world.link("emma").await.access_token;
+    world.bitbucket.push("emma/hello", "main", &[("a", "1")], "1").await.unwrap();
+    let head = world.bitbucket.push("emma/hello", "feature", &[("a", "2")], "2").await.unwrap();
+    for title in ["One", "Two"] {
+        world.bitbucket.open_pull_request("emma/hello", "feature", "main", title).await.unwrap();
+    }
+    world.bitbucket.end_pull_request("emma/hello", 2, PullRequestEnd::Declined).await.unwrap();
+    let id = world.bitbucket.repository_uuid("emma/hello");
+    let listed = world.client.open_pull_requests(&token, SourceKey { id: &id, full_name: "emma/hello" }).await.unwrap();
+    assert_eq!((listed.items.len(), listed.coverage), (1, Coverage::Whole));
+    let one = &listed.items[0];
+    assert_eq!((one.number, one.origin, one.title.as_str()), (1, PullRequestOrigin::Internal, "One"));
+    assert_eq!(one.head, PullRequestHead::Abbreviated(head[..12].to_owned()));
+    assert_eq!(one.kept_at.as_ref().map(ToString::to_string).as_deref(), Some("refs/heads/feature"));
+    assert_eq!(one.base.to_string(), "refs/heads/main");
+    assert_eq!(world.bitbucket.violations(), Vec::<String>::new());
 }

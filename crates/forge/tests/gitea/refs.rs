@@ -1,6 +1,6 @@
 //! Branches and tags as the real Gitea shows them.
 
-use slipway_forge::{Coverage, ForgeError, Fresh, Heads};
+use slipway_forge::{Coverage, ForgeError, Fresh, Heads, PullRequestHead, PullRequestOrigin, SourceKey};
 use slipway_model::RefName;
 use slipway_testkit::gitea::Contents;
 use slipway_testkit::github::Visibility;
@@ -126,4 +126,26 @@ async fn a_commit_is_in_the_history_of_what_came_after_it() {
         let found = client.is_in_history(&token, "octo/hello", &commit.parse().unwrap(), &of.parse().unwrap()).await;
         assert_eq!(found, Ok(expected), "{commit} {of}");
     }
+}
+
+#[tokio::test]
+async fn open_pull_requests_are_listed_with_whose_they_are() {
+    let world = World::new().await;
+    let (gitea, client, token) = (&world.gitea, &world.client, world.token().await);
+    let head = gitea.commit("octo/hello", "feature", &[("a", "1")], "1").await.unwrap();
+    let wish = serde_json::json!({ "base": "main", "head": "feature", "title": "A change" });
+    // Gitea knows of a pushed branch only a moment after it took it.
+    let mut tries = 0;
+    while let Err(error) = gitea.api(http::Method::POST, "/repos/octo/hello/pulls?sudo=octo", Some(wish.clone())).await {
+        tries += 1;
+        assert!(tries < 100, "{error:#}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let listed = client.open_pull_requests(&token, SourceKey { id: &world.hello, full_name: "octo/hello" }).await.unwrap();
+    assert_eq!((listed.items.len(), listed.coverage), (1, Coverage::Whole));
+    let one = &listed.items[0];
+    assert_eq!((one.number, one.origin, one.base.to_string()), (1, PullRequestOrigin::Internal, "refs/heads/main".to_owned()));
+    assert_eq!(one.head, PullRequestHead::Commit(head.parse().unwrap()));
+    let other = client.open_pull_requests(&token, SourceKey { id: "7", full_name: "octo/hello" }).await.unwrap();
+    assert_eq!((other.items.len(), other.coverage), (0, Coverage::Part));
 }

@@ -8,9 +8,12 @@ use axum::body::Bytes;
 use base64::Engine;
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
-use slipway_forge::{Coverage, Forge, ForgeError, Fresh, Heads, HookSpec, NamespaceKind, Payload, RefChange, Removal, SourceKey};
+use slipway_forge::{
+    Coverage, Forge, ForgeError, Fresh, Heads, HookSpec, NamespaceKind, Payload, PullRequestHead, PullRequestOrigin, RefChange, Removal,
+    SourceKey,
+};
 use slipway_model::RefName;
-use slipway_testkit::github::FakeGitHub;
+use slipway_testkit::github::{FakeGitHub, Visibility};
 use url::Url;
 
 /// The deliveries that arrived at our address, with their exact bytes.
@@ -173,6 +176,34 @@ async fn a_commit_is_in_the_history_of_what_came_after_it() {
         let found = client.is_in_history(&token, "octo/hello", &commit.parse().unwrap(), &of.parse().unwrap()).await;
         assert_eq!(found, Ok(expected), "{commit} {of}");
     }
+}
+
+#[tokio::test]
+async fn open_pull_requests_are_listed_with_whose_they_are() {
+    let (github, client) = world().await;
+    let token = link(&github, &client, "octo").await.access_token;
+    github.set_visibility("octo/hello", Visibility::Public);
+    github.commit("octo/hello", "main", &[("a", "1")], "1").await.unwrap();
+    let inside = github.commit("octo/hello", "feature", &[("a", "2")], "2").await.unwrap();
+    let fork = github.fork("octo/hello", "stranger").await.unwrap();
+    let outside = github.commit(&fork, "patch", &[("a", "3")], "3").await.unwrap();
+    for (author, head) in [("octo", ("octo/hello", "feature")), ("stranger", (fork.as_str(), "patch")), ("octo", ("octo/hello", "feature"))]
+    {
+        github.advance_clock(Duration::from_secs(5));
+        github.open_pull_request("octo/hello", author, head, "main", "A change").await.unwrap();
+    }
+    github.close_pull_request("octo/hello", 3);
+    let id = github.repository_id("octo/hello").to_string();
+    let listed = client.open_pull_requests(&token, SourceKey { id: &id, full_name: "octo/hello" }).await.unwrap();
+    let shown: Vec<_> = listed.items.iter().map(|one| (one.number, &one.head, one.origin, one.base.to_string())).collect();
+    let (inside, outside) = (PullRequestHead::Commit(inside.parse().unwrap()), PullRequestHead::Commit(outside.parse().unwrap()));
+    let main = || "refs/heads/main".to_owned();
+    assert_eq!(shown, [(2, &outside, PullRequestOrigin::Fork, main()), (1, &inside, PullRequestOrigin::Internal, main())]);
+    assert_eq!(listed.coverage, Coverage::Whole);
+    // What stands under the name by now is another repository.
+    let other = client.open_pull_requests(&token, SourceKey { id: "1", full_name: "octo/hello" }).await.unwrap();
+    assert_eq!((other.items.len(), other.coverage), (0, Coverage::Part));
+    assert_eq!(github.violations(), Vec::<String>::new());
 }
 
 #[tokio::test]

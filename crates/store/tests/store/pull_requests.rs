@@ -71,9 +71,16 @@ async fn how_one_stands_is_written_over_and_forgotten_with_the_source(db: &Db) {
     assert_eq!(pull_requests::get(&mut tx, one.autobuild, 7).await.expect("query"), Some(state.clone()));
     assert_eq!(pull_requests::get(&mut tx, one.autobuild, 8).await.expect("query"), None);
     assert_eq!(pull_requests::get(&mut tx, other.autobuild, 7).await.expect("query"), None);
+    let open = PullRequestState { number: 9, ..state.clone() };
+    pull_requests::set(&mut tx, one.autobuild, &open).await.expect("writes");
+    let listed = async |tx: &mut WriteTx, limit| pull_requests::list_open(tx, one.autobuild, limit).await.expect("query");
+    assert_eq!(listed(&mut tx, 10).await, [open.clone(), state.clone()]);
+    assert_eq!(listed(&mut tx, 1).await, std::slice::from_ref(&open));
+    assert_eq!(pull_requests::list_open(&mut tx, other.autobuild, 10).await.expect("query"), []);
     let closed = PullRequestState { head: commit('b'), base: ref_name("refs/heads/dev"), is_open: false, changed_at: after(9), ..state };
     pull_requests::set(&mut tx, one.autobuild, &closed).await.expect("writes");
     assert_eq!(pull_requests::get(&mut tx, one.autobuild, 7).await.expect("query"), Some(closed));
+    assert_eq!(listed(&mut tx, 10).await, [open]);
     refs::forget(&mut tx, one.autobuild).await.expect("forgets");
     assert_eq!(pull_requests::get(&mut tx, one.autobuild, 7).await.expect("query"), None);
 }

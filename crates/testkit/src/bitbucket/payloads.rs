@@ -121,8 +121,24 @@ pub(crate) struct Heads {
     pub(crate) destination: Option<String>,
 }
 
+impl Heads {
+    /// Where the branches stand among the repository's refs. Of a fork it is where the branch stood when the pull request was opened.
+    pub(crate) fn of(pull: &PullRequest, refs: &[RefValue]) -> Self {
+        let head = |branch: &str| refs.iter().find(|one| one.name == format!("refs/heads/{branch}")).map(|one| one.commit.clone());
+        let source = if pull.source_repo.is_some() { pull.source_head.clone() } else { head(&pull.source) };
+        Self { source, destination: head(&pull.destination) }
+    }
+}
+
+/// The body of an event of a pull request.
 pub(crate) fn pull_request(state: &State, urls: &Urls, repo: &Repo, actor: &str, pull: &PullRequest, heads: &Heads) -> Value {
     let mut body = event(state, urls, repo, actor);
+    merge(&mut body, json!({ "pullrequest": pull_request_view(state, urls, repo, pull, heads) }));
+    body
+}
+
+/// A pull request, as events and lists show it.
+pub(crate) fn pull_request_view(state: &State, urls: &Urls, repo: &Repo, pull: &PullRequest, heads: &Heads) -> Value {
     let full_name = state.full_name(repo);
     let own = format!("{}/pullrequests/{}", urls.repository_api(&full_name), pull.id);
     let side = |branch: &str, head: &Option<String>, repo: Option<&Repo>| {
@@ -134,8 +150,7 @@ pub(crate) fn pull_request(state: &State, urls: &Urls, repo: &Repo, actor: &str,
     };
     // A fork that was deleted is told as `null`.
     let from = pull.source_repo.map_or(Some(repo), |id| state.repos.get(&id));
-    let more = json!({
-        "pullrequest": {
+    json!({
             "type": "pullrequest", "id": pull.id, "title": pull.title, "description": "", "state": pull.state, "reason": "",
             "source": side(&pull.source, &heads.source, from), "destination": side(&pull.destination, &heads.destination, Some(repo)),
             "author": state.people.get(&pull.author).map(|person| urls.person(person)),
@@ -143,8 +158,5 @@ pub(crate) fn pull_request(state: &State, urls: &Urls, repo: &Repo, actor: &str,
             "merge_commit": null, "closed_by": null, "close_source_branch": false, "comment_count": 0, "task_count": 0,
             "reviewers": [], "participants": [],
             "links": { "self": { "href": own }, "html": { "href": format!("{}/{full_name}/pull-requests/{}", urls.web, pull.id) } },
-        },
-    });
-    merge(&mut body, more);
-    body
+    })
 }

@@ -77,14 +77,11 @@ impl Inner {
     }
 
     fn tell_pull_request(self: &Arc<Self>, by: &PushBy, pull: u64, event: &str, refs: &[RefValue]) {
-        let head = |branch: &str| refs.iter().find(|one| one.name == format!("refs/heads/{branch}")).map(|one| one.commit.clone());
         let body = {
             let state = self.state();
             state.repos.get(&by.repo).and_then(|repo| {
                 let pull = repo.pull_requests.iter().find(|one| one.id == pull)?;
-                let source = if pull.source_repo.is_some() { pull.source_head.clone() } else { head(&pull.source) };
-                let heads = Heads { source, destination: head(&pull.destination) };
-                Some(payloads::pull_request(&state, self.urls(), repo, &by.pusher, pull, &heads))
+                Some(payloads::pull_request(&state, self.urls(), repo, &by.pusher, pull, &Heads::of(pull, refs)))
             })
         };
         if let Some(body) = body {

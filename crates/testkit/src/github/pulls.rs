@@ -1,7 +1,7 @@
 //! Forks and pull requests: what people do with them, and the `pull_request` events that come of it.
 //! Invariant: the head of an open pull request is where its branch stands, kept in the base repository as `refs/pull/N/head` by real git; a
 //! fork that is deleted takes the branch with it and leaves that ref. A push to the branch is told by `synchronize` after its `push`.
-//! Deliberately absent: the REST API of pull requests, which nobody asks here; reviews, labels beyond their event, merge commits.
+//! Deliberately absent: the REST API of pull requests but for the list of them (`api::refs`); reviews, labels beyond their event, merge commits.
 
 use std::sync::Arc;
 
@@ -111,6 +111,31 @@ impl State {
             }),
         );
         Some(value)
+    }
+
+    /// `pull-request-simple`, as lists carry it.
+    pub(crate) fn pulls(&self, urls: &super::Urls, repo: &Repo, state: &str, sort: Option<&str>, direction: Option<&str>) -> Vec<Value> {
+        let wanted = |pull: &&Pull| match state {
+            "all" => true,
+            "closed" => pull.standing != Standing::Open,
+            _ => pull.standing == Standing::Open,
+        };
+        let mut pulls: Vec<&Pull> = repo.pulls.iter().filter(wanted).collect();
+        pulls.sort_by_key(|pull| if sort == Some("updated") { pull.updated_ms } else { pull.created_ms });
+        // Without `sort` the newest come first.
+        if direction.unwrap_or(if sort.is_none() { "desc" } else { "asc" }) == "desc" {
+            pulls.reverse();
+        }
+        let simple = |pull: &Pull| {
+            let mut value = self.pull_request(urls, repo, pull)?;
+            let whole = ["merged", "mergeable", "rebaseable", "mergeable_state", "merged_by", "comments", "review_comments"];
+            let more = ["maintainer_can_modify", "commits", "additions", "deletions", "changed_files"];
+            for only_of_one in whole.into_iter().chain(more) {
+                value.as_object_mut()?.remove(only_of_one);
+            }
+            Some(value)
+        };
+        pulls.into_iter().filter_map(simple).collect()
     }
 }
 

@@ -195,6 +195,7 @@ impl Call {
         match (&self.method, rest) {
             (&Method::GET, []) => repos::one(self, id),
             (&Method::GET, ["refs"]) => refs::list(self, id, &["refs/heads/", "refs/tags/"]).await,
+            (&Method::GET, ["pullrequests"]) => refs::pull_requests(self, id).await,
             (&Method::GET, ["refs", "branches"]) => refs::list(self, id, &["refs/heads/"]).await,
             (&Method::GET, ["refs", "tags"]) => refs::list(self, id, &["refs/tags/"]).await,
             (&Method::GET, ["refs", "branches", name @ ..]) => refs::one(self, id, "heads", &name.join("/")).await,

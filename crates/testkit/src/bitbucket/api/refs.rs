@@ -1,11 +1,13 @@
 //! Branches, tags and commits, as git says they are at this moment.
 //! Invariant: nothing is cached; a list asks git once for all of its page.
 
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::filter::{Filter, sort};
 use super::reply::{ApiError, ApiResult, Reply};
 use super::{Call, Target};
+use crate::bitbucket::payloads;
 use crate::bitbucket::types::Permission;
 use crate::provider::git::{self, CommitInfo, RefValue};
 
@@ -57,6 +59,32 @@ pub(super) async fn one(call: &Call, id: u64, kind: &str, name: &str) -> ApiResu
     let found = found.ok_or_else(|| ApiError::not_found(format!("{what} {name} does not exist")))?;
     let mut view = views(call, &target, &[found]).await?;
     Ok(Reply::ok(view.pop().ok_or_else(|| ApiError::not_found("Commit not found"))?))
+}
+
+/// Pull requests in a state, the open ones without one. At most 50 a page.
+pub(super) async fn pull_requests(call: &Call, id: u64) -> ApiResult {
+    call.caller.require(&["pullrequest"])?;
+    let target = call.target(id, Permission::Read)?;
+    if call.query.page()?.length > 50 {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "Invalid pagelen"));
+    }
+    let state_wanted = call.query.get("state").unwrap_or("OPEN");
+    let refs = git::refs(call.inner.ready(&target.folder).await?).await?;
+    let mut all: Vec<(Value, Value)> = call.look(&target, |state, repo| {
+        let pulls = repo.pull_requests.iter().filter(|pull| pull.state == state_wanted);
+        let view = |pull| {
+            let heads = payloads::Heads::of(pull, &refs);
+            let mut body = payloads::pull_request_view(state, call.inner.urls(), repo, pull, &heads);
+            // Lists describe a commit as its hash alone, events with more.
+            for side in ["source", "destination"] {
+                body[side]["commit"] = body[side]["commit"].get("hash").map_or(Value::Null, |hash| json!({ "hash": hash }));
+            }
+            (json!({ "updated_on": body["updated_on"] }), body)
+        };
+        pulls.map(view).collect()
+    })?;
+    sort(&call.query, &mut all, |(small, _)| small);
+    call.query.page_of(&call.url, all.into_iter().map(|(_, body)| body).collect())
 }
 
 /// The full id of a commit that the repository has.

@@ -135,7 +135,7 @@ pub(crate) struct Query(pub(crate) Vec<(String, String)>);
 /// Which part of a list is asked for.
 pub(crate) struct Page {
     number: usize,
-    length: usize,
+    pub(super) length: usize,
 }
 
 impl Page {

@@ -47,6 +47,16 @@ pub(super) fn tags(call: &Call, id: u64) -> ApiResult {
     Ok(call.query.page(&call.url, list, |(name, sha)| call.inner.urls().tag(&target.full_name, name, sha)))
 }
 
+/// `GET .../pulls`: the open ones, those that changed last first when `sort=updated` and `direction=desc` say so.
+pub(super) fn pulls(call: &Call, id: u64) -> ApiResult {
+    call.target(id, Need::Read)?;
+    let state = call.inner.state();
+    let repo = state.repos.get(&id).ok_or_else(ApiError::not_found)?;
+    let state_wanted = call.query.get("state").unwrap_or("open");
+    let list = state.pulls(call.inner.urls(), repo, state_wanted, call.query.get("sort"), call.query.get("direction"));
+    Ok(call.query.page(&call.url, list, |one| one))
+}
+
 /// `GET .../git/matching-refs/heads/feat`: every ref that begins with the given text; not paged.
 pub(super) fn matching(call: &Call, id: u64, start: &str) -> ApiResult {
     let target = call.target(id, Need::Read)?;
