@@ -294,13 +294,29 @@ impl Stage {
     /// When there is none.
     pub async fn push(&self, name: &str, branch: &str, files: &[(&str, &str)], message: &str) -> Result<Value> {
         let commit = self.github.commit(&format!("{AUTHOR}/{name}"), branch, files, message).await?;
+        self.build_of(name, &commit).await
+    }
+
+    /// Waits for the build of a commit that the provider has told of, as the API tells it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn build_of(&self, name: &str, commit: &str) -> Result<Value> {
         self.github.settle().await;
         let path = format!("/repositories/{PERSON}/{name}/builds");
-        self.wait_for("the build of the push", || async {
+        self.wait_for("the build of the commit", || async {
             let list = self.get(&path).await?;
-            Ok(list["items"].as_array().and_then(|all| all.iter().find(|build| build["commit"] == commit.as_str())).cloned())
+            Ok(list["items"].as_array().and_then(|all| all.iter().find(|build| build["commit"] == commit)).cloned())
         })
         .await
+    }
+
+    /// Lets everybody read `demo/NAME`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn make_public(&self, name: &str) -> Result<()> {
+        self.api(Method::PATCH, &format!("/repositories/{PERSON}/{name}"), Some(&json!({ "visibility": "public" }))).await.map(drop)
     }
 
     /// Waits until a build is in this state.
