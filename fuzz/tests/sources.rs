@@ -361,3 +361,33 @@ fn patterns_and_pushes() {
         }
     });
 }
+
+/// One detail of a gRPC status, as a buildkitd writes it: field 3 of the status, with a name and JSON in it. All of them are shorter than 128.
+fn detail(kind: &str, json: &str) -> Vec<u8> {
+    let name = format!("github.com/moby/buildkit/{kind}+json");
+    let field = |tag: u8, bytes: &[u8]| [&[tag, u8::try_from(bytes.len()).expect("short")], bytes].concat();
+    field(0x1a, &[field(0x0a, name.as_bytes()), field(0x12, json.as_bytes())].concat())
+}
+
+#[test]
+fn failures_of_engines() {
+    let both = [detail("gatewayapi.ExitMessage", "{\"Code\":42}"), detail("errdefs.Vertex", "{\"Digest\":\"sha256:aa\"}")].concat();
+    let parsed = slipway_buildkit::parsers::failure_details(&both);
+    assert_eq!(parsed, (Some(42), Some("sha256:aa".to_owned())));
+    let seeds = Seeds::of(&[
+        &both,
+        &detail("stack.Stack", "{\"cmdline\":[\"buildkitd\"]}"),
+        b"rpc error: code = Unknown desc = failed to solve: open /var/lib/docker/tmp/buildkit-mount9/a/b: no such file",
+        b"process \"/bin/sh -c make\" did not complete successfully: exit code: 2\n/src/solver.go:12\ngoroutine 1",
+    ]);
+    check!().with_type::<(Recipe, Recipe)>().for_each(|(one, other)| {
+        let bytes = seeds.bend(one);
+        let (code, step) = slipway_buildkit::parsers::failure_details(&bytes);
+        let named = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+        assert!(code.is_none() || named(b"ExitMessage+json"), "a code that nobody named");
+        assert!(step.is_none() || named(b"Vertex+json"), "a step that nobody named");
+        let shown = slipway_buildkit::parsers::scrubbed(&seeds.text(other));
+        assert!(shown.chars().count() <= 2001, "{} characters", shown.chars().count());
+        assert!(!shown.lines().any(|line| line.starts_with("goroutine ")), "{shown}");
+    });
+}

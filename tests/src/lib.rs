@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
+use slipway_testkit::buildkitd::{Buildkitd, Listen};
 use slipway_testkit::github::{FakeGitHub, OAuthApp, Visibility};
 use slipway_testkit::openapi::Description;
 use slipway_testkit::postgres;
@@ -72,6 +73,8 @@ pub struct TestApp {
     pub others: Option<Others>,
     /// Where mail goes, when it was wished.
     pub mail: Option<SmtpSink>,
+    /// The engine, when it was wished to be one.
+    pub buildkitd: Option<Buildkitd>,
     /// The API as the administrator's token uses it.
     pub api: Client,
     /// That token.
@@ -147,7 +150,11 @@ impl TestApp {
             Mail::Kept => Some(SmtpSink::start().await?),
         };
         let (database, proxy, database_url) = open_database(setup.database, folder.path()).await?;
-        let mut config = setup::configuration(setup, port, &database_url, mail.as_ref());
+        let buildkitd = match setup.engine {
+            Engine::Buildkitd => Some(Buildkitd::start(Listen::Socket).await?),
+            _ => None,
+        };
+        let mut config = setup::configuration(setup, port, &database_url, mail.as_ref(), buildkitd.as_ref());
         for (id, app) in [("github", &oauth), ("other", &other)] {
             config.push_str(&setup::provider(id, "github", github.web_url(), github.api_url(), &app.client_id, &app.client_secret));
             config.push_str(setup::ssh(setup.deploy_keys));
@@ -160,6 +167,7 @@ impl TestApp {
             oauth,
             others,
             mail,
+            buildkitd,
             api,
             token: String::new(),
             proxy,

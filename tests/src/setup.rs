@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use slipway_testkit::buildkitd::Buildkitd;
 use slipway_testkit::smtp::SmtpSink;
 
 use crate::engine;
@@ -15,6 +16,8 @@ pub enum Engine {
     Off,
     /// The machine's Docker Engine.
     Docker,
+    /// A buildkitd of this test's own.
+    Buildkitd,
     /// A builder whose engine does not stand.
     Missing,
 }
@@ -146,9 +149,10 @@ impl Setup {
 }
 
 /// The configuration without its providers.
-pub(crate) fn configuration(setup: Setup, port: u16, database_url: &str, mail: Option<&SmtpSink>) -> String {
+pub(crate) fn configuration(setup: Setup, port: u16, database_url: &str, mail: Option<&SmtpSink>, buildkitd: Option<&Buildkitd>) -> String {
     let builder = match setup.engine {
         Engine::Off => "enabled = false".to_owned(),
+        Engine::Buildkitd => format!("engine = \"{}\"", buildkitd.map(Buildkitd::address).unwrap_or_default()),
         Engine::Docker => format!("engine = \"{}\"", engine::address()),
         Engine::Missing => "engine = \"unix:///nonexistent/docker.sock\"".to_owned(),
     };

@@ -59,9 +59,12 @@ pub(crate) async fn remove(path: &Path) {
 }
 
 /// Everything of builds that died with an earlier run of this builder. Those that had an engine of their own left nothing in this one.
-pub(crate) async fn leftovers(engine: &Engine, dead: &[PathBuf]) {
+/// A buildkitd keeps no images.
+pub(crate) async fn leftovers(engine: Option<&Engine>, dead: &[PathBuf]) {
     for path in dead {
-        image(engine, &BuildDir { path: path.clone() }).await;
+        if let Some(engine) = engine {
+            image(engine, &BuildDir { path: path.clone() }).await;
+        }
         remove(path).await;
     }
 }

@@ -126,7 +126,7 @@ fn reads(value: &Value, found: &mut dyn FnMut(&str, &str) -> Result<(), String>)
         Value::Mapping(mapping) => mapping.iter().try_for_each(|(key, value)| {
             match key.as_str() {
                 Some("include") => return Err("`include` is not supported".to_owned()),
-                Some("env_file") => texts(value, "path").into_iter().try_for_each(|path| found("env_file", path))?,
+                Some(key @ ("env_file" | "label_file")) => texts(value, "path").into_iter().try_for_each(|path| found(key, path))?,
                 Some("extends") => {
                     if let Some(path) = value.get("file").and_then(Value::as_str) {
                         found("extends", path)?;
@@ -150,7 +150,8 @@ fn texts<'a>(value: &'a Value, key: &str) -> Vec<&'a str> {
 }
 
 fn inside_file(ground: &Ground<'_>, folder: &str, path: &str) -> Result<String, &'static str> {
-    if path.starts_with(['/', '~']) || path.contains('$') {
+    // Compose takes what has a colon in it for an address elsewhere.
+    if path.starts_with(['/', '~']) || path.contains(['$', ':']) {
         return Err("is refused: expected a plain relative path");
     }
     let path = if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") };

@@ -110,6 +110,14 @@ fn each_way_out_is_refused_by_its_field() {
         ("gpus: all", "`gpus`"),
         ("sysctls: {a: 1}", "`sysctls`"),
         ("post_start: [{command: x, privileged: true}]", "`post_start`"),
+        ("pre_stop: [{command: x}]", "`pre_stop`"),
+        ("develop: {watch: []}", "`develop`"),
+        ("models: [m]", "`models`"),
+        ("credential_spec: {file: x}", "`credential_spec`"),
+        ("annotations: {a: b}", "`annotations`"),
+        ("build: {context: '@', entitlements: [security.insecure]}", "build.entitlements"),
+        ("build: {context: '@', secrets: [s]}", "build.secrets"),
+        ("build: {context: '@', cache_to: [x]}", "build.cache_to"),
         ("deploy: {resources: {reservations: {devices: [{}]}}}", "devices"),
     ] {
         let refused = sample.service(fields).expect_err(fields);
@@ -138,6 +146,9 @@ fn files_that_compose_reads_come_from_the_source() {
     let sample = Sample::new();
     assert_eq!(sample.reads("services: {sut: {image: x, env_file: vars.env}}"), Ok(()));
     assert_eq!(sample.reads("services: {sut: {image: x, env_file: [./vars.env, {path: vars.env}]}}"), Ok(()));
+    // What stands there as a file may be an address elsewhere for compose.
+    std::fs::create_dir_all(sample.folder.path().join("https:/h")).expect("folders");
+    std::fs::write(sample.folder.path().join("https:/h/x.git"), "services: {b: {image: x}}").expect("file");
     std::fs::write(sample.folder.path().join("base.yml"), "services: {b: {image: x, env_file: /etc/passwd}}").expect("file");
     for text in [
         "services: {sut: {env_file: /etc/passwd}}",
@@ -152,6 +163,8 @@ fn files_that_compose_reads_come_from_the_source() {
         "services: {sut: {extends: {file: base.yml, service: b}}}",
         "services: {sut: {extends: {file: t.yml, service: b}}}",
         "services: {sut: {env_file: data}}",
+        "services: {sut: {label_file: /etc/passwd}}",
+        "services: {sut: {extends: {file: 'https://h/x.git', service: b}}}",
         "a: [b",
         "services: {sut: {env_file: missing.env}}",
     ] {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use slipway_buildkit::AddressError;
+use slipway_buildkit::EngineAddress;
 use thiserror::Error;
 use url::Url;
 
@@ -17,8 +17,10 @@ pub struct BuilderConfig {
     pub token: SecretString,
     /// The builder's name, for people.
     pub name: String,
-    /// The engine, for example `unix:///var/run/docker.sock`.
-    pub engine_url: String,
+    /// The engine, with what protects the way to it.
+    pub engine: EngineAddress,
+    /// What each engine of its own, which serves hooks and tests, may take of the machine.
+    pub bounds: EngineBounds,
     /// How many builds may run at once; 0 counts as 1.
     pub parallel: u32,
     /// A folder of the builder's own, made if it is not there. No two builders may share one.
@@ -27,12 +29,16 @@ pub struct BuilderConfig {
     pub drain_timeout: Duration,
 }
 
+/// What one engine of its own may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EngineBounds {
+    /// Bytes of memory, of the engine, its containers and the programs beside it together; `None` is the machine's.
+    pub memory: Option<u64>,
+}
+
 /// Why a builder cannot work at all. A failed build is not among these.
 #[derive(Debug, Error)]
 pub enum BuilderError {
-    /// The engine's address cannot be read.
-    #[error(transparent)]
-    Address(#[from] AddressError),
     /// The working folder cannot be used.
     #[error("the working folder `{path}` cannot be used: {problem}")]
     WorkDir {

@@ -41,6 +41,8 @@ impl From<SolveError> for Failure {
     fn from(error: SolveError) -> Self {
         let text = error.to_string();
         let code = match error {
+            SolveError::Push { .. } if error.is_passing_push() => return Self::passing(FailureCode::PushFailed, text),
+            SolveError::Push { .. } => FailureCode::PushFailed,
             SolveError::DockerfileNotFound { .. } => FailureCode::DockerfileNotFound,
             SolveError::DockerfileSyntax { .. } | SolveError::StageNotFound { .. } => FailureCode::DockerfileInvalid,
             SolveError::StepFailed { .. } | SolveError::StepRefused { .. } => FailureCode::StepFailed,

@@ -1,10 +1,13 @@
-//! Phase build: BuildKit makes the image in the engine's store.
+//! Phase build: BuildKit makes the image, in a Docker Engine's store, or pushes it when it has none.
 //!
-//! The invariant: each vertex becomes one step of the build. Deliberately elsewhere: the client (`slipway-buildkit`),
+//! The invariant: each vertex becomes one step of the build, and no cache crosses repositories or lanes. Deliberately elsewhere: the client (`slipway-buildkit`),
 //! pushing the image (`publish`).
 
 use secrecy::SecretString;
-use slipway_buildkit::{BaseImages, Client, Export, LayerCache, RegistryAuth, RegistryCredentials, SolveEvent, SolveRequest, Vertex};
+use slipway_buildkit::{
+    BaseImages, CacheExport, CacheScope, Client, Export, LayerCache, RegistryAuth, RegistryCredentials, RegistryRef, SolveEvent,
+    SolveRequest, Vertex,
+};
 use slipway_model::{Phase, SSH_PRIVATE, Step, StepState, Timestamp};
 use slipway_wire::{Assignment, RegistryTarget};
 use tokio::sync::mpsc;
@@ -13,17 +16,18 @@ use crate::args::declared;
 use crate::failure::Failure;
 use crate::plan::Plan;
 use crate::report::Reporter;
-use crate::variables::{Names, Variables};
+use crate::variables::Variables;
 
-/// Builds the image under the build's own local name.
+/// Builds the image and returns its digest: of a push the manifest's, else what the engine calls it.
 pub(crate) async fn run(
     client: &Client,
     assignment: &Assignment,
     plan: &Plan,
     variables: &Variables,
     base_images: BaseImages,
+    target: Target,
     reporter: &Reporter,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let mut request = SolveRequest::new(plan.context.clone(), plan.dockerfile.clone());
     let declared = declared(&plan.dockerfile.content);
     request.build_args = variables.build_args(&declared);
@@ -41,13 +45,17 @@ pub(crate) async fn run(
     request.target = Some(assignment.rule.target.as_str().to_owned()).filter(|target| !target.is_empty());
     request.credentials.insert(assignment.registry.host.clone(), auth(&assignment.registry));
     request.base_images = base_images;
-    request.export = Export::EngineStore { name: Names::new(assignment).local() };
+    request.export = target.export;
+    request.cache_scope = Some(CacheScope::of(&["repository", &assignment.repository.to_string(), assignment.scope.lane.as_str()]));
     if assignment.no_cache || !assignment.rule.cache {
         request.layer_cache = LayerCache::Ignore;
+    } else if let Some(cache) = target.cache {
+        request.cache_from = vec![cache.clone()];
+        request.cache_export = CacheExport::Registry(cache);
     }
     let (events, news) = mpsc::channel(256);
     let (built, ()) = tokio::join!(client.solve(request, events), relay(news, reporter));
-    built.map(drop).map_err(Failure::from)
+    Ok(built?.digest)
 }
 
 /// The build's credential for its registry.
@@ -62,10 +70,29 @@ pub(crate) fn credentials(registry: &RegistryTarget) -> RegistryCredentials {
     credentials
 }
 
+/// What becomes of an image.
+pub(crate) struct Target {
+    pub(crate) export: Export,
+    /// Where results are kept beside the engine, and looked for.
+    pub(crate) cache: Option<RegistryRef>,
+}
+
+/// A step that fails no build: a cache that is not there yet, or not any more.
+fn is_about_cache(step: &str) -> bool {
+    step.starts_with("importing cache manifest from ") || step.starts_with("exporting cache to ")
+}
+
 async fn relay(mut news: mpsc::Receiver<SolveEvent>, reporter: &Reporter) {
     while let Some(event) = news.recv().await {
         match event {
-            SolveEvent::Vertex(vertex) => reporter.step(step(vertex)).await,
+            SolveEvent::Vertex(mut vertex) => {
+                if is_about_cache(&vertex.name)
+                    && let Some(error) = vertex.error.take()
+                {
+                    reporter.line(Some(&vertex.digest), &format!("the cache in the registry is not used: {error}")).await;
+                }
+                reporter.step(step(vertex)).await;
+            }
             SolveEvent::Log { vertex, bytes, .. } => reporter.log(Some(&vertex), bytes).await,
         }
     }

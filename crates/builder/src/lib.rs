@@ -41,5 +41,5 @@ mod test_place;
 mod variables;
 mod worker;
 
-pub use config::{BuilderConfig, BuilderError};
+pub use config::{BuilderConfig, BuilderError, EngineBounds};
 pub use worker::run;

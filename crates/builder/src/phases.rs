@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use slipway_buildkit::{BaseImages, Client, Engine};
+use slipway_buildkit::{BaseImages, Client, Engine, Export, RegistryRef};
 use slipway_model::{FailureCode, Lane, Phase};
 use slipway_wire::Assignment;
 
@@ -14,6 +14,7 @@ use crate::access::key_text;
 use crate::failure::Failure;
 use crate::home::BuildDir;
 use crate::hooks::{Hook, Hooks};
+use crate::image::Target;
 use crate::mask::Secrets;
 use crate::plan::Plan;
 use crate::reach::Resolver;
@@ -28,8 +29,9 @@ use crate::{checkout, compose, git, image, plan, publish};
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
     /// The builder's engine, for builds that need no other.
-    pub(crate) engine: Engine,
     pub(crate) client: Client,
+    /// Its images, where it is a Docker Engine.
+    pub(crate) store: Option<Engine>,
     pub(crate) scopes: Scopes,
     pub(crate) names: NameLocks,
 }
@@ -83,6 +85,14 @@ struct Ready {
     plan: Option<Plan>,
 }
 
+/// What phase build made.
+struct Built {
+    /// `None` where a hook built instead.
+    plan: Option<Plan>,
+    /// The digest that the engine pushed already.
+    pushed: Option<String>,
+}
+
 impl Work<'_> {
     /// Runs all phases and returns the digest that was pushed; `None` when nothing had to be.
     pub(crate) async fn run(&self) -> Result<Option<String>, Failure> {
@@ -104,21 +114,26 @@ impl Work<'_> {
         let ready = self.phase(Phase::Checkout, self.check_out()).await?;
         // With hooks the image has its public name all the time; a build of the same name waits.
         let _held = if ready.hooks.is_empty() { None } else { Some(self.tools.names.hold(&names.image()).await) };
-        let plan = self.phase(Phase::Build, self.build(&ready, &names)).await?;
-        self.phase(Phase::Test, self.test(&ready, plan.as_ref(), &names)).await?;
+        let built = self.phase(Phase::Build, self.build(&ready, &names)).await?;
+        self.phase(Phase::Test, self.test(&ready, built.plan.as_ref(), &names)).await?;
         if !self.assignment.publish {
             self.reporter.line(None, "built and tested; it is not to be pushed").await;
             return Ok(None);
         }
-        self.phase(Phase::Push, self.push(&ready, &names)).await
+        self.phase(Phase::Push, self.push(&ready, &built, &names)).await
     }
 
     fn seat(&self) -> Option<&Seat> {
         self.seat.get()
     }
 
-    fn engine(&self) -> &Engine {
-        self.seat().map_or(&self.tools.engine, |seat| &seat.sandbox.engine)
+    /// The images of the engine that this build uses. A buildkitd has none; what has hooks or tests has a seat, where there are some.
+    fn store(&self) -> Option<&Engine> {
+        self.seat().map(|seat| &seat.sandbox.engine).or(self.tools.store.as_ref())
+    }
+
+    fn images(&self) -> &Engine {
+        self.store().expect("asked only where hooks or tests have a seat, or of a Docker Engine")
     }
 
     fn client(&self) -> &Client {
@@ -172,15 +187,16 @@ impl Work<'_> {
     }
 
     /// Makes the image under the build's own local name, and under its public one for whatever is run of the source.
-    async fn build(&self, ready: &Ready, names: &Names) -> Result<Option<Plan>, Failure> {
+    async fn build(&self, ready: &Ready, names: &Names) -> Result<Built, Failure> {
+        self.client().info().await?;
         note(self.dir, &[&names.local(), &names.image()])?;
         self.hook(ready, Hook::PreBuild).await?;
-        let plan = if self.hook(ready, Hook::Build).await? {
-            if !self.engine().has_image(&names.image()).await? {
+        let built = if self.hook(ready, Hook::Build).await? {
+            if !self.images().has_image(&names.image()).await? {
                 let text = format!("`hooks/build` ended well and made no image `{}`, which `$IMAGE_NAME` asks for", names.image());
                 return Err(Failure::new(FailureCode::HookFailed, text));
             }
-            None
+            Built { plan: None, pushed: None }
         } else {
             let plan = match &ready.plan {
                 Some(plan) => plan.clone(),
@@ -188,14 +204,30 @@ impl Work<'_> {
             };
             // What a hook made counts, in an engine that no other namespace makes anything in.
             let base_images = if ready.hooks.is_empty() { BaseImages::AlwaysAsk } else { BaseImages::PreferLocal };
-            image::run(self.client(), self.assignment, &plan, &ready.variables, base_images, self.reporter).await?;
+            let (target, variables) = (self.target(names), &ready.variables);
+            let pushes = matches!(target.export, Export::Push { .. });
+            let digest = image::run(self.client(), self.assignment, &plan, variables, base_images, target, self.reporter).await?;
             if !ready.hooks.is_empty() {
-                self.engine().tag(&names.local(), &names.repository, &names.first_tag).await?;
+                self.images().tag(&names.local(), &names.repository, &names.first_tag).await?;
             }
-            Some(plan)
+            Built { plan: Some(plan), pushed: digest.filter(|_| pushes) }
         };
         self.hook(ready, Hook::PostBuild).await?;
-        Ok(plan)
+        Ok(built)
+    }
+
+    /// An engine without images pushes what it built at once: nothing has to be tested then, and a push by digest moves no tag.
+    /// It keeps its results in the registry too, so that a fleet's next builder has them.
+    fn target(&self, names: &Names) -> Target {
+        let insecure = self.assignment.registry.insecure;
+        match self.store() {
+            Some(_) => Target { export: Export::EngineStore { name: names.local() }, cache: None },
+            None if self.assignment.publish => Target {
+                export: Export::Push { repository: names.repository.clone(), insecure },
+                cache: Some(RegistryRef { name: names.cache(), insecure }),
+            },
+            None => Target { export: Export::None, cache: None },
+        }
     }
 
     fn source(&self) -> std::path::PathBuf {
@@ -229,17 +261,22 @@ impl Work<'_> {
             return tests.run().await;
         }
         let _held = self.tools.names.hold(&names.image()).await;
-        self.engine().tag(&names.local(), &names.repository, &names.first_tag).await?;
+        self.images().tag(&names.local(), &names.repository, &names.first_tag).await?;
         let tested = tests.run().await;
         // The public name was for the test; the build's own name holds the image.
-        self.engine().remove_image(&names.image()).await.ok();
+        self.images().remove_image(&names.image()).await.ok();
         tested
     }
 
-    async fn push(&self, ready: &Ready, names: &Names) -> Result<Option<String>, Failure> {
+    async fn push(&self, ready: &Ready, built: &Built, names: &Names) -> Result<Option<String>, Failure> {
+        if self.store().is_none() {
+            let digest = built.pushed.clone().ok_or_else(|| Failure::internal("push", "the engine ended without naming a digest"))?;
+            publish::done(&digest, names, self.reporter).await;
+            return Ok(Some(digest));
+        }
         self.hook(ready, Hook::PrePush).await?;
         let digest = if self.hook(ready, Hook::Push).await? {
-            let digest = self.engine().repository_digest(&names.image(), &names.repository).await?;
+            let digest = self.images().repository_digest(&names.image(), &names.repository).await?;
             if digest.is_none() {
                 let text = format!("`hooks/push` did not push `{}` to `{}`: no tag moves", names.image(), names.repository);
                 self.reporter.line(None, &text).await;
@@ -248,9 +285,9 @@ impl Work<'_> {
         } else {
             if !ready.hooks.is_empty() {
                 // Hooks may have made another image of it.
-                self.engine().tag(&names.image(), &names.repository, &names.build_tag).await?;
+                self.images().tag(&names.image(), &names.repository, &names.build_tag).await?;
             }
-            Some(publish::run(self.engine(), self.assignment, self.reporter).await?)
+            Some(publish::run(self.images(), self.assignment, self.reporter).await?)
         };
         if let Some(digest) = &digest {
             // The engine keeps a pushed image under its digest even when its last tag goes.

@@ -57,6 +57,14 @@ pub(crate) async fn run(engine: &Engine, assignment: &Assignment, reporter: &Rep
     }
 }
 
+/// The engine pushed while it built; this tells of it.
+pub(crate) async fn done(digest: &str, names: &Names, reporter: &Reporter) {
+    let step = begun(STEP, Phase::Push, &format!("push {}", names.repository), &reporter.clock);
+    reporter.step(step.clone()).await;
+    reporter.line(Some(STEP), &format!("pushed by the engine as it was built; digest: {digest}")).await;
+    reporter.end_step(step, None).await;
+}
+
 /// One line per layer and word: the engine repeats itself several times a second.
 async fn relay(mut lines: mpsc::Receiver<PushProgress>, reporter: &Reporter) {
     let mut said: BTreeMap<String, String> = BTreeMap::new();

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use slipway_model::{EnvironmentVariable, SERVICE_VARIABLES, SSH_KNOWN_HOSTS, SSH_PRIVATE};
+use slipway_model::{CACHE_TAG, EnvironmentVariable, SERVICE_VARIABLES, SSH_KNOWN_HOSTS, SSH_PRIVATE};
 use slipway_wire::Assignment;
 
 /// What the checkout uses of a repository's variables.
@@ -109,6 +109,11 @@ impl Names {
     /// The image as users know it.
     pub(crate) fn image(&self) -> String {
         format!("{}:{}", self.repository, self.first_tag)
+    }
+
+    /// Where the builds of the repository keep their cache.
+    pub(crate) fn cache(&self) -> String {
+        format!("{}:{CACHE_TAG}", self.repository)
     }
 
     /// The image as this build alone knows it.

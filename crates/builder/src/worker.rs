@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use slipway_buildkit::{Client, Engine, EngineAddress};
+use slipway_buildkit::{Client, Engine};
 use slipway_model::{Clock, FailureCode, FailureReason, Lane, StepState};
 use slipway_wire::{Assignment, Claim, EngineStatus, Outcome};
 use tokio::sync::Semaphore;
@@ -38,15 +38,16 @@ const HAND_BACK_LIMIT: Duration = Duration::from_secs(10);
 /// When the builder cannot work at all: its settings, its folder, or a token that the server does not know. Neither an
 /// absent server nor an absent engine is an error; both are waited for.
 pub async fn run(config: BuilderConfig, shutdown: CancellationToken) -> Result<(), BuilderError> {
-    let address: EngineAddress = config.engine_url.parse()?;
     let home = Home::open(&config.work_dir)?;
     let api = Api::new(config.server_url.clone(), config.token.clone())?;
-    let scopes = Scopes::open(home.engines(), Clock::System)
+    let scopes = Scopes::open(home.engines(), Clock::System, config.bounds)
         .map_err(|error| BuilderError::WorkDir { path: home.engines(), problem: error.to_string() })?;
     if let Some(why) = sandbox::obstacle() {
         tracing::warn!(why, "this builder cannot run hooks, tests and builds of other people's commits");
     }
-    let tools = Tools { scopes, engine: Engine::new(address.clone()), client: Client::new(address), names: NameLocks::default() };
+    let address = config.engine.clone();
+    let store = address.is_docker().then(|| Engine::new(address.clone()));
+    let tools = Tools { scopes, store, client: Client::new(address), names: NameLocks::default() };
     let parallel = config.parallel.max(1);
     let builder = Arc::new(Builder { home, api, tools, name: config.name.clone(), parallel, hand_back: CancellationToken::new() });
     let mut running = JoinSet::new();
@@ -85,7 +86,7 @@ impl Builder {
             let engine = self.engine_status().await;
             let ready = matches!(engine, EngineStatus::Ready { .. });
             if ready && let Some(folders) = dead.take() {
-                cleanup::leftovers(&self.tools.engine, &folders).await;
+                cleanup::leftovers(self.tools.store.as_ref(), &folders).await;
             }
             let claim = self.claim(engine);
             let claimed = tokio::select! {
@@ -128,8 +129,8 @@ impl Builder {
     }
 
     async fn engine_status(&self) -> EngineStatus {
-        match self.tools.engine.info().await {
-            Ok(info) => EngineStatus::Ready { description: format!("Docker Engine {}", info.version) },
+        match self.tools.client.info().await {
+            Ok(info) => EngineStatus::Ready { description: info.to_string() },
             Err(error) => EngineStatus::Unavailable {
                 problem: error.to_string(),
                 hint: error.hint().unwrap_or("look at the engine's own log").to_owned(),
@@ -214,7 +215,7 @@ impl Builder {
             // An engine that goes with its build is not asked for anything any more.
             Some(_) if assignment.scope.lane == Lane::Untrusted => None,
             Some(seat) => Some(&seat.sandbox.engine),
-            None => Some(&self.tools.engine),
+            None => self.tools.store.as_ref(),
         };
         if let Some(engine) = engine
             && tokio::time::timeout(CLEANUP_LIMIT, cleanup::build(engine, dir, &project)).await.is_err()

@@ -363,13 +363,14 @@ async fn without_an_engine_the_server_is_told_and_an_unknown_token_ends_the_buil
     wait_for("a claim", Duration::from_secs(10), || !world.server.held.lock().expect("lock").claims.is_empty()).await;
     let claim = world.server.held.lock().expect("lock").claims[0].clone();
     let EngineStatus::Unavailable { problem, hint } = claim.engine else { panic!("{claim:?}") };
-    assert!(problem.starts_with("no Docker Engine answers at `unix:///nonexistent/docker.sock`"), "{problem}");
+    assert!(problem.starts_with("no engine answers at `unix:///nonexistent/docker.sock`"), "{problem}");
     assert!(hint.contains("docker.io"), "{hint}");
     let config = slipway_builder::BuilderConfig {
         server_url: world.server.url().parse().expect("url"),
         token: "slb_wrong".to_owned().into(),
         name: "wrong".into(),
-        engine_url: common::ENGINE.into(),
+        engine: common::ENGINE.parse().expect("address"),
+        bounds: slipway_builder::EngineBounds::default(),
         parallel: 1,
         work_dir: world.work.path().join("other"),
         drain_timeout: Duration::from_secs(1),
@@ -405,7 +406,8 @@ async fn what_a_killed_builder_left_is_removed_at_the_next_start() {
         server_url: world.server.url().parse().expect("url"),
         token: common::server::TOKEN.to_owned().into(),
         name: "again".into(),
-        engine_url: common::ENGINE.into(),
+        engine: common::ENGINE.parse().expect("address"),
+        bounds: slipway_builder::EngineBounds::default(),
         parallel: 1,
         work_dir: work.clone(),
         drain_timeout: Duration::from_secs(30),

@@ -413,3 +413,22 @@ async fn the_last_lines_of_a_test_that_prints_much_are_there() {
     assert!(text.contains("the-end"));
     world.stop().await;
 }
+
+#[tokio::test]
+async fn hooks_and_containers_share_the_bounds_of_their_engine() {
+    let eat = "head -c 700m /dev/zero | tail >/dev/null; echo \"ended with $?\"";
+    // A hook prints the groups that it is in, then takes more than it may; so does a step of the build, which has another program's memory.
+    let hook = format!("#!/bin/sh\ngrep -c slipway/ /proc/self/cgroup\n({eat})\n");
+    let dockerfile = format!("{BASE}RUN /bin/busybox head -c 700m /dev/zero | /bin/busybox tail >/dev/null; echo \"step ended with $?\"\n");
+    let files = [("Dockerfile", dockerfile.as_str()), ("hooks/pre_build", &hook)];
+    let bounds = slipway_builder::EngineBounds { memory: Some(512 << 20) };
+    let world = World::start_bounded(&files, common::ENGINE, Duration::from_secs(60), bounds).await;
+    let assignment = world.assignment("refs/heads/main");
+    let account = assignment.scope.account.to_string();
+    let (outcome, text) = run(&world, assignment).await;
+    assert!(matches!(outcome, Outcome::Pushed { .. }), "{outcome:?} {text}");
+    assert!(!text.contains("ended with 0") && text.contains("step ended with 137"), "{text}");
+    world.stop().await;
+    let left = std::process::Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", &account]).output().expect("find");
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "", "the groups went with the engine");
+}

@@ -1,13 +1,15 @@
 //! Where an engine listens: parsing and printing of the configured address.
 //!
 //! The invariant: an address that parsed can be dialled; anything else was refused with the expected forms.
-//! Deliberately elsewhere: dialling (`connect`), and client certificates (not read yet; `Dial` is the seam for them).
+//! Deliberately elsewhere: dialling (`connect`), and reading certificates (`tls`).
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::AddressError;
+use crate::tls::EngineTls;
 
 /// The address of a Docker Engine (`unix://`, `tcp://`) or of a buildkitd (`buildkit+unix://`, `buildkit+tcp://`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +32,13 @@ pub(crate) enum EngineKind {
 pub(crate) enum Dial {
     /// A socket of this machine.
     Unix(PathBuf),
-    /// `host:port`, plain.
-    Tcp(String),
+    /// `host:port`; without TLS only within this machine.
+    Tcp {
+        /// `host:port`
+        target: String,
+        /// What protects it.
+        tls: Option<EngineTls>,
+    },
 }
 
 impl EngineAddress {
@@ -39,6 +46,38 @@ impl EngineAddress {
     pub fn is_docker(&self) -> bool {
         self.kind == EngineKind::Docker
     }
+
+    /// True where certificates have a use: over TCP.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.dial, Dial::Tcp { .. })
+    }
+
+    /// True when whoever listens on the way could read and change everything: plain TCP that leaves the machine. Such an address is not dialled.
+    pub fn is_exposed(&self) -> bool {
+        match &self.dial {
+            Dial::Tcp { target, tls: None } => !is_loopback(host_of(target)),
+            _ => false,
+        }
+    }
+
+    /// The same address, spoken to by TLS. Without effect on a socket of this machine.
+    #[must_use]
+    pub fn with_tls(mut self, with: EngineTls) -> Self {
+        if let Dial::Tcp { tls, .. } = &mut self.dial {
+            *tls = Some(with.speaking(self.kind));
+        }
+        self
+    }
+}
+
+/// The host of `host:port`, without the brackets of an IPv6 address.
+pub(crate) fn host_of(target: &str) -> &str {
+    let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl FromStr for EngineAddress {
@@ -53,7 +92,7 @@ impl FromStr for EngineAddress {
         };
         let dial = match transport {
             "unix" if rest.starts_with('/') && !rest.contains('\0') => Dial::Unix(PathBuf::from(rest)),
-            "tcp" => Dial::Tcp(host_and_port(rest.trim_end_matches('/')).ok_or_else(refused)?),
+            "tcp" => Dial::Tcp { target: host_and_port(rest.trim_end_matches('/')).ok_or_else(refused)?, tls: None },
             _ => return Err(refused()),
         };
         Ok(Self { kind, dial })
@@ -75,7 +114,7 @@ impl fmt::Display for EngineAddress {
         }
         match &self.dial {
             Dial::Unix(path) => write!(f, "unix://{}", path.display()),
-            Dial::Tcp(address) => write!(f, "tcp://{address}"),
+            Dial::Tcp { target, .. } => write!(f, "tcp://{target}"),
         }
     }
 }
@@ -96,6 +135,21 @@ mod tests {
             let address: EngineAddress = text.parse().expect(text);
             assert_eq!(address.to_string(), text);
             assert_eq!(address.is_docker(), !text.starts_with("buildkit+"));
+        }
+    }
+
+    #[test]
+    fn plain_tcp_is_for_this_machine_only() {
+        for (text, exposed) in [
+            ("unix:///x", false),
+            ("tcp://127.0.0.1:1", false),
+            ("tcp://localhost:1", false),
+            ("buildkit+tcp://[::1]:1", false),
+            ("tcp://localhost.example.org:1", true),
+            ("buildkit+tcp://192.0.2.1:1", true),
+            ("tcp://[2001:db8::1]:1", true),
+        ] {
+            assert_eq!(text.parse::<EngineAddress>().expect(text).is_exposed(), exposed, "{text}");
         }
     }
 

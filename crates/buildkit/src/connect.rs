@@ -1,7 +1,7 @@
 //! Dials an engine: plain bytes for its HTTP API, a gRPC channel for BuildKit.
 //!
-//! The invariant: one channel belongs to one build, so dropping a build closes its connection. Deliberately elsewhere:
-//! client certificates; they wrap the stream in `dial` when they come.
+//! The invariant: one channel belongs to one build, so dropping a build closes its connection; nothing is sent over plain TCP that leaves
+//! the machine. Deliberately elsewhere: certificates (`tls`).
 
 use std::io;
 use std::pin::Pin;
@@ -15,35 +15,45 @@ use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::address::{Dial, EngineAddress, EngineKind};
+use crate::address::{Dial, EngineAddress, EngineKind, host_of};
 use crate::error::EngineError;
+use crate::tls;
 
 const DIAL_LIMIT: Duration = Duration::from_secs(10);
 const WINDOW: u32 = 4 * 1024 * 1024;
 
-/// A connected stream of either transport.
+/// A connected stream of any transport.
 pub(crate) enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Connects; the operating system's error becomes the caller's "nothing answers".
 pub(crate) async fn dial(address: &EngineAddress) -> Result<Stream, EngineError> {
+    if address.is_exposed() {
+        let reason = "it is plain TCP to another machine, expected certificates".to_owned();
+        return Err(EngineError::Unsuitable { address: address.to_string(), reason });
+    }
     let connected = async {
         match &address.dial {
             Dial::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
-            Dial::Tcp(target) => {
+            Dial::Tcp { target, tls } => {
                 let stream = TcpStream::connect(target).await?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                match tls {
+                    None => Ok(Stream::Tcp(stream)),
+                    Some(tls) => Ok(Stream::Tls(Box::new(tls.handshake(host_of(target), stream).await?))),
+                }
             }
         }
     };
     match tokio::time::timeout(DIAL_LIMIT, connected).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(unreachable(address, error)),
+        Ok(Err(error)) => Err(unreachable(address, root_cause(&error))),
         Err(_) => Err(unreachable(address, format!("no connection within {} s", DIAL_LIMIT.as_secs()))),
     }
 }
@@ -101,10 +111,15 @@ async fn upgraded(address: &EngineAddress) -> Result<Pin<Box<dyn Io>>, EngineErr
 /// The innermost cause: outer layers of the transport only say "transport error".
 pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
+    loop {
+        if let Some(words) = tls::words(cause) {
+            return words;
+        }
+        match cause.source() {
+            Some(inner) => cause = inner,
+            None => return cause.to_string(),
+        }
     }
-    cause.to_string()
 }
 
 /// What hyper needs of a connection.
@@ -116,6 +131,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -125,6 +141,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -132,6 +149,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -139,6 +157,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

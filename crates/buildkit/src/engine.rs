@@ -13,6 +13,7 @@ use crate::address::EngineAddress;
 use crate::auth::RegistryAuth;
 use crate::error::EngineError;
 use crate::http::{fetch, send};
+use crate::info::EngineInfo;
 use crate::push::{PushProgress, header, read_push};
 
 /// The label that compose puts on everything it makes.
@@ -30,24 +31,11 @@ pub struct Engine {
     pub(crate) address: EngineAddress,
 }
 
-/// What an engine says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineInfo {
-    /// The engine's version, for example `20.10.24`.
-    pub version: String,
-    /// Its newest API version, for example `1.41`.
-    pub api_version: String,
-    /// `linux/amd64` and so on.
-    pub platform: String,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Version {
     version: String,
     api_version: String,
-    os: String,
-    arch: String,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +81,7 @@ impl Engine {
         Self { address }
     }
 
-    /// Asks the engine what it is and refuses one that cannot build.
+    /// Asks the engine what it is and refuses one that is too old. Whether its BuildKit answers, [`crate::Client::info`] knows.
     pub async fn info(&self) -> Result<EngineInfo, EngineError> {
         let unsuitable = |reason: String| EngineError::Unsuitable { address: self.address.to_string(), reason };
         if !self.address.is_docker() {
@@ -109,7 +97,7 @@ impl Engine {
                 version.version, version.api_version
             )));
         }
-        Ok(EngineInfo { version: version.version, api_version: version.api_version, platform: format!("{}/{}", version.os, version.arch) })
+        Ok(EngineInfo { name: "Docker Engine", version: version.version })
     }
 
     /// Pushes `name:tag` and returns the manifest digest (`sha256:...`) that the registry now holds.

@@ -18,7 +18,7 @@ pub struct AddressError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EngineError {
     /// Nothing answers, or the connection broke.
-    #[error("no Docker Engine answers at `{address}`: {cause}")]
+    #[error("no engine answers at `{address}`: {cause}")]
     Unreachable {
         /// The configured address.
         address: String,
@@ -56,10 +56,19 @@ impl EngineError {
             Self::Unreachable { cause, .. } if cause.contains("ermission denied") => {
                 Some("the socket stands but this user may not open it: add the user to the group `docker`, or set `[builder] engine`")
             }
+            Self::Unreachable { cause, .. } if cause.contains("certificate") || cause.contains("TLS") => {
+                Some("look at `[builder] engine_ca_file`, `engine_cert_file` and `engine_key_file`, and at the engine's own certificates")
+            }
+            Self::Unreachable { address, .. } if address.starts_with("buildkit+") => {
+                Some("start a buildkitd there, or set `[builder] engine` to the address of another engine")
+            }
             Self::Unreachable { .. } => {
                 Some("install and start a Docker Engine (Debian: `apt install docker.io`), or set `[builder] engine` to the address of one")
             }
-            Self::Unsuitable { .. } => Some("Docker Engine 20.10 or newer with BuildKit is needed"),
+            Self::Unsuitable { reason, .. } if reason.contains("plain TCP") => {
+                Some("set `[builder] engine_ca_file`, `engine_cert_file` and `engine_key_file`")
+            }
+            Self::Unsuitable { .. } => Some("Docker Engine 20.10 or newer with BuildKit is needed, or a buildkitd 0.28.1 or newer"),
             _ => None,
         }
     }
@@ -122,6 +131,12 @@ pub enum SolveError {
         /// Not found, denied, or the registry's words.
         message: String,
     },
+    /// The registry refused the image that a buildkitd pushed, or broke it off.
+    #[error("push failed: {message}")]
+    Push {
+        /// The registry's text as the engine passes it on, scrubbed.
+        message: String,
+    },
     /// The build context holds something that cannot be sent.
     #[error("build context: {message}")]
     Context {
@@ -145,6 +160,13 @@ pub enum SolveError {
         /// The engine's words.
         message: String,
     },
+}
+
+impl SolveError {
+    /// True when the registry may take the same image later.
+    pub fn is_passing_push(&self) -> bool {
+        matches!(self, Self::Push { message } if crate::explain::push_is_transient(message))
+    }
 }
 
 impl From<EngineError> for SolveError {

@@ -5,6 +5,7 @@
 
 use tonic::{Code, Status};
 
+use crate::details::Details;
 use crate::error::SolveError;
 use crate::progress::Board;
 use crate::request::SolveRequest;
@@ -23,9 +24,14 @@ pub(crate) fn explain(status: &Status, board: &Board, request: &SolveRequest) ->
     if let Some((line, message)) = syntax(&text) {
         return SolveError::DockerfileSyntax { line, message };
     }
+    if let Some(message) = push(&text) {
+        return SolveError::Push { message };
+    }
     let failed = board.failed();
-    if let Some(exit_code) = exit_code(&text) {
-        let step = failed.first().map(|step| step.name.clone()).unwrap_or_else(|| process(&text));
+    let details = Details::of(status);
+    if let Some(exit_code) = details.exit_code.or_else(|| exit_code(&text)) {
+        let named = details.step.as_deref().and_then(|digest| board.step(digest)).or(failed.first().copied());
+        let step = named.map(|step| step.name.clone()).unwrap_or_else(|| process(&text));
         return SolveError::StepFailed { step, exit_code };
     }
     if let Some((image, message)) = base_image(&text, failed.iter().map(|step| step.name.as_str())) {
@@ -70,6 +76,12 @@ fn syntax(text: &str) -> Option<(Option<u32>, String)> {
         own.iter().find(|own| lower.contains(*own))?;
     }
     Some((None, first_line(innermost(text))))
+}
+
+/// `failed to solve: failed to push h/n/r: <the registry's words>`. The words of a step that prints this come with an exit code.
+fn push(text: &str) -> Option<String> {
+    let rest = innermost(text).strip_prefix("failed to push ")?;
+    Some(first_line(rest.split_once(": ").map_or(rest, |(_, words)| words)))
 }
 
 fn exit_code(text: &str) -> Option<i32> {

@@ -13,7 +13,7 @@ use bollard_buildkit_proto::fsutil::types::{Packet, Stat as WireStat};
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSync;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -24,6 +24,8 @@ use crate::tree::{Links, Tree};
 const CHUNK: usize = 64 * 1024;
 /// Packets under way: with [`CHUNK`] this bounds the memory of one transfer to about 2 MiB.
 const QUEUE: usize = 32;
+/// Transfers at once. A build asks for its Dockerfile, its `.dockerignore` and its context; an engine that asks for more waits.
+const TRANSFERS: usize = 6;
 
 /// What a name of the build (`context`, `dockerfile`) stands for.
 #[derive(Debug, Clone)]
@@ -40,8 +42,15 @@ pub(crate) type Trouble = Arc<Mutex<Option<String>>>;
 /// Serves the sources of one build.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
-    pub(crate) sources: Arc<HashMap<&'static str, Source>>,
-    pub(crate) trouble: Trouble,
+    sources: Arc<HashMap<&'static str, Source>>,
+    trouble: Trouble,
+    transfers: Arc<Semaphore>,
+}
+
+impl Files {
+    pub(crate) fn new(sources: HashMap<&'static str, Source>, trouble: Trouble) -> Self {
+        Self { sources: Arc::new(sources), trouble, transfers: Arc::new(Semaphore::new(TRANSFERS)) }
+    }
 }
 
 type Out = mpsc::Sender<Result<Packet, Status>>;
@@ -63,8 +72,10 @@ impl FileSync for Files {
             exclude: values(metadata, "exclude-patterns"),
             followed: values(metadata, "followpaths"),
         };
+        let place = Arc::clone(&self.transfers).acquire_owned().await.expect("the semaphore is never closed");
         let (out, packets) = mpsc::channel(QUEUE);
-        let transfer = Transfer { source, out, announced: Announced::default(), trouble: Arc::clone(&self.trouble) };
+        let trouble = Arc::clone(&self.trouble);
+        let transfer = Transfer { source, out, announced: Announced::default(), trouble, _place: Arc::new(place) };
         tokio::spawn(transfer.run(asked, request.into_inner()));
         Ok(Response::new(ReceiverStream::new(packets)))
     }
@@ -100,6 +111,8 @@ struct Transfer {
     out: Out,
     announced: Announced,
     trouble: Trouble,
+    /// Given back when the last thread of the transfer has ended.
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Transfer {

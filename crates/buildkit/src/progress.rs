@@ -85,6 +85,11 @@ impl Board {
         news
     }
 
+    /// The step with this digest.
+    pub(crate) fn step(&self, digest: &str) -> Option<&Vertex> {
+        self.steps.get(digest)
+    }
+
     /// Steps that ended with an error, those that ran a process first.
     pub(crate) fn failed(&self) -> Vec<&Vertex> {
         let mut failed: Vec<&Vertex> = self.steps.values().filter(|step| step.error.is_some()).collect();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, SolveRequest as WireRequest};
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use crate::auth::RegistryCredentials;
 use crate::tree::Tree;
@@ -31,9 +32,11 @@ pub struct SolveRequest {
     pub credentials: RegistryCredentials,
     /// Whether earlier results on the engine may be used.
     pub layer_cache: LayerCache,
-    /// Images whose inline cache may be used.
-    pub cache_from: Vec<String>,
-    /// Whether the image carries cache records itself.
+    /// Whose caches this build shares on the engine; `None` shares with every other build that says nothing.
+    pub cache_scope: Option<CacheScope>,
+    /// What else of the cache is used: images with an inline cache, and what [`CacheExport::Registry`] kept. One that is missing is fine.
+    pub cache_from: Vec<RegistryRef>,
+    /// Where cache records are kept beside the engine.
     pub cache_export: CacheExport,
     /// Where base images come from.
     pub base_images: BaseImages,
@@ -55,6 +58,7 @@ impl SolveRequest {
             secrets: BTreeMap::new(),
             credentials: RegistryCredentials::default(),
             layer_cache: LayerCache::Use,
+            cache_scope: None,
             cache_from: Vec::new(),
             cache_export: CacheExport::None,
             base_images: BaseImages::AlwaysAsk,
@@ -98,13 +102,42 @@ pub enum LayerCache {
     Ignore,
 }
 
-/// Whether the image carries cache records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where cache records are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheExport {
-    /// No.
+    /// On the engine only.
     None,
-    /// Yes, in its own configuration.
+    /// In the image's own configuration too.
     Inline,
+    /// In a registry too, those of all stages; only a buildkitd can. The build succeeds also when the registry refuses.
+    Registry(RegistryRef),
+}
+
+/// A name in a registry, and how that is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryRef {
+    /// `host/ns/name:tag`
+    pub name: String,
+    /// Whether it speaks plain HTTP.
+    pub insecure: bool,
+}
+
+/// A part of the engine's cache that nobody outside of it reads or writes: folders of `RUN --mount=type=cache`, and results of steps, which may
+/// hold what a secret opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheScope(String);
+
+impl CacheScope {
+    /// The part that has these words as its name.
+    pub fn of(words: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        for word in words {
+            // Their lengths too: no two lists of words give the same bytes.
+            hash.update((word.len() as u64).to_be_bytes());
+            hash.update(word);
+        }
+        Self(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
 }
 
 /// Where base images come from.
@@ -127,10 +160,12 @@ pub enum Export {
         /// The full name with a tag.
         name: String,
     },
-    /// A buildkitd pushes the image under this name itself.
+    /// A buildkitd pushes the image itself, by its digest.
     Push {
-        /// The full name with a tag.
-        name: String,
+        /// `host/ns/name`
+        repository: String,
+        /// Whether the registry speaks plain HTTP.
+        insecure: bool,
     },
 }
 
@@ -143,16 +178,12 @@ pub struct SolveOutput {
 
 /// The request on the wire.
 pub(crate) fn wire(request: &SolveRequest, build: &str, session: &str) -> WireRequest {
-    let (exporter, name, push) = match &request.export {
-        Export::None => ("", None, None),
-        Export::EngineStore { name } => ("moby", Some(name), None),
-        Export::Push { name } => ("image", Some(name), Some("true")),
+    let (exporter, exporter_attrs) = exporter(&request.export);
+    let exports = match &request.cache_export {
+        CacheExport::None => Vec::new(),
+        CacheExport::Inline => vec![CacheOptionsEntry { r#type: "inline".to_owned(), attrs: HashMap::new() }],
+        CacheExport::Registry(cache) => vec![registry_cache(cache)],
     };
-    let mut exporter_attrs = HashMap::new();
-    exporter_attrs.extend(name.map(|name| ("name".to_owned(), name.clone())));
-    exporter_attrs.extend(push.map(|push| ("push".to_owned(), push.to_owned())));
-    let inline = CacheOptionsEntry { r#type: "inline".to_owned(), attrs: HashMap::new() };
-    let exports = if request.cache_export == CacheExport::Inline { vec![inline] } else { Vec::new() };
     WireRequest {
         r#ref: build.to_owned(),
         session: session.to_owned(),
@@ -162,6 +193,35 @@ pub(crate) fn wire(request: &SolveRequest, build: &str, session: &str) -> WireRe
         exporter_attrs_deprecated: exporter_attrs,
         cache: Some(CacheOptions { exports, ..CacheOptions::default() }),
         ..WireRequest::default()
+    }
+}
+
+fn exporter(export: &Export) -> (&'static str, HashMap<String, String>) {
+    let attrs = |attrs: &[(&str, &str)]| attrs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    match export {
+        Export::None => ("", HashMap::new()),
+        Export::EngineStore { name } => ("moby", attrs(&[("name", name)])),
+        Export::Push { repository, insecure } => {
+            let insecure = if *insecure { "true" } else { "false" };
+            let own = [("name", repository.as_str()), ("push", "true"), ("push-by-digest", "true"), ("store", "false")];
+            ("image", attrs(&[own.as_slice(), &[("registry.insecure", insecure)]].concat()))
+        }
+    }
+}
+
+/// As an image's manifest: an index of layers is none that registries have to take.
+fn registry_cache(cache: &RegistryRef) -> CacheOptionsEntry {
+    let attrs = [
+        ("ref", cache.name.as_str()),
+        ("mode", "max"),
+        ("image-manifest", "true"),
+        ("oci-mediatypes", "true"),
+        ("ignore-error", "true"),
+        ("registry.insecure", if cache.insecure { "true" } else { "false" }),
+    ];
+    CacheOptionsEntry {
+        r#type: "registry".to_owned(),
+        attrs: attrs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
     }
 }
 
@@ -176,10 +236,18 @@ fn attributes(request: &SolveRequest) -> HashMap<String, String> {
     if request.base_images == BaseImages::AlwaysAsk {
         attrs.insert("image-resolve-mode".to_owned(), "pull".to_owned());
     }
+    if let Some(CacheScope(scope)) = &request.cache_scope {
+        attrs.insert("build-arg:BUILDKIT_CACHE_MOUNT_NS".to_owned(), scope.clone());
+        // The key of every step that runs has its host's name in it. The last words win over what a build argument says.
+        attrs.insert("hostname".to_owned(), scope.clone());
+    }
     if !request.cache_from.is_empty() {
         // The frontend reads its own attribute; the list in `CacheOptions` has no effect on it.
-        let imports: Vec<_> =
-            request.cache_from.iter().map(|image| serde_json::json!({"Type": "registry", "Attrs": {"ref": image}})).collect();
+        let import = |from: &RegistryRef| {
+            let insecure = if from.insecure { "true" } else { "false" };
+            serde_json::json!({"Type": "registry", "Attrs": {"ref": from.name, "registry.insecure": insecure}})
+        };
+        let imports: Vec<_> = request.cache_from.iter().map(import).collect();
         attrs.insert("cache-imports".to_owned(), serde_json::Value::from(imports).to_string());
     }
     attrs
@@ -199,7 +267,9 @@ mod tests {
         request.build_args.insert("A".into(), "1".into());
         request.labels.insert("l".into(), "2".into());
         request.layer_cache = LayerCache::Ignore;
-        request.cache_from = vec!["h/n:t".into()];
+        request.cache_from = vec![RegistryRef { name: "h/n:t".into(), insecure: false }];
+        request.cache_scope = Some(CacheScope("aa".into()));
+        request.build_args.insert("BUILDKIT_CACHE_MOUNT_NS".into(), "other".into());
         request.cache_export = CacheExport::Inline;
         request.export = Export::EngineStore { name: "h/n:t".into() };
         let wire = wire(&request, "b", "s");
@@ -209,8 +279,10 @@ mod tests {
             attrs,
             [
                 "build-arg:A=1",
-                "cache-imports=[{\"Attrs\":{\"ref\":\"h/n:t\"},\"Type\":\"registry\"}]",
+                "build-arg:BUILDKIT_CACHE_MOUNT_NS=aa",
+                "cache-imports=[{\"Attrs\":{\"ref\":\"h/n:t\",\"registry.insecure\":\"false\"},\"Type\":\"registry\"}]",
                 "filename=App.Dockerfile",
+                "hostname=aa",
                 "image-resolve-mode=pull",
                 "label:l=2",
                 "no-cache=",
@@ -219,5 +291,14 @@ mod tests {
         );
         assert_eq!(wire.exporter_deprecated, "moby");
         assert!(wire.entitlements.is_empty());
+    }
+
+    #[test]
+    fn a_scope_is_a_name_of_its_own() {
+        let names = [CacheScope::of(&["a", "b"]), CacheScope::of(&["ab"]), CacheScope::of(&["a", "c"]), CacheScope::of(&["b", "a"])];
+        for (index, name) in names.iter().enumerate() {
+            assert!(name.0.len() == 32 && !names[..index].contains(name), "{names:?}");
+        }
+        assert_eq!(names[0], CacheScope::of(&["a", "b"]));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
-use bollard_buildkit_proto::moby::buildkit::v1::{ListWorkersRequest, SolveResponse, StatusRequest};
+use bollard_buildkit_proto::moby::buildkit::v1::{SolveResponse, StatusRequest};
 use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
@@ -16,7 +16,7 @@ use tonic::{Code, Response, Status};
 use crate::address::EngineAddress;
 use crate::auth::Answers;
 use crate::connect::{channel, root_cause};
-use crate::error::{EngineError, SolveError};
+use crate::error::SolveError;
 use crate::explain::explain;
 use crate::filesync::{Files, Source, Trouble};
 use crate::progress::{Board, SolveEvent};
@@ -28,23 +28,13 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// A client of the BuildKit at one address. Cheap to clone; each build has a connection of its own.
 #[derive(Debug, Clone)]
 pub struct Client {
-    address: EngineAddress,
+    pub(crate) address: EngineAddress,
 }
 
 impl Client {
     /// The BuildKit at the address; nothing is dialled yet.
     pub fn new(address: EngineAddress) -> Self {
         Self { address }
-    }
-
-    /// Checks that a BuildKit answers.
-    pub async fn check(&self) -> Result<(), EngineError> {
-        let mut control = ControlClient::new(channel(&self.address).await?);
-        let answer = control.list_workers(ListWorkersRequest::default()).await;
-        answer.map(drop).map_err(|status| EngineError::Unsuitable {
-            address: self.address.to_string(),
-            reason: format!("its BuildKit does not answer: {}", status.message()),
-        })
     }
 
     /// Runs a build and reports its progress to `events` as it comes.
@@ -58,7 +48,7 @@ impl Client {
             ("context", Source::Folder(request.context.clone())),
             ("dockerfile", Source::Files(request.dockerfile.files())),
         ]);
-        let files = Files { sources: Arc::new(sources), trouble: Arc::clone(&trouble) };
+        let files = Files::new(sources, Arc::clone(&trouble));
         let answers = Answers { credentials: Arc::new(request.credentials.clone()), secrets: Arc::new(request.secrets.clone()) };
         let session = session::open(&mut control, files, answers).await.map_err(|status| self.lost(&status))?;
 
@@ -94,7 +84,7 @@ impl Client {
 }
 
 /// True when the connection broke, as opposed to an answer of the engine.
-fn is_lost(status: &Status) -> bool {
+pub(crate) fn is_lost(status: &Status) -> bool {
     std::error::Error::source(status).is_some() || status.code() == Code::Unavailable
 }
 

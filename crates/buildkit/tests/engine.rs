@@ -138,6 +138,12 @@ async fn dropping_the_build_stops_its_process() {
 }
 
 #[tokio::test]
+async fn scopes_share_neither_folders_nor_results() {
+    engine().await;
+    common::scopes_share_nothing(address()).await;
+}
+
+#[tokio::test]
 async fn nothing_outside_the_context_is_sent() {
     engine().await;
     let folder = context(&[("sub/inner", "inside")]);
@@ -193,7 +199,7 @@ async fn push_and_pull_with_bearer_tokens() {
 async fn an_engine_that_is_absent_or_old_is_told_apart() {
     let absent: slipway_buildkit::EngineAddress = "unix:///nonexistent/docker.sock".parse().expect("address");
     let error = Engine::new(absent.clone()).info().await.expect_err("absent");
-    assert_eq!(error.to_string().split(": No").next(), Some("no Docker Engine answers at `unix:///nonexistent/docker.sock`"));
+    assert_eq!(error.to_string().split(": No").next(), Some("no engine answers at `unix:///nonexistent/docker.sock`"));
     assert!(error.hint().is_some_and(|hint| hint.contains("docker.io")));
     let folder = context(&[]);
     let (events, _news) = mpsc::channel(1);
@@ -208,9 +214,10 @@ async fn an_engine_that_is_absent_or_old_is_told_apart() {
     let old: slipway_buildkit::EngineAddress = format!("tcp://127.0.0.1:{port}").parse().expect("address");
     let error = Engine::new(old.clone()).info().await.expect_err("old");
     assert!(error.to_string().contains("`19.03.5`") && error.to_string().contains("20.10"), "{error}");
-    let error = Client::new(old).check().await.expect_err("no BuildKit");
-    assert!(error.to_string().contains("BuildKit"), "{error}");
-    Client::new(address()).check().await.expect("the real one answers");
+    let error = Client::new(old).info().await.expect_err("no BuildKit");
+    assert!(error.to_string().contains("`19.03.5`"), "{error}");
+    let info = Client::new(address()).info().await.expect("the real one answers");
+    assert!(info.to_string().starts_with("Docker Engine 2"), "{info}");
 }
 
 #[tokio::test]

@@ -37,5 +37,5 @@ pub use pull_request::{Approval, PullRequest};
 pub use queue::{Held, QueueLimits, Turn, in_front};
 pub use rule::{Autotest, BuildRule, RuleError, RuleMatch, RulePath, SourcePattern, SourceType, TargetStage};
 pub use secret::{SecretHash, SecretToken, TokenKind, constant_time_eq};
-pub use tag::{ImageTag, InvalidTag, TagFacts, TagTemplate, TagTemplates};
+pub use tag::{CACHE_TAG, ImageTag, InvalidTag, TagFacts, TagTemplate, TagTemplates};
 pub use variables::{BuildArgument, BuildArguments, EnvironmentVariable, SERVICE_VARIABLES, SSH_KNOWN_HOSTS, SSH_PRIVATE};

@@ -16,6 +16,9 @@ const MAX_TAG_LENGTH: usize = 128;
 #[serde(try_from = "String", into = "String")]
 pub struct ImageTag(String);
 
+/// The tag under which the builds of a repository keep their cache beside its images. Nobody else writes it, and no list of tags has it.
+pub const CACHE_TAG: &str = "_slipway-cache";
+
 /// The text is no valid tag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a valid tag, expected 1 to 128 of `A-Z a-z 0-9 _ . -`, first a letter, digit or `_`")]

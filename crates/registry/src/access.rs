@@ -6,8 +6,8 @@
 
 use axum::http::{HeaderMap, header};
 use slipway_app::{RegistryAccess, RegistryAction};
-use slipway_model::{RepositoryId, RepositoryPath};
-use slipway_oci::{Access, Action, ErrorCode, RepositoryName};
+use slipway_model::{CACHE_TAG, RepositoryId, RepositoryPath};
+use slipway_oci::{Access, Action, ErrorCode, RepositoryName, Tag};
 use slipway_store::repositories;
 
 use crate::Registry;
@@ -32,9 +32,14 @@ impl Permit {
         &self.owner
     }
 
-    /// Whether a push by tag moves the tag. A build's does not: its tags move after its tests have passed.
-    pub(crate) fn moves_tags(&self) -> bool {
-        self.access.build().is_none()
+    /// Whether a push by tag moves the tag. A build's does not, its tags move after its tests have passed; the cache's tag is builds' alone.
+    pub(crate) fn moves(&self, tag: &Tag) -> bool {
+        self.access.build().is_some() == (tag.as_str() == CACHE_TAG)
+    }
+
+    /// Whether it is a build's.
+    pub(crate) fn is_build(&self) -> bool {
+        self.access.build().is_some()
     }
 }
 

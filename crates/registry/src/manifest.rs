@@ -1,7 +1,7 @@
 //! Manifests and tags: stored if everything they need is here, served byte for byte.
 //!
-//! Invariant: a manifest and the tags that a person moves with it are one transaction. A build's credential moves no tag:
-//! promotion does, after the tests have passed (`app`).
+//! Invariant: a manifest and the tags that a person moves with it are one transaction. A build's credential moves no tag
+//! but its cache's: promotion does, after the tests have passed (`app`).
 
 use std::time::Duration;
 
@@ -68,11 +68,15 @@ impl Registry {
                 Digest::sha256(&bytes)
             }
         };
+        let (moving, kept): (Vec<&Tag>, Vec<&Tag>) = tags.iter().partition(|tag| permit.moves(tag));
+        if let (Some(tag), false) = (kept.first(), permit.is_build()) {
+            return Err(Failure::new(ErrorCode::Denied, format!("`{tag}` holds the cache of builds, which builds alone write")));
+        }
         let manifest = Manifest::parse(&bytes, content_type.as_deref())?;
         let mut tx = self.app.db().write().await?;
         insert(&mut tx, permit.repository(), &digest, &bytes, &manifest, self.app.clock().now()).await?;
-        if permit.moves_tags() && !tags.is_empty() {
-            let names = tags.iter().map(image_tag).collect::<Result<Vec<_>, _>>()?;
+        if !moving.is_empty() {
+            let names = moving.into_iter().map(image_tag).collect::<Result<Vec<_>, _>>()?;
             images::move_tags(&mut tx, permit.repository(), &names, digest.as_str(), None, self.app.clock().now()).await?;
         }
         tx.commit().await.map_err(needed_went_away)?;

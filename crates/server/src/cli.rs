@@ -72,9 +72,21 @@ pub struct SettingFlags {
     /// Docker Engine or buildkitd that the builder drives
     #[arg(long, global = true, value_name = "URL")]
     pub builder_engine: Option<String>,
+    /// Authority that signed the certificate of an engine at `tcp://` or `buildkit+tcp://`
+    #[arg(long, global = true, value_name = "FILE")]
+    pub builder_engine_ca_file: Option<String>,
+    /// The certificate that this builder shows to such an engine
+    #[arg(long, global = true, value_name = "FILE")]
+    pub builder_engine_cert_file: Option<String>,
+    /// That certificate's private key
+    #[arg(long, global = true, value_name = "FILE")]
+    pub builder_engine_key_file: Option<String>,
     /// How many builds run at once
     #[arg(long, global = true, value_name = "N")]
     pub builder_parallel: Option<String>,
+    /// Memory of each engine that serves hooks and tests, for example `4G`; `none` is the machine's
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub builder_memory: Option<String>,
     /// Namespaces whose `hooks/` may run, divided by commas; `*` is everyone
     #[arg(long, global = true, value_name = "LIST")]
     pub builder_hooks: Option<String>,

@@ -137,6 +137,7 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
         tags: build.tags,
         no_cache: build.no_cache,
         environment,
+        repository: build.repository,
         registry: RegistryTarget {
             host: state.app().registry_host(),
             insecure: config.public_url.scheme() == "http",

@@ -17,7 +17,7 @@
 use serde::{Deserialize, Serialize};
 use slipway_model::{
     AccountId, BuildId, BuildRule, BuilderId, CommitId, EgressPolicy, EnvironmentVariable, FailureReason, ImageTag, Lane, Phase, RefName,
-    RepositoryPath, Step, Timestamp,
+    RepositoryId, RepositoryPath, Step, Timestamp,
 };
 
 /// Largest text of one [`Event::Log`] in bytes.
@@ -81,6 +81,8 @@ pub struct Assignment {
     pub no_cache: bool,
     /// Variables of the repository; none in the untrusted lane.
     pub environment: Vec<EnvironmentVariable>,
+    /// Whose image it becomes. Unlike its name, this is never another's: what is kept of its builds is kept under it.
+    pub repository: RepositoryId,
     /// Where the image goes.
     pub registry: RegistryTarget,
     /// Whose engine, cache and hooks it may use.

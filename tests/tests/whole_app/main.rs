@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod build;
+mod buildkitd;
 mod command_line;
 mod crash;
 mod deliveries;

@@ -2,6 +2,7 @@
 # of which this shell is process 1, so nothing that the program started outlives it. Its input is a pipe that the builder holds open: the
 # end of the builder is its end. $1 is the folder, then come program and arguments.
 exec 3<&0 </dev/null 9<"$SLIPWAY_USER"
+for group in $SLIPWAY_GROUPS; do echo 0 >"$group/cgroup.procs"; done
 small_root
 for part in api "seats/$SLIPWAY_NAME"; do
     mkdir -p "$root/$part"
@@ -16,7 +17,7 @@ mount -o remount,bind,ro "$root/run/build"
 enter_root
 cd "$1"
 shift
-unset SLIPWAY_USER SLIPWAY_NAME SLIPWAY_NAMES SLIPWAY_HOME SLIPWAY_PRIVATE root
+unset SLIPWAY_USER SLIPWAY_GROUPS SLIPWAY_NAME SLIPWAY_NAMES SLIPWAY_HOME SLIPWAY_PRIVATE root
 trap 'exit 143' TERM
 # A session of its own: the terminal of whoever started the builder is out of reach.
 setsid nsenter --user=/proc/self/fd/9 -- sh -c '. /run/build/environment; exec "$@" 9<&-' sh "$@" 3<&- &

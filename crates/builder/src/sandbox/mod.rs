@@ -5,6 +5,7 @@
 //! how it is put together. Deliberately elsewhere: what is run in it (`hooks`, `sut`, `image`). It is one kernel: whoever has a flaw of the
 //! kernel gets out, and hostile users need machines of their own.
 
+mod bounds;
 mod relay;
 mod scopes;
 
@@ -22,8 +23,10 @@ use slipway_buildkit::{AddressError, Client, Engine, EngineAddress};
 use slipway_model::FailureCode;
 use tokio::process::{Child, ChildStdin, Command};
 
+use self::bounds::Group;
 use self::relay::{RegistryAddress, Relay};
 pub(crate) use self::scopes::{Scopes, Seat};
+use crate::config::EngineBounds;
 use crate::failure::Failure;
 use crate::process::{PATH, Program};
 
@@ -32,6 +35,8 @@ const ENGINE: &str = include_str!("engine.sh");
 const GATE: &str = include_str!("gate.sh");
 const DOCKERD: &str = include_str!("dockerd.sh");
 const INSIDE: &str = include_str!("inside.sh");
+/// Where the machine's control groups are seen.
+const MACHINE_GROUPS: &str = "/sys/fs/cgroup";
 const START_LIMIT: Duration = Duration::from_secs(60);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const END_LIMIT: Duration = Duration::from_secs(20);
@@ -93,11 +98,13 @@ pub(crate) struct Sandbox {
     reach: Reach,
     _relay: Relay,
     process: Process,
+    /// After the processes that are in it.
+    group: Group,
 }
 
 impl Sandbox {
     /// Starts the engine of a folder and waits until it answers.
-    async fn start(folder: &Path, base: u32, reach: Reach) -> Result<Self, Failure> {
+    async fn start(folder: &Path, base: u32, reach: Reach, bounds: EngineBounds) -> Result<Self, Failure> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             Failure::passing(FailureCode::EngineUnavailable, format!("an engine of its own for this build: {what}: {error}"))
         };
@@ -109,7 +116,9 @@ impl Sandbox {
         let listener = listen(Path::new(&socket), base).map_err(|error| failed("its address", &error))?;
         let log = File::create(folder.join("log")).map_err(|error| failed("its log", &error))?;
         let own = own_addresses().await.map_err(|error| failed("this machine's addresses", &error))?;
-        let process = Process::spawn(command(folder, base, &reach, &own).stdout(listener).stderr(log));
+        let group = Group::make(&folder.file_name().unwrap_or_default().to_string_lossy(), bounds);
+        let process =
+            Process::spawn(command(folder, base, &reach, &own).env("SLIPWAY_GROUPS", group.folders()).stdout(listener).stderr(log));
         let process = process.map_err(|error| failed("it cannot be started", &error))?;
         let engine = Engine::new(address.clone());
         let started = async {
@@ -133,6 +142,7 @@ impl Sandbox {
                 reach,
                 _relay: relay,
                 process,
+                group,
             }),
             Err(failure) => {
                 process.end().await;
@@ -144,6 +154,7 @@ impl Sandbox {
     /// Ends it and everything in it, and waits for that. Whoever still uses it fails.
     async fn end(&self) {
         self.process.end().await;
+        self.group.remove();
     }
 
     /// Whether it has ended.
@@ -164,6 +175,7 @@ impl Sandbox {
             .env("SLIPWAY_HOME", &self.folder)
             .env("SLIPWAY_USER", link(&self.user))
             .env("SLIPWAY_NAME", name)
+            .env("SLIPWAY_GROUPS", self.group.folders())
             .env("SLIPWAY_NAMES", names(&self.reach.registry))
             .env("SLIPWAY_PRIVATE", private)
             .alive_with_us()

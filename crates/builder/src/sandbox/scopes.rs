@@ -18,12 +18,17 @@ use super::relay::RegistryAddress;
 use super::{Reach, Sandbox, obstacle};
 use crate::cleanup;
 use crate::compose::Flavour;
+use crate::config::EngineBounds;
 use crate::failure::Failure;
 use crate::home::BuildDir;
 use crate::process::Program;
 
 /// An engine that nobody used for so long is stopped; its cache stays.
 const IDLE: Duration = Duration::from_secs(10 * 60);
+/// The data of an engine that nobody used for so long are removed: its namespace may be gone, and nobody tells a builder.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
+/// Between two looks for such.
+const LOOK: Duration = Duration::from_secs(86_400);
 /// How long the clean-up of an engine may take.
 const EMPTY_LIMIT: Duration = Duration::from_secs(60);
 /// The machine's users for engines: 4,096 ranges of 65,536, which neither people nor other programs are given by custom.
@@ -44,9 +49,12 @@ struct Inner {
     /// The builder's own folder for them.
     folder: PathBuf,
     clock: Clock,
+    bounds: EngineBounds,
     places: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Place>>>>,
-    /// Held while a range of users is chosen.
+    /// Held while a range of users is chosen, a use is noted, or data that nobody uses are set aside.
     choosing: Mutex<()>,
+    /// The last look for data that nobody uses.
+    looked: Mutex<Option<Timestamp>>,
 }
 
 /// One engine.
@@ -79,7 +87,7 @@ struct Place {
 
 impl Scopes {
     /// Nothing is started yet; what an earlier builder left of builds is removed, its caches stay.
-    pub(crate) fn open(folder: PathBuf, clock: Clock) -> io::Result<Self> {
+    pub(crate) fn open(folder: PathBuf, clock: Clock, bounds: EngineBounds) -> io::Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         for entry in std::fs::read_dir(&folder)?.flatten() {
             let path = entry.path();
@@ -90,7 +98,7 @@ impl Scopes {
                 tracing::warn!(path = %dead.display(), "what an earlier builder left was not removed");
             }
         }
-        Ok(Self(Arc::new(Inner { folder, clock, places: Mutex::default(), choosing: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { folder, clock, bounds, places: Mutex::default(), choosing: Mutex::default(), looked: Mutex::default() })))
     }
 
     /// A place in the engine of the build's scope, which is started when it does not run.
@@ -109,6 +117,7 @@ impl Scopes {
         let mut place = place.lock().await;
         place.used = Some(self.0.clock.now());
         let reach = Reach { registry: RegistryAddress::of(&assignment.registry), allowed: assignment.source.network.egress.networks() };
+        self.note_use(key);
         let running = place.sandbox.take().filter(|sandbox| !sandbox.has_ended());
         let sandbox = match running {
             Some(sandbox) if sandbox.reach == reach => sandbox,
@@ -129,12 +138,12 @@ impl Scopes {
         let base = self.base(&folder).map_err(|error| Failure::internal("no user for an engine of its own", error))?;
         let data = folder.join("data");
         let had_data = data.is_dir();
-        match Self::start_clean(&folder, base, reach.clone()).await {
+        match self.start_clean(&folder, base, reach.clone()).await {
             Err(failure) if had_data => {
                 // Its data are a cache: an engine that was killed at a bad moment may not want them any more.
                 tracing::warn!(reason = %failure.reason, "an engine of its own does not start; it is tried without its data");
                 cleanup::remove(&data).await;
-                Self::start_clean(&folder, base, reach).await
+                self.start_clean(&folder, base, reach).await
             }
             done => done,
         }
@@ -142,8 +151,8 @@ impl Scopes {
 
     /// Containers of a builder that died are still known, and some may be started again by themselves. Images that were pulled long ago would
     /// hide newer ones; the build cache is none of them.
-    async fn start_clean(folder: &Path, base: u32, reach: Reach) -> Result<Sandbox, Failure> {
-        let sandbox = Sandbox::start(folder, base, reach).await?;
+    async fn start_clean(&self, folder: &Path, base: u32, reach: Reach) -> Result<Sandbox, Failure> {
+        let sandbox = Sandbox::start(folder, base, reach, self.0.bounds).await?;
         match emptied(&sandbox, Images::All).await {
             Ok(()) => Ok(sandbox),
             Err(why) => {
@@ -171,9 +180,64 @@ impl Scopes {
         Ok(free)
     }
 
-    /// Stops engines that nobody used for a while.
+    /// Stops engines that nobody used for a while, and once a day removes the data of those that nobody used for long.
     pub(crate) async fn sweep(&self) {
         self.stop_unused(|used, now| used.is_none_or(|used| now.since(used) > IDLE)).await;
+        let now = self.0.clock.now();
+        let due = {
+            let mut looked = self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = looked.is_none_or(|looked| now.since(looked) > LOOK);
+            if due {
+                *looked = Some(now);
+            }
+            due
+        };
+        if due {
+            self.forget_unused(now).await;
+        }
+    }
+
+    /// When an engine was used last stands beside its data, so that it is known after a restart.
+    fn note_use(&self, key: Key) {
+        if key.once.is_none() {
+            let _one_at_a_time = self.0.choosing.lock().unwrap_or_else(PoisonError::into_inner);
+            let folder = self.0.folder.join(key.folder());
+            let now = self.0.clock.now().as_millis().to_string();
+            let noted = std::fs::create_dir_all(&folder).and_then(|()| BuildDir::write_private(&folder.join("used"), &now));
+            if let Err(error) = noted {
+                tracing::warn!(%error, "the use of an engine of its own was not noted");
+            }
+        }
+    }
+
+    async fn forget_unused(&self, now: Timestamp) {
+        for aside in self.set_unused_aside(now) {
+            tracing::info!(path = %aside.display(), "the data of an engine of its own that nobody used for long are removed");
+            cleanup::remove(&aside).await;
+        }
+    }
+
+    /// Under names that the next start would remove too. Whoever begins to use such an engine now finds its data, or none.
+    fn set_unused_aside(&self, now: Timestamp) -> Vec<PathBuf> {
+        let _one_at_a_time = self.0.choosing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut aside = Vec::new();
+        for entry in std::fs::read_dir(&self.0.folder).into_iter().flatten().flatten() {
+            let (folder, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if name.starts_with("once-") {
+                continue;
+            }
+            let used = std::fs::read_to_string(folder.join("used")).ok().and_then(|text| text.parse().ok()).map(Timestamp::from_millis);
+            let Some(used) = used else {
+                // From before this was noted: its time begins now.
+                BuildDir::write_private(&folder.join("used"), &now.as_millis().to_string()).ok();
+                continue;
+            };
+            let to = self.0.folder.join(format!("once-forgotten-{name}"));
+            if now.since(used) > FORGOTTEN && std::fs::rename(&folder, &to).is_ok() {
+                aside.push(to);
+            }
+        }
+        aside
     }
 
     /// Stops all that are not in use.
@@ -345,7 +409,7 @@ mod tests {
     use slipway_model::AccountId;
 
     fn scopes(folder: &Path) -> Scopes {
-        Scopes::open(folder.to_owned(), Clock::System).expect("scopes")
+        Scopes::open(folder.to_owned(), Clock::System, EngineBounds::default()).expect("scopes")
     }
 
     #[test]
@@ -370,6 +434,25 @@ mod tests {
         scopes(folder.path());
         let there = |part: &str| folder.path().join(part).exists();
         assert!(there("acme/data/cache") && !there("acme/seats") && !there("once-build-1"));
+    }
+
+    #[tokio::test]
+    async fn data_that_nobody_used_for_long_are_removed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let at = |name: &str| folder.path().join(name);
+        let scopes = scopes(folder.path());
+        let key = Key { scope: TrustScope { account: AccountId::new(), lane: Lane::Trusted }, once: None };
+        scopes.note_use(key);
+        for name in ["old", "unknown"] {
+            std::fs::create_dir_all(at(name).join("data/cache")).expect("folders");
+        }
+        let now = Clock::System.now();
+        let long_ago = now.as_millis() - i64::try_from(FORGOTTEN.as_millis()).expect("days") - 1;
+        std::fs::write(at("old/used"), long_ago.to_string()).expect("note");
+        scopes.sweep().await;
+        assert!(!at("old").exists() && at("unknown/data/cache").exists() && at(&key.folder()).exists());
+        scopes.forget_unused(now.plus(FORGOTTEN + LOOK)).await;
+        assert!(!at("unknown").exists() && !at(&key.folder()).exists());
     }
 
     #[test]

@@ -8,8 +8,8 @@ pub mod server;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slipway_builder::{BuilderConfig, BuilderError};
-use slipway_model::{AccountId, BuildId, BuildRule, BuilderId, EnvironmentVariable, FailureReason, Lane, Phase};
+use slipway_builder::{BuilderConfig, BuilderError, EngineBounds};
+use slipway_model::{AccountId, BuildId, BuildRule, BuilderId, EnvironmentVariable, FailureReason, Lane, Phase, RepositoryId};
 use slipway_wire::{Assignment, Credential, Event, Outcome, RegistryTarget, Source, TrustScope};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,11 @@ impl World {
     }
 
     pub async fn start_with(files: &[(&str, &str)], engine: &str, drain: Duration) -> Self {
+        Self::start_bounded(files, engine, drain, EngineBounds::default()).await
+    }
+
+    /// With engines of their own that may take no more than this.
+    pub async fn start_bounded(files: &[(&str, &str)], engine: &str, drain: Duration, bounds: EngineBounds) -> Self {
         if std::env::var_os("RUST_LOG").is_some() {
             tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init().ok();
         }
@@ -54,7 +59,8 @@ impl World {
             server_url: server.url().parse().expect("url"),
             token: server::TOKEN.to_owned().into(),
             name: "test".to_owned(),
-            engine_url: engine.to_owned(),
+            engine: engine.parse().expect("address"),
+            bounds,
             parallel: 2,
             work_dir: work.path().join("work"),
             drain_timeout: drain,
@@ -90,6 +96,7 @@ impl World {
             tags: vec!["latest".parse().expect("tag"), "v1".parse().expect("tag")],
             no_cache: false,
             environment: vec![EnvironmentVariable { name: "API_KEY".into(), value: SECRET.into(), secret: false }],
+            repository: RepositoryId::new(),
             registry: RegistryTarget {
                 host: self.registry.host.clone(),
                 insecure: true,

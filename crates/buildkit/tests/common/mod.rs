@@ -61,6 +61,10 @@ impl Run {
 }
 
 pub async fn run(request: SolveRequest) -> Run {
+    run_at(address(), request).await
+}
+
+pub async fn run_at(address: EngineAddress, request: SolveRequest) -> Run {
     let (events, mut news) = mpsc::channel(16);
     let collect = async {
         let (mut steps, mut log) = (Vec::<Vertex>::new(), String::new());
@@ -72,9 +76,38 @@ pub async fn run(request: SolveRequest) -> Run {
         }
         (steps, log)
     };
-    let client = Client::new(address());
+    let client = Client::new(address);
     let (result, (steps, log)) = tokio::join!(client.solve(request, events), collect);
     Run { steps, log, result }
+}
+
+/// Builds of two scopes on one engine: each finds what it left itself, in folders of `--mount=type=cache` and in results of steps.
+pub async fn scopes_share_nothing(address: EngineAddress) {
+    let folder = context(&[]);
+    let number = unique();
+    let build = |scope: &'static str, round: u32| {
+        // The mount's folder is named alike in all of them; the step prints what lies there and adds a word. A build without cache would begin
+        // with empty folders.
+        let run = format!("echo {round} \"found:$(/bin/busybox cat /c/* 2>/dev/null)\"; echo {scope} >> /c/{scope}");
+        let mut asked = request(&folder, &format!("{BASE}RUN --mount=type=cache,id=shared-{number},target=/c {run}\n"));
+        asked.cache_scope = Some(slipway_buildkit::CacheScope::of(&[scope]));
+        // What a person says cannot choose another one.
+        asked.build_args.insert("BUILDKIT_CACHE_MOUNT_NS".into(), "chosen".into());
+        run_at(address.clone(), asked)
+    };
+    for (round, scope, found) in [(1, "one", "found:\n"), (2, "two", "found:\n"), (3, "one", "found:one\n")] {
+        let ran = build(scope, round).await;
+        assert!(ran.result.is_ok() && ran.log.contains(found), "{scope}: {:?} {}", ran.result, ran.log);
+    }
+    // The same words in two scopes are two steps: the result of one may hold what the other may not see.
+    let same = |scope: &str| {
+        let mut asked = request(&folder, &format!("{BASE}RUN echo step-{number}\n"));
+        asked.cache_scope = Some(slipway_buildkit::CacheScope::of(&[scope]));
+        run_at(address.clone(), asked)
+    };
+    assert!(!same("one").await.step("RUN echo").cached);
+    assert!(!same("two").await.step("RUN echo").cached, "a result crossed scopes");
+    assert!(same("one").await.step("RUN echo").cached);
 }
 
 /// True while a process with this word in its command line runs on the machine.

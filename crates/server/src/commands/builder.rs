@@ -111,7 +111,8 @@ fn settings(config: &Config, server_url: Url, token: SecretString, name: String)
         server_url,
         token,
         name,
-        engine_url: config.builder.engine.to_string(),
+        engine: config.builder.engine.clone(),
+        bounds: config.builder.bounds,
         parallel: config.builder.parallel,
         work_dir: config.data_dir.join("builder"),
         drain_timeout: config.drain_timeout,
@@ -121,7 +122,6 @@ fn settings(config: &Config, server_url: Url, token: SecretString, name: String)
 fn failure(error: BuilderError) -> Failure {
     let text = error.to_string();
     match error {
-        BuilderError::Address(_) => Failure::usage(text, "set `[builder] engine`"),
         BuilderError::WorkDir { .. } => {
             Failure::failed(text, "`data_dir` names another place; its folder must be writable and used by no other builder")
         }

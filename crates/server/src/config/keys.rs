@@ -46,7 +46,11 @@ keys! {
     LOG = "log", "SLIPWAY_LOG", "--log", Text;
     BUILDER_ENABLED = "builder.enabled", "SLIPWAY_BUILDER_ENABLED", "--builder-enabled", Boolean;
     BUILDER_ENGINE = "builder.engine", "SLIPWAY_BUILDER_ENGINE", "--builder-engine", Text;
+    BUILDER_ENGINE_CA_FILE = "builder.engine_ca_file", "SLIPWAY_BUILDER_ENGINE_CA_FILE", "--builder-engine-ca-file", Text;
+    BUILDER_ENGINE_CERT_FILE = "builder.engine_cert_file", "SLIPWAY_BUILDER_ENGINE_CERT_FILE", "--builder-engine-cert-file", Text;
+    BUILDER_ENGINE_KEY_FILE = "builder.engine_key_file", "SLIPWAY_BUILDER_ENGINE_KEY_FILE", "--builder-engine-key-file", Text;
     BUILDER_PARALLEL = "builder.parallel", "SLIPWAY_BUILDER_PARALLEL", "--builder-parallel", Integer;
+    BUILDER_MEMORY = "builder.memory", "SLIPWAY_BUILDER_MEMORY", "--builder-memory", Text;
     BUILDER_HOOKS = "builder.hooks", "SLIPWAY_BUILDER_HOOKS", "--builder-hooks", Texts;
     QUEUE_RUNNING = "queue.running", "SLIPWAY_QUEUE_RUNNING", "--queue-running", Integer;
     QUEUE_PER_NAMESPACE = "queue.per_namespace", "SLIPWAY_QUEUE_PER_NAMESPACE", "--queue-per-namespace", Integer;

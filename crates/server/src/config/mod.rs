@@ -3,6 +3,7 @@
 //! Invariant: a [`Config`] that exists can be used as it is, and [`Loaded`] says where each of its values came from.
 //! Deliberately elsewhere: creating anything (the secret key file, the data folder) is the business of the commands.
 
+mod builder;
 mod entry;
 mod keys;
 mod layers;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use slipway_app::{BuildHooks, MailConfig, OidcProvider, SignUp};
+use slipway_builder::EngineBounds;
 use slipway_buildkit::EngineAddress;
 use slipway_forge::EgressPolicy;
 use slipway_model::QueueLimits;
@@ -88,6 +90,8 @@ pub struct BuilderSettings {
     pub engine: EngineAddress,
     /// How many builds at once.
     pub parallel: u32,
+    /// What each engine that serves hooks and tests may take.
+    pub bounds: EngineBounds,
     /// Whose `hooks/` may run, on whichever builder.
     pub hooks: BuildHooks,
 }

@@ -2,18 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use slipway_app::BuildHooks;
-use slipway_buildkit::EngineAddress;
 use url::Url;
 
 use super::entry::Notes;
 use super::keys::{self, Key};
 use super::layers::{Layers, Raw, Source};
-use super::{BuilderSettings, Config, Loaded, people, provider, queue};
+use super::{Config, Loaded, builder, people, provider, queue};
 use crate::failure::Failure;
 
 /// One line of `check-config`.
@@ -52,9 +49,9 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
     let log = r.value(&keys::LOG, "info", "for example `info` or `slipway_app=debug,info`", |text| {
         tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| format!("is no filter of log lines: {error}"))
     })?;
-    let builder = r.builder()?;
-    let queue = queue::limits(&mut r)?;
     let mut warnings = Vec::new();
+    let builder = builder::settings(&mut r, &mut warnings)?;
+    let queue = queue::limits(&mut r)?;
     let mail = people::mail(&mut r, &mut warnings)?;
     let api_per_minute = people::api_per_minute(&mut r)?;
     let egress = people::egress(&mut r)?;
@@ -134,7 +131,7 @@ impl Resolver<'_> {
     }
 
     /// A relative path of the file is meant from the file's folder, any other from the working folder.
-    fn path(&mut self, key: &Key, default: &Path) -> Result<PathBuf, Failure> {
+    pub(super) fn path(&mut self, key: &Key, default: &Path) -> Result<PathBuf, Failure> {
         let (text, source) = self.raw(key, &default.to_string_lossy());
         if text.is_empty() || text.contains('\0') {
             return Err(refuse(key, &text, &source, "expected a path", "name a folder or file"));
@@ -201,27 +198,6 @@ impl Resolver<'_> {
                 _ => Err("expected `file://` and a path".to_owned()),
             }
         })
-    }
-
-    fn builder(&mut self) -> Result<BuilderSettings, Failure> {
-        let enabled = self.value(&keys::BUILDER_ENABLED, "true", "write `true` or `false`", |text| {
-            bool::from_str(text).map_err(|_| "expected `true` or `false`".to_owned())
-        })?;
-        let engine: EngineAddress =
-            self.value(&keys::BUILDER_ENGINE, "unix:///var/run/docker.sock", "for example `unix:///var/run/docker.sock`", |text| {
-                text.parse().map_err(|_| {
-                    "expected `unix:///PATH`, `tcp://HOST:PORT`, `buildkit+unix:///PATH` or `buildkit+tcp://HOST:PORT`".to_owned()
-                })
-            })?;
-        let parallel = self.value(&keys::BUILDER_PARALLEL, "2", "for example `2`", |text| {
-            text.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| "expected a number from 1 to 64".to_owned())
-        })?;
-        let (text, source) = self.raw(&keys::BUILDER_HOOKS, "*");
-        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-        let hint = "`[\"*\"]` for everyone, `[]` for nobody, or namespaces: `[\"acme\", \"beta\"]`";
-        let hooks = BuildHooks::of(words).map_err(|problem| refuse(&keys::BUILDER_HOOKS, &text, &source, &problem, hint))?;
-        self.show(&keys::BUILDER_HOOKS, if text.is_empty() { people::NONE } else { &text }, source);
-        Ok(BuilderSettings { enabled, engine, parallel, hooks })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use slipway_model::{AccountId, AutobuildId, BuildId, CommitId, ImageTag, RefName, RepositoryId, Timestamp};
+use slipway_model::{AccountId, AutobuildId, BuildId, CACHE_TAG, CommitId, ImageTag, RefName, RepositoryId, Timestamp};
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_opt, signed, time};
 
@@ -78,15 +78,16 @@ pub async fn get_tag(tx: &mut ReadTx, repository: RepositoryId, tag: &str) -> Re
     .transpose()
 }
 
-/// A page of tags in byte order, after `after`, which need not exist.
+/// A page of tags in byte order, after `after`, which need not exist. The cache's is none of them.
 pub async fn list_tags(tx: &mut ReadTx, repository: RepositoryId, after: Option<&str>, limit: u32) -> Result<Vec<Tag>, StoreError> {
     fetch_all!(
         TagRow,
         tx,
         "SELECT name, digest, updated_at, build_id, autobuild_id, source_ref, ref_seq, commit_id, moved_by FROM tags
-         WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3",
+         WHERE repository_id = $1 AND name > $2 AND name <> $3 ORDER BY name LIMIT $4",
         repository.to_string(),
         after.unwrap_or(""),
+        CACHE_TAG,
         i64::from(limit),
     )?
     .into_iter()

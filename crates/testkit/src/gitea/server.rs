@@ -114,23 +114,7 @@ fn program() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(TEST_GITEA).filter(|named| !named.is_empty()) {
         return Ok(named.into());
     }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .filter(|folder| !folder.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set")?;
-    let tools = cache.join("slipway/tools");
-    // The version stands in the script alone; the newest is the one that it built last.
-    let mut found: Vec<PathBuf> = std::fs::read_dir(&tools)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("gitea-"))
-        .map(|entry| entry.path().join("gitea"))
-        .filter(|program| program.exists())
-        .collect();
-    found.sort_unstable_by_key(|program| std::fs::metadata(program).and_then(|meta| meta.modified()).ok());
-    found.pop().with_context(|| format!("there is no Gitea in `{}`; hint: scripts/install-gitea builds it", tools.display()))
+    crate::tool("gitea")
 }
 
 fn configuration_text(folder: &Path, port: u16, settings: Settings, ssh: Option<&SshEndpoint>) -> String {

@@ -571,7 +571,7 @@ fn settings_pages() -> Vec<(&'static str, String)> {
         name: "forge-2".into(),
         busy: 0,
         engine: EngineView::Unavailable {
-            problem: "no Docker Engine answers at `unix:///var/run/docker.sock`: no such file".into(),
+            problem: "no engine answers at `unix:///var/run/docker.sock`: no such file".into(),
             hint: "Install and start Docker Engine, or set `[builder] engine` to one that runs.".into(),
         },
         builds: vec![],
