@@ -1,10 +1,12 @@
 //! One answer of a registry, whole and capped, and what its status means.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use slipway_model::Clock;
 use slipway_oci::{Challenge, parse_challenges};
@@ -35,6 +37,8 @@ pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// What its words may not repeat.
+    pub(crate) secrets: Arc<[SecretString]>,
 }
 
 impl Reply {
@@ -62,7 +66,9 @@ impl Reply {
             (true, false) => error.message,
             (false, false) => format!("{}: {}", error.code, error.message),
         });
-        let said = said.map(|text| line(&text)).filter(|text| !text.is_empty());
+        // Whoever reads the words of a registry that repeats what it was told need not know the password.
+        let blotted = said.map(|text| self.secrets.iter().fold(text, |text, secret| text.replace(secret.expose_secret(), "[redacted]")));
+        let said = blotted.map(|text| line(&text)).filter(|text| !text.is_empty());
         said.unwrap_or_else(|| self.status.canonical_reason().unwrap_or("no reason given").to_ascii_lowercase())
     }
 
@@ -104,7 +110,9 @@ impl Reply {
     /// What it says to something that was sent. Whoever lost a part of it meanwhile is sent it again.
     pub(crate) fn refused(&self, when: &str) -> Trouble {
         match self.status.as_u16() {
-            400 | 404 | 416 if self.says(&["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"]) => self.busy(),
+            400 | 404 | 416 if self.says(&["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"]) => {
+                self.busy()
+            }
             404 => Trouble::NoRepository(self.words()),
             _ => self.unexpected(when),
         }
@@ -122,13 +130,16 @@ mod tests {
         if let Some(text) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from_str(text).unwrap());
         }
-        Reply { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::from_static(body.as_bytes()) }
+        let secrets = Arc::new([SecretString::from("hunter2")]);
+        Reply { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::from_static(body.as_bytes()), secrets }
     }
 
     #[test]
     fn words_are_its_own_or_those_of_the_status() {
         assert_eq!(reply(400, r#"{"errors":[{"code":"DENIED","message":"no\u0000 way"}]}"#, None).words(), "DENIED: no  way");
         assert_eq!(reply(400, r#"{"errors":[{"code":"DENIED"}]}"#, None).words(), "DENIED");
+        let repeats = r#"{"errors":[{"message":"ada:hunter2 may not"}]}"#;
+        assert_eq!(reply(403, repeats, None).words(), "ada:[redacted] may not");
         for odd in ["", "<html>", r#"{"errors":{}}"#, r#"{"errors":[]}"#, r#"{"errors":[{}]}"#, "null"] {
             assert_eq!(reply(404, odd, None).words(), "not found", "{odd}");
         }

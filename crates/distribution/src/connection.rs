@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use secrecy::SecretString;
 use slipway_forge::Egress;
 use slipway_model::AddressRefused;
 use url::{Host, Url};
@@ -50,12 +51,14 @@ pub(crate) struct Connections {
     egress: Arc<Egress>,
     base: Url,
     own: reqwest::Client,
+    /// What no words of an answer may repeat.
+    secrets: Arc<[SecretString]>,
 }
 
 impl Connections {
-    pub(crate) async fn open(egress: Arc<Egress>, base: Url) -> Result<Self, Trouble> {
+    pub(crate) async fn open(egress: Arc<Egress>, base: Url, secrets: Arc<[SecretString]>) -> Result<Self, Trouble> {
         let own = bound(&egress, &base).await?;
-        Ok(Self { egress, base, own })
+        Ok(Self { egress, base, own, secrets })
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -85,25 +88,26 @@ impl Connections {
             // Some proxies want to be told that nothing comes.
             request = request.header(http::header::CONTENT_LENGTH, 0);
         }
-        match tokio::time::timeout(TIMEOUT, whole(request, ask.most)).await {
+        match tokio::time::timeout(TIMEOUT, self.whole(request, ask.most)).await {
             Ok(reply) => reply,
             Err(_) => Err(Trouble::Unreachable(format!("no answer within {} seconds", TIMEOUT.as_secs()))),
         }
     }
-}
 
-/// The answer to a request, with at most this much of body.
-pub(crate) async fn whole(request: reqwest::RequestBuilder, most: usize) -> Result<Reply, Trouble> {
-    let mut response = request.send().await.map_err(|error| unreachable(&error))?;
-    let mut body = BytesMut::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| unreachable(&error))? {
-        if body.len() + piece.len() > most {
-            let detail = format!("the answer is longer than {most} bytes");
-            return Err(Trouble::Unexpected { status: response.status().as_u16(), detail });
+    /// The answer to a request, with at most this much of body.
+    pub(crate) async fn whole(&self, request: reqwest::RequestBuilder, most: usize) -> Result<Reply, Trouble> {
+        let mut response = request.send().await.map_err(|error| unreachable(&error))?;
+        let mut body = BytesMut::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| unreachable(&error))? {
+            if body.len() + piece.len() > most {
+                let detail = format!("the answer is longer than {most} bytes");
+                return Err(Trouble::Unexpected { status: response.status().as_u16(), detail });
+            }
+            body.extend_from_slice(&piece);
         }
-        body.extend_from_slice(&piece);
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Reply { status: response.status(), headers, body: body.freeze(), secrets: Arc::clone(&self.secrets) })
     }
-    Ok(Reply { status: response.status(), headers: std::mem::take(response.headers_mut()), body: body.freeze() })
 }
 
 /// What an answer to an upload may say.

@@ -56,8 +56,9 @@ impl Distribution {
     /// # Errors
     /// [`Trouble`] when the host may not be reached or has no address.
     pub async fn open(&self, at: &ExternalRepository, credentials: Option<Credentials>) -> Result<Remote, Trouble> {
-        let connections = Connections::open(Arc::clone(&self.egress), at.base()).await?;
-        Ok(Remote { sign_in: SignIn::new(at.path(), credentials), connections, path: at.path().to_owned() })
+        let sign_in = SignIn::new(at.path(), credentials);
+        let connections = Connections::open(Arc::clone(&self.egress), at.base(), sign_in.secrets()).await?;
+        Ok(Remote { sign_in, connections, path: at.path().to_owned() })
     }
 }
 

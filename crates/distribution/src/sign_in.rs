@@ -3,6 +3,7 @@
 //! Invariant: the password goes to the registry's own origin, and to the realm of its challenge, which is encrypted or a host that the
 //! administrator named. A token is asked for anew before it ends, and once when the registry no longer takes it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -40,7 +41,12 @@ enum Way {
     /// It did not ask yet.
     Open,
     Basic(HeaderValue),
-    Bearer { token: HeaderValue, until: Instant, realm: Url, service: Option<String> },
+    Bearer {
+        token: HeaderValue,
+        until: Instant,
+        realm: Url,
+        service: Option<String>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -61,10 +67,19 @@ impl SignIn {
         Self { path: path.to_owned(), credentials, way: Mutex::new(Way::Open) }
     }
 
+    /// The password, and as it is sent.
+    pub(crate) fn secrets(&self) -> Arc<[SecretString]> {
+        let password = self.credentials.as_ref().map(|credentials| credentials.password.clone());
+        password.into_iter().chain(self.encoded()).filter(|secret| !secret.expose_secret().is_empty()).collect()
+    }
+
+    fn encoded(&self) -> Option<SecretString> {
+        let Credentials { username, password } = self.credentials.as_ref()?;
+        Some(base64::engine::general_purpose::STANDARD.encode(format!("{username}:{}", password.expose_secret())).into())
+    }
+
     fn basic(&self) -> Result<Option<HeaderValue>, Trouble> {
-        let Some(Credentials { username, password }) = &self.credentials else { return Ok(None) };
-        let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{}", password.expose_secret()));
-        secret_header(&format!("Basic {encoded}")).map(Some)
+        self.encoded().map(|encoded| secret_header(&format!("Basic {}", encoded.expose_secret()))).transpose()
     }
 
     /// What goes with a request to the registry now.

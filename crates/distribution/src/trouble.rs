@@ -50,6 +50,9 @@ pub enum Trouble {
         /// What was wrong.
         detail: String,
     },
+    /// Something between here and there that may pass.
+    #[error("it could not be sent: {0}")]
+    Hindered(String),
     /// What was to be sent cannot be read here.
     #[error("{0}")]
     Ours(String),
@@ -59,7 +62,7 @@ impl Trouble {
     /// Whether the same may go well later without anybody's doing.
     #[must_use]
     pub fn passes(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Busy { .. })
+        matches!(self, Self::Unreachable(_) | Self::Busy { .. } | Self::Hindered(_))
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing stays at the registry; what is begun is cancelled. What cannot be told from a token is asked of the registry itself.
 
+use std::time::Duration;
+
 use http::{HeaderName, Method, StatusCode};
 use slipway_model::ExternalRepository;
 
@@ -9,6 +11,8 @@ use crate::connection::Ask;
 use crate::sign_in::Wanted;
 use crate::{Credentials, Distribution, Remote, Trouble};
 
+/// A person waits for it.
+const PATIENCE: Duration = Duration::from_secs(40);
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
 impl Distribution {
@@ -17,6 +21,11 @@ impl Distribution {
     /// # Errors
     /// [`Trouble`] says what would not work.
     pub async fn try_out(&self, at: &ExternalRepository, credentials: Option<Credentials>) -> Result<(), Trouble> {
+        let late = |_| Trouble::Unreachable(format!("trying it out took longer than {} seconds", PATIENCE.as_secs()));
+        tokio::time::timeout(PATIENCE, self.try_each(at, credentials)).await.map_err(late)?
+    }
+
+    async fn try_each(&self, at: &ExternalRepository, credentials: Option<Credentials>) -> Result<(), Trouble> {
         let remote = self.open(at, credentials.clone()).await?;
         let refusal = match remote.begins_an_upload().await {
             Err(refusal @ (Trouble::Denied(_) | Trouble::WrongPassword)) => refusal,

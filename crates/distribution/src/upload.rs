@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::Remote;
 use crate::answer::Reply;
-use crate::connection::{Ask, MOST_OF_UPLOAD, whole};
+use crate::connection::{Ask, MOST_OF_UPLOAD};
 use crate::sign_in::Wanted;
 use crate::trouble::Trouble;
 
@@ -26,8 +26,8 @@ const STALL: Duration = Duration::from_secs(120);
 /// Places that an upload is sent on to.
 const MAX_HOPS: usize = 3;
 
-/// The bytes of a blob. An error is told in words, and the upload fails with them.
-pub type Content = Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send>>;
+/// The bytes of a blob. With an error in them the upload fails, for that reason.
+pub type Content = Pin<Box<dyn Stream<Item = Result<Bytes, Trouble>> + Send>>;
 
 /// Opens a blob's bytes, from the first one on, as often as they have to be sent.
 pub type Source<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<Content, Trouble>> + Send + Sync);
@@ -92,8 +92,8 @@ impl Remote {
         let pieces = {
             let (moved, broken) = (Arc::clone(&moved), Arc::clone(&broken));
             content.map(move |piece| {
-                let piece = piece.map_err(|words| {
-                    *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+                let piece = piece.map_err(|trouble| {
+                    *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
                     std::io::Error::other("the bytes cannot be read")
                 })?;
                 moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
@@ -105,7 +105,7 @@ impl Remote {
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
-        let sent = whole(request, MOST_OF_UPLOAD);
+        let sent = self.connections.whole(request, MOST_OF_UPLOAD);
         tokio::pin!(sent);
         let mut seen = 0;
         let answer = loop {
@@ -121,6 +121,6 @@ impl Remote {
             }
         };
         let ours = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
-        ours.map_or(answer, |words| Err(Trouble::Ours(words)))
+        ours.map_or(answer, Err)
     }
 }

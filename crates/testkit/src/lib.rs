@@ -1,5 +1,5 @@
 //! Everything that tests and the demo need around Slipway: a fake GitHub and a fake Bitbucket Cloud with real git, the real Gitea,
-//! a fake OpenID Connect provider, a mail server that keeps what it is sent, throw-away PostgreSQL databases, an
+//! a fake OpenID Connect provider, a fake registry, a mail server that keeps what it is sent, throw-away PostgreSQL databases, an
 //! OpenSSH server for git, OpenAPI descriptions to hold requests and answers against.
 //! Invariant: nothing here is part of the product's binary, and nothing here uses the product's own types, so that a
 //! wrong word in the product cannot be wrong on both sides.
@@ -11,6 +11,7 @@ pub mod oidc;
 pub mod openapi;
 pub mod postgres;
 mod provider;
+pub mod registry;
 pub mod smtp;
 pub mod sshd;
 pub mod wait;

@@ -7,6 +7,7 @@ mod build;
 mod command_line;
 mod crash;
 mod deliveries;
+mod external;
 mod forged;
 mod hostile;
 mod left;
