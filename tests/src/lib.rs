@@ -36,7 +36,7 @@ pub use others::{Forge, Others};
 pub use process::Process;
 pub use replica::Replica;
 pub use repository::Repository;
-pub use setup::{Company, Database, DeployKeys, Engine, Mail, Pace, Providers, Setup};
+pub use setup::{Company, Database, DeployKeys, Engine, Mail, Pace, Providers, Reach, Setup};
 
 /// The administrator at Slipway, whose namespace the repositories are in.
 pub const PERSON: &str = "demo";

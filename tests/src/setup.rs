@@ -82,6 +82,16 @@ pub enum DeployKeys {
     Made,
 }
 
+/// What of the network that is not public users may have reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// Nothing.
+    #[default]
+    Public,
+    /// This machine, where the tests' registries are.
+    Loopback,
+}
+
 /// The intervals of [`Pace::Quick`].
 pub const QUICK: Duration = Duration::from_secs(2);
 
@@ -102,6 +112,8 @@ pub struct Setup {
     pub mail: Mail,
     /// Whether sources get deploy keys.
     pub deploy_keys: DeployKeys,
+    /// What may be reached.
+    pub reach: Reach,
 }
 
 impl Setup {
@@ -141,6 +153,12 @@ impl Setup {
         Self { mail: Mail::Kept, ..self }
     }
 
+    /// Where users may have that reached.
+    #[must_use]
+    pub fn reaching(self, reach: Reach) -> Self {
+        Self { reach, ..self }
+    }
+
     /// With deploy keys.
     #[must_use]
     pub fn keyed(self) -> Self {
@@ -163,9 +181,13 @@ pub(crate) fn configuration(setup: Setup, port: u16, database_url: &str, mail: O
         }
     };
     let mail = mail.map(|mail| format!("\n[mail]\nurl = \"smtp://{}\"\nfrom = \"Slipway <slipway@slipway.example>\"\n", mail.address()));
+    let egress = match setup.reach {
+        Reach::Public => "",
+        Reach::Loopback => "\n[egress]\nallow = [\"127.0.0.1\"]\n",
+    };
     format!(
         "data_dir = \"data\"\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
-         database_url = \"{database_url}\"\ndrain_timeout = \"5s\"\n{pace}\n[builder]\n{builder}\n\n[limits]\napi_per_minute = 1000000\n{}",
+         database_url = \"{database_url}\"\ndrain_timeout = \"5s\"\n{pace}\n[builder]\n{builder}\n\n[limits]\napi_per_minute = 1000000\n{egress}{}",
         mail.unwrap_or_default()
     )
 }

@@ -15,12 +15,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("blobs", &["oci"]),
     ("forge", &["model"]),
+    ("distribution", &["model", "oci", "forge"]),
     ("buildkit", &["oci"]),
     ("builder", &["wire", "buildkit", "oci", "model"]),
-    ("app", &["model", "store", "forge"]),
-    ("registry", &["oci", "blobs", "store", "app", "model"]),
+    ("app", &["model", "store", "forge", "distribution"]),
+    ("registry", &["oci", "blobs", "store", "app", "distribution", "model"]),
     ("web", &["app", "store", "forge", "wire", "blobs", "model"]),
-    ("server", &["model", "oci", "wire", "store", "blobs", "forge", "buildkit", "builder", "app", "registry", "web"]),
+    ("server", &["model", "oci", "wire", "store", "blobs", "forge", "distribution", "buildkit", "builder", "app", "registry", "web"]),
     ("testkit", &[]),
 ];
 

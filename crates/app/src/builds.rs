@@ -17,7 +17,7 @@ use slipway_store::{ReadTx, StoreError, WriteTx, accounts, builders, repositorie
 
 use crate::audit::{self, Change, Place};
 use crate::links::access::SourceAt;
-use crate::{App, CommitStatusView, Error, NamespaceView, Refusal, RefusalKind, RepositoryRead, RepositoryWrite, Waiting};
+use crate::{App, CommitStatusView, Error, ExternalTagView, NamespaceView, Refusal, RefusalKind, RepositoryRead, RepositoryWrite, Waiting};
 
 /// What to build by hand.
 #[derive(Debug, Clone)]
@@ -81,6 +81,8 @@ pub struct BuildDetail {
     pub approved_by: Option<String>,
     /// What the provider knows of it; `None` when a newer build of the same rule and commit is told of instead.
     pub commit_status: Option<CommitStatusView>,
+    /// What its tags are in the external registry; none when those are a newer build's there, or when there is none.
+    pub external: Vec<ExternalTagView>,
 }
 
 /// What the cache did for a build; `None` when it was off.
@@ -209,6 +211,7 @@ impl App {
             builder: build.builder.and_then(|id| all.iter().find(|builder| builder.id == id)).map(|builder| builder.name.clone()),
             path: RepositoryPath { namespace: repository.namespace.clone(), name: repository.name.clone() },
             commit_status: self.commit_status(&mut tx, build.id).await?,
+            external: self.external_of_build(&mut tx, repository.id, build.id).await?,
             started_by,
             build,
         })

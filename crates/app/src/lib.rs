@@ -21,6 +21,7 @@ mod deploy_keys;
 mod driver;
 mod emails;
 mod error;
+mod external;
 mod history;
 mod hooks;
 mod inbox;
@@ -68,7 +69,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use slipway_forge::Forge;
+use slipway_distribution::Distribution;
+use slipway_forge::{Egress, Forge};
 use slipway_model::{BuildId, Clock, EgressPolicy, ProviderId, QueueLimits, SecretToken, TokenKind};
 use slipway_store::{Db, ReadTx, StoreError, WriteTx};
 use tokio::sync::{Notify, broadcast};
@@ -90,6 +92,7 @@ pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
 pub use deploy_keys::DeployKeyStatus;
 pub use error::{Error, Refusal, RefusalKind};
+pub use external::{ExternalTagView, ExternalView, ExternalWish, Sending, Sent};
 pub use hooks::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
 pub use inbox::{DeliveryBody, DeliveryDetail, DeliveryEntry, DeliveryEvent};
 pub use intake::Intake;
@@ -156,7 +159,7 @@ pub struct Config {
     pub sign_up: SignUp,
     /// Whose `hooks/` may run.
     pub hooks: BuildHooks,
-    /// What besides the public internet and the providers submodules may lead to.
+    /// What besides the public internet and the providers submodules and external registries may lead to.
     pub egress: EgressPolicy,
 }
 
@@ -207,6 +210,8 @@ pub(crate) struct Wake {
     pub(crate) mail: Notify,
     /// A build is to be told of.
     pub(crate) statuses: Notify,
+    /// A tag is to go to an external registry.
+    pub(crate) external: Notify,
     /// A build entered the queue.
     pub(crate) queue: Notify,
     /// A build changed: state, steps or log.
@@ -219,6 +224,8 @@ pub struct App {
     clock: Clock,
     keys: Arc<Keys>,
     forges: BTreeMap<ProviderId, Arc<dyn Forge>>,
+    /// Speaks to external registries.
+    distribution: Distribution,
     config: Config,
     wake: Wake,
     /// A flood of sign-ins must not take the machine.
@@ -261,6 +268,7 @@ impl App {
             reconcile: Notify::new(),
             mail: Notify::new(),
             statuses: Notify::new(),
+            external: Notify::new(),
             queue: Notify::new(),
             builds,
         };
@@ -275,6 +283,7 @@ impl App {
             clock,
             keys: Arc::new(keys),
             forges,
+            distribution: Distribution::new(Egress::new(config.egress.clone())),
             config,
             wake,
             hashing: passwords::Hashing::new(),
@@ -325,10 +334,11 @@ impl App {
         self.wake.builds.send(id).ok();
     }
 
-    /// A build may have ended: whoever watches it is told, and its provider.
+    /// A build may have ended: whoever watches it is told, its provider, and the external registry.
     pub(crate) fn build_ended(&self, id: BuildId) {
         self.build_changed(id);
         self.wake.statuses.notify_one();
+        self.wake.external.notify_one();
     }
 
     /// `host[:port]` of the registry, as image names carry it.

@@ -19,6 +19,7 @@ use slipway_forge::{Forge, ForgeError, SourceKey};
 use slipway_model::{BuildId, BuildState, CommitId, FailureCode, FailureReason, Timestamp};
 use slipway_store::WriteTx;
 use slipway_store::builds::{self, Build, Ending};
+use slipway_store::external;
 use slipway_store::images::{self, Tag, TagOrigin};
 
 use crate::links::access::SourceAt;
@@ -162,6 +163,7 @@ impl App {
         }
         let origin = origin_of(build, build.ref_seq);
         let moved = images::move_tags(tx, build.repository, &moving, digest, Some(&origin), now).await?;
+        external::want(tx, build.repository, &moved, digest, build.id, now).await?;
         // Only where the settings are gone, and with them what is locked, another build can have been in between.
         for tag in moving.iter().filter(|tag| !moved.contains(tag)) {
             staying.entry(Stays::NewerPush).or_default().push(tag.as_str());

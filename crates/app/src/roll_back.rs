@@ -8,7 +8,7 @@ use slipway_model::{BuildId, BuildState, ImageTag};
 use slipway_store::builds::{self, Build};
 use slipway_store::images::{self, Tag};
 use slipway_store::refs::{self, NewRefEvent, Origin};
-use slipway_store::{ReadTx, WriteTx, repositories};
+use slipway_store::{ReadTx, WriteTx, external, repositories};
 
 use crate::audit::{self, Change, Place};
 use crate::promote::origin_of;
@@ -38,6 +38,7 @@ impl App {
         }
         let origin = origin_of(&build, self.append_roll_back(&mut tx, &build).await?);
         images::point_tag(&mut tx, repository.id, tag, digest, &origin, right.actor().account.unwrap_or(repository.account), now).await?;
+        external::want(&mut tx, repository.id, std::slice::from_ref(tag), digest, build.id, now).await?;
         let mut change =
             Change::new("tag.move", format!("{}:{tag}", repository.name)).now(json!({"digest": digest, "build": build.number}));
         if let Some(before) = before {
@@ -46,6 +47,7 @@ impl App {
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         let moved = images::get_tag(&mut tx, repository.id, tag.as_str()).await?.ok_or(Error::NotFound)?;
         tx.commit().await?;
+        self.wake.external.notify_one();
         Ok(moved)
     }
 

@@ -91,11 +91,16 @@ impl EgressPolicy {
     /// Whether a connection may be made to the address that a host has.
     #[must_use]
     pub fn permits(&self, host: &str, address: IpAddr) -> bool {
-        let named = self.allowed.iter().any(|allowed| match allowed {
+        self.names(host, address) || is_public(address)
+    }
+
+    /// Whether the administrator named the address, or the host: only there may a connection be unprotected.
+    #[must_use]
+    pub fn names(&self, host: &str, address: IpAddr) -> bool {
+        self.allowed.iter().any(|allowed| match allowed {
             Allowed::Network(base, bits) => contains(*base, *bits, address),
             Allowed::Host(name) => name.eq_ignore_ascii_case(host),
-        });
-        named || is_public(address)
+        })
     }
 
     /// Checks a git address that a person typed: `https` and a host that may be public. Where its name leads to is checked when it is
@@ -285,6 +290,7 @@ mod tests {
         {
             assert!(!permits(host, address), "{host} {address}");
         }
+        assert!(policy.names("x", "10.1.0.1".parse().unwrap()) && !policy.names("x", "8.8.8.8".parse().unwrap()));
         let sent: EgressPolicy = serde_json::from_str(&serde_json::to_string(&policy).unwrap()).unwrap();
         assert_eq!(sent, policy, "as a builder gets it");
         assert!(EgressPolicy::allowing(["0.0.0.0/0"]).unwrap().permits("x", "127.0.0.1".parse().unwrap()));

@@ -7,6 +7,7 @@ mod build;
 mod clock;
 mod delivery;
 mod egress;
+mod external;
 mod git;
 mod ids;
 mod names;
@@ -24,6 +25,7 @@ pub use build::{BuildState, FailureCode, FailureReason, Lane, Phase, Step, StepS
 pub use clock::{Clock, Timestamp};
 pub use delivery::{DeliveryStatus, VerdictOutcome};
 pub use egress::{AddressRefused, EgressPolicy};
+pub use external::{ExternalRepository, InvalidExternalRepository};
 pub use git::{CommitId, RefKind, RefName};
 pub use ids::{
     AccountId, AuditId, AutobuildId, BuildId, BuilderId, DeliveryId, DeployKeyId, HookId, IdentityId, InvitationId, LinkId, MailId,

@@ -4,6 +4,7 @@
 //! be had by parsing, so no room behind this one meets a path segment that it would have to distrust.
 //! Deliberately elsewhere: who may do what (`app`), where bytes lie (`blobs`), answers over HTTP (`registry`).
 
+mod challenge;
 mod digest;
 mod error;
 mod json;
@@ -12,6 +13,7 @@ mod name;
 mod range;
 mod request;
 
+pub use challenge::{Challenge, parse_challenges};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::{ErrorCode, error_body};
 pub use manifest::{Child, Descriptor, Kind, MAX_MANIFEST_BYTES, MAX_REFERENCES, Manifest, ManifestError, Role, media_type};

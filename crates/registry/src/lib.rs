@@ -1,4 +1,4 @@
-//! The built-in registry: `/v2/` (OCI distribution 1.1, Docker Registry v2) and its token service `/auth/token`.
+//! The built-in registry: `/v2/` (OCI distribution 1.1, Docker Registry v2) and its token service `/auth/token`; and what goes from it to others.
 //!
 //! Invariants: every request becomes one [`slipway_oci::Action`], its right is checked in one place (`access`), and only then
 //! is it dispatched. What a caller may not see answers like what does not exist. A 201 means durable: bytes first
@@ -8,6 +8,7 @@
 mod access;
 mod blob;
 mod check;
+mod external;
 mod failure;
 mod listing;
 mod manifest;

@@ -105,7 +105,7 @@ pub struct SettingFlags {
     /// Requests to the API in a minute, of one token, session or address
     #[arg(long, global = true, value_name = "N")]
     pub limits_api_per_minute: Option<String>,
-    /// Private networks and hosts that may be reached for pictures and addresses that people give, divided by commas
+    /// Private networks and hosts that may be reached for pictures, registries and addresses that people give, divided by commas
     #[arg(long, global = true, value_name = "LIST")]
     pub egress_allow: Option<String>,
 }

@@ -15,6 +15,7 @@ pub mod commit_statuses;
 pub mod deliveries;
 pub mod deploy_keys;
 pub mod emails;
+pub mod external;
 pub mod hooks;
 pub mod identities;
 pub mod images;

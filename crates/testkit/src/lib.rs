@@ -1,6 +1,6 @@
 //! Everything that tests and the demo need around Slipway: a fake GitHub and a fake Bitbucket Cloud with real git, the real Gitea,
 //! a fake OpenID Connect provider, a mail server that keeps what it is sent, throw-away PostgreSQL databases, an
-//! OpenSSH server for git, the real buildkitd, OpenAPI descriptions to hold requests and answers against.
+//! OpenSSH server for git, the real buildkitd, a fake registry, OpenAPI descriptions to hold requests and answers against.
 //! Invariant: nothing here is part of the product's binary, and nothing here uses the product's own types, so that a
 //! wrong word in the product cannot be wrong on both sides.
 
@@ -13,6 +13,7 @@ pub mod oidc;
 pub mod openapi;
 pub mod postgres;
 mod provider;
+pub mod registry;
 pub mod smtp;
 pub mod sshd;
 pub mod wait;

@@ -10,8 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    account, admin, audit, autobuild, builds, deliveries, invitations, links, log, me, members, namespaces, organizations, repositories,
-    teams, tokens, triggers, unlinking, webhook,
+    account, admin, audit, autobuild, builds, deliveries, external, invitations, links, log, me, members, namespaces, organizations,
+    repositories, teams, tokens, triggers, unlinking, webhook,
 };
 use crate::edge::routes::Routes;
 use crate::error::Problem;
@@ -128,6 +128,9 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
         .routes(routes!(repositories::get, repositories::change, repositories::remove))
         .routes(routes!(repositories::tags))
         .routes(routes!(repositories::move_tag, repositories::remove_tag))
+        .routes(routes!(external::get, external::put, external::remove))
+        .routes(routes!(external::test))
+        .routes(routes!(external::tag, external::try_again))
         .routes(routes!(autobuild::get, autobuild::put, autobuild::remove))
         .routes(routes!(autobuild::preview))
         .routes(routes!(triggers::list, triggers::create))

@@ -54,6 +54,23 @@ fn image_tags() {
 }
 
 #[test]
+fn external_repositories() {
+    words::<slipway_model::ExternalRepository>(&["registry.example.com:5000/team/app", "http://127.0.0.1:5000/a", "docker.io/a/b", "[::1]/x"]);
+}
+
+#[test]
+fn challenges_of_registries() {
+    let seeds = Seeds::of(&[
+        br#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#,
+        br#"Negotiate abc==, BEARER realm = "a\"b" , error="x", Basic realm=x"#,
+    ]);
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        let text = seeds.text(recipe);
+        assert!(slipway_oci::parse_challenges(&text).len() <= 8);
+    });
+}
+
+#[test]
 fn digests() {
     words::<slipway_oci::Digest>(&["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "sha512:00"]);
 }

@@ -8,6 +8,7 @@ mod buildkitd;
 mod command_line;
 mod crash;
 mod deliveries;
+mod external;
 mod forged;
 mod hostile;
 mod left;

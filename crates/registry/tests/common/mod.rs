@@ -10,8 +10,8 @@ use serde_json::Value;
 use slipway_app::{App, Config, Keys};
 use slipway_blobs::{Blobs, Limits};
 use slipway_model::{
-    AccountId, AccountKind, AutobuildId, BuildId, BuildRule, Clock, QueueLimits, RefEventId, RepositoryId, ScopeSet, SecretToken, TeamId,
-    Timestamp, TokenKind, Visibility,
+    AccountId, AccountKind, AutobuildId, BuildId, BuildRule, Clock, EgressPolicy, QueueLimits, RefEventId, RepositoryId, ScopeSet,
+    SecretToken, TeamId, Timestamp, TokenKind, Visibility,
 };
 use slipway_oci::Digest;
 use slipway_registry::Registry;
@@ -53,7 +53,8 @@ impl Harness {
         let db = Db::open(&format!("sqlite://{}", folder.path().join("test.db").display())).await.expect("opens");
         db.migrate().await.expect("migrates");
         let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
-        let config = Config::new(format!("http://{address}").parse().expect("url"));
+        let mut config = Config::new(format!("http://{address}").parse().expect("url"));
+        config.egress = EgressPolicy::allowing(["127.0.0.1"]).expect("a policy");
         let app = Arc::new(App::new(db, clock.clone(), Keys::derive(&[7; 32]), [], config));
         let blobs = Blobs::open(folder.path().join("blobs"), limits).await.expect("opens");
         let registry = Registry::new(app.clone(), blobs);

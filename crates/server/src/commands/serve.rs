@@ -96,6 +96,7 @@ fn start(config: &Config, app: Arc<App>, registry: Registry, socket: TcpListener
     let router = web.merge(registry.clone().router().layer(CatchPanicLayer::new()).layer(nosniff));
     let loops = vec![
         tokio::spawn(Arc::clone(&app).run(stop.clone())),
+        tokio::spawn(registry.clone().run_external(stop.clone())),
         tokio::spawn(sweep_uploads(registry, stop.clone())),
         tokio::spawn(observe(Arc::clone(&app), metrics, stop.clone())),
     ];

@@ -13,6 +13,7 @@ mod deliveries;
 mod deploy_keys;
 mod durability;
 mod emails;
+mod external;
 mod hooks;
 mod identities;
 mod images;

@@ -13,6 +13,7 @@ use slipway_model::{
 use utoipa::{IntoParams, ToSchema};
 
 use super::at::{BuildAt, RepositoryAt};
+use super::external::ExternalTag;
 use crate::edge::json::{Json, Path, Query};
 use crate::edge::list::{List, Paging};
 use crate::error::{ApiError, Code};
@@ -178,6 +179,8 @@ pub(crate) struct BuildView {
     approved_by: Option<String>,
     /// What the provider knows of it; null when a newer build of the same rule and commit is told of instead.
     commit_status: Option<CommitStatus>,
+    /// What its tags are in the external registry; none where they are a newer build's, or where there is no such registry.
+    external: Vec<ExternalTag>,
 }
 
 /// How many steps came from the build cache.
@@ -280,6 +283,7 @@ impl From<BuildDetail> for BuildView {
             started_by: detail.started_by,
             approved_by: detail.approved_by,
             commit_status: detail.commit_status.map(CommitStatus::from),
+            external: detail.external.into_iter().map(ExternalTag::from).collect(),
         }
     }
 }

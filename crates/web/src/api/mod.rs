@@ -10,6 +10,7 @@ pub(crate) mod audit;
 pub(crate) mod autobuild;
 pub(crate) mod builds;
 pub(crate) mod deliveries;
+pub(crate) mod external;
 pub(crate) mod invitations;
 pub(crate) mod links;
 pub(crate) mod log;

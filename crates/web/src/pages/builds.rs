@@ -13,6 +13,7 @@ use slipway_model::{
 };
 
 use super::error::{PageError, sentence};
+use super::external;
 use super::fields::{At, Fields, Form, Query};
 use super::frame::{RepositoryAt, Visit, go, show};
 use super::repository::{Opened, open};
@@ -275,6 +276,7 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         note: rest.filter(|_| build.state == BuildState::Success).map(sentence),
         cloned: cloned.filter(|_| build.state != BuildState::Queued).map(plain::line),
         commit_status: detail.commit_status.as_ref().map(told),
+        external: detail.external.iter().map(|tag| external::row(tag, visit.now())).collect(),
         waterfall: waterfall(&Course {
             waited: build.started_at.map(|taken| (build.queued_at, taken)),
             phases: &phases,

@@ -122,6 +122,9 @@ pub(super) fn notice(word: &str) -> Option<(Tone, &'static str)> {
         }
         "key-changed" => (Tone::Good, "The deploy key is changed. The one before is removed."),
         "key-later" => (Tone::Attention, "The new deploy key does not stand at the provider yet. What it said stands below."),
+        "external-saved" => (Tone::Good, "A push was tried and went well. What builds push from now on goes there too."),
+        "external-removed" => (Tone::Good, "Nothing is pushed there any more. What is there stays."),
+        "external-again" => (Tone::Good, "It is pushed again now."),
         "trigger-deleted" => (Tone::Good, "The trigger is deleted. Its address starts nothing any more."),
         "redelivery" => (Tone::Good, "Asked. The delivery comes like any other, within seconds."),
         "signin-over" => (Tone::Attention, "That took too long or too many codes. Begin again."),

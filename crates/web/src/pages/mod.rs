@@ -14,6 +14,7 @@ mod builds;
 mod deliveries;
 mod entry;
 mod error;
+mod external;
 mod fields;
 mod frame;
 mod invitations;
@@ -148,6 +149,7 @@ fn repository_routes() -> Routes {
         .route("/{ns}/{name}/deliveries/{id}/replay", post(deliveries::replay))
         .merge(webhook::routes())
         .merge(triggers::routes())
+        .merge(external::routes())
 }
 
 /// An error as a page, without the navigation: for what fails before it is known who asks.

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use serde::Deserialize;
-use slipway_app::store::{StoreError, accounts, builds, images};
+use slipway_app::store::{accounts, builds, images};
 use slipway_app::{App, AutobuildSettings, BuildsWanted, Caller, Error, SourceState};
 use slipway_forge::SourceKey;
 use slipway_model::{AccountName, LinkState, ProviderId, RepositoryName, RepositoryPath, SourceType, Visibility};
@@ -10,6 +10,7 @@ use slipway_model::{AccountName, LinkState, ProviderId, RepositoryName, Reposito
 use super::anybody::Anybody;
 use super::builds::row as build_row;
 use super::error::{PageError, sentence};
+use super::external;
 use super::fields::{At, Form, Query};
 use super::frame::{RepositoryAt, Rights, Visit, go, show, show_refused};
 use super::view::form::Field;
@@ -148,7 +149,7 @@ pub(super) async fn general(who: Anybody, At(at): At<RepositoryAt>) -> Result<Re
     }))
 }
 
-async fn tag_rows(app: &App, opened: &Opened, after: Option<&str>, limit: u32) -> Result<Vec<TagRow>, StoreError> {
+async fn tag_rows(app: &App, opened: &Opened, after: Option<&str>, limit: u32) -> Result<Vec<TagRow>, Error> {
     let repository = opened.rights.view.repository().id;
     let mut tx = app.db().read().await?;
     let mut rows = Vec::new();
@@ -162,7 +163,12 @@ async fn tag_rows(app: &App, opened: &Opened, after: Option<&str>, limit: u32) -
             Some(person) => accounts::get(&mut tx, person).await?.map(|person| person.name.to_string()),
             None => None,
         };
+        let external = match opened.rights.reads() {
+            Some(_) => app.external_tag(&mut tx, repository, tag.name.as_str()).await?.filter(|there| there.digest == tag.digest),
+            None => None,
+        };
         rows.push(TagRow {
+            external: external.map(|there| external::row(&there, opened.shell.now)),
             moved_by,
             pull: format!("{}:{}", pull(app, &opened.path), tag.name),
             name: tag.name.to_string(),

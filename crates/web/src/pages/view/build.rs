@@ -4,6 +4,7 @@ use askama::Template;
 use slipway_model::{FailureCode, FailureReason, Step, Timestamp};
 
 use super::builds::BuildRow;
+use super::external::ExternalRow;
 use super::repositories::{May, RepositoryHead, Tab};
 use super::shell::Shell;
 use super::ui::{self, Markup};
@@ -85,6 +86,8 @@ pub struct BuildPage {
     pub cloned: Option<String>,
     /// What the provider was told of it.
     pub commit_status: Option<String>,
+    /// How its tags stand in the external registry.
+    pub external: Vec<ExternalRow>,
     /// Whether a cancellation is on its way.
     pub cancelling: Option<String>,
     /// The pull request that it tests, like `#7 into main: Mend the basket`.

@@ -13,6 +13,7 @@ pub mod chart;
 pub mod deliveries;
 pub mod entry;
 pub mod errors;
+pub mod external;
 pub mod form;
 pub mod icons;
 pub mod invitations;

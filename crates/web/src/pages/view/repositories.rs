@@ -4,6 +4,7 @@ use askama::Template;
 use slipway_model::{AccountKind, LinkState, ProviderKind, Timestamp, Visibility};
 
 use super::builds::BuildRow;
+use super::external::ExternalRow;
 use super::form::Field;
 use super::shell::Shell;
 use super::ui::{self, Tone};
@@ -222,6 +223,8 @@ pub struct TagRow {
     pub moved_by: Option<String>,
     /// The command that pulls it.
     pub pull: String,
+    /// How it stands in the external registry; only for who sees builds.
+    pub external: Option<ExternalRow>,
 }
 
 /// `/{ns}/{name}`.

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod deliveries;
+mod external;
 mod organizations;
 mod picker;
 mod providers;
@@ -163,6 +164,7 @@ fn tags() -> Vec<TagRow> {
             moved_by: (n == 1).then(|| "ada".to_owned()),
             build: (n != 2).then(|| (format!("#{}", 48 - n), "/acme/shop/builds/48".to_owned())),
             pull: format!("docker pull slipway.acme.example/acme/shop:{name}"),
+            external: external::rows().into_iter().nth(n),
         })
         .collect()
 }
@@ -252,6 +254,7 @@ fn failed_build() -> BuildPage {
         cancelling: None,
         cloned: Some("a short-lived token of the link, because there may be no deploy key: the organization `acme` forbids them".into()),
         commit_status: Some("not told: the link only reads".into()),
+        external: vec![],
         note: None,
         pull_request: None,
         lane: None,
@@ -407,6 +410,7 @@ pub fn all() -> Vec<(&'static str, String)> {
     pages.extend(picker::all());
     pages.extend(deliveries::all());
     pages.extend(triggers::all());
+    pages.extend(external::all());
     pages.extend(build_pages());
     pages.extend(settings_pages());
     pages.extend(providers::all());
@@ -519,6 +523,7 @@ fn build_pages() -> Vec<(&'static str, String)> {
         tail: vec![],
         failed_step: None,
         digest: Some(DIGEST.into()),
+        external: external::rows(),
         ..failed_build()
     };
     let list = BuildListPage {

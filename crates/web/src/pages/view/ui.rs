@@ -274,6 +274,15 @@ pub fn relative_text(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// A moment to come: the time, with the date on another day.
+#[must_use]
+pub fn moment_text(at: Timestamp, now: Timestamp) -> String {
+    let (at, now) = (at.to_string(), now.to_string());
+    let part = |text: &str, from: usize, to: usize| text.get(from..to).unwrap_or_default().to_owned();
+    let time = format!("{} UTC", part(&at, 11, 16));
+    if part(&at, 0, 10) == part(&now, 0, 10) { time } else { format!("{} {time}", part(&at, 0, 10)) }
+}
+
 /// A moment, however many references deep a template holds it.
 pub trait Moment {
     /// The moment.
