@@ -13,6 +13,7 @@ pub mod process;
 pub mod provider;
 pub mod proxy;
 pub mod registry;
+pub mod remote;
 pub mod replica;
 pub mod repository;
 pub mod setup;
@@ -32,10 +33,11 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use client::{Answer, Client};
 pub use others::{Forge, Others};
-pub use process::Process;
+pub use process::{Frozen, Process};
+pub use remote::RemoteBuilder;
 pub use replica::Replica;
 pub use repository::Repository;
-pub use setup::{Company, Database, DeployKeys, Engine, Mail, Pace, Providers, Setup};
+pub use setup::{Company, Database, DeployKeys, Engine, Listen, Mail, Pace, Providers, Setup};
 
 /// The administrator at Slipway, whose namespace the repositories are in.
 pub const PERSON: &str = "demo";
@@ -78,6 +80,8 @@ pub struct TestApp {
     pub token: String,
     /// The database's way, when it is PostgreSQL.
     pub proxy: Option<proxy::Proxy>,
+    /// The database's server, when it is the test's own.
+    pub cluster: Option<postgres::Cluster>,
     http: reqwest::Client,
     site: String,
     port: u16,
@@ -146,7 +150,11 @@ impl TestApp {
             Mail::Off => None,
             Mail::Kept => Some(SmtpSink::start().await?),
         };
-        let (database, proxy, database_url) = open_database(setup.database, folder.path()).await?;
+        let cluster = if setup.database == Database::Cluster { Some(postgres::Cluster::start().await?) } else { None };
+        let (database, proxy, database_url) = match &cluster {
+            Some(cluster) => (None, None, cluster.url().to_owned()),
+            None => open_database(setup.database, folder.path()).await?,
+        };
         let mut config = setup::configuration(setup, port, &database_url, mail.as_ref());
         for (id, app) in [("github", &oauth), ("other", &other)] {
             config.push_str(&setup::provider(id, "github", github.web_url(), github.api_url(), &app.client_id, &app.client_secret));
@@ -163,6 +171,7 @@ impl TestApp {
             api,
             token: String::new(),
             proxy,
+            cluster,
             http,
             site,
             port,

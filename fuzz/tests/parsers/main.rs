@@ -54,6 +54,21 @@ fn image_tags() {
 }
 
 #[test]
+fn labels_of_nodes() {
+    words::<slipway_model::NodeLabels>(&["builder=2 ssd zone=a", "builder", "builder=1000, x.y-z_1=0", ""]);
+}
+
+#[test]
+fn versions_that_programs_print() {
+    let seeds = Seeds::of(&["git version 2.39.5 (Apple Git-154)", "20.10.24+dfsg1", "Docker Engine 27.05.0-rc.1"].map(str::as_bytes));
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        if let Some(found) = slipway_model::Version::found_in(&seeds.text(recipe)) {
+            assert_eq!(slipway_model::Version::found_in(&found.to_string()), Some(found));
+        }
+    });
+}
+
+#[test]
 fn digests() {
     words::<slipway_oci::Digest>(&["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "sha512:00"]);
 }

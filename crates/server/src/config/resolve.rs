@@ -54,6 +54,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
     })?;
     let builder = r.builder()?;
     let queue = queue::limits(&mut r)?;
+    let lease = r.duration(&keys::QUEUE_LEASE, "30s", Duration::from_secs(5)..=Duration::from_secs(600))?;
     let mut warnings = Vec::new();
     let mail = people::mail(&mut r, &mut warnings)?;
     let api_per_minute = people::api_per_minute(&mut r)?;
@@ -81,6 +82,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
         log,
         builder,
         queue,
+        lease,
         mail,
         sign_up,
         api_per_minute,

@@ -17,6 +17,7 @@ mod error;
 mod fields;
 mod frame;
 mod invitations;
+mod nodes;
 mod oidc;
 mod organizations;
 mod picker;
@@ -50,7 +51,7 @@ pub(crate) fn routes() -> Routes {
         .merge(audit::routes())
         .route("/o/{org}/builds", get(builds::organization_queue))
         .route("/builds", get(builds::queue))
-        .route("/builders", get(settings::nodes))
+        .merge(nodes::routes())
         .route("/search", get(repositories::search))
         .route("/repositories/new", get(repositories::new).post(repositories::create))
         .merge(entry_routes())
