@@ -224,7 +224,7 @@ impl<'s> Loud<'s> {
         db.close().await;
         let mut loud = Self { site, token, build: build.to_owned(), attempt: 0 };
         let engine = json!({ "state": "ready", "description": "a bench" });
-        let claim = json!({ "name": BUILDER, "version": "1", "parallel": 1, "engine": engine, "wait_seconds": 20 });
+        let claim = json!({ "protocol": 2, "name": BUILDER, "version": "1", "parallel": 1, "engine": engine, "wait_seconds": 20 });
         let work = loud.post("/claim", &claim).await?;
         ensure!(work["build"] == build, "another build was handed out: {}", work["build"]);
         loud.attempt = work["attempt"].as_u64().context("an attempt has a number")?;

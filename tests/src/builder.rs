@@ -10,7 +10,7 @@ use slipway_app::{App, Config, Keys};
 use slipway_model::Clock;
 use slipway_store::Db;
 use slipway_wire::{
-    Assignment, Claim, EngineStatus, Event, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, Outcome, Report, ReportAnswer,
+    Assignment, Claim, EngineStatus, Event, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, Outcome, PROTOCOL, Report, ReportAnswer,
 };
 
 use crate::registry::Registry;
@@ -39,6 +39,10 @@ impl TestApp {
         db.close().await;
         Ok(ScriptedBuilder { client: self.client(token.expose()), name: name.to_owned() })
     }
+}
+
+fn ready() -> EngineStatus {
+    EngineStatus::Ready { description: "scripted".to_owned(), kind: None }
 }
 
 impl ScriptedBuilder {
@@ -81,7 +85,8 @@ impl ScriptedBuilder {
     /// # Errors
     /// When the server refuses.
     pub async fn claim_with(&self, engine: EngineStatus, wait_seconds: u32) -> Result<Option<Assignment>> {
-        let claim = Claim { name: self.name.clone(), version: "scripted".to_owned(), parallel: 2, engine, wait_seconds };
+        let (name, version, git) = (self.name.clone(), "scripted".to_owned(), "git version 2.39.5".to_owned());
+        let claim = Claim { protocol: PROTOCOL, git, name, version, parallel: 100, engine, wait_seconds };
         let answer = self.send("/claim", &claim).await?;
         match answer.status {
             200 => Ok(Some(serde_json::from_str(&answer.text)?)),
@@ -95,8 +100,7 @@ impl ScriptedBuilder {
     /// # Errors
     /// When there is none.
     pub async fn claim(&self) -> Result<Assignment> {
-        let ready = EngineStatus::Ready { description: "scripted".to_owned() };
-        self.claim_with(ready, 10).await?.context("there is work for the builder")
+        self.claim_with(ready(), 10).await?.context("there is work for the builder")
     }
 
     /// Takes a build if there is one now.
@@ -104,7 +108,7 @@ impl ScriptedBuilder {
     /// # Errors
     /// When the server refuses.
     pub async fn try_claim(&self) -> Result<Option<Assignment>> {
-        self.claim_with(EngineStatus::Ready { description: "scripted".to_owned() }, 0).await
+        self.claim_with(ready(), 0).await
     }
 
     /// Extends the lease.

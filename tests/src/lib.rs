@@ -13,6 +13,7 @@ pub mod process;
 pub mod provider;
 pub mod proxy;
 pub mod registry;
+pub mod remote;
 pub mod replica;
 pub mod repository;
 pub mod setup;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use slipway_testkit::buildkitd::{Buildkitd, Listen};
+use slipway_testkit::buildkitd::{self, Buildkitd};
 use slipway_testkit::github::{FakeGitHub, OAuthApp, Visibility};
 use slipway_testkit::openapi::Description;
 use slipway_testkit::postgres;
@@ -33,10 +34,11 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use client::{Answer, Client};
 pub use others::{Forge, Others};
-pub use process::Process;
+pub use process::{Frozen, Process};
+pub use remote::RemoteBuilder;
 pub use replica::Replica;
 pub use repository::Repository;
-pub use setup::{Company, Database, DeployKeys, Engine, Mail, Pace, Providers, Reach, Setup};
+pub use setup::{Company, Database, DeployKeys, Engine, Listen, Mail, Pace, Providers, Reach, Setup};
 
 /// The administrator at Slipway, whose namespace the repositories are in.
 pub const PERSON: &str = "demo";
@@ -81,6 +83,8 @@ pub struct TestApp {
     pub token: String,
     /// The database's way, when it is PostgreSQL.
     pub proxy: Option<proxy::Proxy>,
+    /// The database's server, when it is the test's own.
+    pub cluster: Option<postgres::Cluster>,
     http: reqwest::Client,
     site: String,
     port: u16,
@@ -149,9 +153,13 @@ impl TestApp {
             Mail::Off => None,
             Mail::Kept => Some(SmtpSink::start().await?),
         };
-        let (database, proxy, database_url) = open_database(setup.database, folder.path()).await?;
+        let cluster = if setup.database == Database::Cluster { Some(postgres::Cluster::start().await?) } else { None };
+        let (database, proxy, database_url) = match &cluster {
+            Some(cluster) => (None, None, cluster.url().to_owned()),
+            None => open_database(setup.database, folder.path()).await?,
+        };
         let buildkitd = match setup.engine {
-            Engine::Buildkitd => Some(Buildkitd::start(Listen::Socket).await?),
+            Engine::Buildkitd => Some(Buildkitd::start(buildkitd::Listen::Socket).await?),
             _ => None,
         };
         let mut config = setup::configuration(setup, port, &database_url, mail.as_ref(), buildkitd.as_ref());
@@ -171,6 +179,7 @@ impl TestApp {
             api,
             token: String::new(),
             proxy,
+            cluster,
             http,
             site,
             port,

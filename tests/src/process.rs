@@ -117,7 +117,16 @@ pub fn command(config: &Path, arguments: &[&str], stdin: &str) -> Result<Ended> 
     Ok(Ended { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) })
 }
 
-/// A running `slipway serve`.
+/// Whether a process stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frozen {
+    /// It does.
+    Yes,
+    /// It goes on.
+    No,
+}
+
+/// A running `slipway`, of whichever command.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -125,19 +134,31 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it; it is not ready yet.
+    /// Starts a server; it is not ready yet.
     ///
     /// # Errors
     /// When it does not start.
     pub fn serve(config: &Path, log: Log) -> Result<Self> {
+        Self::start(config, &["serve"], None, log)
+    }
+
+    /// Starts `slipway ARGUMENTS --config FILE`, in a network namespace of that name if one is given.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(config: &Path, arguments: &[&str], network: Option<&str>, log: Log) -> Result<Self> {
         let binary = binary()?;
-        // `env` and `setpriv` replace themselves, so the child is the server. It dies with our thread, and a file that may
+        // `env`, `setpriv` and `nsenter` replace themselves, so the child is the program. It dies with our thread, and a file that may
         // not grow (`limit_files`) is an error for it, not a signal.
         let mut command = Command::new("env");
-        command.args(["--ignore-signal=XFSZ", "setpriv", "--pdeathsig", "KILL", "--"]).arg(&binary);
+        command.args(["--ignore-signal=XFSZ", "setpriv", "--pdeathsig", "KILL", "--"]);
+        if let Some(network) = network {
+            command.args(["nsenter", &format!("--net=/run/netns/{network}"), "--"]);
+        }
+        command.arg(&binary);
         clean(&mut command);
         let mut child = command
-            .arg("serve")
+            .args(arguments)
             .arg("--config")
             .arg(config)
             .current_dir(config.parent().context("the configuration lies in a folder")?)
@@ -193,12 +214,33 @@ impl Process {
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
+    /// SIGSTOP, or SIGCONT: it stands still and hears nothing, and knows nothing of it afterwards.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn freeze(&self, frozen: Frozen) -> Result<()> {
+        let signal = if frozen == Frozen::Yes { Signal::STOP } else { Signal::CONT };
+        Ok(rustix::process::kill_process(self.pid()?, signal)?)
+    }
+
+    /// Waits until it ends by itself; gives the exit code.
+    ///
+    /// # Errors
+    /// When it does not, or ends by a signal.
+    pub async fn ended(mut self) -> Result<i32> {
+        let status = wait::until("the process to end by itself", STOPPED_WITHIN, || {
+            let ended = self.child.try_wait();
+            async move { Ok(ended?) }
+        });
+        status.await?.code().context("it ended by a signal")
+    }
+
     /// SIGKILL to it and everything that it started.
     ///
     /// # Errors
     /// When it was gone already.
     pub fn kill(mut self) -> Result<()> {
-        ensure!(self.child.try_wait()?.is_none(), "the server had ended before it was killed");
+        ensure!(self.child.try_wait()?.is_none(), "the process had ended before it was killed");
         rustix::process::kill_process_group(self.pid()?, Signal::KILL)?;
         self.child.wait()?;
         Ok(())
@@ -210,12 +252,12 @@ impl Process {
     /// When it ends otherwise or not in time.
     pub async fn terminate(mut self) -> Result<()> {
         rustix::process::kill_process(self.pid()?, Signal::TERM)?;
-        let status = wait::until("the server to end after SIGTERM", STOPPED_WITHIN, || {
+        let status = wait::until("the process to end after SIGTERM", STOPPED_WITHIN, || {
             let ended = self.child.try_wait();
             async move { Ok(ended?) }
         });
         let status = status.await?;
-        ensure!(status.success(), "the server ended with {status} after SIGTERM, expected exit code 0");
+        ensure!(status.success(), "the process ended with {status} after SIGTERM, expected exit code 0");
         Ok(())
     }
 }

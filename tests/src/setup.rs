@@ -30,6 +30,8 @@ pub enum Database {
     Sqlite,
     /// A throw-away database, behind a proxy that a test can cut.
     Postgres,
+    /// A cluster of the test's own, which it can kill.
+    Cluster,
 }
 
 /// What else runs beside a [`crate::TestApp`].
@@ -92,6 +94,16 @@ pub enum Reach {
     Loopback,
 }
 
+/// Where the server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Listen {
+    /// On the loopback only.
+    #[default]
+    Loopback,
+    /// On every address of the machine: builders in another network reach it.
+    Everywhere,
+}
+
 /// The intervals of [`Pace::Quick`].
 pub const QUICK: Duration = Duration::from_secs(2);
 
@@ -114,6 +126,10 @@ pub struct Setup {
     pub deploy_keys: DeployKeys,
     /// What may be reached.
     pub reach: Reach,
+    /// Where the server listens.
+    pub listen: Listen,
+    /// After how much silence a builder loses its builds; `None` is the default.
+    pub lease: Option<Duration>,
 }
 
 impl Setup {
@@ -159,6 +175,18 @@ impl Setup {
         Self { reach, ..self }
     }
 
+    /// With listeners on every address.
+    #[must_use]
+    pub fn everywhere(self) -> Self {
+        Self { listen: Listen::Everywhere, ..self }
+    }
+
+    /// With leases that end soon.
+    #[must_use]
+    pub fn leased_for(self, lease: Duration) -> Self {
+        Self { lease: Some(lease), ..self }
+    }
+
     /// With deploy keys.
     #[must_use]
     pub fn keyed(self) -> Self {
@@ -181,13 +209,18 @@ pub(crate) fn configuration(setup: Setup, port: u16, database_url: &str, mail: O
         }
     };
     let mail = mail.map(|mail| format!("\n[mail]\nurl = \"smtp://{}\"\nfrom = \"Slipway <slipway@slipway.example>\"\n", mail.address()));
+    let host = match setup.listen {
+        Listen::Loopback => "127.0.0.1",
+        Listen::Everywhere => "0.0.0.0",
+    };
+    let lease = setup.lease.map(|lease| format!("[queue]\nlease = \"{}s\"\n\n", lease.as_secs())).unwrap_or_default();
     let egress = match setup.reach {
         Reach::Public => "",
         Reach::Loopback => "\n[egress]\nallow = [\"127.0.0.1\"]\n",
     };
     format!(
-        "data_dir = \"data\"\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
-         database_url = \"{database_url}\"\ndrain_timeout = \"5s\"\n{pace}\n[builder]\n{builder}\n\n[limits]\napi_per_minute = 1000000\n{egress}{}",
+        "data_dir = \"data\"\nlisten = \"{host}:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
+         database_url = \"{database_url}\"\ndrain_timeout = \"5s\"\n{pace}\n[builder]\n{builder}\n\n{lease}[limits]\napi_per_minute = 1000000\n{egress}{}",
         mail.unwrap_or_default()
     )
 }

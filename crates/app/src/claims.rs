@@ -10,11 +10,12 @@ use std::time::Duration;
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError, SourceKey};
 use slipway_model::{
-    AccountId, BuildId, BuildState, EnvironmentVariable, FailureCode, FailureReason, Lane, RepositoryPath, SecretToken, TokenKind,
+    AccountId, BuildId, BuildState, BuilderId, EnvironmentVariable, FailureCode, FailureReason, Lane, RepositoryPath, SecretToken,
+    TokenKind,
 };
 use slipway_store::builds::{self, Build};
 use slipway_store::last_images::{self, LastImage};
-use slipway_store::{ReadTx, repositories};
+use slipway_store::{ReadTx, WriteTx, builders, repositories};
 
 use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
 use crate::source_access::SourceAccess;
@@ -86,6 +87,9 @@ impl App {
             let now = self.clock.now();
             let token = SecretToken::generate(TokenKind::Build);
             let mut tx = self.write().await?;
+            if !takes_another(&mut tx, builder.id).await? {
+                return Ok(None);
+            }
             let Some(build) =
                 builds::claim(&mut tx, builder.id, &token.hash(), &self.config.queue, now, now.plus(self.config.lease)).await?
             else {
@@ -194,6 +198,15 @@ impl App {
         let http = self.with_source_in_person(source, access).await;
         self.source_access(account, build, http, environment).await
     }
+}
+
+/// Whether a node may take one more build: what an administrator decided about it last counts, and more than its places it never gets,
+/// whatever it asks for.
+async fn takes_another(tx: &mut WriteTx, builder: BuilderId) -> Result<bool, Error> {
+    builds::lock_claims(tx).await?;
+    // None: it was removed in this moment.
+    let Some(node) = builders::get(tx, builder).await? else { return Ok(false) };
+    Ok(node.draining_since.is_none() && builds::count_held(tx, builder).await? < u64::from(node.places()))
 }
 
 /// The last image of a rule that is built from some files only. Whoever asks for a build by hand gets one, and a rule that was changed since

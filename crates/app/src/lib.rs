@@ -27,10 +27,12 @@ mod hooks;
 mod inbox;
 mod intake;
 mod invitations;
+mod joining;
 mod keys;
 mod links;
 mod mail;
 mod matching;
+mod nodes;
 mod oidc;
 mod organizations;
 mod passwords;
@@ -97,16 +99,18 @@ pub use hooks::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelive
 pub use inbox::{DeliveryBody, DeliveryDetail, DeliveryEntry, DeliveryEvent};
 pub use intake::Intake;
 pub use invitations::{InvitationEntry, InvitationView, InvitationWish, Mailed, NewInvitation};
+pub use joining::{Joined, Joining, NewJoinToken, TokenRefused};
 pub use keys::{Keys, Sealed};
 pub use links::{
     ConnectWish, Evidence, LinkSwitch, LinkView, Linked, OfferView, Offers, OrganizationView, Receipt, ReceiptItem, ScopeView,
     SourceNamespaces, SourcePage, SourceSearch, UnlinkPreview, UnlinkSource, UsedBy,
 };
 pub use mail::{MailConfig, MailTransport, Sender};
+pub use nodes::{Drain, NodeEdit, NodeFacts, NodeState, NodeView, TooOld};
 pub use oidc::{CreateAccounts, OidcOutcome, OidcProvider, OidcProviderView, OidcPurpose};
 pub use organizations::{Doomed, Membership, OrganizationChange};
 pub use peer::client_address;
-pub use queue::{BuilderOutcome, BuilderView, Fenced, KeyUse, Progress, RegisteredBuilder};
+pub use queue::{BuilderOutcome, Fenced, KeyUse, Progress, RegisteredBuilder};
 pub use registry_auth::{BUILD_USER, RegistryAccess, RegistryAction, RegistryCaller, RegistryGrant, RegistryToken};
 pub use second_factor::{Enrolment, SecondFactor, SecondFactorState};
 pub use sessions::{ClientInfo, SignIn};

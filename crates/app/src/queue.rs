@@ -1,21 +1,17 @@
 //! The queue as builders see it: heartbeat, report, finish, release; and the loop that ends dead leases.
 //!
 //! Every call of a builder is fenced: it demands builder, attempt and a lease that has not ended (`store::builds::hold`).
-//! Deliberately elsewhere: handing out builds (`claims`).
+//! Deliberately elsewhere: handing out builds (`claims`), builders themselves (`nodes`).
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use slipway_model::{BuildId, BuildState, BuilderId, CommitId, FailureCode, FailureReason, Phase, SecretToken, Step, Timestamp, TokenKind};
-use slipway_store::builders::{self, Builder};
+use slipway_model::{BuildId, BuildState, BuilderId, CommitId, FailureCode, FailureReason, Phase, Step, Timestamp};
+use slipway_store::builders;
 use slipway_store::builds::{self, Build, Ending};
-use slipway_store::{ReadTx, WriteTx, deploy_keys, logs, progress, refs, repositories};
+use slipway_store::{WriteTx, deploy_keys, logs, progress, refs, repositories};
 
 use crate::promote::{Known, Promotion};
 use crate::{App, Error};
-
-/// A builder is called silent when it neither claimed nor beat for so long.
-const BUILDER_SILENCE: Duration = Duration::from_secs(60);
 
 /// A builder whose token was checked.
 #[derive(Debug, Clone)]
@@ -76,23 +72,6 @@ pub enum BuilderOutcome {
     Unneeded(FailureReason),
 }
 
-/// A builder as administrators see it.
-#[derive(Debug, Clone)]
-pub struct BuilderView {
-    /// The row.
-    pub builder: Builder,
-    /// Whether it showed itself lately.
-    pub online: bool,
-    /// `Docker Engine 20.10.24`, when its engine answers.
-    pub engine: Option<String>,
-    /// What is wrong with its engine.
-    pub problem: Option<String>,
-    /// What to do.
-    pub hint: Option<String>,
-    /// How many builds it holds.
-    pub running: u64,
-}
-
 /// How far the end of a build came.
 enum Finish {
     Done(Result<BuildState, Fenced>),
@@ -100,80 +79,11 @@ enum Finish {
     Ask(Box<Build>, Vec<CommitId>),
 }
 
-/// The builder protocol's `EngineStatus` as it is stored.
-#[derive(Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-enum StoredEngine {
-    Ready { description: String },
-    Unavailable { problem: String, hint: String },
-}
-
-fn cut(text: &str, characters: usize) -> String {
+pub(crate) fn cut(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
 }
 
 impl App {
-    /// Registers the builder inside of this process. The one of the process before is dead: its builds are due at once.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn register_builtin_builder(&self, name: &str) -> Result<SecretToken, Error> {
-        let now = self.clock.now();
-        let token = SecretToken::generate(TokenKind::Builder);
-        let mut tx = self.write().await?;
-        for dead in builders::list_builtin(&mut tx, name).await? {
-            builds::expire_leases_of(&mut tx, &dead, now).await?;
-        }
-        builders::replace_builtin(&mut tx, name, &token.hash(), now).await?;
-        tx.commit().await?;
-        Ok(token)
-    }
-
-    /// The builder of a token.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn builder_by_token(&self, token: &str) -> Result<Option<RegisteredBuilder>, Error> {
-        let Some(token) = SecretToken::presented(TokenKind::Builder, token) else { return Ok(None) };
-        let mut tx = self.read().await?;
-        let builder = builders::get_by_token(&mut tx, &token.hash()).await?;
-        Ok(builder.map(|builder| RegisteredBuilder { id: builder.id, name: builder.name }))
-    }
-
-    /// Notes what a builder says of itself. `engine` is the protocol's `EngineStatus` as JSON.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn builder_seen(&self, builder: &RegisteredBuilder, version: &str, parallel: u32, engine: &str) -> Result<(), Error> {
-        let mut tx = self.write().await?;
-        builders::set_seen(&mut tx, builder.id, &cut(version, 100), parallel, &cut(engine, 4000), self.clock.now()).await?;
-        Ok(tx.commit().await?)
-    }
-
-    /// All builders.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn list_builders(&self) -> Result<Vec<BuilderView>, Error> {
-        let mut tx = self.read().await?;
-        self.list_builders_in(&mut tx).await
-    }
-
-    pub(crate) async fn list_builders_in(&self, tx: &mut ReadTx) -> Result<Vec<BuilderView>, Error> {
-        let now = self.clock.now();
-        let mut views = Vec::new();
-        for builder in builders::list(tx).await? {
-            let (engine, problem, hint) = match serde_json::from_str(&builder.engine) {
-                Ok(StoredEngine::Ready { description }) => (Some(description), None, None),
-                Ok(StoredEngine::Unavailable { problem, hint }) => (None, Some(problem), Some(hint)),
-                Err(_) => (None, None, None),
-            };
-            let running = builds::count_held(tx, builder.id).await?;
-            views.push(BuilderView { online: now.since(builder.last_seen_at) < BUILDER_SILENCE, engine, problem, hint, running, builder });
-        }
-        Ok(views)
-    }
-
     /// How many builds wait and how many run.
     ///
     /// # Errors
@@ -352,7 +262,7 @@ impl App {
                 BuildState::Success
             }
             BuilderOutcome::Failed(reason) => self.end(&mut tx, build, BuildState::Failed, reason, now).await?,
-            BuilderOutcome::FailedForNow(reason) if attempt >= self.config.attempts => {
+            BuilderOutcome::FailedForNow(reason) if held.tries() >= self.config.attempts => {
                 self.end(&mut tx, build, BuildState::Failed, reason, now).await?
             }
             BuilderOutcome::FailedForNow(reason) => {
@@ -385,7 +295,7 @@ impl App {
         Ok(state)
     }
 
-    /// The builder gives a build back, because it shuts down.
+    /// The builder gives a build back, because it shuts down. That is no try of the build.
     ///
     /// # Errors
     /// Only the database's.
@@ -400,7 +310,7 @@ impl App {
         if let Err(fenced) = self.held(&mut tx, builder, build, attempt).await? {
             return Ok(Err(fenced));
         }
-        builds::requeue(&mut tx, build, &cut(note, 500), self.clock.now()).await?;
+        builds::hand_back(&mut tx, build, &cut(note, 500), self.clock.now()).await?;
         tx.commit().await?;
         self.build_changed(build);
         self.wake.queue.notify_waiters();
@@ -422,8 +332,8 @@ impl App {
                     now,
                 )
                 .await?;
-            } else if build.attempt >= self.config.attempts {
-                let text = format!("lease lost: the builder went silent in attempt {} of {}", build.attempt, self.config.attempts);
+            } else if build.tries() >= self.config.attempts {
+                let text = format!("lease lost: the builder went silent in attempt {} of {}", build.tries(), self.config.attempts);
                 self.end(&mut tx, build.id, BuildState::Failed, &FailureReason::new(FailureCode::LeaseLost, text), now).await?;
             } else {
                 let note = format!("attempt {} lost its lease: the builder went silent; trying again", build.attempt);

@@ -12,7 +12,7 @@ use slipway_model::{RepositoryId, Timestamp};
 use slipway_store::builds::{self, Build, Running};
 use slipway_store::{ReadTx, accounts};
 
-use crate::{App, BuilderView, Error};
+use crate::{App, Error, NodeState, NodeView};
 
 /// So many builds of a repository say how long its next one takes.
 const LAST: u32 = 20;
@@ -40,27 +40,25 @@ impl App {
         }
         let now = self.clock.now();
         let position = builds::queue_position(tx, build.id, now).await?;
-        let builders = self.list_builders_in(tx).await?;
+        let nodes = self.list_nodes_in(tx).await?;
         let running = builds::list_running(tx).await?;
         let namespace = accounts::get(tx, build.account).await?.map(|account| account.name);
         let own = running.iter().filter(|other| other.account == build.account).count();
         let held = namespace.as_ref().and_then(|name| self.config.queue.held(name, own as u64, running.len() as u64));
-        let no_engine = without_engine(&builders);
-        let waits_for = if let Some(text) = &no_engine {
+        let nobody = nobody_builds(&nodes);
+        let waits_for = if let Some(text) = &nobody {
             text.clone()
         } else if build.available_at > now {
             format!("the pause before the next attempt, until {}", build.available_at)
         } else if let Some(held) = held {
             held.to_string()
         } else {
-            let places = places(&builders);
-            let busy =
-                builders.iter().filter(|builder| can_build(builder)).all(|builder| builder.running >= u64::from(builder.builder.parallel));
-            if busy { format!("a free place on a builder; all {places} are taken") } else { "a builder to take it".to_owned() }
+            let full = nodes.iter().filter(|node| node.state.builds()).all(|node| node.state == NodeState::Full);
+            if full { busy(&nodes) } else { "a builder to take it".to_owned() }
         };
-        let starts_at = if no_engine.is_none() {
+        let starts_at = if nobody.is_none() {
             let limits = namespace.map(|name| self.config.queue.of(&name)).unwrap_or_default();
-            let places = self.config.queue.installation.map_or(places(&builders), |limit| places(&builders).min(limit.get() as usize));
+            let places = self.config.queue.installation.map_or(places(&nodes), |limit| places(&nodes).min(limit.get() as usize));
             let queue = Queue { places, own_places: limits.map_or(places, |limit| places.min(limit.get() as usize)), position };
             self.begin_in(tx, build, &queue, &running).await?.map(|wait| now.plus(wait).max(build.available_at))
         } else {
@@ -100,22 +98,77 @@ struct Queue {
     position: u64,
 }
 
-fn can_build(builder: &BuilderView) -> bool {
-    builder.online && builder.problem.is_none()
+fn places(nodes: &[NodeView]) -> usize {
+    nodes.iter().filter(|node| node.state.builds()).map(|node| node.builder.places() as usize).sum()
 }
 
-fn places(builders: &[BuilderView]) -> usize {
-    builders.iter().filter(|builder| can_build(builder)).map(|builder| builder.builder.parallel as usize).sum()
+/// What all builders that work are doing, and what becomes of the others.
+fn busy(nodes: &[NodeView]) -> String {
+    let others: Vec<&NodeView> = nodes.iter().filter(|node| !node.state.builds()).collect();
+    let others = if others.is_empty() { String::new() } else { format!(" ({})", causes(&others)) };
+    format!("a free place on a builder; all {} are taken{others}", places(nodes))
 }
 
-/// Why nothing is built at all.
-fn without_engine(builders: &[BuilderView]) -> Option<String> {
-    let online: Vec<_> = builders.iter().filter(|builder| builder.online).collect();
-    let Some(first) = online.first() else {
-        return Some("no builder is connected; an administrator sees why under Builder nodes".to_owned());
+/// Why nothing is built at all, and what to do.
+fn nobody_builds(nodes: &[NodeView]) -> Option<String> {
+    if nodes.is_empty() {
+        return Some("a builder: there is none; an administrator adds one under Builder nodes".to_owned());
+    }
+    if nodes.iter().any(|node| node.state.builds()) {
+        return None;
+    }
+    let all: Vec<&NodeView> = nodes.iter().collect();
+    // One that is connected is nearer to building than one that is not, and it says itself what is wrong.
+    let said = nodes.iter().find_map(|node| match &node.state {
+        NodeState::NoEngine { problem, hint } => Some(format!("{problem}: {hint}")),
+        NodeState::TooOld(old) => Some(format!("{}: {}", old.detail, old.hint)),
+        _ => None,
+    });
+    Some(match said {
+        Some(said) if all.len() == 1 => said,
+        Some(said) => format!("a builder: {}; {said}", causes(&all)),
+        None => format!("a builder: {}; an administrator {} under Builder nodes", causes(&all), remedy(&all)),
+    })
+}
+
+/// `all 2 are offline`, or `1 is offline, 1 is draining`.
+fn causes(nodes: &[&NodeView]) -> String {
+    let words = |node: &NodeView, many: bool| match node.state {
+        NodeState::Offline if many => "are offline",
+        NodeState::Offline => "is offline",
+        NodeState::NoEngine { .. } if many => "have no engine that answers",
+        NodeState::NoEngine { .. } => "has no engine that answers",
+        NodeState::TooOld(_) if many => "are too old",
+        NodeState::TooOld(_) => "is too old",
+        NodeState::NoBuilder if many => "have no label `builder`",
+        NodeState::NoBuilder => "has no label `builder`",
+        NodeState::Draining | NodeState::Drained if many => "are draining",
+        NodeState::Draining | NodeState::Drained => "is draining",
+        NodeState::Full | NodeState::Building | NodeState::Idle => "build",
     };
-    let all = online.iter().all(|builder| builder.problem.is_some());
-    all.then(|| format!("{}: {}", first.problem.as_deref().unwrap_or_default(), first.hint.as_deref().unwrap_or_default()))
+    let mut counted: BTreeMap<&str, (usize, &NodeView)> = BTreeMap::new();
+    for node in nodes {
+        counted.entry(words(node, true)).or_insert((0, node)).0 += 1;
+    }
+    match (nodes, counted.len()) {
+        ([one], _) => format!("1 {}", words(one, false)),
+        (all, 1) => format!("all {} {}", all.len(), words(all[0], true)),
+        _ => {
+            let each = counted.values().map(|(count, node)| format!("{count} {}", words(node, *count > 1)));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// What an administrator does about builders of which none says itself what is wrong.
+fn remedy(nodes: &[&NodeView]) -> &'static str {
+    if nodes.iter().any(|node| matches!(node.state, NodeState::Draining | NodeState::Drained)) {
+        "lets one take builds again, or adds another,"
+    } else if nodes.iter().any(|node| node.state == NodeState::NoBuilder) {
+        "gives one the label `builder`"
+    } else {
+        "sees since when, starts one again on its machine, or adds another"
+    }
 }
 
 fn median(mut all: Vec<Duration>) -> Option<Duration> {
@@ -162,6 +215,44 @@ mod tests {
         assert_eq!(after(1, &[3, 5, 7], 0), Some(7), "the place of the others is gone");
         assert_eq!(after(3, &[], 7), Some(20));
         assert_eq!(after(3, &[], FAR + 1), None);
+    }
+
+    fn node(state: NodeState) -> NodeView {
+        let builder = slipway_store::builders::Builder {
+            id: slipway_model::BuilderId::new(),
+            name: "far".to_owned(),
+            builtin: false,
+            version: "1".to_owned(),
+            protocol: 2,
+            git: String::new(),
+            parallel: 2,
+            engine: String::new(),
+            labels: slipway_model::NodeLabels::builder(),
+            draining_since: None,
+            joined_by: None,
+            last_seen_at: Timestamp::from_millis(0),
+            created_at: Timestamp::from_millis(0),
+        };
+        NodeView { builder, state, engine: None, running: 0 }
+    }
+
+    #[test]
+    fn why_nobody_builds_is_told_with_what_to_do() {
+        let told = |states: &[NodeState]| nobody_builds(&states.iter().cloned().map(node).collect::<Vec<_>>()).unwrap_or_default();
+        let no_engine = || NodeState::NoEngine { problem: "no engine at `x`".to_owned(), hint: "start docker".to_owned() };
+        use NodeState::{Drained, Draining, Full, Idle, NoBuilder, Offline};
+        assert!(told(&[]).contains("there is none"));
+        assert_eq!(told(&[Offline, Idle]), "");
+        assert_eq!(told(&[Full]), "");
+        assert!(told(&[Offline, Offline]).starts_with("a builder: all 2 are offline; an administrator sees since when"));
+        assert!(told(&[Offline]).starts_with("a builder: 1 is offline; "));
+        assert!(told(&[Draining, Drained]).starts_with("a builder: all 2 are draining; an administrator lets one take builds again"));
+        assert!(told(&[NoBuilder]).contains("1 has no label `builder`; an administrator gives one the label"));
+        assert!(told(&[Offline, Drained, Offline]).starts_with("a builder: 1 is draining, 2 are offline; "));
+        assert_eq!(told(&[no_engine()]), "no engine at `x`: start docker");
+        assert_eq!(told(&[no_engine(), Offline]), "a builder: 1 is offline, 1 has no engine that answers; no engine at `x`: start docker");
+        let all = [node(Full), node(Offline)];
+        assert_eq!(busy(&all), "a free place on a builder; all 2 are taken (1 is offline)");
     }
 
     #[test]

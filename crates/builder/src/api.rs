@@ -10,7 +10,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use slipway_model::BuildId;
-use slipway_wire::{Assignment, Claim, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, Outcome, Release, Report, ReportAnswer};
+use slipway_wire::{
+    Assignment, Claim, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, Join, JoinAnswer, Outcome, Refused, Release, Report,
+    ReportAnswer,
+};
 use url::Url;
 
 use crate::config::BuilderError;
@@ -25,8 +28,10 @@ const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 pub(crate) enum ApiError {
     /// The attempt no longer holds the lease.
     Fenced(String),
-    /// The token is unknown.
-    Token,
+    /// The token is not taken: what the server said.
+    Token(String),
+    /// The builder is older than what the server works with: what was found and wanted.
+    TooOld(String),
     /// The server is away or busy: ask again later.
     Away(String),
     /// The server refuses this request for good.
@@ -58,6 +63,11 @@ impl Api {
 
     pub(crate) fn server(&self) -> &str {
         self.server.as_str()
+    }
+
+    /// Asks to become a node; the token is a join token.
+    pub(crate) async fn join(&self, join: &Join) -> Result<JoinAnswer, ApiError> {
+        read(&self.post("builder/v1/join", join, QUICK).await?)
     }
 
     /// Asks for work; `None` when there was none in time.
@@ -107,12 +117,23 @@ impl Api {
         let shown: String = String::from_utf8_lossy(&text).chars().take(300).collect();
         Err(match status {
             StatusCode::CONFLICT => ApiError::Fenced(serde_json::from_slice::<Fenced>(&text).map_or(shown, |fenced| fenced.detail)),
-            StatusCode::UNAUTHORIZED => ApiError::Token,
+            StatusCode::UNAUTHORIZED => ApiError::Token(said(&text, shown)),
+            StatusCode::UPGRADE_REQUIRED => ApiError::TooOld(said(&text, shown)),
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT => {
                 ApiError::Away(format!("the server answered {status}: {shown}"))
             }
             status => ApiError::Refused(format!("the server answered {status}: {shown}")),
         })
+    }
+}
+
+/// The server's own words, when they are its.
+fn said(text: &[u8], otherwise: String) -> String {
+    let cut = |text: String| text.chars().filter(|c| !c.is_control()).take(500).collect::<String>();
+    match serde_json::from_slice::<Refused>(text) {
+        Ok(Refused { detail, hint: Some(hint) }) => cut(format!("{detail}; {hint}")),
+        Ok(Refused { detail, hint: None }) => cut(detail),
+        Err(_) => cut(otherwise),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use slipway_buildkit::EngineAddress;
+use slipway_model::SecretToken;
 use thiserror::Error;
 use url::Url;
 
@@ -13,8 +14,8 @@ use url::Url;
 pub struct BuilderConfig {
     /// The server's address, `http://` or `https://`.
     pub server_url: Url,
-    /// The builder's token.
-    pub token: SecretString,
+    /// How the server knows it.
+    pub credential: Credential,
     /// The builder's name, for people.
     pub name: String,
     /// The engine, with what protects the way to it.
@@ -36,6 +37,20 @@ pub struct EngineBounds {
     pub memory: Option<u64>,
 }
 
+/// How the server knows a builder.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// By this token, as the built-in one.
+    Own(SecretString),
+    /// By a credential of this machine's own that is kept beneath `work_dir`.
+    Kept {
+        /// With what it gets one when it has none, or none by this token.
+        join_token: Option<SecretToken>,
+        /// Where that token was looked for.
+        token_file: PathBuf,
+    },
+}
+
 /// Why a builder cannot work at all. A failed build is not among these.
 #[derive(Debug, Error)]
 pub enum BuilderError {
@@ -47,11 +62,33 @@ pub enum BuilderError {
         /// What went wrong.
         problem: String,
     },
-    /// The server does not know the token.
-    #[error("the server at `{server}` does not accept this builder's token")]
+    /// The server does not know the builder's own credential.
+    #[error("the server at `{server}` does not know this builder: {said}")]
     TokenRefused {
         /// The server's address.
         server: String,
+        /// What it said.
+        said: String,
+    },
+    /// The server does not take the join token.
+    #[error("the server at `{server}` does not let this machine join: {said}")]
+    JoinRefused {
+        /// The server's address.
+        server: String,
+        /// What it said.
+        said: String,
+    },
+    /// This machine is no node yet, and there is nothing to become one with.
+    #[error("this machine has not joined yet, and the token file `{token_file}` is not there")]
+    NoToken {
+        /// Where a join token was looked for.
+        token_file: PathBuf,
+    },
+    /// This program, its git or its engine is older than what the server works with.
+    #[error("the server does not work with this builder: {said}")]
+    TooOld {
+        /// What was found and what is wanted.
+        said: String,
     },
     /// The HTTP client cannot be made.
     #[error("no HTTP client: {0}")]

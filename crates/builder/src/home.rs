@@ -43,6 +43,11 @@ impl Home {
         Ok(BuildDir { path })
     }
 
+    /// A file of the builder itself.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
     /// The folder of engines of their own.
     pub(crate) fn engines(&self) -> PathBuf {
         self.path.join("engines")

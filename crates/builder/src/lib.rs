@@ -21,6 +21,7 @@ mod gitmodules;
 mod home;
 mod hooks;
 mod image;
+mod joining;
 mod lease;
 mod lfs;
 mod mask;
@@ -41,5 +42,5 @@ mod test_place;
 mod variables;
 mod worker;
 
-pub use config::{BuilderConfig, BuilderError, EngineBounds};
+pub use config::{BuilderConfig, BuilderError, Credential, EngineBounds};
 pub use worker::run;

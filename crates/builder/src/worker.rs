@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use slipway_buildkit::{Client, Engine};
 use slipway_model::{Clock, FailureCode, FailureReason, Lane, StepState};
-use slipway_wire::{Assignment, Claim, EngineStatus, Outcome};
+use slipway_wire::{Assignment, Claim, EngineKind, EngineStatus, Outcome, PROTOCOL};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::cleanup;
 use crate::config::{BuilderConfig, BuilderError};
 use crate::failure::Retry;
 use crate::home::{BuildDir, Home};
+use crate::joining;
 use crate::lease::{self, Halt, Stop};
 use crate::phases::{self, NameLocks, Tools, Work};
 use crate::report::{Attempt, Reporter};
@@ -26,6 +27,7 @@ use crate::sandbox::{self, Scopes};
 const CLAIM_WAIT_SECONDS: u32 = 20;
 /// Between claims without an engine: the server is told, and nothing is handed out.
 const ENGINE_PAUSE: Duration = Duration::from_secs(5);
+const GIT_LIMIT: Duration = Duration::from_secs(10);
 const CLEANUP_LIMIT: Duration = Duration::from_secs(60);
 /// How long the last reports and the end of a build may take when the server is away.
 const LAST_WORDS_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -39,7 +41,10 @@ const HAND_BACK_LIMIT: Duration = Duration::from_secs(10);
 /// absent server nor an absent engine is an error; both are waited for.
 pub async fn run(config: BuilderConfig, shutdown: CancellationToken) -> Result<(), BuilderError> {
     let home = Home::open(&config.work_dir)?;
-    let api = Api::new(config.server_url.clone(), config.token.clone())?;
+    let git = git_version().await;
+    let said = git.as_deref().unwrap_or_default();
+    let Some(token) = joining::credential(&config, &home, said, &shutdown).await? else { return Ok(()) };
+    let api = Api::new(config.server_url.clone(), token)?;
     let scopes = Scopes::open(home.engines(), Clock::System, config.bounds)
         .map_err(|error| BuilderError::WorkDir { path: home.engines(), problem: error.to_string() })?;
     if let Some(why) = sandbox::obstacle() {
@@ -49,7 +54,8 @@ pub async fn run(config: BuilderConfig, shutdown: CancellationToken) -> Result<(
     let store = address.is_docker().then(|| Engine::new(address.clone()));
     let tools = Tools { scopes, store, client: Client::new(address), names: NameLocks::default() };
     let parallel = config.parallel.max(1);
-    let builder = Arc::new(Builder { home, api, tools, name: config.name.clone(), parallel, hand_back: CancellationToken::new() });
+    let name = config.name.clone();
+    let builder = Arc::new(Builder { home, api, tools, name, git, parallel, hand_back: CancellationToken::new() });
     let mut running = JoinSet::new();
     let claimed = builder.clone().claim_until(&shutdown, &mut running).await;
     let drained = async { while running.join_next().await.is_some() {} };
@@ -61,11 +67,22 @@ pub async fn run(config: BuilderConfig, shutdown: CancellationToken) -> Result<(
     claimed
 }
 
+/// What `git version` prints.
+async fn git_version() -> Result<String, String> {
+    let output = tokio::process::Command::new("git").arg("version").stdin(std::process::Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(GIT_LIMIT, output).await.map_err(|_| "it does not answer".to_owned())?;
+    let output = output.map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().chars().take(100).collect();
+    if output.status.success() { Ok(text) } else { Err(format!("`git version` ended with {}", output.status)) }
+}
+
 struct Builder {
     home: Home,
     api: Api,
     tools: Tools,
     name: String,
+    /// What `git version` printed, or why it did not.
+    git: Result<String, String>,
     parallel: u32,
     hand_back: CancellationToken,
 }
@@ -105,7 +122,8 @@ impl Builder {
                 }
                 Ok(None) if ready => backoff.succeeded(),
                 Ok(None) => pause(ENGINE_PAUSE, shutdown).await,
-                Err(ApiError::Token) => return Err(BuilderError::TokenRefused { server: self.api.server().to_owned() }),
+                Err(ApiError::Token(said)) => return Err(BuilderError::TokenRefused { server: self.api.server().to_owned(), said }),
+                Err(ApiError::TooOld(said)) => return Err(BuilderError::TooOld { said }),
                 Err(error) => {
                     tracing::warn!(?error, "no answer to a claim");
                     tokio::select! {
@@ -120,6 +138,8 @@ impl Builder {
 
     fn claim(&self, engine: EngineStatus) -> Claim {
         Claim {
+            protocol: PROTOCOL,
+            git: self.git.clone().unwrap_or_default(),
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             parallel: self.parallel,
@@ -129,8 +149,13 @@ impl Builder {
     }
 
     async fn engine_status(&self) -> EngineStatus {
+        if let Err(problem) = &self.git {
+            let hint = "install git on the builder's machine, and start the builder again".to_owned();
+            return EngineStatus::Unavailable { problem: format!("git cannot be run: {problem}"), hint };
+        }
+        let kind = if self.tools.store.is_some() { EngineKind::Docker } else { EngineKind::Buildkitd };
         match self.tools.client.info().await {
-            Ok(info) => EngineStatus::Ready { description: info.to_string() },
+            Ok(info) => EngineStatus::Ready { description: info.to_string(), kind: Some(kind) },
             Err(error) => EngineStatus::Unavailable {
                 problem: error.to_string(),
                 hint: error.hint().unwrap_or("look at the engine's own log").to_owned(),

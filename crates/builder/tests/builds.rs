@@ -367,7 +367,7 @@ async fn without_an_engine_the_server_is_told_and_an_unknown_token_ends_the_buil
     assert!(hint.contains("docker.io"), "{hint}");
     let config = slipway_builder::BuilderConfig {
         server_url: world.server.url().parse().expect("url"),
-        token: "slb_wrong".to_owned().into(),
+        credential: slipway_builder::Credential::Own("slb_wrong".to_owned().into()),
         name: "wrong".into(),
         engine: common::ENGINE.parse().expect("address"),
         bounds: slipway_builder::EngineBounds::default(),
@@ -376,7 +376,7 @@ async fn without_an_engine_the_server_is_told_and_an_unknown_token_ends_the_buil
         drain_timeout: Duration::from_secs(1),
     };
     let ended = tokio::time::timeout(Duration::from_secs(10), slipway_builder::run(config.clone(), world.shutdown.child_token())).await;
-    assert!(ended.expect("in time").expect_err("refused").to_string().contains("token"));
+    assert!(ended.expect("in time").expect_err("refused").to_string().contains("does not know this builder"));
     let shared = slipway_builder::BuilderConfig { work_dir: world.work.path().join("work"), ..config };
     assert!(slipway_builder::run(shared, world.shutdown.child_token()).await.expect_err("locked").to_string().contains("another builder"));
     world.stop().await;
@@ -404,7 +404,7 @@ async fn what_a_killed_builder_left_is_removed_at_the_next_start() {
     assert_eq!((work.join("builds").read_dir().expect("builds").count(), sources.read_dir().expect("seats").count()), (1, 1));
     let config = slipway_builder::BuilderConfig {
         server_url: world.server.url().parse().expect("url"),
-        token: common::server::TOKEN.to_owned().into(),
+        credential: slipway_builder::Credential::Own(common::server::TOKEN.to_owned().into()),
         name: "again".into(),
         engine: common::ENGINE.parse().expect("address"),
         bounds: slipway_builder::EngineBounds::default(),

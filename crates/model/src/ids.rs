@@ -89,6 +89,8 @@ ids! {
     BuildId;
     /// A registered worker.
     BuilderId;
+    /// A one-time token with which a machine becomes a builder node.
+    JoinTokenId;
     /// An unfinished upload of a blob.
     UploadId;
 }

@@ -11,6 +11,7 @@ mod external;
 mod git;
 mod ids;
 mod names;
+mod nodes;
 mod paths;
 mod permission;
 mod provider;
@@ -28,10 +29,11 @@ pub use egress::{AddressRefused, EgressPolicy};
 pub use external::{ExternalRepository, InvalidExternalRepository};
 pub use git::{CommitId, RefKind, RefName};
 pub use ids::{
-    AccountId, AuditId, AutobuildId, BuildId, BuilderId, DeliveryId, DeployKeyId, HookId, IdentityId, InvitationId, LinkId, MailId,
-    PendingSignInId, ReceiptId, RefEventId, RepositoryId, RuleId, SessionId, TeamId, TokenId, TriggerId, UploadId,
+    AccountId, AuditId, AutobuildId, BuildId, BuilderId, DeliveryId, DeployKeyId, HookId, IdentityId, InvitationId, JoinTokenId, LinkId,
+    MailId, PendingSignInId, ReceiptId, RefEventId, RepositoryId, RuleId, SessionId, TeamId, TokenId, TriggerId, UploadId,
 };
 pub use names::{AccountName, InvalidName, RESERVED_NAMES, RepositoryName, RepositoryPath, TeamName, skeleton};
+pub use nodes::{InvalidLabels, NodeLabels, OLDEST_PROTOCOL, Version};
 pub use paths::{InvalidPaths, PathFilter, PathPatterns};
 pub use permission::{AccountKind, Permission, Scope, ScopeSet, Visibility};
 pub use provider::{AccessLevel, LinkState, LinkedAs, NamespaceAccess, ProviderId, ProviderKind};

@@ -23,6 +23,8 @@ pub enum TokenKind {
     Session,
     /// Builder.
     Builder,
+    /// One-time token with which a machine becomes a builder node.
+    Join,
     /// Registry credential of one build.
     Build,
     /// One-time address of the first start.
@@ -44,6 +46,48 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
+    const ALL: [Self; 13] = [
+        Self::Personal,
+        Self::Session,
+        Self::Builder,
+        Self::Join,
+        Self::Build,
+        Self::Setup,
+        Self::State,
+        Self::Hook,
+        Self::Invitation,
+        Self::Email,
+        Self::SignIn,
+        Self::Browser,
+        Self::Trigger,
+    ];
+
+    /// The kind that a text claims to be, by its prefix.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| text.starts_with(kind.prefix()))
+    }
+
+    /// What it is, in words: `a personal access token`.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Personal => "a personal access token",
+            Self::Session => "a browser's session",
+            Self::Builder => "a builder node's own credential",
+            Self::Join => "a builder's join token",
+            Self::Build => "the registry credential of a build",
+            Self::Setup => "the token of the first start",
+            Self::State => "the state of a sign-in at a provider",
+            Self::Hook => "the secret of a webhook",
+            Self::Invitation => "an invitation",
+            Self::Email => "the confirmation of an e-mail address",
+            Self::SignIn => "a sign-in that waits for its second factor",
+            Self::Browser => "a browser's sign-in",
+            Self::Trigger => "the secret of a build trigger",
+        }
+    }
+
     /// The beginning of every token of this kind.
     #[must_use]
     pub fn prefix(self) -> &'static str {
@@ -51,6 +95,7 @@ impl TokenKind {
             Self::Personal => "slp_",
             Self::Session => "sls_",
             Self::Builder => "slb_",
+            Self::Join => "slj_",
             Self::Build => "slr_",
             Self::Setup => "slu_",
             Self::State => "slo_",
@@ -152,5 +197,13 @@ mod tests {
         assert!(SecretToken::presented(TokenKind::Session, token.expose()).is_none());
         assert!(SecretToken::presented(TokenKind::Personal, "slp_zz").is_none());
         assert!(!format!("{token:?}").contains(token.expose()));
+    }
+
+    #[test]
+    fn every_kind_is_known_by_its_prefix() {
+        for kind in TokenKind::ALL {
+            assert_eq!(TokenKind::of(SecretToken::generate(kind).expose()), Some(kind));
+        }
+        assert_eq!(TokenKind::of("ghp_x"), None);
     }
 }

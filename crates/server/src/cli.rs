@@ -96,6 +96,9 @@ pub struct SettingFlags {
     /// How many builds of one namespace may run at once; 0 is no limit
     #[arg(long, global = true, value_name = "N")]
     pub queue_per_namespace: Option<String>,
+    /// After how much silence of a builder its builds are given to others
+    #[arg(long, global = true, value_name = "TIME")]
+    pub queue_lease: Option<String>,
     /// Where mail goes, `smtp://`, `smtps://` or `file:///FOLDER`
     #[arg(long, global = true, value_name = "URL")]
     pub mail_url: Option<String>,
@@ -120,7 +123,7 @@ pub enum Command {
         /// The server's public address
         #[arg(long, value_name = "URL")]
         server: String,
-        /// File that holds the builder's token alone
+        /// File that holds a join token alone; needed until this machine has joined
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
     },

@@ -79,6 +79,8 @@ pub struct Build {
     pub digest: Option<String>,
     /// How often it was claimed; the fencing token of the newest claim.
     pub attempt: u32,
+    /// How many of these claims were handed back by their builders: they do not count as tries.
+    pub handed_back: u32,
     /// The builder that holds or held it.
     pub builder: Option<BuilderId>,
     /// When the lease ends.
@@ -134,6 +136,7 @@ struct Row {
     note: Option<String>,
     digest: Option<String>,
     attempt: i64,
+    handed_back: i64,
     lease_builder: Option<String>,
     lease_until: Option<i64>,
     last_sequence: i64,
@@ -182,6 +185,7 @@ impl Row {
             note: self.note,
             digest: self.digest,
             attempt: small(self.attempt),
+            handed_back: small(self.handed_back),
             builder: read_opt(T, self.lease_builder.as_deref())?,
             lease_until: self.lease_until.map(time),
             last_sequence: count(self.last_sequence),
@@ -196,6 +200,12 @@ impl Row {
 }
 
 impl Build {
+    /// How often it was tried: what a builder handed back at its own end is no try.
+    #[must_use]
+    pub fn tries(&self) -> u32 {
+        self.attempt.saturating_sub(self.handed_back)
+    }
+
     /// The ref of the source repository that has its commit.
     #[must_use]
     pub fn fetched_from(&self) -> &RefName {

@@ -21,6 +21,7 @@ pub mod identities;
 pub mod images;
 pub mod inbox;
 pub mod invitations;
+pub mod join_tokens;
 pub mod last_images;
 pub mod links;
 pub mod logs;

@@ -3,6 +3,7 @@
 //! Invariant: without PostgreSQL a test fails with a message that says what to install; it is never skipped. The cluster
 //! dies with the process, however that ends.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -51,6 +52,51 @@ struct Server {
     keeper: Option<Child>,
 }
 
+/// A cluster of one test's own, which it may kill. It goes with this value.
+#[derive(Debug)]
+pub struct Cluster {
+    server: Server,
+    folder: String,
+}
+
+impl Cluster {
+    /// Starts one, with one empty database.
+    pub async fn start() -> Result<Self> {
+        tokio::task::spawn_blocking(|| private_cluster().map(|(server, folder)| Self { server, folder })).await?
+    }
+
+    /// `postgres://...` of its database.
+    pub fn url(&self) -> &str {
+        &self.server.url
+    }
+
+    /// SIGKILL to the server and every process of it, as the kernel does when memory ends.
+    pub fn kill(&mut self) -> Result<()> {
+        self.say("kill")
+    }
+
+    /// Starts it again on the same folder and port, and waits until it answers.
+    pub fn restart(&mut self) -> Result<()> {
+        self.say("start")?;
+        wait_for(&self.server, &self.folder)
+    }
+
+    fn say(&mut self, word: &str) -> Result<()> {
+        let pipe = self.server.keeper.as_mut().and_then(|keeper| keeper.stdin.as_mut()).context("a cluster has its keeper")?;
+        writeln!(pipe, "{word}").context("the shell around PostgreSQL does not listen")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(mut keeper) = self.server.keeper.take() {
+            drop(keeper.stdin.take());
+            // The shell ends the server and removes the folder; nobody is left to tell when it cannot.
+            keeper.wait().ok();
+        }
+    }
+}
+
 /// A new empty database on this process's PostgreSQL.
 pub async fn fresh_database() -> Result<Database> {
     tokio::task::spawn_blocking(fresh_database_blocking).await?
@@ -77,7 +123,7 @@ fn server() -> Result<Server> {
             server.sql("SELECT 1").with_context(|| format!("the server in `{TEST_POSTGRES_URL}` does not answer"))?;
             Ok(server)
         }
-        _ => private_cluster(),
+        _ => private_cluster().map(|(server, _)| server),
     }
 }
 
@@ -134,7 +180,7 @@ fn checked(mut command: Command, what: &str) -> Result<String> {
     bail!("{what} failed: {}", String::from_utf8_lossy(&output.stderr).trim())
 }
 
-fn private_cluster() -> Result<Server> {
+fn private_cluster() -> Result<(Server, String)> {
     let bin = programs()?;
     let mut make_folder = as_postgres("mktemp");
     make_folder.args(["--directory", "--tmpdir", "slipway-postgres-XXXXXXXX"]).env_remove("TMPDIR");
@@ -152,15 +198,25 @@ fn private_cluster() -> Result<Server> {
     let keeper = keep_running(&bin, &folder, port)?;
     let server = Server { url: format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres"), keeper: Some(keeper) };
     wait_for(&server, &folder)?;
-    Ok(server)
+    Ok((server, folder))
 }
 
-/// A shell that runs the server and stops it when our end of its standard input closes, which the kernel does for us
-/// also after a crash.
+/// A shell that runs the server, kills it and starts it again when it is told so, and stops it when our end of its standard input closes,
+/// which the kernel does for us also after a crash.
 fn keep_running(bin: &Path, folder: &str, port: u16) -> Result<Child> {
-    const SCRIPT: &str = "\"$BIN/postgres\" -D \"$CLUSTER/data\" -p \"$PORT\" -h 127.0.0.1 -c unix_socket_directories='' \
-        -c fsync=off -c full_page_writes=off -c max_connections=300 -c shared_buffers=64MB -c log_min_messages=warning \
-        >\"$CLUSTER/log\" 2>&1 </dev/null & server=$!; read -r _; kill -QUIT \"$server\"; wait \"$server\"; rm -rf \"$CLUSTER\"";
+    const SCRIPT: &str = r#"
+start() {
+    "$BIN/postgres" -D "$CLUSTER/data" -p "$PORT" -h 127.0.0.1 -c unix_socket_directories='' -c fsync=off -c full_page_writes=off \
+        -c max_connections=300 -c shared_buffers=64MB -c log_min_messages=warning >>"$CLUSTER/log" 2>&1 </dev/null & server=$!
+}
+start
+while read -r word; do
+    case $word in
+    kill) children=$(ps -o pid= --ppid "$server"); kill -KILL "$server" $children; wait "$server" ;;
+    start) start ;;
+    esac
+done
+kill -QUIT "$server"; wait "$server"; rm -rf "$CLUSTER""#;
     as_postgres("sh")
         .args(["-c", SCRIPT])
         .env("BIN", bin)

@@ -1,6 +1,6 @@
 //! The builder protocol (`slipway-wire`) under `/builder/v1/`.
 //!
-//! Invariant: every request carries a builder's token, and every one about a build its attempt; a fenced one changes nothing and is 409.
+//! Invariant: every request but `join` carries a builder's token, and every one about a build its attempt; a fenced one changes nothing and is 409.
 //! Deliberately elsewhere: leases, fencing and what becomes of a build (`slipway-app`).
 
 use std::time::Duration;
@@ -8,13 +8,15 @@ use std::time::Duration;
 use axum::Json as JsonBody;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use secrecy::ExposeSecret;
-use slipway_app::{BUILD_USER, BuilderOutcome, Claimed, KeyOf, KeyUse, Progress, RegisteredBuilder, SourceAccess};
+use slipway_app::{
+    BUILD_USER, BuilderOutcome, Claimed, Joined, Joining, KeyOf, KeyUse, NodeFacts, Progress, RegisteredBuilder, SourceAccess, TooOld,
+};
 use slipway_model::BuildId;
 use slipway_wire::{
-    Assignment, Base, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer,
+    Assignment, Base, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, Join, JoinAnswer,
     MAX_LOG_CHUNK_BYTES, MAX_REPORT_BYTES, Network, Outcome, ProviderHost, RegistryTarget, Release, Report, ReportAnswer, Source,
     SshAccess, SshKey, SshServer, TrustScope,
 };
@@ -23,7 +25,7 @@ use tokio::time::Instant;
 use crate::edge::json::{Json, Path};
 use crate::edge::routes::{Routes, post};
 use crate::error::{ApiError, Code};
-use crate::session::bearer;
+use crate::session::{Client, bearer};
 use crate::state::WebState;
 
 /// The longest that a claim is held open.
@@ -34,6 +36,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The routes.
 pub(crate) fn routes() -> Routes {
     Routes::new()
+        .route("/builder/v1/join", post(join))
         .route("/builder/v1/claim", post(claim))
         .route("/builder/v1/builds/{id}/heartbeat", post(heartbeat))
         .route("/builder/v1/builds/{id}/finish", post(finish))
@@ -59,7 +62,7 @@ impl FromRequestParts<WebState> for Builder {
         };
         found.map(Self).ok_or_else(|| {
             ApiError::new(Code::Unauthorized, "this is no builder's token")
-                .hint("the built-in builder gets its token at every start; joining builders on other machines comes with a later version")
+                .hint("an administrator makes a join token under Builder nodes, with which a machine becomes one")
         })
     }
 }
@@ -74,11 +77,46 @@ fn fenced(fenced: slipway_app::Fenced) -> Response {
     (StatusCode::CONFLICT, JsonBody(Fenced { detail: fenced.detail })).into_response()
 }
 
+fn outdated(old: TooOld) -> ApiError {
+    ApiError::new(Code::TooOld, old.detail).hint(old.hint)
+}
+
+/// The one request of the protocol that comes with a join token.
+async fn join(
+    State(state): State<WebState>,
+    Client(client): Client,
+    headers: HeaderMap,
+    Json(join): Json<Join>,
+) -> Result<Response, ApiError> {
+    let joining = Joining {
+        name: &join.name,
+        credential: &join.credential_sha256,
+        version: &join.version,
+        protocol: join.protocol,
+        git: &join.git,
+        address: &client.address,
+    };
+    let refused = |detail, hint: &'static str| ApiError::new(Code::Unauthorized, detail).hint(hint);
+    let Some(token) = bearer(&headers) else {
+        return Err(refused("a join token was expected".to_owned(), "an administrator makes one under Builder nodes"));
+    };
+    match state.app().join(token, &joining).await {
+        Ok(Joined::Node(builder)) => Ok(JsonBody(JoinAnswer { builder }).into_response()),
+        Ok(Joined::TooOld(old)) => Err(outdated(old)),
+        Ok(Joined::Refused(why)) => Err(refused(why.detail, why.hint)),
+        Err(error @ slipway_app::Error::Refused(_)) => Err(error.into()),
+        Err(error) => Err(trouble(error)),
+    }
+}
+
 async fn claim(State(state): State<WebState>, Builder(builder): Builder, Json(claim): Json<Claim>) -> Result<Response, ApiError> {
     let engine = serde_json::to_string(&claim.engine).expect("an enum of texts always serializes");
-    state.app().builder_seen(&builder, &claim.version, claim.parallel, &engine).await.map_err(trouble)?;
+    let facts = NodeFacts { version: &claim.version, protocol: claim.protocol, git: &claim.git, parallel: claim.parallel, engine: &engine };
+    state.app().builder_seen(&builder, &facts).await.map_err(trouble)?.map_err(outdated)?;
     let ready = matches!(claim.engine, EngineStatus::Ready { .. });
-    let deadline = Instant::now() + Duration::from_secs(claim.wait_seconds.into()).min(MAX_WAIT);
+    // A builder that waits here has to speak again before it is called offline.
+    let longest = MAX_WAIT.min(state.app().config().lease);
+    let deadline = Instant::now() + Duration::from_secs(claim.wait_seconds.into()).min(longest);
     let draining = &state.options().draining;
     loop {
         if ready

@@ -37,6 +37,8 @@ pub enum Code {
     UnsupportedMediaType,
     /// A value cannot be used.
     Invalid,
+    /// A program at the other end is older than what we work with.
+    TooOld,
     /// Too many requests.
     RateLimited,
     /// The provider refused or failed.
@@ -66,6 +68,7 @@ impl Code {
             Self::TooLarge => "Too large",
             Self::UnsupportedMediaType => "JSON was expected",
             Self::Invalid => "A value cannot be used",
+            Self::TooOld => "Too old",
             Self::RateLimited => "Too many requests",
             Self::Provider => "The provider did not help",
             Self::Internal => "Something went wrong on our side",
@@ -90,6 +93,7 @@ impl Code {
             Self::TooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Invalid => "invalid",
+            Self::TooOld => "too_old",
             Self::RateLimited => "rate_limited",
             Self::Provider => "provider",
             Self::Internal => "internal",
@@ -111,6 +115,7 @@ impl Code {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooOld => StatusCode::UPGRADE_REQUIRED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Provider => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

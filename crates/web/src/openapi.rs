@@ -10,8 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    account, admin, audit, autobuild, builds, deliveries, external, invitations, links, log, me, members, namespaces, organizations,
-    repositories, teams, tokens, triggers, unlinking, webhook,
+    account, admin, audit, autobuild, builders, builds, deliveries, external, invitations, links, log, me, members, namespaces,
+    organizations, repositories, teams, tokens, triggers, unlinking, webhook,
 };
 use crate::edge::routes::Routes;
 use crate::error::Problem;
@@ -111,6 +111,10 @@ pub(crate) fn api() -> OpenApiRouter<WebState> {
         .routes(routes!(admin::revoke_token))
         .routes(routes!(invitations::list_all, invitations::invite))
         .routes(routes!(invitations::revoke_any))
+        .routes(routes!(builders::list))
+        .routes(routes!(builders::get, builders::change, builders::remove))
+        .routes(routes!(builders::tokens, builders::make_token))
+        .routes(routes!(builders::revoke_token))
         .routes(routes!(audit::list_all))
         .routes(routes!(audit::export_all))
         .routes(routes!(links::list))

@@ -320,7 +320,7 @@ async fn a_drain_is_told_and_hands_nothing_out() {
     let bearer = format!("Bearer {}", builder.expose());
     let credentials = [("authorization", bearer.as_str()), JSON];
     let claim =
-        json!({ "name": "b", "version": "1", "parallel": 1, "engine": { "state": "ready", "description": "x" }, "wait_seconds": 20 })
+        json!({ "protocol": 2, "name": "b", "version": "1", "parallel": 1, "engine": { "state": "ready", "description": "x" }, "wait_seconds": 20 })
             .to_string();
     assert_eq!(site.get("/readyz", &[]).await.status, 200);
     let waiting = site.send(Method::POST, "/builder/v1/claim", &credentials, claim);

@@ -1,4 +1,4 @@
-//! The builder protocol, version 1: what a builder and the server say to each other, as JSON over HTTP. Data only.
+//! The builder protocol, version [`PROTOCOL`]: what a builder and the server say to each other, as JSON over HTTP. Data only.
 //!
 //! Every request carries `Authorization: Bearer <builder token>`. Every request about a build carries the `attempt` number that
 //! the claim gave: it is the fencing token. A request with an attempt that no longer holds the lease changes nothing and is
@@ -6,13 +6,17 @@
 //!
 //! | request | body | answer |
 //! |---|---|---|
+//! | `POST /builder/v1/join` | [`Join`] | 200 [`JoinAnswer`]; with a join token instead; idempotent for the same credential |
 //! | `POST /builder/v1/claim` | [`Claim`] | 200 [`Assignment`], or 204 when `wait_seconds` passed without work |
 //! | `POST /builder/v1/builds/{id}/heartbeat` | [`Heartbeat`] | 200 [`HeartbeatAnswer`]; extends the lease |
 //! | `POST /builder/v1/builds/{id}/report` | [`Report`] | 200 [`ReportAnswer`]; idempotent by `sequence` |
 //! | `POST /builder/v1/builds/{id}/finish` | [`Finish`] | 200 [`FinishAnswer`]; idempotent for the same attempt |
 //! | `POST /builder/v1/builds/{id}/release` | [`Release`] | 200 `{}`; hands the build back to the queue |
 //!
-//! Answers other than these: 401 unknown token, 409 [`Fenced`], 413 too large, 5xx try again with back-off.
+//! Answers other than these: 401 unknown token, 409 [`Fenced`], 413 too large, 426 the builder, its git or its engine is too old ([`Refused`]
+//! says what was found and wanted), 5xx try again with back-off.
+//!
+//! A builder makes its own credential and keeps it before it asks to join; the server gets to know its hash, and nobody else ever has it.
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{
@@ -20,14 +24,54 @@ use slipway_model::{
     RepositoryId, RepositoryPath, Step, Timestamp,
 };
 
+/// Version of the protocol that this program speaks. The oldest that a server works with is `slipway_model::OLDEST_PROTOCOL`.
+pub const PROTOCOL: u32 = 2;
 /// Largest text of one [`Event::Log`] in bytes.
 pub const MAX_LOG_CHUNK_BYTES: usize = 64 * 1024;
 /// Largest body of one [`Report`] in bytes.
 pub const MAX_REPORT_BYTES: usize = 1024 * 1024;
 
+/// A machine asks to become a builder node, with a join token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Join {
+    /// For people: the machine's name.
+    pub name: String,
+    /// SHA-256 of the credential that the machine made for itself, in hexadecimal.
+    pub credential_sha256: String,
+    /// Version of the protocol.
+    pub protocol: u32,
+    /// What `git version` prints.
+    pub git: String,
+    /// Version of the builder's program.
+    pub version: String,
+}
+
+/// The machine is a node: its credential counts from now on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JoinAnswer {
+    /// The node as the server knows it.
+    pub builder: BuilderId,
+}
+
+/// Why a builder is not worked with, as `application/problem+json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Refused {
+    /// What was found and what was wanted.
+    pub detail: String,
+    /// What to do.
+    #[serde(default)]
+    pub hint: Option<String>,
+}
+
 /// A builder asks for work and says who it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claim {
+    /// Version of the protocol; builders that do not say it speak version 1.
+    #[serde(default = "first")]
+    pub protocol: u32,
+    /// What `git version` prints.
+    #[serde(default)]
+    pub git: String,
     /// For people: the machine's name.
     pub name: String,
     /// Version of the builder's program.
@@ -40,6 +84,10 @@ pub struct Claim {
     pub wait_seconds: u32,
 }
 
+fn first() -> u32 {
+    1
+}
+
 /// Whether the builder's engine answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -48,6 +96,9 @@ pub enum EngineStatus {
     Ready {
         /// `Docker Engine 20.10.24`.
         description: String,
+        /// Which, for the oldest version that is worked with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<EngineKind>,
     },
     /// It does not.
     Unavailable {
@@ -56,6 +107,16 @@ pub enum EngineStatus {
         /// What to do.
         hint: String,
     },
+}
+
+/// What kind of engine it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// A Docker Engine.
+    Docker,
+    /// BuildKit by itself.
+    Buildkitd,
 }
 
 /// One build, with all that its builder needs and nothing more. `Debug` of the secrets inside is redacted.

@@ -55,7 +55,12 @@ fn image_tags() {
 
 #[test]
 fn external_repositories() {
-    words::<slipway_model::ExternalRepository>(&["registry.example.com:5000/team/app", "http://127.0.0.1:5000/a", "docker.io/a/b", "[::1]/x"]);
+    words::<slipway_model::ExternalRepository>(&[
+        "registry.example.com:5000/team/app",
+        "http://127.0.0.1:5000/a",
+        "docker.io/a/b",
+        "[::1]/x",
+    ]);
 }
 
 #[test]
@@ -67,6 +72,21 @@ fn challenges_of_registries() {
     check!().with_type::<Recipe>().for_each(|recipe| {
         let text = seeds.text(recipe);
         assert!(slipway_oci::parse_challenges(&text).len() <= 8);
+    });
+}
+
+#[test]
+fn labels_of_nodes() {
+    words::<slipway_model::NodeLabels>(&["builder=2 ssd zone=a", "builder", "builder=1000, x.y-z_1=0", ""]);
+}
+
+#[test]
+fn versions_that_programs_print() {
+    let seeds = Seeds::of(&["git version 2.39.5 (Apple Git-154)", "20.10.24+dfsg1", "Docker Engine 27.05.0-rc.1"].map(str::as_bytes));
+    check!().with_type::<Recipe>().for_each(|recipe| {
+        if let Some(found) = slipway_model::Version::found_in(&seeds.text(recipe)) {
+            assert_eq!(slipway_model::Version::found_in(&found.to_string()), Some(found));
+        }
     });
 }
 

@@ -350,6 +350,11 @@ impl World {
             "token" => id(olga.post(&format!("{at}/tokens"), &json!({ "name": "spare" })).await?),
             "invitation" => id(olga.post(&format!("{at}/invitations"), &json!({ "team": "everyone" })).await?),
             "account-invitation" => id(root.post("/admin/invitations", &json!({})).await?),
+            "join-token" => id(root.post("/admin/builder-join-tokens", &json!({})).await?),
+            "builder-node" => {
+                let nodes = root.items("/admin/builders").await?;
+                text(nodes.first().context("the builder of this world")?, "id").to_owned()
+            }
             "service-token" => id(root.post("/admin/accounts/robot/tokens", &json!({ "name": "spare", "scopes": ["repo:read"] })).await?),
             "personal-token" => id(olga.post("/tokens", &json!({ "name": "spare", "scopes": ["repo:read"] })).await?),
             "repository" => {

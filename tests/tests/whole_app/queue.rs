@@ -44,7 +44,7 @@ async fn a_build_goes_through(database: Database) -> Result<()> {
     let id = push(&hello, "1").await?;
     let queued = hello.build(&id).await?;
     assert_eq!((&queued["state"], &queued["position"]), (&json!("queued"), &json!(0)));
-    assert!(text(&queued, "waits_for").starts_with("no builder is connected"), "{queued}");
+    assert!(text(&queued, "waits_for").starts_with("a builder: there is none"), "{queued}");
 
     let builder = app.builder("one").await?;
     let work = builder.claim().await?;
@@ -387,8 +387,7 @@ async fn the_protocol_refuses_what_it_should() -> Result<()> {
     let hello = app.linked_repository("hello").await?;
     let id = push(&hello, "1").await?;
     let builder = app.builder("one").await?;
-    let claim =
-        json!({ "name": "x", "version": "x", "parallel": 1, "engine": { "state": "ready", "description": "x" }, "wait_seconds": 0 });
+    let claim = json!({ "protocol": 2, "name": "x", "version": "x", "parallel": 1, "engine": { "state": "ready", "description": "x" }, "wait_seconds": 0 });
     let foreign = format!("slb_{}", "0".repeat(64));
     for (who, client) in [("nobody", app.stranger()), ("a person", app.api.clone()), ("an unknown token", app.client(&foreign))] {
         let answer = client.send(Method::POST, "/builder/v1/claim", Some(&claim)).await?;

@@ -7,6 +7,7 @@ mod handing_on;
 mod invitations;
 mod links;
 mod mail;
+mod nodes;
 mod oidc;
 mod organizations;
 mod promotion;

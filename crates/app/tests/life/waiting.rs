@@ -27,11 +27,11 @@ async fn a_build_says_what_it_waits_for_and_when_it_may_begin() -> Result<()> {
     let digits = ['1', '2', '3', '4', '5', '6'];
     let push = async |n: usize| world.push(&right, &commit(digits[n]), &commit(digits[n + 1])).await;
     push(0).await?;
-    assert!(waiting(&world, &right, 1).await?.waits_for.starts_with("no builder is connected"));
+    assert!(waiting(&world, &right, 1).await?.waits_for.starts_with("a builder: there is none"));
     let builder = world.builder("one").await?;
-    world.app.builder_seen(&builder, "1", 1, r#"{"state":"unavailable","problem":"no engine","hint":"start it"}"#).await?;
+    world.says(&builder, 1, r#"{"state":"unavailable","problem":"no engine","hint":"start it"}"#).await?;
     assert_eq!(waiting(&world, &right, 1).await?.waits_for, "no engine: start it");
-    world.app.builder_seen(&builder, "1", 1, ENGINE).await?;
+    world.says(&builder, 1, ENGINE).await?;
     let told = waiting(&world, &right, 1).await?;
     assert_eq!(
         (told.position, told.waits_for.as_str(), told.starts_at),
@@ -52,13 +52,13 @@ async fn a_build_says_what_it_waits_for_and_when_it_may_begin() -> Result<()> {
     world.app.claim(&builder).await?.context("the second")?;
     push(2).await?;
     world.wait(20);
-    world.app.builder_seen(&builder, "1", 1, ENGINE).await?;
+    world.says(&builder, 1, ENGINE).await?;
     let told = waiting(&world, &right, 3).await?;
     assert_eq!((told.position, told.waits_for.as_str()), (Some(0), "a free place on a builder; all 1 are taken"));
     assert_eq!(told.starts_at, Some(world.clock.now().plus(Duration::from_secs(40))), "a minute, of which 20 s are over");
 
     // Three places, of which the namespace may have two.
-    world.app.builder_seen(&builder, "1", 3, ENGINE).await?;
+    world.says(&builder, 3, ENGINE).await?;
     world.app.claim(&builder).await?.context("the third")?;
     push(3).await?;
     let told = waiting(&world, &right, 4).await?;
@@ -74,10 +74,10 @@ async fn trouble_outside_of_the_source_is_tried_three_times_and_a_failed_step_on
     let (_, right) = world.ready().await?;
     world.push(&right, &commit('1'), &commit('2')).await?;
     let builder = world.builder("one").await?;
-    world.app.builder_seen(&builder, "1", 1, ENGINE).await?;
+    world.says(&builder, 1, ENGINE).await?;
     let trouble = BuilderOutcome::FailedForNow(FailureReason::new(FailureCode::Internal, "the engine went away"));
     for attempt in 1..=3 {
-        world.app.builder_seen(&builder, "1", 1, ENGINE).await?;
+        world.says(&builder, 1, ENGINE).await?;
         let build = world.app.claim(&builder).await?.context("it waits again")?.build;
         assert_eq!(build.attempt, attempt);
         let after = if attempt < 3 { BuildState::Queued } else { BuildState::Failed };

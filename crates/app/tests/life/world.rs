@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, anyhow};
 use secrecy::SecretString;
 use serde_json::json;
 use slipway_app::{
-    App, AutobuildInput, BuildsWanted, Caller, ClientInfo, Config, Intake, Keys, NamespaceOwner, RegisteredBuilder, RepositoryAdmin,
-    RepositoryWrite, Role, SignedIn, TokenWish,
+    App, AutobuildInput, BuildsWanted, Caller, ClientInfo, Config, Intake, Keys, NamespaceOwner, NodeFacts, RegisteredBuilder,
+    RepositoryAdmin, RepositoryWrite, Role, SignedIn, TokenWish,
 };
 use slipway_forge::Provider;
 use slipway_model::{
@@ -209,6 +209,12 @@ impl World {
     pub async fn builder(&self, name: &str) -> Result<RegisteredBuilder> {
         let token = self.app.register_builtin_builder(name).await?;
         self.app.builder_by_token(token.expose()).await?.context("a registered builder is known")
+    }
+
+    /// What a builder says of itself when it asks for work.
+    pub async fn says(&self, builder: &RegisteredBuilder, parallel: u32, engine: &str) -> Result<()> {
+        let facts = NodeFacts { version: "1", protocol: 2, git: "git version 2.39.5", parallel, engine };
+        self.app.builder_seen(builder, &facts).await?.map_err(|old| anyhow!(old.detail))
     }
 
     /// Puts a manifest that needs nothing into the repository, as the registry would for a build's push.

@@ -57,7 +57,7 @@ impl World {
         let work = tempfile::tempdir().expect("folder");
         let config = BuilderConfig {
             server_url: server.url().parse().expect("url"),
-            token: server::TOKEN.to_owned().into(),
+            credential: slipway_builder::Credential::Own(server::TOKEN.to_owned().into()),
             name: "test".to_owned(),
             engine: engine.parse().expect("address"),
             bounds,

@@ -161,7 +161,7 @@ impl Harness {
         };
         let (id, _) = builds::insert(&mut tx, &new, now).await.expect("inserts").expect("new");
         let builder_token = SecretToken::generate(TokenKind::Builder);
-        let builder = builders::replace_builtin(&mut tx, "test", &builder_token.hash(), now).await.expect("inserts");
+        let builder = builders::register_builtin(&mut tx, "test", &builder_token.hash(), now).await.expect("inserts");
         let lease = now.plus(Duration::from_secs(30));
         let build =
             builds::claim(&mut tx, builder, &token.hash(), &QueueLimits::default(), now, lease).await.expect("claims").expect("queued");

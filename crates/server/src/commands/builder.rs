@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use slipway_app::App;
-use slipway_builder::{BuilderConfig, BuilderError};
+use slipway_builder::{BuilderConfig, BuilderError, Credential};
 use slipway_model::{SecretToken, TokenKind};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -18,10 +17,10 @@ use crate::signals::EndSignals;
 /// Before a built-in builder that ended with an error is started again.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Where the command line says that the server is, and the token.
+/// Where the command line says that the server is, and with what this machine becomes a node if it is none yet.
 pub(crate) struct Remote {
     server: Url,
-    token: SecretString,
+    credential: Credential,
 }
 
 impl Remote {
@@ -31,26 +30,38 @@ impl Remote {
         let server = parse_public_url(server).map_err(|problem| {
             Failure::usage(format!("`--server` is `{shown}`: {problem}"), "for example `https://slipway.example.com`")
         })?;
-        let text = secret_file(token_file).map_err(|problem| {
-            Failure::usage(
-                format!("the token file `{}` {problem}", token_file.display()),
-                "put the builder's token alone into that file, mode 0600",
-            )
-        })?;
-        let token = SecretToken::presented(TokenKind::Builder, text.trim()).ok_or_else(|| {
-            Failure::usage(
-                format!(
-                    "the token file `{}` holds no builder's token, expected one that begins with `{}`",
-                    token_file.display(),
-                    TokenKind::Builder.prefix()
-                ),
-                "an administrator makes one under Builder nodes",
-            )
-        })?;
-        if let Some(warning) = wide_mode(token_file) {
-            tracing::warn!("{warning}");
+        let join_token = join_token(token_file)?;
+        if server.scheme() == "http" && !is_loopback(&server) {
+            tracing::warn!(%server, "the server is reached without TLS: whoever is on the way reads sources, secrets of builds and this builder's credential");
         }
-        Ok(Self { server, token: token.expose().to_owned().into() })
+        Ok(Self { server, credential: Credential::Kept { join_token, token_file: token_file.to_owned() } })
+    }
+}
+
+/// The token of the file; `None` without a file, which a machine that has joined needs no more.
+fn join_token(file: &Path) -> Result<Option<SecretToken>, Failure> {
+    const HINT: &str = "an administrator makes a join token under Builder nodes; put it alone into that file, mode 0600";
+    if !file.exists() {
+        return Ok(None);
+    }
+    let text = secret_file(file).map_err(|problem| Failure::usage(format!("the token file `{}` {problem}", file.display()), HINT))?;
+    let text = text.trim();
+    let token = SecretToken::presented(TokenKind::Join, text).ok_or_else(|| {
+        let found = TokenKind::of(text).filter(|kind| *kind != TokenKind::Join).map_or("none", TokenKind::words);
+        Failure::usage(format!("the token file `{}` holds no builder's join token, found {found}", file.display()), HINT)
+    })?;
+    if let Some(warning) = wide_mode(file) {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(token))
+}
+
+fn is_loopback(server: &Url) -> bool {
+    match server.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 
@@ -58,7 +69,7 @@ impl Remote {
 pub(crate) async fn run(config: &Config, remote: Remote) -> Result<(), Failure> {
     let mut signals = EndSignals::listen()?;
     let stop = CancellationToken::new();
-    let builder = slipway_builder::run(settings(config, remote.server, remote.token, host_name()), stop.clone());
+    let builder = slipway_builder::run(settings(config, remote.server, remote.credential, host_name()), stop.clone());
     tokio::pin!(builder);
     let mut asked = false;
     loop {
@@ -87,7 +98,7 @@ pub(crate) async fn run_builtin(app: Arc<App>, config: Config, server: Url, stop
     while !stop.is_cancelled() {
         let ended = match app.register_builtin_builder(&name).await {
             Ok(token) => {
-                let settings = settings(&config, server.clone(), token.expose().to_owned().into(), name.clone());
+                let settings = settings(&config, server.clone(), Credential::Own(token.expose().to_owned().into()), name.clone());
                 slipway_builder::run(settings, stop.clone()).await.map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
@@ -106,10 +117,10 @@ fn port(server: &Url) -> String {
     server.port().map(|port| format!(":{port}")).unwrap_or_default()
 }
 
-fn settings(config: &Config, server_url: Url, token: SecretString, name: String) -> BuilderConfig {
+fn settings(config: &Config, server_url: Url, credential: Credential, name: String) -> BuilderConfig {
     BuilderConfig {
         server_url,
-        token,
+        credential,
         name,
         engine: config.builder.engine.clone(),
         bounds: config.builder.bounds,
@@ -125,7 +136,15 @@ fn failure(error: BuilderError) -> Failure {
         BuilderError::WorkDir { .. } => {
             Failure::failed(text, "`data_dir` names another place; its folder must be writable and used by no other builder")
         }
-        BuilderError::TokenRefused { .. } => Failure::failed(text, "an administrator makes a new one under Builder nodes"),
+        BuilderError::TokenRefused { .. } => Failure::failed(
+            text,
+            "if it was removed there: an administrator makes a join token under Builder nodes, which goes into the token file; then start it again",
+        ),
+        BuilderError::JoinRefused { .. } => Failure::failed(text, "put another join token into the token file, then start it again"),
+        BuilderError::NoToken { .. } => {
+            Failure::usage(text, "an administrator makes a join token under Builder nodes; put it alone into that file, mode 0600")
+        }
+        BuilderError::TooOld { .. } => Failure::failed(text, "bring this machine up to date, then start it again"),
         BuilderError::Client(_) => Failure::failed(text, "look at the system's certificates"),
     }
 }

@@ -74,6 +74,7 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
         oidc: config.oidc.clone(),
         sign_up: config.sign_up,
         queue: config.queue.clone(),
+        lease: config.lease,
         reconcile_interval: config.reconcile_interval,
         link_check_interval: config.link_check_interval,
         source_sweep_interval: config.source_sweep_interval,

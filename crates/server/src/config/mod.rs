@@ -67,6 +67,8 @@ pub struct Config {
     pub builder: BuilderSettings,
     /// How many builds may run at once.
     pub queue: QueueLimits,
+    /// How long a builder may be silent before its builds are given to others.
+    pub lease: Duration,
     /// How mail leaves, if it does.
     pub mail: Option<MailConfig>,
     /// Whether people may make accounts without an invitation.

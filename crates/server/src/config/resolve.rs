@@ -52,6 +52,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
     let mut warnings = Vec::new();
     let builder = builder::settings(&mut r, &mut warnings)?;
     let queue = queue::limits(&mut r)?;
+    let lease = r.duration(&keys::QUEUE_LEASE, "30s", Duration::from_secs(5)..=Duration::from_secs(600))?;
     let mail = people::mail(&mut r, &mut warnings)?;
     let api_per_minute = people::api_per_minute(&mut r)?;
     let egress = people::egress(&mut r)?;
@@ -78,6 +79,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
         log,
         builder,
         queue,
+        lease,
         mail,
         sign_up,
         api_per_minute,

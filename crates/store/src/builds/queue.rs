@@ -162,6 +162,15 @@ pub async fn queue_position(tx: &mut ReadTx, id: BuildId, now: Timestamp) -> Res
     Ok(mine.first().map_or(0, |mine| in_front(mine, count(before), &others)))
 }
 
+/// Lets claims come one after another until the end of the transaction: two that count what runs at the same moment would both find a place
+/// free. SQLite has one writer anyway.
+pub async fn lock_claims(tx: &mut WriteTx) -> Result<(), StoreError> {
+    if tx.is_postgres() {
+        change!(tx, "SELECT pg_advisory_xact_lock($1)", CLAIM_LOCK)?;
+    }
+    Ok(())
+}
+
 /// Hands a build to a builder, of the namespace whose turn it is, unless a limit is reached: state, lease, attempt and its registry credential
 /// at once. The caller commits soon: other claims wait.
 pub async fn claim(
@@ -172,10 +181,7 @@ pub async fn claim(
     now: Timestamp,
     lease_until: Timestamp,
 ) -> Result<Option<Build>, StoreError> {
-    if tx.is_postgres() {
-        // Two that count what runs at the same moment would both find a place free. SQLite has one writer anyway.
-        change!(tx, "SELECT pg_advisory_xact_lock($1)", CLAIM_LOCK)?;
-    }
+    lock_claims(tx).await?;
     loop {
         let turns = list_turns(tx, now).await?;
         if turns.is_empty() {
@@ -216,6 +222,23 @@ pub async fn requeue(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Ti
         id.to_string(),
     )?;
     Ok(changed > 0)
+}
+
+/// Gives back a build whose builder did not end it and is not to blame on it: it ends itself, or was removed. The claim stays in the number of
+/// attempts, which fences it off, and does not count as a try.
+pub async fn hand_back(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Timestamp) -> Result<bool, StoreError> {
+    change!(tx, "UPDATE builds SET handed_back = handed_back + 1 WHERE id = $1 AND state = 'running'", id.to_string())?;
+    requeue(tx, id, note, available_at).await
+}
+
+/// The running builds that a builder holds, at most 1,000. They are locked for the transaction.
+pub async fn list_held(tx: &mut WriteTx, builder: BuilderId) -> Result<Vec<Build>, StoreError> {
+    let sql = if tx.is_postgres() {
+        "SELECT * FROM builds WHERE state = 'running' AND lease_builder = $1 ORDER BY id LIMIT 1000 FOR UPDATE"
+    } else {
+        "SELECT * FROM builds WHERE state = 'running' AND lease_builder = $1 ORDER BY id LIMIT 1000"
+    };
+    fetch_all!(Row, tx, sql, builder.to_string(),)?.into_iter().map(Row::into_build).collect()
 }
 
 /// Gives back a build that was claimed but not handed to its builder: the claim does not count as an attempt.

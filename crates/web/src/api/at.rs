@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 use slipway_model::{
-    AccountName, BuildId, DeliveryId, IdentityId, ImageTag, InvitationId, ProviderId, ReceiptId, RepositoryName, SessionId, TeamName,
-    TokenId, TriggerId,
+    AccountName, BuildId, BuilderId, DeliveryId, IdentityId, ImageTag, InvitationId, JoinTokenId, ProviderId, ReceiptId, RepositoryName,
+    SessionId, TeamName, TokenId, TriggerId,
 };
 use utoipa::IntoParams;
 
@@ -247,6 +247,24 @@ pub(crate) struct InvitationAt {
     /// The invitation's id.
     #[param(value_type = String)]
     pub(crate) id: InvitationId,
+}
+
+/// A builder node.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct BuilderAt {
+    /// The node's id.
+    #[param(value_type = String)]
+    pub(crate) id: BuilderId,
+}
+
+/// A join token.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct JoinTokenAt {
+    /// The join token's id.
+    #[param(value_type = String)]
+    pub(crate) id: JoinTokenId,
 }
 
 /// An invitation as the invited person has it.

@@ -8,6 +8,7 @@ pub(crate) mod admin;
 pub(crate) mod at;
 pub(crate) mod audit;
 pub(crate) mod autobuild;
+pub(crate) mod builders;
 pub(crate) mod builds;
 pub(crate) mod deliveries;
 pub(crate) mod external;

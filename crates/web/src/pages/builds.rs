@@ -270,7 +270,8 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         author: build.commit_author.as_deref().map(plain::line),
         commit_url: web.map(|web| format!("{web}/{}/commit/{}", build.source_name, build.commit)),
         attempt: build.attempt,
-        attempts: visit.app().config().attempts,
+        // What was handed back is no try.
+        attempts: visit.app().config().attempts + build.handed_back,
         digest: build.digest.clone(),
         reason: build.reason.clone().map(|reason| slipway_model::FailureReason { text: sentence(&reason.text), ..reason }),
         note: rest.filter(|_| build.state == BuildState::Success).map(sentence),

@@ -155,6 +155,10 @@ pub(super) fn notice(word: &str) -> Option<(Tone, &'static str)> {
         "role" => (Tone::Good, "The role is changed."),
         "other-deleted" => (Tone::Good, "The account is deleted, with everything that belonged to it."),
         "invitation-revoked" => (Tone::Good, "The invitation is taken back. Its link no longer works."),
+        "join-token-revoked" => (Tone::Good, "The join token is taken back. No machine joins with it any more."),
+        "node-draining" => (Tone::Good, "The node gets no new builds. Running ones end."),
+        "node-resumed" => (Tone::Good, "The node takes builds again."),
+        "node-removed" => (Tone::Good, "The node is removed. Its credential is worth nothing any more, and others build what it had."),
         _ => return None,
     })
 }

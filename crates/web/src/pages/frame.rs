@@ -13,7 +13,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 use slipway_app::store::accounts;
 use slipway_app::{
-    App, Caller, Error, NamespaceOwner, RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
+    App, Caller, Error, NamespaceOwner, NodeState, RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite,
+    Standing,
 };
 use slipway_model::{AccountName, RepositoryName, Scope, Timestamp};
 
@@ -261,19 +262,23 @@ fn forbidden(permission: &str) -> PageError {
 
 /// `2 builders idle`, with its colour and shape.
 async fn builders(app: &App) -> Result<Notice, Error> {
-    let all = app.list_builders().await?;
-    let online: Vec<_> = all.iter().filter(|builder| builder.online).collect();
-    let busy: u64 = online.iter().map(|builder| builder.running).sum();
-    let broken = online.iter().filter(|builder| builder.problem.is_some()).count();
+    let all = app.list_nodes().await?;
+    let is = |wanted: fn(&NodeState) -> bool| all.iter().filter(|node| wanted(&node.state)).count();
     let word = |n: usize| if n == 1 { "builder" } else { "builders" };
-    let (tone, text) = if online.is_empty() {
+    let running: u64 = all.iter().filter(|node| node.state != NodeState::Offline).map(|node| node.running).sum();
+    let work = is(NodeState::builds);
+    let (tone, text) = if all.is_empty() {
         (Tone::Attention, "no builder".to_owned())
-    } else if broken == online.len() {
+    } else if running > 0 {
+        (Tone::Running, format!("{running} {} running", if running == 1 { "build" } else { "builds" }))
+    } else if work > 0 {
+        (Tone::Good, format!("{work} {} idle", word(work)))
+    } else if is(|state| matches!(state, NodeState::NoEngine { .. } | NodeState::TooOld(_))) > 0 {
         (Tone::Attention, "no engine answers".to_owned())
-    } else if busy > 0 {
-        (Tone::Running, format!("{busy} {} running", if busy == 1 { "build" } else { "builds" }))
+    } else if is(|state| *state == NodeState::Offline) == all.len() {
+        (Tone::Attention, format!("{} {} offline", all.len(), word(all.len())))
     } else {
-        (Tone::Good, format!("{} {} idle", online.len() - broken, word(online.len() - broken)))
+        (Tone::Stopped, "no builder takes builds".to_owned())
     };
     Ok(Notice { tone, text })
 }

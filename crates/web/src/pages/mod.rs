@@ -18,6 +18,7 @@ mod external;
 mod fields;
 mod frame;
 mod invitations;
+mod nodes;
 mod oidc;
 mod organizations;
 mod picker;
@@ -51,7 +52,7 @@ pub(crate) fn routes() -> Routes {
         .merge(audit::routes())
         .route("/o/{org}/builds", get(builds::organization_queue))
         .route("/builds", get(builds::queue))
-        .route("/builders", get(settings::nodes))
+        .merge(nodes::routes())
         .route("/search", get(repositories::search))
         .route("/repositories/new", get(repositories::new).post(repositories::create))
         .merge(entry_routes())

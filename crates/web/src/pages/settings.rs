@@ -1,13 +1,12 @@
-//! Settings of the account: the account itself and its end, its access tokens, colours; and the installation's builder nodes.
+//! Settings of the account: the account itself and its end, its access tokens, colours.
 //!
 //! Deliberately elsewhere: what opens the account (`security`), the form of tokens (`token_form`).
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use secrecy::SecretString;
-use slipway_app::store::builds::Part;
-use slipway_app::{App, BuilderView, DoomedAccount, Error, Receipt, ReceiptItem};
-use slipway_model::{Scope, TokenId};
+use slipway_app::{App, DoomedAccount, Error, Receipt, ReceiptItem};
+use slipway_model::TokenId;
 
 use super::anybody::Anybody;
 use super::error::{PageError, said, sentence, show_refusal};
@@ -16,7 +15,6 @@ use super::frame::{THEME_COOKIE, Visit, go, show, show_refused};
 use super::token_form::{self, Sent};
 use super::view::entry::{Confirmation, EmailConfirmPage};
 use super::view::form::Field;
-use super::view::nodes::{Contact, EngineView, NodeRow, NodesPage};
 use super::view::providers::ReceiptLine;
 use super::view::security::Password;
 use super::view::settings::{AccountConvertPage, AccountDeletePage, AccountDeletedPage, AccountPage, Mail, TokensPage, WaitingEmail};
@@ -264,41 +262,4 @@ pub(super) async fn make_token(visit: Visit, Form(fields): Form) -> Result<Respo
 pub(super) async fn revoke_token(visit: Visit, At(id): At<TokenId>) -> Result<Response, PageError> {
     visit.app().revoke_token(&visit.caller, id).await?;
     Ok(go("/settings/tokens?done=revoked"))
-}
-
-/// `/builders`, for administrators.
-pub(super) async fn nodes(visit: Visit) -> Result<Response, PageError> {
-    visit.app().administrator(&visit.caller)?;
-    let (waiting, _) = visit.app().queue_length().await?;
-    let own = visit.app().list_namespace_builds(&visit.own(Scope::RepoRead).await?.into(), Part::Running, 100).await?;
-    let nodes = visit.app().list_builders().await?.into_iter().map(|view| {
-        let held = own.iter().filter(|(_, build)| build.builder == Some(view.builder.id));
-        let builds = held.map(|(path, build)| (format!("{path} #{}", build.number), format!("/{path}/builds/{}", build.number))).collect();
-        node(view, builds)
-    });
-    Ok(show(&NodesPage {
-        nodes: nodes.collect(),
-        waiting: usize::try_from(waiting).unwrap_or(usize::MAX),
-        shell: visit.shell(Area::Nodes),
-    }))
-}
-
-fn node(view: BuilderView, builds: Vec<(String, String)>) -> NodeRow {
-    let engine = match (view.engine, view.problem) {
-        (Some(description), _) => EngineView::Ready(description),
-        (None, problem) => EngineView::Unavailable {
-            problem: sentence(problem.as_deref().unwrap_or("the builder has not said yet whether its engine answers")),
-            hint: sentence(view.hint.as_deref().unwrap_or_default()),
-        },
-    };
-    NodeRow {
-        name: view.builder.name,
-        version: view.builder.version,
-        parallel: view.builder.parallel,
-        busy: u32::try_from(view.running).unwrap_or(u32::MAX),
-        seen_at: view.builder.last_seen_at,
-        contact: if view.online { Contact::Fresh } else { Contact::Lost },
-        engine,
-        builds,
-    }
 }

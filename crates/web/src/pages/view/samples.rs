@@ -4,6 +4,7 @@
 mod accounts;
 mod deliveries;
 mod external;
+mod nodes;
 mod organizations;
 mod picker;
 mod providers;
@@ -23,7 +24,6 @@ use crate::pages::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePag
 use crate::pages::view::chart::{Bar, bars};
 use crate::pages::view::errors::ErrorPage;
 use crate::pages::view::form::Field;
-use crate::pages::view::nodes::{Contact, EngineView, NodeRow, NodesPage};
 use crate::pages::view::repositories::{
     GeneralPage, Looks, May, NewRepositoryPage, RepositoryHead, RepositoryListPage, RepositoryRow, RepositorySettingsPage, SourceView, Tab,
     TagRow, TagsPage,
@@ -412,7 +412,8 @@ pub fn all() -> Vec<(&'static str, String)> {
     pages.extend(triggers::all());
     pages.extend(external::all());
     pages.extend(build_pages());
-    pages.extend(settings_pages());
+    pages.extend(search_pages());
+    pages.extend(nodes::all());
     pages.extend(providers::all());
     pages.extend(accounts::all());
     pages.extend(organizations::all());
@@ -561,30 +562,6 @@ fn build_pages() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn settings_pages() -> Vec<(&'static str, String)> {
-    let node = NodeRow {
-        name: "forge-1".into(),
-        version: "0.1.0".into(),
-        parallel: 2,
-        busy: 1,
-        seen_at: ago(4),
-        contact: Contact::Fresh,
-        engine: EngineView::Ready("Docker Engine 20.10.24".into()),
-        builds: vec![("acme/shop #49".into(), "/acme/shop/builds/49".into())],
-    };
-    let no_engine = NodeRow {
-        name: "forge-2".into(),
-        busy: 0,
-        engine: EngineView::Unavailable {
-            problem: "no engine answers at `unix:///var/run/docker.sock`: no such file".into(),
-            hint: "Install and start Docker Engine, or set `[builder] engine` to one that runs.".into(),
-        },
-        builds: vec![],
-        ..node.clone()
-    };
-    vec![
-        ("nodes", page(&NodesPage { shell: shell(Area::Nodes), nodes: vec![node, no_engine], waiting: 1 })),
-        ("nodes-empty", page(&NodesPage { shell: shell(Area::Nodes), nodes: vec![], waiting: 0 })),
-        ("search", page(&SearchPage { shell: shell(Area::Elsewhere), query: "shop".into(), rows: rows() })),
-    ]
+fn search_pages() -> Vec<(&'static str, String)> {
+    vec![("search", page(&SearchPage { shell: shell(Area::Elsewhere), query: "shop".into(), rows: rows() }))]
 }
