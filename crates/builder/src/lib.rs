@@ -21,6 +21,7 @@ mod gitmodules;
 mod home;
 mod hooks;
 mod image;
+mod leaks;
 mod lease;
 mod lfs;
 mod mask;

@@ -6,7 +6,7 @@
 
 use axum::http::{HeaderMap, header};
 use slipway_app::{RegistryAccess, RegistryAction};
-use slipway_model::{RepositoryId, RepositoryPath};
+use slipway_model::{BuildId, RepositoryId, RepositoryPath};
 use slipway_oci::{Access, Action, ErrorCode, RepositoryName};
 use slipway_store::repositories;
 
@@ -32,9 +32,9 @@ impl Permit {
         &self.owner
     }
 
-    /// Whether a push by tag moves the tag. A build's does not: its tags move after its tests have passed.
-    pub(crate) fn moves_tags(&self) -> bool {
-        self.access.build().is_none()
+    /// The build and its attempt whose credential it is. A push of theirs by tag moves no tag: tags move after the tests have passed.
+    pub(crate) fn build(&self) -> Option<(BuildId, u32)> {
+        self.access.build()
     }
 }
 
