@@ -330,6 +330,59 @@ fn streams_with_secrets() {
     });
 }
 
+/// A tar of these files.
+fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, content) in files {
+        let mut header = [0_u8; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+        header[148..156].copy_from_slice(b"        ");
+        header[156] = b'0';
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        out.extend_from_slice(&header);
+        out.extend_from_slice(content);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+#[test]
+fn secrets_in_images() {
+    const SECRET: &str = "a-secret-of-24-characters";
+    let image = |layer: &[u8]| {
+        let layer = archive(&[("etc/motd", b"hello"), ("app/x", layer)]);
+        let config = br#"{"config":{"Env":["A=b"]},"history":[{"created_by":"COPY . /app"},{"created_by":"ENV A=b","empty_layer":true}]}"#;
+        let manifest = br#"[{"Config":"c.json","RepoTags":null,"Layers":["l/layer.tar"]}]"#;
+        archive(&[("l/layer.tar", layer.as_slice()), ("c.json", config), ("manifest.json", manifest)])
+    };
+    let seeds = Seeds::of(&[&image(b"nothing"), &image(SECRET.as_bytes()), &archive(&[("manifest.json", b"[{\"Config\":\"x\"}]")])]);
+    check!().with_type::<(Recipe, Vec<u16>, u16)>().for_each(|(recipe, cuts, before)| {
+        let cut = |whole: &[u8]| {
+            let (mut pieces, mut at) = (Vec::new(), 0);
+            for cut in cuts {
+                let end = (at + usize::from(*cut)).min(whole.len());
+                pieces.push(whole[at..end].to_vec());
+                at = end;
+            }
+            pieces.push(whole[at..].to_vec());
+            pieces
+        };
+        let look = |whole: &[u8]| {
+            let pieces = cut(whole);
+            let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+            let found = parsers::secrets_in_image(&[("TOKEN", SECRET)], &pieces);
+            assert_eq!(found, parsers::secrets_in_image(&[("TOKEN", SECRET)], &[whole]), "cut or not");
+            found
+        };
+        look(&seeds.bend(recipe)).ok();
+        let content = [vec![b'x'; usize::from(*before)], SECRET.as_bytes().to_vec(), b"y".to_vec()].concat();
+        assert_eq!(look(&image(&content)).map(|found| found.len()), Ok(1), "behind {before} bytes");
+    });
+}
+
 #[test]
 fn patterns_and_pushes() {
     let seeds = Seeds::of(&[

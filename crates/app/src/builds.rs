@@ -13,7 +13,7 @@ use slipway_store::builds::{self, Build, BuildFilter, Ending, NewBuild, Part, Te
 use slipway_store::progress::{self, CacheUse, PhaseTimes};
 use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::Autobuild;
-use slipway_store::{ReadTx, StoreError, WriteTx, accounts, builders, repositories};
+use slipway_store::{ReadTx, StoreError, WriteTx, accounts, build_tags, builders, repositories};
 
 use crate::audit::{self, Change, Place};
 use crate::links::access::SourceAt;
@@ -69,6 +69,8 @@ pub struct BuildDetail {
     pub phases: Vec<PhaseTimes>,
     /// Steps of the newest attempt.
     pub steps: Vec<Step>,
+    /// Tags by which its hooks pushed to its own repository, beside those of its rule, with the digests of what they pushed.
+    pub hook_tags: Vec<(ImageTag, String)>,
     /// How it stands in the queue, while it waits.
     pub waiting: Option<Waiting>,
     /// What the cache did for it; `None` when it was off.
@@ -202,6 +204,11 @@ impl App {
         Ok(BuildDetail {
             phases: progress::list_phases(&mut tx, build.id, build.attempt).await?,
             steps: progress::list_steps(&mut tx, build.id, build.attempt).await?,
+            hook_tags: build_tags::list(&mut tx, build.id, build.attempt)
+                .await?
+                .into_iter()
+                .filter(|(tag, _)| !build.tags.contains(tag))
+                .collect(),
             waiting: if build.state == BuildState::Queued { Some(self.waiting(&mut tx, &build).await?) } else { None },
             cache: cache_use(&mut tx, &build).await?,
             approved_by: match build.terms.approval {

@@ -9,15 +9,17 @@
 //!
 //! Whoever administrates the repository may move a tag anywhere (`roll_back`); what was pushed before that stays behind it, and the next push
 //! moves the tag again. A tag that shows another ref, or what somebody pushed, moves with any build that gives it.
-//! Each tag of a build moves or stays for itself, all of them in one step; the build says which stayed and why.
+//! Each tag of a build moves or stays for itself, all of them in one step; the build says which stayed and why. That goes for the tags of its
+//! rule, and for those by which its hooks pushed to its own repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError, SourceKey};
-use slipway_model::{BuildId, BuildState, CommitId, FailureCode, FailureReason, Timestamp};
+use slipway_model::{BuildId, BuildState, CommitId, FailureCode, FailureReason, ImageTag, Timestamp};
 use slipway_store::WriteTx;
+use slipway_store::build_tags;
 use slipway_store::builds::{self, Build, Ending};
 use slipway_store::external;
 use slipway_store::images::{self, Tag, TagOrigin};
@@ -126,7 +128,7 @@ impl App {
         &self,
         tx: &mut WriteTx,
         build: &Build,
-        digest: &str,
+        digest: Option<&str>,
         known: &Known,
         now: Timestamp,
     ) -> Result<Promotion, Error> {
@@ -134,22 +136,28 @@ impl App {
             let reason = FailureReason::new(FailureCode::Internal, "the builder says that it pushed what was not to be pushed");
             return self.end(tx, build.id, BuildState::Failed, &reason, now).await.map(Promotion::Ended);
         }
-        if !images::manifest_exists(tx, build.repository, digest).await? {
-            let shown: String = digest.chars().take(80).collect();
-            let reason = FailureReason::new(
-                FailureCode::PushFailed,
-                format!("the builder says that it pushed `{shown}`, but the registry has no such manifest"),
-            );
-            let ending = Ending { state: BuildState::Failed, reason: Some(&reason), note: None, digest: None };
-            builds::finish(tx, build.id, &ending, now).await?;
-            return Ok(Promotion::Ended(BuildState::Failed));
+        let tags = tags_of(tx, build, digest).await?;
+        if tags.is_empty() && digest.is_none() {
+            let text = "nothing was pushed to this repository: `hooks/push` has to push what `$IMAGE_NAME` names, or another tag of the same repository";
+            return self
+                .end(tx, build.id, BuildState::Failed, &FailureReason::new(FailureCode::HookFailed, text), now)
+                .await
+                .map(Promotion::Ended);
+        }
+        for digest in tags.values().map(String::as_str).chain(digest).collect::<BTreeSet<_>>() {
+            if !images::manifest_exists(tx, build.repository, digest).await? {
+                let shown: String = digest.chars().take(80).collect();
+                let text = format!("the builder says that it pushed `{shown}`, but the registry has no such manifest");
+                let reason = FailureReason::new(FailureCode::PushFailed, text);
+                return self.end(tx, build.id, BuildState::Failed, &reason, now).await.map(Promotion::Ended);
+            }
         }
         let (mut moving, mut staying, mut unsure, mut open) = (Vec::new(), BTreeMap::<Stays, Vec<&str>>::new(), Vec::new(), Vec::new());
-        for tag in &build.tags {
+        for (tag, digest) in &tags {
             match fate(build, images::get_tag(tx, build.repository, tag.as_str()).await?.as_ref(), known) {
-                Fate::Moves => moving.push(tag.clone()),
+                Fate::Moves => moving.push((tag, digest)),
                 Fate::MovesUnsure(why) => {
-                    moving.push(tag.clone());
+                    moving.push((tag, digest));
                     unsure.push(why);
                 }
                 Fate::Stays(why) => staying.entry(why).or_default().push(tag.as_str()),
@@ -162,11 +170,14 @@ impl App {
             return Ok(Promotion::Ask(open));
         }
         let origin = origin_of(build, build.ref_seq);
-        let moved = images::move_tags(tx, build.repository, &moving, digest, Some(&origin), now).await?;
-        external::want(tx, build.repository, &moved, digest, build.id, now).await?;
-        // Only where the settings are gone, and with them what is locked, another build can have been in between.
-        for tag in moving.iter().filter(|tag| !moved.contains(tag)) {
-            staying.entry(Stays::NewerPush).or_default().push(tag.as_str());
+        // In byte order, as everybody who moves several.
+        for (tag, digest) in moving {
+            let moved = images::move_tags(tx, build.repository, std::slice::from_ref(tag), digest, Some(&origin), now).await?;
+            external::want(tx, build.repository, &moved, digest, build.id, now).await?;
+            // Only where the settings are gone, and with them what is locked, another build can have been in between.
+            if moved.is_empty() {
+                staying.entry(Stays::NewerPush).or_default().push(tag.as_str());
+            }
         }
         unsure.dedup();
         let mut notes = Vec::new();
@@ -175,7 +186,7 @@ impl App {
         }
         notes.extend(unsure);
         let note = (!notes.is_empty()).then(|| notes.join("; "));
-        let ending = Ending { state: BuildState::Success, reason: None, note: note.as_deref(), digest: Some(digest) };
+        let ending = Ending { state: BuildState::Success, reason: None, note: note.as_deref(), digest };
         builds::finish(tx, build.id, &ending, now).await?;
         Ok(Promotion::Ended(BuildState::Success))
     }
@@ -226,6 +237,16 @@ impl App {
             Err(trouble) => Ancestry::Unknown(trouble.words),
         }
     }
+}
+
+/// The tags that a build gives, each with the manifest that it is to show: of its rule what the builder pushed, and of its hooks what these
+/// pushed by other tags themselves.
+async fn tags_of(tx: &mut WriteTx, build: &Build, digest: Option<&str>) -> Result<BTreeMap<ImageTag, String>, Error> {
+    let mut tags: BTreeMap<ImageTag, String> = build_tags::list(tx, build.id, build.attempt).await?.into_iter().collect();
+    if let Some(digest) = digest {
+        tags.extend(build.tags.iter().map(|tag| (tag.clone(), digest.to_owned())));
+    }
+    Ok(tags)
 }
 
 /// What a tag shows that is moved to the image of a build, at this place of the ref's history.

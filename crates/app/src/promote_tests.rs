@@ -270,7 +270,7 @@ impl Case<'_> {
         images::insert_manifest(&mut tx, build.repository, &new, app.clock.now()).await.unwrap();
         let mut known = Known::default();
         loop {
-            match app.promote(&mut tx, build, &digest, &known, app.clock.now()).await.unwrap() {
+            match app.promote(&mut tx, build, Some(&digest), &known, app.clock.now()).await.unwrap() {
                 Promotion::Ended(state) => break assert_eq!(state, BuildState::Success),
                 Promotion::Ask(shown) => known.learn(shown.into_iter().map(|shown| {
                     let answer = match said(graph, number(&build.commit), number(&shown)) {

@@ -234,7 +234,7 @@ impl App {
     ) -> Result<Finish, Error> {
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        if let (BuilderOutcome::Pushed(_), Some(build)) = (outcome, builds::get_any(&mut tx, build).await?) {
+        if let (BuilderOutcome::Pushed(_) | BuilderOutcome::Passed, Some(build)) = (outcome, builds::get_any(&mut tx, build).await?) {
             // Before the build's own row: whoever decides about a push takes them in this order too.
             refs::lock(&mut tx, build.autobuild).await?;
         }
@@ -249,17 +249,16 @@ impl App {
             }
         };
         let state = match outcome {
-            BuilderOutcome::Pushed(digest) => match self.promote(&mut tx, &held, digest, known, now).await? {
-                Promotion::Ended(state) => state,
-                Promotion::Ask(shown) => return Ok(Finish::Ask(Box::new(held), shown)),
-            },
-            BuilderOutcome::Passed if held.terms.publish => {
-                let reason = FailureReason::new(FailureCode::Internal, "the builder did not push what was to be pushed");
-                self.end(&mut tx, build, BuildState::Failed, &reason, now).await?
-            }
-            BuilderOutcome::Passed => {
+            BuilderOutcome::Passed if !held.terms.publish => {
                 builds::finish(&mut tx, build, &Ending { state: BuildState::Success, reason: None, note: None, digest: None }, now).await?;
                 BuildState::Success
+            }
+            BuilderOutcome::Pushed(_) | BuilderOutcome::Passed => {
+                let digest = if let BuilderOutcome::Pushed(digest) = outcome { Some(digest.as_str()) } else { None };
+                match self.promote(&mut tx, &held, digest, known, now).await? {
+                    Promotion::Ended(state) => state,
+                    Promotion::Ask(shown) => return Ok(Finish::Ask(Box::new(held), shown)),
+                }
             }
             BuilderOutcome::Failed(reason) => self.end(&mut tx, build, BuildState::Failed, reason, now).await?,
             BuilderOutcome::FailedForNow(reason) if held.tries() >= self.config.attempts => {

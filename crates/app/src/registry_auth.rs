@@ -128,11 +128,11 @@ impl RegistryAccess {
         }
     }
 
-    /// The build whose credential it is. A build stores manifests by digest and moves no tag.
+    /// The build and the attempt whose credential it is. A build stores manifests by digest and moves no tag.
     #[must_use]
-    pub fn build(&self) -> Option<BuildId> {
+    pub fn build(&self) -> Option<(BuildId, u32)> {
         match self.credential {
-            Credential::Build { id, .. } => Some(id),
+            Credential::Build { id, attempt } => Some((id, attempt)),
             _ => None,
         }
     }

@@ -22,6 +22,7 @@ mod home;
 mod hooks;
 mod image;
 mod joining;
+mod leaks;
 mod lease;
 mod lfs;
 mod mask;

@@ -35,8 +35,7 @@ impl Secrets {
             for part in std::iter::once(value).chain(value.lines()) {
                 let part = part.trim();
                 if part.len() >= SHORTEST {
-                    all.extend(encoded(part).into_iter().filter(|form| form.len() >= SHORTEST));
-                    all.insert(part.as_bytes().to_vec());
+                    all.extend(forms(part).into_iter().filter(|form| form.len() >= SHORTEST));
                 }
             }
         }
@@ -121,15 +120,19 @@ impl Masker {
     }
 }
 
-/// What base64 (wherever it stands in what was encoded), hexadecimal digits, addresses, JSON and a mirror make of a text.
-fn encoded(text: &str) -> Vec<Vec<u8>> {
+/// A text, and what base64 (wherever it stands in what was encoded), hexadecimal digits, addresses, JSON and a mirror make of it.
+pub(crate) fn forms(text: &str) -> Vec<Vec<u8>> {
     let bytes = text.as_bytes();
+    let json = serde_json::Value::from(text).to_string().trim_matches('"').to_owned();
     let mut forms = vec![
+        text.to_owned(),
+        // As Go writes it, for whoever shows JSON on a page.
+        json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"),
+        json,
         hex(bytes, "0123456789abcdef"),
         hex(bytes, "0123456789ABCDEF"),
         form_urlencoded::byte_serialize(bytes).collect::<String>(),
         percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string(),
-        serde_json::Value::from(text).to_string().trim_matches('"').to_owned(),
         text.chars().rev().collect(),
     ];
     for before in 0..3 {

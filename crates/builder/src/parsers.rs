@@ -147,3 +147,15 @@ pub fn masked(secrets: &[&str], pieces: &[&[u8]]) -> Vec<u8> {
     out.extend(masker.finish());
     out
 }
+
+/// Which of the secrets an image's tar holds that comes in pieces, and where; secrets by what they are called.
+///
+/// # Errors
+/// Why it is no image.
+pub fn secrets_in_image(secrets: &[(&str, &str)], pieces: &[&[u8]]) -> Result<Vec<String>, String> {
+    let Some(wanted) = crate::leaks::Wanted::new(secrets.iter().copied()) else { return Ok(Vec::new()) };
+    let mut search = crate::leaks::Search::new(&wanted);
+    pieces.iter().for_each(|piece| search.feed(piece));
+    let found = search.finish()?;
+    Ok(found.leaks.iter().map(|leak| format!("{leak:?}")).collect())
+}

@@ -3,7 +3,7 @@
 //! The invariant: phases run in order, a failed one ends the build, and a failed test means no push. Dropping the future at
 //! any point leaves only what `cleanup` removes. Deliberately elsewhere: leases, time limits, cancelling (`worker`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use slipway_buildkit::{BaseImages, Client, Engine, Export, RegistryRef};
@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::home::BuildDir;
 use crate::hooks::{Hook, Hooks};
 use crate::image::Target;
+use crate::leaks::Check;
 use crate::mask::Secrets;
 use crate::plan::Plan;
 use crate::reach::Resolver;
@@ -83,6 +84,8 @@ struct Ready {
     hooks: Hooks,
     /// What is built, where no hook can still change it.
     plan: Option<Plan>,
+    /// Images of the repository that stood in the engine before any hook ran.
+    images: BTreeMap<String, String>,
 }
 
 /// What phase build made.
@@ -173,15 +176,18 @@ impl Work<'_> {
         // Without a hook that might still make it, what is missing is said before anything is started.
         let plan = if hooks.is_empty() { Some(plan::make(&dir.source(), &assignment.rule)?) } else { None };
         let tests = plan.as_ref().is_some_and(|plan| !plan.tests.is_empty());
-        if hooks.is_empty() && !tests && assignment.scope.lane == Lane::Trusted {
-            return Ok(Ready { variables, hooks, plan });
+        // What was given secrets is looked through before it is pushed, and a buildkitd pushes what it built at once.
+        let looked_through = self.tools.store.is_none() && variables.secret().next().is_some();
+        if hooks.is_empty() && !tests && !looked_through && assignment.scope.lane == Lane::Trusted {
+            return Ok(Ready { variables, hooks, plan, images: BTreeMap::new() });
         }
         let seat = self.tools.scopes.seat(assignment, dir).await?;
         let config = compose::docker_config(&image::credentials(&assignment.registry));
         let seat = self.seat.get_or_init(|| seat);
         seat.settle(dir, &config).await?;
         seat.set_variables(variables.iter())?;
-        let ready = Ready { variables, hooks, plan };
+        let images = if hooks.is_empty() { BTreeMap::new() } else { seat.sandbox.engine.names_in(&Names::new(assignment).repository).await? };
+        let ready = Ready { variables, hooks, plan, images };
         self.hook(&ready, Hook::PostCheckout).await?;
         Ok(ready)
     }
@@ -275,6 +281,8 @@ impl Work<'_> {
             return Ok(Some(digest));
         }
         self.hook(ready, Hook::PrePush).await?;
+        let mut secrets = self.check(ready);
+        secrets.image(&if ready.hooks.is_empty() { names.local() } else { names.image() }).await?;
         let digest = if self.hook(ready, Hook::Push).await? {
             let digest = self.images().repository_digest(&names.image(), &names.repository).await?;
             if digest.is_none() {
@@ -294,7 +302,20 @@ impl Work<'_> {
             note(self.dir, &[&names.local(), &names.image(), &format!("{}@{digest}", names.repository)])?;
         }
         self.hook(ready, Hook::PostPush).await?;
+        if !ready.hooks.is_empty() {
+            // Whatever hooks pushed themselves: no tag moves before the build has ended well.
+            secrets.new_names(&names.repository, &ready.images).await?;
+        }
         Ok(digest)
+    }
+
+    /// For what this build was given: steps get secret variables, hooks also the login to the registry.
+    fn check(&self, ready: &Ready) -> Check<'_> {
+        let assignment = self.assignment;
+        let secret = ready.variables.secret();
+        let login =
+            (!ready.hooks.is_empty()).then_some(("the build's login to the registry", assignment.registry.credential.password.as_str()));
+        Check::new(self.images(), secret.chain(login), self.reporter)
     }
 
     async fn phase<T>(&self, phase: Phase, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -71,8 +71,11 @@ impl Variables {
 
     /// Secret ones, which a step gets by `RUN --mount=type=secret,id=NAME` alone.
     pub(crate) fn secrets(&self) -> BTreeMap<String, Bytes> {
-        let secret = self.all.iter().filter(|(name, _)| self.secret.contains(*name));
-        secret.map(|(name, value)| (name.clone(), Bytes::from(value.clone().into_bytes()))).collect()
+        self.secret().map(|(name, value)| (name.to_owned(), Bytes::from(value.to_owned().into_bytes()))).collect()
+    }
+
+    pub(crate) fn secret(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter(|(name, _)| self.secret.contains(*name))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {

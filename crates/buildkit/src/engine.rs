@@ -4,6 +4,8 @@
 //! request path only percent-encoded. Deliberately elsewhere: the classic builder (never), running containers (compose
 //! does it), the stream of a push (`push`).
 
+use std::collections::BTreeMap;
+
 use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -23,7 +25,7 @@ const MIN_API: (u32, u32) = (1, 41);
 /// Everything but letters, digits and `-._`.
 pub(crate) const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 /// As [`STRICT`], for image names, whose `/` and `:` are part of the engine's route.
-const NAME: &AsciiSet = &STRICT.remove(b'/').remove(b':').remove(b'@');
+pub(crate) const NAME: &AsciiSet = &STRICT.remove(b'/').remove(b':').remove(b'@');
 
 /// A Docker Engine.
 #[derive(Debug, Clone)]
@@ -73,6 +75,8 @@ struct ListedImage {
     id: String,
     #[serde(default)]
     repo_digests: Option<Vec<String>>,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
 }
 
 impl Engine {
@@ -156,6 +160,17 @@ impl Engine {
         };
         let names = pushed.repo_digests.unwrap_or_default();
         Ok(names.iter().rev().find_map(|name| name.strip_prefix(repository)?.strip_prefix('@')).map(str::to_owned))
+    }
+
+    /// The names `repository:tag` that images have in a repository (`host/namespace/name`), each with its image's id.
+    pub async fn names_in(&self, repository: &str) -> Result<BTreeMap<String, String>, EngineError> {
+        let wanted = filters(&serde_json::json!({ "reference": [repository] }));
+        let mut names = BTreeMap::new();
+        for image in self.list::<Vec<ListedImage>>(&format!("/images/json?filters={wanted}")).await? {
+            let own = |name: &String| name.strip_prefix(repository).is_some_and(|tag| tag.starts_with(':'));
+            names.extend(image.repo_tags.unwrap_or_default().into_iter().filter(own).map(|name| (name, image.id.clone())));
+        }
+        Ok(names)
     }
 
     /// Removes all containers, networks and volumes of a compose project, running or not.

@@ -33,6 +33,17 @@ pub(crate) async fn send(
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<Response<Incoming>, EngineError> {
+    send_within(ANSWER_TIME, address, method, path, headers).await
+}
+
+/// As [`send`], where the engine has this long to begin its answer.
+pub(crate) async fn send_within(
+    limit: Duration,
+    address: &EngineAddress,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Response<Incoming>, EngineError> {
     let stream = dial(address).await?;
     let broken = |error: hyper::Error| unreachable(address, root_cause(&error));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
@@ -48,9 +59,9 @@ pub(crate) async fn send(
     let request = request
         .body(Full::<Bytes>::default())
         .map_err(|error| EngineError::Answer { status: 400, message: format!("`{path}` is no request: {error}") })?;
-    let answer = tokio::time::timeout(ANSWER_TIME, sender.send_request(request))
+    let answer = tokio::time::timeout(limit, sender.send_request(request))
         .await
-        .map_err(|_| unreachable(address, format!("no answer within {} s", ANSWER_TIME.as_secs())))?
+        .map_err(|_| unreachable(address, format!("no answer within {} s", limit.as_secs())))?
         .map_err(broken)?;
     if answer.status().as_u16() < 400 {
         return Ok(answer);

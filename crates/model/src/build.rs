@@ -107,6 +107,8 @@ words! {
         TestFailed = "test_failed",
         /// A test file cannot be run as it is.
         TestInvalid = "test_invalid",
+        /// The image holds a secret that the build was given.
+        SecretInImage = "secret_in_image",
         /// The registry did not take the image.
         PushFailed = "push_failed",
         /// No engine answers at the builder.

@@ -6,7 +6,7 @@
 
 use axum::http::{HeaderMap, header};
 use slipway_app::{RegistryAccess, RegistryAction};
-use slipway_model::{CACHE_TAG, RepositoryId, RepositoryPath};
+use slipway_model::{BuildId, CACHE_TAG, RepositoryId, RepositoryPath};
 use slipway_oci::{Access, Action, ErrorCode, RepositoryName, Tag};
 use slipway_store::repositories;
 
@@ -34,12 +34,12 @@ impl Permit {
 
     /// Whether a push by tag moves the tag. A build's does not, its tags move after its tests have passed; the cache's tag is builds' alone.
     pub(crate) fn moves(&self, tag: &Tag) -> bool {
-        self.access.build().is_some() == (tag.as_str() == CACHE_TAG)
+        self.build().is_some() == (tag.as_str() == CACHE_TAG)
     }
 
-    /// Whether it is a build's.
-    pub(crate) fn is_build(&self) -> bool {
-        self.access.build().is_some()
+    /// The build and its attempt whose credential it is.
+    pub(crate) fn build(&self) -> Option<(BuildId, u32)> {
+        self.access.build()
     }
 }
 

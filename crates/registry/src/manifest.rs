@@ -1,7 +1,7 @@
 //! Manifests and tags: stored if everything they need is here, served byte for byte.
 //!
-//! Invariant: a manifest and the tags that a person moves with it are one transaction. A build's credential moves no tag
-//! but its cache's: promotion does, after the tests have passed (`app`).
+//! Invariant: a manifest and the tags that a person moves with it are one transaction. A build's credential moves no tag but its cache's:
+//! those that its hooks push by are noted, and promotion moves them, after the tests have passed (`app`).
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
-use slipway_model::{ImageTag, RepositoryId};
+use slipway_model::{BuildId, ImageTag, RepositoryId};
 use slipway_oci::{Child, Digest, ErrorCode, Fetch, MAX_MANIFEST_BYTES, Manifest, ManifestError, Reference, RepositoryName, Role, Tag};
+use slipway_store::build_tags;
 use slipway_store::images::{self, Insertion, NewManifest, NewRef, Removal, Target};
 use slipway_store::{StoreError, WriteTx};
 
@@ -69,15 +70,19 @@ impl Registry {
             }
         };
         let (moving, kept): (Vec<&Tag>, Vec<&Tag>) = tags.iter().partition(|tag| permit.moves(tag));
-        if let (Some(tag), false) = (kept.first(), permit.is_build()) {
+        if let (Some(tag), None) = (kept.first(), permit.build()) {
             return Err(Failure::new(ErrorCode::Denied, format!("`{tag}` holds the cache of builds, which builds alone write")));
         }
         let manifest = Manifest::parse(&bytes, content_type.as_deref())?;
         let mut tx = self.app.db().write().await?;
         insert(&mut tx, permit.repository(), &digest, &bytes, &manifest, self.app.clock().now()).await?;
+        let names = |tags: Vec<&Tag>| tags.into_iter().map(image_tag).collect::<Result<Vec<_>, _>>();
+        let (moving, kept) = (names(moving)?, names(kept)?);
         if !moving.is_empty() {
-            let names = moving.into_iter().map(image_tag).collect::<Result<Vec<_>, _>>()?;
-            images::move_tags(&mut tx, permit.repository(), &names, digest.as_str(), None, self.app.clock().now()).await?;
+            images::move_tags(&mut tx, permit.repository(), &moving, digest.as_str(), None, self.app.clock().now()).await?;
+        }
+        if let Some((build, attempt)) = permit.build() {
+            note_tags(&mut tx, build, attempt, &kept, &digest).await?;
         }
         tx.commit().await.map_err(needed_went_away)?;
         let headers = [
@@ -115,6 +120,18 @@ impl Registry {
         tx.commit().await?;
         Ok(answer(StatusCode::ACCEPTED, [], Body::empty()))
     }
+}
+
+/// The tag by which the builder pushes is the build's own name for its image and no tag of anybody's.
+async fn note_tags(tx: &mut WriteTx, build: BuildId, attempt: u32, tags: &[ImageTag], digest: &Digest) -> Result<(), Failure> {
+    let own = format!("build-{build}");
+    for tag in tags.iter().filter(|tag| tag.as_str() != own) {
+        if !build_tags::note(tx, build, attempt, tag, digest.as_str()).await? {
+            let text = format!("a build that runs may push by {} tags beside its own, and this is one more", build_tags::MOST_TAGS);
+            return Err(Failure::new(ErrorCode::Denied, text));
+        }
+    }
+    Ok(())
 }
 
 async fn insert(

@@ -9,6 +9,7 @@ mod tx;
 
 pub mod accounts;
 pub mod audit;
+pub mod build_tags;
 pub mod builders;
 pub mod builds;
 pub mod commit_statuses;

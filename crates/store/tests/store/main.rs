@@ -6,6 +6,7 @@ mod fixture;
 
 mod accounts;
 mod audit;
+mod build_tags;
 mod builders;
 mod builds;
 mod commit_statuses;

@@ -162,6 +162,8 @@ pub(crate) struct BuildView {
     summary: BuildSummary,
     steps: Vec<StepView>,
     phases: Vec<PhaseView>,
+    /// Tags by which its hooks pushed to its own repository, beside those of its rule: they move with these.
+    hook_tags: Vec<HookTag>,
     /// While it waits: how many builds will be taken before it. Namespaces take turns; none is taken to end or come, and no limit to hold one back.
     position: Option<u64>,
     /// What it waits for, while it waits: a limit, a place on a builder, the end of a pause.
@@ -181,6 +183,14 @@ pub(crate) struct BuildView {
     commit_status: Option<CommitStatus>,
     /// What its tags are in the external registry; none where they are a newer build's, or where there is no such registry.
     external: Vec<ExternalTag>,
+}
+
+/// What a hook pushed by a tag.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HookTag {
+    #[schema(value_type = String)]
+    name: ImageTag,
+    digest: String,
 }
 
 /// How many steps came from the build cache.
@@ -278,6 +288,7 @@ impl From<BuildDetail> for BuildView {
             summary: BuildSummary::of(detail.build),
             steps: detail.steps.into_iter().map(StepView::from).collect(),
             phases: detail.phases.into_iter().map(PhaseView::from).collect(),
+            hook_tags: detail.hook_tags.into_iter().map(|(name, digest)| HookTag { name, digest }).collect(),
             cache: detail.cache.map(CacheHits::from),
             builder: detail.builder,
             started_by: detail.started_by,

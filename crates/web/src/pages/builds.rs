@@ -300,6 +300,7 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         cancelling: (build.cancel_requested && !build.state.is_final()).then(|| "Stopping…".to_owned()),
         shell: opened.shell,
         head: opened.head,
+        hook_tags: detail.hook_tags.iter().map(|(tag, _)| tag.to_string()).collect(),
         builder: detail.builder,
         steps: detail.steps,
         build: shown,

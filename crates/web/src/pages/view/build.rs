@@ -23,6 +23,9 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::HookFailed => "The tags did not move. The script's last lines are below; `hooks/` stands beside the Dockerfile.",
         FailureCode::TestFailed => "The tags did not move. Mend the code or the test and push again; the test's last lines are below.",
         FailureCode::TestInvalid => "A test file needs a service named `sut`; its exit code decides.",
+        FailureCode::SecretInImage => {
+            "No tag moved. Give the step its secret by `RUN --mount=type=secret` and write it nowhere; a variable that is no secret needs no mark."
+        }
         FailureCode::PushFailed => "The image was built, but the registry did not take it. Retry; if it stays, see the server's log.",
         FailureCode::EngineUnavailable => {
             "Start the Docker Engine of the builder, or point the builder to another one; the build can then be retried."
@@ -58,6 +61,8 @@ pub struct BuildPage {
     pub cache: String,
     /// The rule in words, like `branch main → latest`.
     pub rule: String,
+    /// Tags by which its hooks pushed to its own repository.
+    pub hook_tags: Vec<String>,
     /// The builder that has it.
     pub builder: Option<String>,
     /// Author of the commit; display only.

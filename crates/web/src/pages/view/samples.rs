@@ -226,6 +226,7 @@ fn failed_build() -> BuildPage {
         build: build(47, BuildState::Failed, "Show prices with tax in the basket"),
         id: "0198f3c2-7d11-7c3e-9a55-0d7f3f0a91c4".into(),
         rule: "branch main → latest".into(),
+        hook_tags: vec!["4f3c2b1".into()],
         builder: Some("forge-1".into()),
         author: Some("Ada Lovelace".into()),
         commit_url: Some(format!("https://github.com/acme/shop/commit/{COMMIT}")),
