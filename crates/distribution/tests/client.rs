@@ -145,6 +145,48 @@ async fn an_upload_elsewhere_carries_no_credentials() {
 }
 
 #[tokio::test]
+async fn a_redirect_of_an_upload_carries_no_credentials() {
+    for sign_in in [SignIn::Basic, SignIn::Token] {
+        let registry = registry(sign_in, May::Push).await;
+        registry.trouble("PUT ", 0, 1, Fault::SentOn);
+        let remote = loopback().open(&at(&registry), ada("secret")).await.unwrap();
+        push(&remote, b"a layer of some bytes").await.unwrap();
+        let puts: Vec<_> = registry.seen().into_iter().filter(|seen| seen.what.starts_with("PUT ")).collect();
+        let shown: Vec<_> = puts.iter().map(|put| (put.place, put.authorization.is_some())).collect();
+        assert_eq!(shown, [(Place::Registry, true), (Place::Storage, false)]);
+        assert_eq!(registry.blobs(), 1);
+        // Of anything else none is followed.
+        for what in ["POST ", "PUT /v2/team/app/manifests"] {
+            registry.trouble(what, 0, 1, Fault::SentOn);
+        }
+        assert!(matches!(push(&remote, b"more").await, Err(Trouble::Unexpected { status: 307, .. })));
+        let tag = Reference::Tag("latest".parse().unwrap());
+        assert!(matches!(remote.push_manifest(&tag, OCI, b"{}").await, Err(Trouble::Unexpected { status: 307, .. })));
+        assert_eq!(registry.seen().iter().filter(|seen| seen.place == Place::Storage).count(), 1);
+    }
+}
+
+/// Where tokens are given out is the registry's word, and held to the same rules.
+#[tokio::test]
+async fn a_password_goes_to_no_realm_that_may_not_be_reached() {
+    let registry = registry(SignIn::Token, May::Push).await;
+    for realm in [
+        "http://169.254.169.254/token",
+        "https://10.0.0.1/token",
+        "http://8.8.8.8/token",
+        "ftp://example.com/token",
+        "https://a:b@example.com/token",
+    ] {
+        registry.name_realm(realm);
+        let refused = loopback().try_out(&at(&registry), ada("secret")).await;
+        assert!(matches!(refused, Err(Trouble::Refused(_))), "{realm}: {refused:?}");
+    }
+    registry.name_realm("nonsense");
+    assert!(matches!(loopback().try_out(&at(&registry), ada("secret")).await, Err(Trouble::NotARegistry(_))));
+    assert!(registry.seen().iter().all(|seen| seen.authorization.is_none()));
+}
+
+#[tokio::test]
 async fn a_token_that_ends_in_the_middle_is_asked_for_anew() {
     let registry = registry(SignIn::Token, May::Push).await;
     registry.tokens_last(2);
