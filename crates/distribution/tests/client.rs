@@ -16,11 +16,11 @@ use slipway_testkit::registry::{FakeRegistry, Fault, May, Place, SignIn};
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 
 fn loopback() -> Distribution {
-    Distribution::new(Egress::new(EgressPolicy::allowing(["127.0.0.0/8"]).unwrap()))
+    Distribution::new(Egress::new(EgressPolicy::allowing(["127.0.0.0/8"]).expect("a policy")))
 }
 
 fn at(registry: &FakeRegistry) -> ExternalRepository {
-    format!("http://{}/team/app", registry.host()).parse().unwrap()
+    format!("http://{}/team/app", registry.host()).parse().expect("an address")
 }
 
 fn ada(password: &str) -> Option<Credentials> {
@@ -28,7 +28,7 @@ fn ada(password: &str) -> Option<Credentials> {
 }
 
 async fn registry(sign_in: SignIn, may: May) -> FakeRegistry {
-    let registry = FakeRegistry::start(sign_in).await.unwrap();
+    let registry = FakeRegistry::start(sign_in).await.expect("starts");
     registry.user("ada", "secret", may);
     registry
 }
@@ -109,7 +109,7 @@ impl std::fmt::Debug for Turncoat {
 #[async_trait::async_trait]
 impl Resolver for Turncoat {
     async fn resolve(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
-        Ok(self.0.lock().unwrap().pop_front().into_iter().collect())
+        Ok(self.0.lock().expect("no panic").pop_front().into_iter().collect())
     }
 }
 
