@@ -17,6 +17,7 @@ use slipway_store::builds::{self, Build};
 use slipway_store::last_images::{self, LastImage};
 use slipway_store::{ReadTx, WriteTx, builders, repositories};
 
+use crate::external::BaseRegistry;
 use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
 use crate::source_access::SourceAccess;
 use crate::{App, Error, RegisteredBuilder};
@@ -45,6 +46,8 @@ pub struct Claimed {
     pub environment: Vec<EnvironmentVariable>,
     /// What it has to be compared with before it is built.
     pub base: Option<LastImage>,
+    /// Where private base images may come from; none for what anybody may have written.
+    pub base_registry: Option<BaseRegistry>,
 }
 
 /// Why a claimed build is not handed out.
@@ -57,7 +60,7 @@ enum Unready {
 
 impl Unready {
     fn sealed() -> Self {
-        let text = "a stored secret cannot be opened with this installation's key; link the provider again and save the variables again";
+        let text = "a stored secret cannot be opened with this installation's key; link the provider again and save the variables and the external registry again";
         Self::Never(FailureReason::new(FailureCode::Internal, text))
     }
 
@@ -155,17 +158,23 @@ impl App {
             return unavailable("the autobuild settings that this build was made under are gone");
         };
         let base = base(&mut tx, &build).await?;
-        drop(tx);
         let trusted = build.terms.lane == Lane::Trusted;
+        let base_registry = if trusted { self.base_registry(&mut tx, build.repository).await } else { Ok(None) };
+        drop(tx);
         // An error here would put the build back in front of the queue, and everybody else would wait behind it for ever. What anybody may
         // have written gets no variable at all, whether it is called a secret or not.
         let opened = if trusted { self.open_environment(&autobuild) } else { Ok(Vec::new()) };
         let Ok(environment) = opened else { return Ok(Err(Unready::sealed())) };
+        let base_registry = match base_registry {
+            Ok(registry) => registry,
+            Err(Error::Sealed) => return Ok(Err(Unready::sealed())),
+            Err(error) => return Err(error),
+        };
         match self.clone_of(repository.account, &build, &environment).await {
             Ok(source) => {
                 let (account, hooks) = (repository.account, trusted && self.config.hooks.may_run(&repository.namespace));
                 let path = RepositoryPath { namespace: repository.namespace, name: repository.name };
-                Ok(Ok(Claimed { build, account, hooks, path, registry_token, source, environment, base }))
+                Ok(Ok(Claimed { build, account, hooks, path, registry_token, source, environment, base, base_registry }))
             }
             Err(trouble) => Ok(Err(Unready::of(trouble)?)),
         }

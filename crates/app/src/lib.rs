@@ -94,7 +94,7 @@ pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
 pub use deploy_keys::DeployKeyStatus;
 pub use error::{Error, Refusal, RefusalKind};
-pub use external::{ExternalTagView, ExternalView, ExternalWish, Sending, Sent};
+pub use external::{BaseRegistry, ExternalTagView, ExternalView, ExternalWish, Sending, Sent};
 pub use hooks::{HookDeliveries, HookDelivery, HookSecret, HookStatus, LastDelivery};
 pub use inbox::{DeliveryBody, DeliveryDetail, DeliveryEntry, DeliveryEvent};
 pub use intake::Intake;

@@ -44,6 +44,11 @@ pub(crate) async fn run(
     request.build_args.extend(own);
     request.target = Some(assignment.rule.target.as_str().to_owned()).filter(|target| !target.is_empty());
     request.credentials.insert(assignment.registry.host.clone(), auth(&assignment.registry));
+    if let Some(base) = assignment.base_registry.as_ref().filter(|base| base.host != assignment.registry.host) {
+        // Through the session of this one build: no file, and no program that the source brings along, ever has it.
+        let password = SecretString::from(base.credential.password.clone());
+        request.credentials.insert(base.host.clone(), RegistryAuth { username: base.credential.username.clone(), password });
+    }
     request.base_images = base_images;
     request.export = target.export;
     request.cache_scope = Some(CacheScope::of(&["repository", &assignment.repository.to_string(), assignment.scope.lane.as_str()]));

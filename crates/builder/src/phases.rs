@@ -57,7 +57,8 @@ impl NameLocks {
 
 /// What of an assignment must not be printed.
 pub(crate) fn secrets(assignment: &Assignment) -> Secrets {
-    let credentials = assignment.source.credential.iter().chain([&assignment.registry.credential]);
+    let base = assignment.base_registry.iter().map(|base| &base.credential);
+    let credentials = assignment.source.credential.iter().chain([&assignment.registry.credential]).chain(base);
     let forms: Vec<String> = credentials.flat_map(git::forms).collect();
     let key = assignment.source.ssh.iter().map(|ssh| ssh.private_key.as_str());
     let values = assignment.environment.iter().map(|variable| variable.value.as_str());

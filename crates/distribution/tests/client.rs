@@ -16,11 +16,11 @@ use slipway_testkit::registry::{FakeRegistry, Fault, May, Place, SignIn};
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 
 fn loopback() -> Distribution {
-    Distribution::new(Egress::new(EgressPolicy::allowing(["127.0.0.0/8"]).unwrap()))
+    Distribution::new(Egress::new(EgressPolicy::allowing(["127.0.0.0/8"]).expect("a policy")))
 }
 
 fn at(registry: &FakeRegistry) -> ExternalRepository {
-    format!("http://{}/team/app", registry.host()).parse().unwrap()
+    format!("http://{}/team/app", registry.host()).parse().expect("an address")
 }
 
 fn ada(password: &str) -> Option<Credentials> {
@@ -28,7 +28,7 @@ fn ada(password: &str) -> Option<Credentials> {
 }
 
 async fn registry(sign_in: SignIn, may: May) -> FakeRegistry {
-    let registry = FakeRegistry::start(sign_in).await.unwrap();
+    let registry = FakeRegistry::start(sign_in).await.expect("starts");
     registry.user("ada", "secret", may);
     registry
 }
@@ -109,7 +109,7 @@ impl std::fmt::Debug for Turncoat {
 #[async_trait::async_trait]
 impl Resolver for Turncoat {
     async fn resolve(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
-        Ok(self.0.lock().unwrap().pop_front().into_iter().collect())
+        Ok(self.0.lock().expect("no panic").pop_front().into_iter().collect())
     }
 }
 
@@ -142,6 +142,48 @@ async fn an_upload_elsewhere_carries_no_credentials() {
         assert!(there.iter().all(|seen| seen.authorization.is_none()), "{there:?}");
         assert!(here.iter().any(|seen| seen.authorization.is_some()), "the test would tell nothing");
     }
+}
+
+#[tokio::test]
+async fn a_redirect_of_an_upload_carries_no_credentials() {
+    for sign_in in [SignIn::Basic, SignIn::Token] {
+        let registry = registry(sign_in, May::Push).await;
+        registry.trouble("PUT ", 0, 1, Fault::SentOn);
+        let remote = loopback().open(&at(&registry), ada("secret")).await.unwrap();
+        push(&remote, b"a layer of some bytes").await.unwrap();
+        let puts: Vec<_> = registry.seen().into_iter().filter(|seen| seen.what.starts_with("PUT ")).collect();
+        let shown: Vec<_> = puts.iter().map(|put| (put.place, put.authorization.is_some())).collect();
+        assert_eq!(shown, [(Place::Registry, true), (Place::Storage, false)]);
+        assert_eq!(registry.blobs(), 1);
+        // Of anything else none is followed.
+        for what in ["POST ", "PUT /v2/team/app/manifests"] {
+            registry.trouble(what, 0, 1, Fault::SentOn);
+        }
+        assert!(matches!(push(&remote, b"more").await, Err(Trouble::Unexpected { status: 307, .. })));
+        let tag = Reference::Tag("latest".parse().unwrap());
+        assert!(matches!(remote.push_manifest(&tag, OCI, b"{}").await, Err(Trouble::Unexpected { status: 307, .. })));
+        assert_eq!(registry.seen().iter().filter(|seen| seen.place == Place::Storage).count(), 1);
+    }
+}
+
+/// Where tokens are given out is the registry's word, and held to the same rules.
+#[tokio::test]
+async fn a_password_goes_to_no_realm_that_may_not_be_reached() {
+    let registry = registry(SignIn::Token, May::Push).await;
+    for realm in [
+        "http://169.254.169.254/token",
+        "https://10.0.0.1/token",
+        "http://8.8.8.8/token",
+        "ftp://example.com/token",
+        "https://a:b@example.com/token",
+    ] {
+        registry.name_realm(realm);
+        let refused = loopback().try_out(&at(&registry), ada("secret")).await;
+        assert!(matches!(refused, Err(Trouble::Refused(_))), "{realm}: {refused:?}");
+    }
+    registry.name_realm("nonsense");
+    assert!(matches!(loopback().try_out(&at(&registry), ada("secret")).await, Err(Trouble::NotARegistry(_))));
+    assert!(registry.seen().iter().all(|seen| seen.authorization.is_none()));
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ pub enum Fault {
     Cut,
     /// No answer ever comes.
     Hang,
+    /// It is sent on to the same path at [`Place::Storage`].
+    SentOn,
 }
 
 /// Where a request came in.
@@ -88,6 +90,7 @@ struct State {
     /// Whose, and for how many requests.
     tokens: BTreeMap<String, (May, usize)>,
     uses_of_a_token: Option<usize>,
+    realm: Option<String>,
     uploads_elsewhere: bool,
     uploads: BTreeSet<String>,
     blobs: BTreeMap<String, Bytes>,
@@ -169,6 +172,11 @@ impl FakeRegistry {
     /// Each token is good for so many requests from now on.
     pub fn tokens_last(&self, requests: usize) {
         self.state().uses_of_a_token = Some(requests);
+    }
+
+    /// Says that tokens are given out elsewhere.
+    pub fn name_realm(&self, realm: &str) {
+        self.state().realm = Some(realm.to_owned());
     }
 
     /// Uploads go to another origin from now on.
@@ -259,7 +267,7 @@ impl Fault {
             Self::Status(status) => error(status, "UNAVAILABLE"),
             Self::Later(status, wait) => with(error(status, "TOOMANYREQUESTS"), header::RETRY_AFTER, wait),
             // The head comes, and then nothing of what it promised.
-            Self::Cut | Self::Hang => {
+            Self::Cut | Self::Hang | Self::SentOn => {
                 let broken = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("cut"))]);
                 with(plain(201, Body::from_stream(broken)), header::CONTENT_LENGTH, "10")
             }
@@ -294,7 +302,8 @@ impl Shared {
                     *left -= 1;
                     return Ok(*may);
                 }
-                Err(format!("Bearer realm=\"http://{}/token\",service=\"fake\",scope=\"repository:x:pull\"", self.registry))
+                let realm = state.realm.clone().unwrap_or_else(|| format!("http://{}/token", self.registry));
+                Err(format!("Bearer realm=\"{realm}\",service=\"fake\",scope=\"repository:x:pull\""))
             }
         }
     }
@@ -413,6 +422,10 @@ async fn answer(AxumState(shared): AxumState<Arc<Shared>>, Extension(place): Ext
     if let Some(fault) = fault {
         if fault == Fault::Hang {
             std::future::pending::<()>().await;
+        }
+        if fault == Fault::SentOn {
+            let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+            return with(plain(307, ""), header::LOCATION, &format!("http://{}{target}", shared.storage));
         }
         return fault.response();
     }

@@ -16,9 +16,9 @@ use slipway_app::{
 };
 use slipway_model::BuildId;
 use slipway_wire::{
-    Assignment, Base, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, Join, JoinAnswer,
-    MAX_LOG_CHUNK_BYTES, MAX_REPORT_BYTES, Network, Outcome, ProviderHost, RegistryTarget, Release, Report, ReportAnswer, Source,
-    SshAccess, SshKey, SshServer, TrustScope,
+    Assignment, Base, BaseRegistry, Claim, Credential, EngineStatus, Event, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, Join,
+    JoinAnswer, MAX_LOG_CHUNK_BYTES, MAX_REPORT_BYTES, Network, Outcome, ProviderHost, RegistryTarget, Release, Report, ReportAnswer,
+    Source, SshAccess, SshKey, SshServer, TrustScope,
 };
 use tokio::time::Instant;
 
@@ -137,7 +137,7 @@ async fn claim(State(state): State<WebState>, Builder(builder): Builder, Json(cl
 }
 
 fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -> Assignment {
-    let Claimed { build, path, registry_token, source, environment, base, account, hooks } = claimed;
+    let Claimed { build, path, registry_token, source, environment, base, account, hooks, base_registry } = claimed;
     let SourceAccess { ssh, http: clone, http_words, because } = source;
     let config = state.app().config();
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
@@ -185,6 +185,10 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
         scope: TrustScope { account, lane: build.terms.lane },
         publish: build.terms.publish,
         hooks,
+        base_registry: base_registry.map(|registry| BaseRegistry {
+            host: registry.host,
+            credential: Credential { username: registry.username, password: registry.password.expose_secret().to_owned() },
+        }),
     }
 }
 

@@ -152,6 +152,18 @@ pub struct Assignment {
     pub publish: bool,
     /// Whether the installation's administrator lets this namespace run `hooks/`.
     pub hooks: bool,
+    /// Another registry whose private images a Dockerfile may name; none in the untrusted lane.
+    #[serde(default)]
+    pub base_registry: Option<BaseRegistry>,
+}
+
+/// A registry that base images are pulled from with a password.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BaseRegistry {
+    /// `host[:port]` as it stands in the images' names.
+    pub host: String,
+    /// Who pulls.
+    pub credential: Credential,
 }
 
 /// What builds share an engine of their own with each other, and with nobody else.

@@ -70,6 +70,7 @@ async fn every_page_is_good_in_every_look() -> Result<()> {
         ("deliveries-none", "/demo/base/deliveries".to_owned()),
         ("delivery", format!("/demo/hello/deliveries/{delivery}")),
         ("repository-settings", "/demo/hello/settings".to_owned()),
+        ("external", "/demo/hello/settings/external".to_owned()),
         ("new-repository", "/repositories/new".to_owned()),
         ("search", "/search?q=hel".to_owned()),
         ("search-nothing", "/search?q=nothing".to_owned()),

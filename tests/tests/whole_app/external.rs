@@ -133,6 +133,8 @@ async fn what_builds_push_is_pulled_from_another_registry(database: Database) ->
     let push = async |text: &str| hello.push("main", &[("Dockerfile", "FROM scratch\n"), ("text", text)]).await;
     push("1").await?;
     let work = builder.claim().await?;
+    let base = work.base_registry.clone().context("a trusted build may pull from there")?;
+    assert_eq!((base.host, base.credential.username, base.credential.password), (debian.host(), ROBOT.to_owned(), SECRET.to_owned()));
     let first = builder.succeed(&app, &work, "an image").await?;
     let first_build = work.build.to_string();
     let there = becomes(&app, &hello, &first_build, "delivered").await?;
@@ -203,6 +205,36 @@ async fn what_builds_push_is_pulled_from_another_registry_sqlite() -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn what_builds_push_is_pulled_from_another_registry_postgres() -> Result<()> {
     what_builds_push_is_pulled_from_another_registry(Database::Postgres).await
+}
+
+/// Real builds: an image that is private there is the base of the next one, and of nobody's who has no credentials for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_image_there_is_a_base_image() -> Result<()> {
+    let app = TestApp::with(Setup::docker().reaching(Reach::Loopback)).await?;
+    let debian = Debian::start()?;
+    debian.up(&app).await?;
+    let base = app.push_base().await?;
+    let hello = app.linked_repository("hello").await?;
+    app.api.put(&hello.at("/external"), &wish(&debian.host(), SECRET)).await?;
+    let first = hello.push("main", &[("Dockerfile", &format!("FROM {base}\nRUN echo first > /first\n"))]).await?;
+    let first = text(&hello.build_of(&first).await?, "id").to_owned();
+    hello.ended(&first, "success").await?;
+    becomes(&app, &hello, &first, "delivered").await?;
+
+    let dockerfile = format!("FROM {}/team/app\nRUN cat /first\n", debian.host());
+    let second = hello.push("main", &[("Dockerfile", &dockerfile)]).await?;
+    let second = text(&hello.build_of(&second).await?, "id").to_owned();
+    hello.ended(&second, "success").await?;
+    becomes(&app, &hello, &second, "delivered").await?;
+    assert!(!hello.log(&second).await?.contains(SECRET));
+
+    // Who has no credentials gets none of it, though the engine has its layers.
+    let other = app.linked_repository("other").await?;
+    let third = other.push("main", &[("Dockerfile", &dockerfile.replace("cat /first", "cat  /first"))]).await?;
+    let third = text(&other.build_of(&third).await?, "id").to_owned();
+    let failed = other.ended(&third, "failed").await?;
+    assert!(failed["reason"].to_string().contains("team/app"), "{failed}");
+    app.finish().await
 }
 
 /// The server is killed between two layers; the next one ends the copy, with the same digest.

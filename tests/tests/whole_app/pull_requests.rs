@@ -7,10 +7,11 @@ use slipway_model::{FailureCode, FailureReason, Lane};
 use slipway_testkit::bitbucket::PullRequestEnd;
 use slipway_testkit::gitea::{Gitea, user_password};
 use slipway_testkit::github::{ReleaseOrder, Visibility, Webhooks};
+use slipway_testkit::registry::{FakeRegistry, May, SignIn};
 use slipway_tests::builder::ScriptedBuilder;
 use slipway_tests::provider::Request;
 use slipway_tests::repository::text;
-use slipway_tests::{AUTHOR, Database, Forge, PERSON, Repository, Setup, TestApp};
+use slipway_tests::{AUTHOR, Database, Forge, PERSON, Reach, Repository, Setup, TestApp};
 use slipway_wire::{Assignment, Outcome};
 
 use super::deliveries::{commit, outcome};
@@ -20,6 +21,7 @@ const STRANGER: &str = "mallory";
 const FILES: &[(&str, &str)] = &[("Dockerfile", "FROM scratch\n")];
 /// What nothing that a stranger wrote may ever see.
 const CANARY: &str = "canary-of-a-variable";
+const REGISTRY_CANARY: &str = "canary-of-a-registry";
 
 /// Settings with autotest and whatever else; rules, variables.
 async fn settle(hello: &Repository<'_>, app: &TestApp, settings: Value) -> Result<()> {
@@ -303,8 +305,12 @@ async fn whose_pull_requests_are_tested_is_a_setting() -> Result<()> {
 }
 
 async fn what_a_stranger_wrote_runs_apart_and_only_approved(database: Database) -> Result<()> {
-    let app = start(Setup::default().on(database), json!({ "autotest": "all" })).await?;
+    let app = start(Setup::default().on(database).reaching(Reach::Loopback), json!({ "autotest": "all" })).await?;
     let hello = hello(&app);
+    let outside = FakeRegistry::start(SignIn::Basic).await?;
+    outside.user("robot", REGISTRY_CANARY, May::Push);
+    let wish = json!({ "address": format!("http://{}/team/app", outside.host()), "username": "robot", "password": REGISTRY_CANARY });
+    app.api.put(&hello.at("/external"), &wish).await?;
     let builder = app.builder("one").await?;
     let (fork, number, first) = from_outside(&app, "patch").await?;
     let waits = builds_of(&app, number).await?.remove(0);
@@ -317,6 +323,7 @@ async fn what_a_stranger_wrote_runs_apart_and_only_approved(database: Database) 
     let pushed = hello.push("main", &[("content", "2")]).await?;
     let pushed = hello.build_of(&pushed).await?;
     let work = claim(&builder, &pushed).await?;
+    assert!(work.base_registry.is_some(), "the rest would tell nothing");
     builder.succeed(&app, &work, "image").await?;
 
     // Approved is exactly one commit: not another one, and not one that the pull request has left.
@@ -349,7 +356,7 @@ async fn what_a_stranger_wrote_runs_apart_and_only_approved(database: Database) 
     assert!(work.source.credential.is_none() && work.source.ssh.is_none(), "a public source is read with nothing");
     let given = serde_json::to_string(&work)?;
     let tokens = app.github.oauth_tokens(AUTHOR, &app.oauth.client_id);
-    for secret in tokens.iter().map(String::as_str).chain([CANARY, app.token.as_str()]) {
+    for secret in tokens.iter().map(String::as_str).chain([CANARY, REGISTRY_CANARY, app.token.as_str()]) {
         assert!(!given.contains(secret), "the builder was given {secret}");
     }
     // Its registry credential reads what strangers read: not even the repository that it is made for.

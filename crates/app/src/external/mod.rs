@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use slipway_distribution::{Credentials, Trouble};
 use slipway_model::{ExternalRepository, RepositoryId, Timestamp};
+use slipway_store::ReadTx;
 use slipway_store::external::{self, External};
 
 use crate::audit::{self, Change, Place};
@@ -52,6 +53,17 @@ impl From<External> for ExternalView {
     fn from(external: External) -> Self {
         Self { address: external.address, username: external.username, saved_at: external.saved_at }
     }
+}
+
+/// Where builds may pull private base images from.
+#[derive(Clone, Debug)]
+pub struct BaseRegistry {
+    /// `host[:port]` as it stands in the images' names.
+    pub host: String,
+    /// Who pulls.
+    pub username: String,
+    /// The password, or an access token.
+    pub password: SecretString,
 }
 
 /// What is wrong with a wish before anybody is asked.
@@ -153,6 +165,13 @@ impl App {
         let place = [PASSWORD, &external.repository.to_string(), &external.address.to_string()];
         let password = self.keys.open_text(&place, &external.password_sealed)?;
         Ok((!external.username.is_empty()).then(|| Credentials { username: external.username.clone(), password }))
+    }
+
+    /// Whoever can push to a registry pulls from it too, so builds that are trusted may name its private images.
+    pub(crate) async fn base_registry(&self, tx: &mut ReadTx, repository: RepositoryId) -> Result<Option<BaseRegistry>, Error> {
+        let Some(saved) = external::get(tx, repository).await? else { return Ok(None) };
+        let credentials = self.external_credentials(&saved)?;
+        Ok(credentials.map(|Credentials { username, password }| BaseRegistry { host: saved.address.host().to_owned(), username, password }))
     }
 
     /// Where the images of a repository go besides here.

@@ -106,6 +106,7 @@ impl World {
             scope: TrustScope { account: AccountId::new(), lane: Lane::Trusted },
             publish: true,
             hooks: true,
+            base_registry: None,
         }
     }
 
