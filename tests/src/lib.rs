@@ -24,12 +24,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use slipway_testkit::buildkitd::{Buildkitd, Listen};
 use slipway_testkit::github::{FakeGitHub, OAuthApp, Visibility};
 use slipway_testkit::openapi::Description;
 use slipway_testkit::postgres;
 use slipway_testkit::smtp::SmtpSink;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use engine::OwnBuildkitd;
 
 pub use client::{Answer, Client};
 pub use others::{Forge, Others};
@@ -74,7 +75,7 @@ pub struct TestApp {
     /// Where mail goes, when it was wished.
     pub mail: Option<SmtpSink>,
     /// The engine, when it was wished to be one.
-    pub buildkitd: Option<Buildkitd>,
+    pub buildkitd: Option<OwnBuildkitd>,
     /// The API as the administrator's token uses it.
     pub api: Client,
     /// That token.
@@ -151,7 +152,7 @@ impl TestApp {
         };
         let (database, proxy, database_url) = open_database(setup.database, folder.path()).await?;
         let buildkitd = match setup.engine {
-            Engine::Buildkitd => Some(Buildkitd::start(Listen::Socket).await?),
+            Engine::Buildkitd => Some(OwnBuildkitd::start().await?),
             _ => None,
         };
         let mut config = setup::configuration(setup, port, &database_url, mail.as_ref(), buildkitd.as_ref());
