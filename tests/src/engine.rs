@@ -7,12 +7,51 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use slipway_testkit::buildkitd::{Buildkitd, Listen};
+use slipway_testkit::certificates::{Authority, Issued, Validity};
 
 use crate::TestApp;
 
 /// Names another engine than the machine's own.
 pub const TEST_ENGINE: &str = "SLIPWAY_TEST_ENGINE";
 const APPLETS: [&str; 12] = ["sh", "cat", "echo", "ls", "sleep", "test", "true", "false", "grep", "env", "head", "date"];
+
+/// A buildkitd on a port of this machine: it and the builder know each other by certificates.
+#[derive(Debug)]
+pub struct OwnBuildkitd {
+    daemon: Buildkitd,
+    authority: Authority,
+    client: Issued,
+}
+
+impl OwnBuildkitd {
+    pub(crate) async fn start() -> Result<Self> {
+        let authority = Authority::new()?;
+        let server = authority.issue("server", Validity::Good)?;
+        let client = authority.issue("client", Validity::Good)?;
+        let daemon = Buildkitd::start(Listen::Tls { server: &server, clients: &authority.certificate() }).await?;
+        Ok(Self { daemon, authority, client })
+    }
+
+    /// Its lines of `[builder]`.
+    pub(crate) fn configuration(&self) -> String {
+        let lines = [
+            ("engine", self.daemon.address().to_owned()),
+            ("engine_ca_file", self.authority.certificate().display().to_string()),
+            ("engine_cert_file", self.client.certificate.display().to_string()),
+            ("engine_key_file", self.client.key.display().to_string()),
+        ];
+        lines.map(|(key, value)| format!("{key} = \"{value}\"\n")).concat()
+    }
+
+    /// Takes its cache away.
+    ///
+    /// # Errors
+    /// When it does not start again.
+    pub async fn forget(&mut self) -> Result<()> {
+        self.daemon.forget().await
+    }
+}
 
 /// The engine's address.
 #[must_use]

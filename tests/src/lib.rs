@@ -25,12 +25,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use slipway_testkit::buildkitd::{self, Buildkitd};
 use slipway_testkit::github::{FakeGitHub, OAuthApp, Visibility};
 use slipway_testkit::openapi::Description;
 use slipway_testkit::postgres;
 use slipway_testkit::smtp::SmtpSink;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use engine::OwnBuildkitd;
 
 pub use client::{Answer, Client};
 pub use others::{Forge, Others};
@@ -76,7 +77,7 @@ pub struct TestApp {
     /// Where mail goes, when it was wished.
     pub mail: Option<SmtpSink>,
     /// The engine, when it was wished to be one.
-    pub buildkitd: Option<Buildkitd>,
+    pub buildkitd: Option<OwnBuildkitd>,
     /// The API as the administrator's token uses it.
     pub api: Client,
     /// That token.
@@ -159,7 +160,7 @@ impl TestApp {
             None => open_database(setup.database, folder.path()).await?,
         };
         let buildkitd = match setup.engine {
-            Engine::Buildkitd => Some(Buildkitd::start(buildkitd::Listen::Socket).await?),
+            Engine::Buildkitd => Some(OwnBuildkitd::start().await?),
             _ => None,
         };
         let mut config = setup::configuration(setup, port, &database_url, mail.as_ref(), buildkitd.as_ref());

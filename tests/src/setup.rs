@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use slipway_testkit::buildkitd::Buildkitd;
 use slipway_testkit::smtp::SmtpSink;
 
-use crate::engine;
+use crate::engine::{self, OwnBuildkitd};
 
 /// What builds are run by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,7 +15,7 @@ pub enum Engine {
     Off,
     /// The machine's Docker Engine.
     Docker,
-    /// A buildkitd of this test's own.
+    /// A buildkitd of this test's own, over TLS.
     Buildkitd,
     /// A builder whose engine does not stand.
     Missing,
@@ -195,10 +194,16 @@ impl Setup {
 }
 
 /// The configuration without its providers.
-pub(crate) fn configuration(setup: Setup, port: u16, database_url: &str, mail: Option<&SmtpSink>, buildkitd: Option<&Buildkitd>) -> String {
+pub(crate) fn configuration(
+    setup: Setup,
+    port: u16,
+    database_url: &str,
+    mail: Option<&SmtpSink>,
+    buildkitd: Option<&OwnBuildkitd>,
+) -> String {
     let builder = match setup.engine {
         Engine::Off => "enabled = false".to_owned(),
-        Engine::Buildkitd => format!("engine = \"{}\"", buildkitd.map(Buildkitd::address).unwrap_or_default()),
+        Engine::Buildkitd => buildkitd.map(OwnBuildkitd::configuration).unwrap_or_default(),
         Engine::Docker => format!("engine = \"{}\"", engine::address()),
         Engine::Missing => "engine = \"unix:///nonexistent/docker.sock\"".to_owned(),
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret as _;
-use serde_norway::Value;
+use serde_norway::{Mapping, Value};
 use slipway_buildkit::{RegistryCredentials, Tree};
 use slipway_model::FailureCode;
 
@@ -22,6 +22,7 @@ use crate::variables::Variables;
 /// The service whose exit code decides.
 pub(crate) const SUT: &str = "sut";
 const ENV_LIMIT: usize = 1024 * 1024;
+const FILE_LIMIT: usize = 1024 * 1024;
 
 /// Compose for one test file of one build.
 pub(crate) struct Compose<'a> {
@@ -75,7 +76,11 @@ impl Compose<'_> {
         check_reads(&ground, file).map_err(invalid)?;
         let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
         self.write_env(source, &folder, variables)?;
-        let ended = self.call(&folder, &self.seat.inside(file), &["config"], Stdout::Kept).await?;
+        let path = match self.program {
+            Flavour::Plugin => self.in_todays_form(source, file)?,
+            Flavour::Standalone => self.seat.inside(file),
+        };
+        let ended = self.call(&folder, &path, &["config"], Stdout::Kept).await?;
         if !ended.succeeded() {
             return Err(invalid(ended.last_words().to_owned()));
         }
@@ -93,6 +98,18 @@ impl Compose<'_> {
         let text = serde_norway::to_string(&value).map_err(|error| invalid(error.to_string()))?;
         self.seat.write("resolved.yml", &text)?;
         Ok(Resolved { folder, value })
+    }
+
+    /// Where the file is to be read: where it stands, or, when it is of the oldest form, a copy that compose of today understands.
+    fn in_todays_form(&self, source: &Tree, file: &str) -> Result<String, Failure> {
+        let text = source.read(file, FILE_LIMIT).ok().flatten().unwrap_or_default();
+        match todays_form(&text) {
+            None => Ok(self.seat.inside(file)),
+            Some(text) => {
+                self.seat.write("test.yml", &text)?;
+                Ok("/run/build/test.yml".to_owned())
+            }
+        }
     }
 
     /// Runs a compose command on a resolved file.
@@ -121,6 +138,23 @@ impl Compose<'_> {
         }
         self.seat.write("env", &text)
     }
+}
+
+/// Docker Hub's oldest test files have their services at the top, and the Dockerfile's name beside `build`. `None` for any other form.
+fn todays_form(text: &[u8]) -> Option<String> {
+    let Value::Mapping(mut services) = serde_norway::from_slice(text).ok()? else { return None };
+    let is_oldest = ["services", "version", "name"].iter().all(|key| !services.contains_key(*key)) && services.contains_key(SUT);
+    if !is_oldest {
+        return None;
+    }
+    for service in services.values_mut() {
+        let Value::Mapping(service) = service else { continue };
+        if let (Some(Value::String(context)), Some(dockerfile)) = (service.get("build").cloned(), service.remove("dockerfile")) {
+            let build = [("context".into(), context.into()), ("dockerfile".into(), dockerfile)];
+            service.insert("build".into(), Value::Mapping(build.into_iter().collect()));
+        }
+    }
+    serde_norway::to_string(&Mapping::from_iter([("services".into(), Value::Mapping(services))])).ok()
 }
 
 fn start(flavour: Flavour, seat: &Seat, folder: &str) -> Program {
@@ -153,6 +187,17 @@ pub(crate) fn docker_config(credentials: &RegistryCredentials) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_oldest_files_get_todays_form_and_no_others() {
+        let changed = todays_form(b"sut: {build: ., dockerfile: Test, links: [web]}\nweb: {image: x}\n").expect("of the oldest form");
+        let value: Value = serde_norway::from_str(&changed).expect("YAML");
+        let expected = "services: {sut: {links: [web], build: {context: ., dockerfile: Test}}, web: {image: x}}";
+        assert_eq!(value, serde_norway::from_str::<Value>(expected).expect("YAML"));
+        for other in ["services: {sut: {}}", "version: '2'\nsut: {}", "web: {image: x}", "[]", "a: [b", ""] {
+            assert_eq!(todays_form(other.as_bytes()), None, "{other}");
+        }
+    }
 
     #[test]
     fn values_are_quoted_for_both_kinds_of_compose() {

@@ -1,7 +1,7 @@
 //! Phase build: BuildKit makes the image, in a Docker Engine's store, or pushes it when it has none.
 //!
-//! The invariant: each vertex becomes one step of the build, and no cache crosses repositories or lanes. Deliberately elsewhere: the client (`slipway-buildkit`),
-//! pushing the image (`publish`).
+//! The invariant: each vertex becomes one step of the build, and no cache crosses repositories or lanes. Deliberately elsewhere: the client
+//! (`slipway-buildkit`), pushing the image of a store (`publish`).
 
 use secrecy::SecretString;
 use slipway_buildkit::{

@@ -1,5 +1,6 @@
 //! Whole builds with a buildkitd as the builder's engine; hooks and tests go on in engines of their own.
 
+#[allow(dead_code, reason = "`builds` uses the rest")]
 mod common;
 
 use std::time::Duration;

@@ -315,12 +315,14 @@ async fn scopes_share_nothing_and_an_untrusted_build_leaves_nothing() {
     let again = |change: &dyn Fn(&mut Assignment), name: &str| {
         world.git.push(&[("Dockerfile", &dockerfile(name))]);
         let mut assignment = world.assignment("refs/heads/main");
-        assignment.scope = first.scope;
+        (assignment.scope, assignment.repository) = (first.scope, first.repository);
         change(&mut assignment);
         assignment
     };
     let (outcome, text) = run(&world, again(&|_| {}, "second")).await;
-    assert!(matches!(outcome, Outcome::Pushed { .. }) && text.contains("canary-first"), "the same scope shares its cache: {text}");
+    assert!(matches!(outcome, Outcome::Pushed { .. }) && text.contains("canary-first"), "the same repository finds its cache: {text}");
+    let (_, text) = run(&world, again(&|assignment| assignment.repository = slipway_model::RepositoryId::new(), "neighbour")).await;
+    assert!(!text.contains("canary-first") && !text.contains("canary-second\n"), "another repository of the namespace does not: {text}");
     let (_, text) = run(&world, again(&|assignment| assignment.scope.account = AccountId::new(), "third")).await;
     assert!(!text.contains("canary-first") && !text.contains("canary-second\n"), "{text}");
     let untrusted = again(

@@ -13,7 +13,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
@@ -23,6 +23,7 @@ use crate::error::EngineError;
 use crate::tls;
 
 const DIAL_LIMIT: Duration = Duration::from_secs(10);
+const LISTEN_LIMIT: Duration = Duration::from_secs(2);
 const WINDOW: u32 = 4 * 1024 * 1024;
 
 /// A connected stream of any transport.
@@ -56,6 +57,17 @@ pub(crate) async fn dial(address: &EngineAddress) -> Result<Stream, EngineError>
         Ok(Err(error)) => Err(unreachable(address, root_cause(&error))),
         Err(_) => Err(unreachable(address, format!("no connection within {} s", DIAL_LIMIT.as_secs()))),
     }
+}
+
+/// What a peer has against our certificate. It says so after the handshake, and then closes; who sends meanwhile often learns of a broken
+/// pipe only. So this dials once more and listens.
+pub(crate) async fn refusal(address: &EngineAddress) -> Option<String> {
+    if !matches!(address.dial, Dial::Tcp { tls: Some(_), .. }) {
+        return None;
+    }
+    let mut stream = dial(address).await.ok()?;
+    let heard = tokio::time::timeout(LISTEN_LIMIT, stream.read_u8()).await.ok()?;
+    tls::words(&heard.err()?)
 }
 
 pub(crate) fn unreachable(address: &EngineAddress, cause: impl ToString) -> EngineError {

@@ -9,7 +9,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{InfoRequest, ListWorkersRequest};
 use tonic::{Code, Status};
 
-use crate::connect::{channel, root_cause, unreachable};
+use crate::connect::{channel, refusal, root_cause, unreachable};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::solve::{Client, is_lost};
@@ -35,6 +35,15 @@ impl fmt::Display for EngineInfo {
 impl Client {
     /// Asks the engine what it is, and refuses one that is too old or whose BuildKit does not answer.
     pub async fn info(&self) -> Result<EngineInfo, EngineError> {
+        match self.ask().await {
+            Err(broken @ EngineError::Unreachable { .. }) => {
+                Err(refusal(&self.address).await.map_or(broken, |cause| unreachable(&self.address, cause)))
+            }
+            done => done,
+        }
+    }
+
+    async fn ask(&self) -> Result<EngineInfo, EngineError> {
         if self.address.is_docker() {
             let info = Engine::new(self.address.clone()).info().await?;
             let mut control = ControlClient::new(channel(&self.address).await?);

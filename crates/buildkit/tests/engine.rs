@@ -195,6 +195,12 @@ async fn push_and_pull_with_bearer_tokens() {
     );
 }
 
+/// New enough by its version.
+fn app_without_buildkit() -> axum::Router {
+    let version = r#"{"Version":"20.10.0","ApiVersion":"1.41"}"#;
+    axum::Router::new().route("/version", axum::routing::get(move || async move { version }))
+}
+
 #[tokio::test]
 async fn an_engine_that_is_absent_or_old_is_told_apart() {
     let absent: slipway_buildkit::EngineAddress = "unix:///nonexistent/docker.sock".parse().expect("address");
@@ -216,6 +222,12 @@ async fn an_engine_that_is_absent_or_old_is_told_apart() {
     assert!(error.to_string().contains("`19.03.5`") && error.to_string().contains("20.10"), "{error}");
     let error = Client::new(old).info().await.expect_err("no BuildKit");
     assert!(error.to_string().contains("`19.03.5`"), "{error}");
+    let app = app_without_buildkit();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let bare: slipway_buildkit::EngineAddress = format!("tcp://{}", listener.local_addr().expect("address")).parse().expect("address");
+    tokio::spawn(async move { axum::serve(listener, app).await.expect("serve") });
+    let error = Client::new(bare).info().await.expect_err("no BuildKit");
+    assert!(error.to_string().contains("BuildKit"), "{error}");
     let info = Client::new(address()).info().await.expect("the real one answers");
     assert!(info.to_string().starts_with("Docker Engine 2"), "{info}");
 }

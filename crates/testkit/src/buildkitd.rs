@@ -18,15 +18,16 @@ use crate::wait::until;
 /// Names the program to use instead of the one that scripts/install-buildkitd built.
 pub const TEST_BUILDKITD: &str = "SLIPWAY_TEST_BUILDKITD";
 
-/// Ends the daemon when its input does, which the kernel sees to after any end of the test; then removes its folder, whose owner is root.
+/// Ends the daemon when its input does, which the kernel sees to after any end of the test; then removes its folder, whose owner is root. A
+/// daemon waits for its clients; ours may not be at work any more.
 const KEEPER: &str = r#"folder="$1"; shift
+exec 2>/dev/null
 "$@" </dev/null >"$folder/log" 2>&1 &
 daemon=$!
 cat >/dev/null
 kill "$daemon"
-( sleep 10; kill -9 "$daemon" ) >/dev/null 2>&1 &
+( sleep 1; kill -9 "$daemon" ) >/dev/null &
 wait "$daemon"
-kill "$!" 2>/dev/null
 rm -rf "$folder"
 "#;
 
@@ -99,7 +100,9 @@ impl Buildkitd {
 
     async fn run(&mut self) -> Result<()> {
         std::fs::create_dir_all(&self.folder)?;
-        std::fs::write(self.folder.join("buildkitd.toml"), "[worker.containerd]\n  enabled = false\n")?;
+        // Its traces go through a socket that all daemons of a machine would share.
+        let settings = format!("[worker.containerd]\n  enabled = false\n[otel]\n  socketPath = \"{}/otel\"\n", self.folder.display());
+        std::fs::write(self.folder.join("buildkitd.toml"), settings)?;
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "sh"]).arg(&self.folder).args(&self.arguments).stdin(Stdio::piped());
         let mut keeper = command.spawn().context("`sh` did not start")?;

@@ -7,7 +7,7 @@
 # Its output is the listening socket of the engine, which the builder made where nothing inside can put another one in its place.
 exec 3<&0 </dev/null 4>&1 >/dev/null
 # The bounds of this engine, for everything that begins below. 0 is whoever writes.
-for group in $SLIPWAY_GROUPS; do echo 0 >"$group/cgroup.procs"; done
+for group in $SLIPWAY_GROUPS; do echo 0 >"$group/cgroup.procs" || echo "$group does not bound this engine" >&2; done
 small_root
 cp -L /etc/resolv.conf "$root/etc/resolv.outside" 2>/dev/null || touch "$root/etc/resolv.outside"
 mount --bind "$SLIPWAY_HOME/data" "$root/var/lib/docker"

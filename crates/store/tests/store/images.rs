@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use slipway_model::{AutobuildId, BuildId, ImageTag, RepositoryId};
+use slipway_model::{AutobuildId, BuildId, CACHE_TAG, ImageTag, RepositoryId};
 use slipway_store::images::{self, Blob, Insertion, NewManifest, NewRef, Removal, Target};
 use slipway_store::{Db, StoreError, WriteTx, repositories};
 
@@ -254,6 +254,9 @@ async fn tags_are_listed_in_byte_order(db: &Db) {
     let mut tx = db.write().await.expect("tx");
     assert_eq!(images::move_tags(&mut tx, one, &names, &digest(1), None, NOW).await.expect("moves"), names);
     images::move_tags(&mut tx, two, &[tag("other")], &digest(1), None, NOW).await.expect("moves");
+    // The cache of builds is no tag of people's.
+    images::move_tags(&mut tx, one, &[tag(CACHE_TAG)], &digest(1), None, NOW).await.expect("moves");
+    assert!(images::get_tag(&mut tx, one, CACHE_TAG).await.expect("query").is_some());
     let mut sorted = names.map(|name| name.as_str().to_owned());
     sorted.sort();
     let mut listed: Vec<String> = Vec::new();
