@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod build;
+mod canary;
 mod command_line;
 mod crash;
 mod deliveries;
+mod docker_examples;
 mod forged;
 mod hostile;
 mod left;
