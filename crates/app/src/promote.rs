@@ -184,6 +184,10 @@ impl App {
         for (why, tags) in &staying {
             notes.push(format!("not moved, because {}: {}", self.stays_in_words(tx, build, why).await?, tags.join(", ")));
         }
+        let unpushed: Vec<&str> = build.tags.iter().filter(|tag| !tags.contains_key(*tag)).map(ImageTag::as_str).collect();
+        if !unpushed.is_empty() {
+            notes.push(format!("not moved, because `hooks/push` did not push them: {}", unpushed.join(", ")));
+        }
         notes.extend(unsure);
         let note = (!notes.is_empty()).then(|| notes.join("; "));
         let ending = Ending { state: BuildState::Success, reason: None, note: note.as_deref(), digest };

@@ -75,14 +75,6 @@ impl Way {
         Ok(way)
     }
 
-    /// What git needs to read a private source once more while hooks of that source run, for example to `--unshallow` it: their
-    /// environment gets [`Way::environment`], and when this goes, what it names is gone. Only over HTTP: a deploy key does not end by itself,
-    /// so no program of the source ever gets it. `None` when there is no credential.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the phase of hooks decides whether they get it"))]
-    pub(crate) fn for_hooks(source: &Source, dir: &BuildDir) -> Result<Option<Self>, Failure> {
-        source.credential.as_ref().map(|_| Self::http(source, dir)).transpose()
-    }
-
     /// Over HTTP without a credential. A host that is at no provider is bound to the addresses that were looked at.
     pub(crate) fn anonymous(url: &Url, bound: Option<&[IpAddr]>, dir: &BuildDir) -> Result<Self, Failure> {
         let protocols = if url.scheme() == "https" { "https" } else { "http" };

@@ -48,18 +48,20 @@ pub(crate) async fn run(
     let step = begun(STEP, Phase::Checkout, &name, &reporter.clock);
     reporter.step(step.clone()).await;
     let git = Git::new(dir);
-    let work = async {
-        tokio::select! {
-            done = fetch_and_checkout(&git, source, paths, submodules, dir, reporter) => done,
-            failure = watch(dir.source()) => Err(failure),
-            () = tokio::time::sleep(TIME_LIMIT) => {
-                Err(Failure::passing(FailureCode::SourceUnavailable, format!("the source was not fetched within {} minutes", TIME_LIMIT.as_secs() / 60)))
-            }
-        }
-    };
-    let done = work.await;
+    let done = limited(dir.source(), fetch_and_checkout(&git, source, paths, submodules, dir, reporter)).await;
     end(step, done.as_ref().err(), reporter).await;
     done
+}
+
+/// What fills a folder from a source, for as long and as large as a source may be.
+pub(crate) async fn limited<T>(folder: PathBuf, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        done = work => done,
+        failure = watch(folder) => Err(failure),
+        () = tokio::time::sleep(TIME_LIMIT) => {
+            Err(Failure::passing(FailureCode::SourceUnavailable, format!("the source was not fetched within {} minutes", TIME_LIMIT.as_secs() / 60)))
+        }
+    }
 }
 
 async fn end(step: Step, failure: Option<&Failure>, reporter: &Reporter) {
@@ -102,7 +104,7 @@ pub(crate) async fn check_out(git: &Git, commit: &CommitId, what: &str, reporter
     Err(Failure::new(FailureCode::SourceUnavailable, format!("{what} cannot be checked out: {}", done.last_words())))
 }
 
-/// The repository as `git clone` leaves it, so that hooks may `git fetch --unshallow` a public source or ask which branch it is: on the branch
+/// The repository as `git clone` leaves it, so that hooks may `git fetch --unshallow` (of a private source from what `history` fetched) or ask which branch it is: on the branch
 /// that was pushed, detached for everything else, with an `origin` that has no credential. Full names of refs are no options.
 async fn name_refs(git: &Git, source: &Source, commit: &CommitId, reporter: &Reporter) -> Result<(), Failure> {
     git.must(&["remote", "add", "origin", &source.clone_url], reporter).await?;

@@ -264,31 +264,6 @@ async fn a_source_is_left_as_git_clone_leaves_it() {
     assert_eq!((git(&folder, &["describe"]), git(&folder, &["rev-parse", "HEAD"])), ("v1".into(), third));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_private_source_is_read_again_only_while_the_credential_is_lent() {
-    let place = Place::new().await;
-    let second = commit(&place, &place.commit, &[("a", "1")]);
-    let source = Source { ssh: None, ..place.source_at(&second) };
-    let done = check_out(&place, &source, |git| git).await;
-    assert_eq!(done.result, Ok(()), "{}", done.log);
-    let folder = done.dir.source();
-    let unshallow = |environment: &[(&str, String)]| try_git(&folder, &["fetch", "--quiet", "--unshallow"], environment).0;
-    assert!(!unshallow(&[]), "nothing of the credential is left");
-    let lent = crate::access::Way::for_hooks(&source, &done.dir).expect("way").expect("a credential");
-    let environment = lent.environment.clone();
-    assert!(!format!("{environment:?}").contains(PASSWORD));
-    // To this source's address alone.
-    place.push("secret", None, &[("a", "1")], &[]);
-    let (read, said) = try_git(&folder, &["ls-remote", &format!("{}/secret.git", place.origin)], &environment);
-    assert!(!read, "{said}");
-    assert!(unshallow(&environment));
-    assert_eq!(git(&folder, &["rev-list", "--count", "HEAD"]), "2");
-    drop(lent);
-    assert!(!try_git(&folder, &["ls-remote", "origin"], &environment).0);
-    assert_eq!(holds(&done.dir.path, &[PASSWORD, PAIR]), Vec::<PathBuf>::new());
-    assert!(crate::access::Way::for_hooks(&Source { credential: None, ..source }, &done.dir).expect("way").is_none());
-}
-
 #[tokio::test]
 async fn the_repositorys_own_key_takes_the_place_of_the_deploy_key() {
     let place = Place::new().await;

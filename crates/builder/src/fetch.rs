@@ -61,6 +61,27 @@ pub(crate) async fn fetch(git: &Git, way: &Way, wanted: &Wanted<'_>, reporter: &
     Ok(Fetched::Gone)
 }
 
+/// How a fetch of all branches and tags ended.
+pub(crate) enum Tips {
+    Here,
+    /// The way itself is closed.
+    Closed,
+    /// Git's own words say what is wrong.
+    Failed(Ended),
+}
+
+/// All branches and tags with their history.
+pub(crate) async fn fetch_all(git: &Git, way: &Way, reporter: &Reporter) -> Result<Tips, Failure> {
+    let refs = ["--end-of-options", &way.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+    let args: Vec<&str> = BASE.into_iter().chain(refs).collect();
+    let ended = call_by(git, way, &args, reporter).await?;
+    Ok(match ended.succeeded() {
+        true => Tips::Here,
+        false if closed(way, &ended).is_some() => Tips::Closed,
+        false => Tips::Failed(ended),
+    })
+}
+
 /// Whether the object is here already.
 pub(crate) async fn has(git: &Git, commit: &CommitId, reporter: &Reporter) -> Result<bool, Failure> {
     Ok(git.call(&["cat-file", "-e", commit.as_str()], reporter, Stdout::Quiet).await?.succeeded())

@@ -78,8 +78,12 @@ impl Git {
 
     /// An empty repository that holds ids of this commit's kind.
     pub(crate) async fn init(&self, commit: &CommitId, reporter: &Reporter) -> Result<(), Failure> {
-        let format = if commit.as_str().len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
-        self.must(&["init", "--quiet", "--template=", format], reporter).await
+        self.must(&["init", "--quiet", "--template=", object_format(commit)], reporter).await
+    }
+
+    /// The same without a checkout.
+    pub(crate) async fn init_bare(&self, commit: &CommitId, reporter: &Reporter) -> Result<(), Failure> {
+        self.must(&["init", "--quiet", "--bare", "--template=", object_format(commit)], reporter).await
     }
 
     fn prepared<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Program {
@@ -97,6 +101,10 @@ impl Git {
         }
         program
     }
+}
+
+fn object_format(commit: &CommitId) -> &'static str {
+    if commit.as_str().len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" }
 }
 
 fn fixed_settings() -> Vec<(String, String)> {

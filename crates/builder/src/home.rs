@@ -76,6 +76,11 @@ impl BuildDir {
         self.path.join("home")
     }
 
+    /// All of the source's branches and tags, where a hook asks for them.
+    pub(crate) fn history(&self) -> PathBuf {
+        self.path.join("history.git")
+    }
+
     /// What the source is fetched with, while it is.
     pub(crate) fn access(&self) -> PathBuf {
         self.path.join("access")

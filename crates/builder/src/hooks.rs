@@ -9,12 +9,15 @@ use slipway_buildkit::{EntryKind, Tree};
 use slipway_model::{FailureCode, Phase};
 
 use crate::failure::Failure;
+use crate::history;
 use crate::process::Stdout;
 use crate::report::Reporter;
 use crate::sandbox::Seat;
 use crate::steps::begun;
 
 const FOLDER: &str = "hooks";
+/// A script that is longer is run all the same, and not read before.
+const READ_LIMIT: usize = 1024 * 1024;
 
 /// One of the ten, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,11 +85,11 @@ pub(crate) struct Hooks {
 impl Hooks {
     /// Those that stand beside the Dockerfile.
     pub(crate) fn find(source: &Tree, folder: &str) -> Result<Self, Failure> {
-        let mut present = BTreeSet::new();
+        let mut hooks = Self { folder: folder.to_owned(), present: BTreeSet::new() };
         for hook in Hook::ALL {
-            let path = if folder.is_empty() { format!("{FOLDER}/{}", hook.name()) } else { format!("{folder}/{FOLDER}/{}", hook.name()) };
+            let path = hooks.path(hook);
             match source.kind(&path) {
-                Ok(Some(EntryKind::File)) => drop(present.insert(hook)),
+                Ok(Some(EntryKind::File)) => drop(hooks.present.insert(hook)),
                 Ok(_) => {}
                 Err(_) => {
                     let text = format!("`{path}` cannot be used: it is no file inside of the source");
@@ -94,7 +97,7 @@ impl Hooks {
                 }
             }
         }
-        Ok(Self { folder: folder.to_owned(), present })
+        Ok(hooks)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -103,6 +106,16 @@ impl Hooks {
 
     pub(crate) fn has(&self, hook: Hook) -> bool {
         self.present.contains(&hook)
+    }
+
+    /// Whether one of them asks for more of the source than the one commit.
+    pub(crate) fn want_history(&self, source: &Tree) -> bool {
+        let text = |hook: &Hook| source.read(&self.path(*hook), READ_LIMIT).ok().flatten();
+        self.present.iter().filter_map(text).any(|text| history::is_wanted(&text))
+    }
+
+    fn path(&self, hook: Hook) -> String {
+        if self.folder.is_empty() { format!("{FOLDER}/{}", hook.name()) } else { format!("{}/{FOLDER}/{}", self.folder, hook.name()) }
     }
 
     /// Names of the files, for people.

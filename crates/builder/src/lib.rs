@@ -18,6 +18,7 @@ mod failure;
 mod fetch;
 mod git;
 mod gitmodules;
+mod history;
 mod home;
 mod hooks;
 mod image;

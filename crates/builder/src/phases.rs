@@ -24,7 +24,7 @@ use crate::sandbox::{Scopes, Seat};
 use crate::submodules::Submodules;
 use crate::sut::Tests;
 use crate::variables::{Names, SshVariables, Variables};
-use crate::{checkout, compose, git, image, plan, publish};
+use crate::{checkout, compose, git, history, image, plan, publish};
 
 /// What the builds of a builder share.
 #[derive(Debug, Clone)]
@@ -182,10 +182,13 @@ impl Work<'_> {
         if hooks.is_empty() && !tests && !looked_through && assignment.scope.lane == Lane::Trusted {
             return Ok(Ready { variables, hooks, plan, images: BTreeMap::new() });
         }
+        if assignment.scope.lane == Lane::Trusted && hooks.want_history(&source) {
+            history::fetch(&assignment.source, dir, reporter).await?;
+        }
         let seat = self.tools.scopes.seat(assignment, dir).await?;
         let config = compose::docker_config(&image::credentials(&assignment.registry));
         let seat = self.seat.get_or_init(|| seat);
-        seat.settle(dir, &config).await?;
+        seat.settle(dir, &config, &assignment.source.clone_url).await?;
         seat.set_variables(variables.iter())?;
         let images = if hooks.is_empty() { BTreeMap::new() } else { seat.sandbox.engine.names_in(&Names::new(assignment).repository).await? };
         let ready = Ready { variables, hooks, plan, images };
@@ -287,7 +290,11 @@ impl Work<'_> {
         let digest = if self.hook(ready, Hook::Push).await? {
             let digest = self.images().repository_digest(&names.image(), &names.repository).await?;
             if digest.is_none() {
-                let text = format!("`hooks/push` did not push `{}` to `{}`: no tag moves", names.image(), names.repository);
+                let text = format!(
+                    "`hooks/push` did not push `{}` to `{}`: the tags of its rule stay where they are",
+                    names.image(),
+                    names.repository
+                );
                 self.reporter.line(None, &text).await;
             }
             digest

@@ -5,9 +5,11 @@
 
 mod build;
 mod buildkitd;
+mod canary;
 mod command_line;
 mod crash;
 mod deliveries;
+mod docker_examples;
 mod external;
 mod forged;
 mod hostile;

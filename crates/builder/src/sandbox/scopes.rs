@@ -35,6 +35,8 @@ const EMPTY_LIMIT: Duration = Duration::from_secs(60);
 const FIRST_USER: u32 = 0x7000_0000;
 const USERS: u32 = 0x1_0000;
 const RANGES: u32 = 0x1000;
+/// The source's whole history, beside the checkout.
+const HISTORY: &str = "history.git";
 /// Where the seats of builds stand inside.
 const SEATS: &str = "/seats";
 /// The engine's address inside.
@@ -337,17 +339,23 @@ impl Seat {
 
     /// Takes the checkout over: from here on it belongs to the user that is root inside. The folder that it stands in does not: what is called
     /// `source` stays the source.
-    pub(crate) async fn settle(&self, dir: &BuildDir, docker_config: &str) -> Result<(), Failure> {
+    pub(crate) async fn settle(&self, dir: &BuildDir, docker_config: &str, origin: &str) -> Result<(), Failure> {
         let trouble = |error: io::Error| Failure::internal("the build's place in an engine of its own", error);
         let folder = self.folder();
         std::fs::create_dir(&folder).map_err(trouble)?;
         std::fs::create_dir_all(folder.join("home/.docker")).map_err(trouble)?;
         std::fs::rename(dir.source(), self.source()).map_err(trouble)?;
+        let mut moved = vec![folder.join("source"), folder.join("home")];
+        if dir.history().exists() {
+            let there = folder.join(HISTORY);
+            std::fs::rename(dir.history(), &there).map_err(trouble)?;
+            moved.push(there);
+        }
         BuildDir::write_private(&folder.join("home/.docker/config.json"), docker_config).map_err(trouble)?;
         let owner = format!("{0}:{0}", self.sandbox.base);
         let changed = tokio::process::Command::new("chown")
             .args(["--no-dereference", "--recursive", &owner])
-            .args([folder.join("source"), folder.join("home")])
+            .args(&moved)
             .env_clear()
             .env("PATH", crate::process::PATH)
             .stdin(std::process::Stdio::null())
@@ -359,7 +367,7 @@ impl Seat {
         }
         std::fs::create_dir_all(&self.private).map_err(trouble)?;
         let home = format!("{SEATS}/{}/home", self.name);
-        let environment = [
+        let mut environment = vec![
             ("HOME", home.as_str()),
             ("DOCKER_HOST", API),
             ("DOCKER_BUILDKIT", "1"),
@@ -367,6 +375,11 @@ impl Seat {
             ("COMPOSE_DOCKER_CLI_BUILD", "1"),
             ("COMPOSE_INTERACTIVE_NO_CLI", "1"),
         ];
+        let instead = format!("url.{SEATS}/{}/{HISTORY}.insteadOf", self.name);
+        if folder.join(HISTORY).exists() {
+            // Whoever asks the source gets what was fetched of it.
+            environment.extend([("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", instead.as_str()), ("GIT_CONFIG_VALUE_0", origin)]);
+        }
         self.write("environment", &exports(environment.into_iter()))
     }
 
