@@ -50,7 +50,10 @@ async fn a_commit_becomes_an_image_that_the_daemon_pushed_by_its_digest() {
     assert!(told.iter().all(|step| step.state == StepState::Success && step.error.is_none()), "a cache that is not there yet: {told:#?}");
     assert!(told.iter().any(|step| step.id == "push" && step.phase == Phase::Push));
     let claim = world.server.held.lock().expect("lock").claims[0].clone();
-    assert!(matches!(&claim.engine, EngineStatus::Ready { description, kind: Some(slipway_wire::EngineKind::Buildkitd) } if description.starts_with("buildkitd 0.")), "{claim:?}");
+    assert!(
+        matches!(&claim.engine, EngineStatus::Ready { description, kind: Some(slipway_wire::EngineKind::Buildkitd) } if description.starts_with("buildkitd 0.")),
+        "{claim:?}"
+    );
     wait_for("the clean-up", Duration::from_secs(10), || world.build_folders() == 0).await;
 
     // What is not to be published leaves nothing in the registry.
