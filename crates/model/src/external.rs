@@ -103,7 +103,8 @@ fn spelled(text: &str, plain: bool) -> Option<String> {
         Host::Ipv4(_) | Host::Ipv6(_) => true,
     };
     // The parser also takes `127.1` and `0x7f.1`: what is connected to is what stands there, or it is refused.
-    let same = lower == host.to_string() || lower.strip_prefix(&host.to_string()).is_some_and(|port| port.starts_with(':') && port.len() > 1);
+    let same =
+        lower == host.to_string() || lower.strip_prefix(&host.to_string()).is_some_and(|port| port.starts_with(':') && port.len() > 1);
     if !is_host || !same {
         return None;
     }

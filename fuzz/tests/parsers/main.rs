@@ -55,7 +55,12 @@ fn image_tags() {
 
 #[test]
 fn external_repositories() {
-    words::<slipway_model::ExternalRepository>(&["registry.example.com:5000/team/app", "http://127.0.0.1:5000/a", "docker.io/a/b", "[::1]/x"]);
+    words::<slipway_model::ExternalRepository>(&[
+        "registry.example.com:5000/team/app",
+        "http://127.0.0.1:5000/a",
+        "docker.io/a/b",
+        "[::1]/x",
+    ]);
 }
 
 #[test]
