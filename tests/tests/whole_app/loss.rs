@@ -107,8 +107,8 @@ async fn a_builder_that_stood_still_is_refused_and_stops_its_build() -> Result<(
     let (one, two) = (app.remote_builder("one").await?, app.remote_builder("two").await?);
     let base = ready(&app, &one).await?;
     app.drain(&two.id, &json!(true)).await?;
-    let dockerfile = format!("FROM {base}\nRUN sleep 6.1 && echo 9 > /number\n");
-    let (id, before) = begin(&app, "during a RUN", &dockerfile, step("sleep 6.1")).await?;
+    let dockerfile = format!("FROM {base}\nRUN sleep 8.1 && echo 9 > /number\n");
+    let (id, before) = begin(&app, "during a RUN", &dockerfile, step("sleep 8.1")).await?;
     one.process()?.freeze(Frozen::Yes)?;
     app.drain(&two.id, &json!(false)).await?;
     let hello = Repository::new(&app, "hello");

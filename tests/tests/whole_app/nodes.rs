@@ -40,10 +40,11 @@ async fn a_machine_joins_once_keeps_its_credential_and_needs_the_token_no_more()
     // With its credential it needs the token no more.
     builder.stop().await?;
     std::fs::remove_file(builder.folder().join("token"))?;
+    let before = app.nodes().await?[0]["seen_at"].clone();
     builder.start()?;
     app.wait_for("the builder to speak again", || async {
         let node = app.api.get(&format!("/admin/builders/{}", builder.id)).await?;
-        Ok((node["state"] == "idle" && builder.log.lines().len() > 1).then_some(()))
+        Ok((node["state"] == "idle" && node["seen_at"] != before).then_some(()))
     })
     .await?;
     assert_eq!(app.nodes().await?.len(), 1);
@@ -79,11 +80,10 @@ async fn drained_and_limited_builders_get_no_more_than_they_may() -> Result<()> 
     let app = TestApp::start().await?;
     let base = app.push_base().await?;
     let hello = app.linked_repository("hello").await?;
-    hello.build_every_push().await?;
     let (one, two) = (app.remote_builder("one").await?, app.remote_builder("two").await?);
     assert_eq!(app.drain(&one.id, &json!(true)).await?["state"], "drained");
     app.api.patch(&format!("/admin/builders/{}", two.id), &json!({ "labels": ["ssd"] })).await?;
-    let commit = hello.push("main", &[("Dockerfile", &format!("FROM {base}\nRUN sleep 2.2\n"))]).await?;
+    let commit = hello.push("main", &[("Dockerfile", &format!("FROM {base}\nRUN sleep 4.2\n"))]).await?;
     let id = text(&hello.build_of(&commit).await?, "id").to_owned();
     let waiting = hello.build(&id).await?;
     let words = text(&waiting, "waits_for");

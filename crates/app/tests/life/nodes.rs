@@ -307,3 +307,32 @@ async fn a_node_that_says_nothing_for_two_leases_is_offline_until_it_speaks() ->
     assert_eq!((problem.as_str(), hint.as_str()), ("no engine", "start it"));
     Ok(())
 }
+
+/// Many machines with one token at the same moment: one of them becomes a node, and it may ask again.
+#[tokio::test]
+async fn a_join_token_makes_one_node_of_many_machines_at_once() -> Result<()> {
+    let world = World::on_postgres(|_| {}).await?;
+    let root = root(&world).await?;
+    let token = world.app.make_join_token(&root, "builder").await?.token.expose().to_owned();
+    let machines: Vec<Machine> = (0..8).map(|_| Machine::new()).collect();
+    let mut asking = tokio::task::JoinSet::new();
+    for (number, hash) in machines.iter().map(|machine| machine.hash.clone()).enumerate() {
+        let (app, token) = (world.app.clone(), token.clone());
+        asking.spawn(async move {
+            let machine = Machine { credential: SecretToken::generate(TokenKind::Builder), hash };
+            (number, app.join(&token, &machine.joining()).await)
+        });
+    }
+    let mut joined = Vec::new();
+    while let Some(answer) = asking.join_next().await {
+        let (number, answer) = answer?;
+        match answer? {
+            Joined::Node(id) => joined.push((number, id)),
+            other => drop(refused(other)),
+        }
+    }
+    let [(number, id)] = joined[..] else { panic!("{joined:?}") };
+    assert_eq!(machines[number].join(&world, &token).await?, Joined::Node(id));
+    assert_eq!(world.app.list_nodes().await?.len(), 1, "what came too late left nothing");
+    Ok(())
+}
