@@ -39,7 +39,7 @@ async fn a_strangers_pull_request_is_approved_of_on_its_page() -> Result<()> {
     assert_eq!((&build["lane"], &build["approval"]), (&json!("untrusted"), &json!("awaited")));
 
     browser.open("/demo/hello/builds").await?;
-    browser.see("main", "pull request #1").await?;
+    browser.see("main", "pull/1").await?;
     inspector.page("builds-approval").await?;
     let page = format!("/demo/hello/builds/{}", build["id"].as_str().context("an id")?);
     browser.open(&page).await?;

@@ -127,8 +127,9 @@ async fn queue_of(visit: Visit, view: &NamespaceView) -> Result<Response, PageEr
 }
 
 /// What starts builds, in words for the filter.
-const CAUSES: [(&str, &str); 6] = [
+const CAUSES: [(&str, &str); 7] = [
     ("push", "a push"),
+    ("pull_request", "a pull request"),
     ("reconcile", "the reconciler"),
     ("manual", "somebody by hand"),
     ("trigger", "a trigger"),
