@@ -1,8 +1,8 @@
 //! The harness of the whole-app tests: the real `slipway serve` beside a fake GitHub, driven from outside as people, git, providers,
 //! builders and registry clients drive it.
 //!
-//! Invariant: nothing of the product runs in the test's own process except where a file says so (`builder`: registering a builder;
-//! there is no such command yet). A failing test shows the server's log. Deliberately elsewhere: what a provider does (`testkit`).
+//! Invariant: nothing of the product runs in the test's own process except where a file says so (`builder`: registering a scripted one as the
+//! server registers its own; real ones join, see `remote`). A failing test shows the server's log. Deliberately elsewhere: what a provider does (`testkit`).
 
 pub mod builder;
 pub mod client;

@@ -190,7 +190,7 @@ async fn run(cases: Vec<Case>, hidden: &[&str], change: impl Fn(&mut Assignment)
     let number = unique();
     let mut files = Vec::new();
     for case in &cases {
-        files.push((format!("{}/Dockerfile", case.name), format!("{BASE}LABEL n={number}\n{}", case.dockerfile)));
+        files.push((format!("{}/Dockerfile", case.name), format!("{BASE}ENV UNIQUE={number}\n{}", case.dockerfile)));
         files.push((format!("{}/busybox", case.name), git::BUSYBOX.to_owned()));
         files.extend(case.files.iter().map(|(path, content)| (format!("{}/{path}", case.name), content.clone())));
     }

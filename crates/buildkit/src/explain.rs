@@ -211,7 +211,9 @@ fn without_paths(line: &str) -> String {
 
 /// Whether the registry may take the same push later.
 pub(crate) fn push_is_transient(message: &str) -> bool {
-    const SIGNS: [&str; 14] = [
+    const SIGNS: [&str; 15] = [
+        // Another build of the very same image took it away at its end, in the moment in which the engine named ours.
+        "could not find image from tag",
         "connection refused",
         "connection reset",
         "broken pipe",

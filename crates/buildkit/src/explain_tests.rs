@@ -84,6 +84,7 @@ fn host_paths_stacks_and_wrappers_are_removed() {
 fn only_trouble_that_passes_is_tried_again() {
     assert!(push_is_transient("dial tcp 127.0.0.1:5000: connect: connection refused"));
     assert!(push_is_transient("received unexpected HTTP status: 503 Service Unavailable"));
+    assert!(push_is_transient("could not find image from tag h/n:t: failed to get digest sha256:00: open …: no such file or directory"));
     assert!(!push_is_transient("denied: requested access to the resource is denied"));
     assert!(!push_is_transient("unauthorized: authentication required"));
 }

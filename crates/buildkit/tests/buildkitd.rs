@@ -8,8 +8,7 @@ use bytes::Bytes;
 use common::registry::{PASSWORD, Registry, USER};
 use common::{BASE, Run, context, process_runs, request, run_at, unique, wait_for};
 use slipway_buildkit::{
-    CacheExport, CacheScope, Client, EngineAddress, Export, LayerCache, RegistryAuth, RegistryCredentials, RegistryRef, SolveError,
-    SolveRequest,
+    CacheExport, Client, EngineAddress, Export, LayerCache, RegistryAuth, RegistryCredentials, RegistryRef, SolveError, SolveRequest,
 };
 use slipway_testkit::buildkitd::{Buildkitd, Listen};
 use tokio::sync::mpsc;

@@ -1,7 +1,7 @@
 //! The world of the matrix: two organizations with the same people in the same roles, `dark` with nothing public and `lit` with a public
 //! repository; every credential of every role; and things that are made anew whenever a request used one up.
 //!
-//! Invariant: everything is made through the public API, except builders' tokens, for which there is no way from outside yet.
+//! Invariant: everything is made through the public API, except the builder's token, which is registered as the server registers its own.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -108,7 +108,11 @@ fn words(found: &Found, mask: impl Fn(&str) -> String) -> String {
     };
     let told: Vec<String> = found.leaks.iter().take(TOLD).map(|leak| one(leak, &short)).collect();
     let more = found.leaks.len().saturating_sub(TOLD);
-    let more = if more == 0 { String::new() } else { format!("; and {more} places more") };
+    let more = match more {
+        0 => String::new(),
+        1 => "; and one place more".to_owned(),
+        _ => format!("; and {more} places more"),
+    };
     format!("the image holds what is secret: {}{more}", told.join("; "))
 }
 
@@ -148,7 +152,7 @@ mod tests {
         assert_eq!(
             said,
             format!(
-                "the image holds what is secret: `TOKEN` in layer 2, file `app/***`, by `COPY  x  /app`; `TOKEN` in its configuration, by `RUN echo {} **…`; `TOKEN` in its configuration; and 1 places more",
+                "the image holds what is secret: `TOKEN` in layer 2, file `app/***`, by `COPY  x  /app`; `TOKEN` in its configuration, by `RUN echo {} **…`; `TOKEN` in its configuration; and one place more",
                 "x".repeat(108)
             )
         );

@@ -166,9 +166,6 @@ impl<'w> Search<'w> {
     fn look(&mut self, content: &[u8]) {
         let entry = &mut self.entry;
         let begins = entry.at == 0 && entry.tail.is_empty();
-        if begins && (content.starts_with(&[0x1f, 0x8b]) || content.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])) {
-            self.compressed.insert(entry.name.clone());
-        }
         if begins && !content.starts_with(b"{") && !content.starts_with(b"[") {
             entry.text = None;
         }
@@ -182,6 +179,9 @@ impl<'w> Search<'w> {
             }
         }
         entry.tail.extend_from_slice(content);
+        if entry.at == 0 && (entry.tail.starts_with(&[0x1f, 0x8b]) || entry.tail.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])) {
+            self.compressed.insert(entry.name.clone());
+        }
         if self.matches < MATCHES {
             for found in self.wanted.finder.find_overlapping_iter(&entry.tail) {
                 self.matches += 1;
@@ -341,6 +341,8 @@ mod tests {
         let wanted = Wanted::new([("TOKEN", SECRET)]).expect("wanted");
         let tar = image(&[&archive(&[("f", b"x")])], CONFIG);
         assert!(found(&wanted, &tar[..tar.len() / 2], 512).is_err() && found(&wanted, b"", 512).is_err());
-        assert_eq!(found(&wanted, &image(&[&[0x1f, 0x8b, 8, 0]], CONFIG), 512).expect("whole").compressed, 1);
+        for size in [1, 512] {
+            assert_eq!(found(&wanted, &image(&[&[0x1f, 0x8b, 8, 0]], CONFIG), size).expect("whole").compressed, 1);
+        }
     }
 }

@@ -185,7 +185,8 @@ impl Sandbox {
 /// What puts an engine together.
 fn command(folder: &Path, base: u32, reach: &Reach, own: &[String]) -> Command {
     let registry = &reach.registry;
-    let insecure: &[&str] = if registry.insecure { &[registry.host.as_str()] } else { &[] };
+    // With the scheme: of a host alone the BuildKit of Docker Engine 20.10 tries HTTPS and nothing else, unless it is the loopback.
+    let insecure: Vec<String> = registry.insecure.then(|| format!("http://{}", registry.host)).into_iter().collect();
     let settings = serde_json::json!({
         "features": { "buildkit": true },
         "insecure-registries": insecure,
