@@ -6,6 +6,7 @@
 //! Deliberately elsewhere: when a source is looked at (`schedule`), its refs (`reconcile`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use slipway_forge::{
@@ -136,7 +137,9 @@ impl App {
         if !still {
             return Ok(());
         }
-        if known.is_none() && (watched.checked_at.is_none() || change.changed_at <= watched.created_at) {
+        // It was there before the source was: providers tell whole seconds.
+        let is_older = change.changed_at.plus(Duration::from_secs(1)) <= watched.created_at;
+        if known.is_none() && (watched.checked_at.is_none() || is_older) {
             let (head, base) = (untold.head.clone(), change.base.clone());
             let state = PullRequestState { number: change.number, head, base, is_open: true, changed_at: change.changed_at };
             pull_requests::set(&mut tx, autobuild.id, &state).await?;

@@ -98,7 +98,7 @@ fn process(text: &str) -> String {
 
 /// The image and the registry's words, when the failure is about getting one.
 fn base_image<'a>(text: &str, failed: impl Iterator<Item = &'a str>) -> Option<(String, String)> {
-    const SIGNS: [&str; 8] = [
+    const SIGNS: [&str; 9] = [
         "pull access denied",
         "failed to resolve source metadata",
         "failed to do request",
@@ -107,6 +107,7 @@ fn base_image<'a>(text: &str, failed: impl Iterator<Item = &'a str>) -> Option<(
         "insufficient_scope",
         "unexpected status code",
         "manifest unknown",
+        "pulling from host ",
     ];
     let from_step = failed.filter_map(load_metadata).next();
     let about_pull = SIGNS.iter().any(|sign| text.contains(sign)) || (from_step.is_some() && text.contains("not found"));
@@ -118,7 +119,7 @@ fn base_image<'a>(text: &str, failed: impl Iterator<Item = &'a str>) -> Option<(
         .and_then(|(_, rest)| rest.split_once(": "))
         .map(|(image, _)| image.to_owned());
     let image = from_step.or(named)?;
-    let message = text.rsplit_once(&format!("{image}: ")).map_or(text, |(_, rest)| rest);
+    let message = text.rsplit_once(&format!("{image}: ")).map_or_else(|| innermost(text), |(_, rest)| rest);
     Some((image, first_line(message)))
 }
 

@@ -62,6 +62,10 @@ fn base_images_are_named() {
         reason("failed to solve with frontend dockerfile.v0: failed to create LLB definition: h:5/ns/base:1: not found", &steps),
         SolveError::BaseImage { image: "h:5/ns/base:1".into(), message: "not found".into() }
     );
+    let refused = "pulling from host h:5 failed with status code [manifests 1]: 401 Unauthorized";
+    let text = format!("failed to solve with frontend dockerfile.v0: failed to create LLB definition: {refused}");
+    let steps = [("[internal] load metadata for h:5/ns/base:1", refused)];
+    assert_eq!(reason(&text, &steps), SolveError::BaseImage { image: "h:5/ns/base:1".into(), message: refused.into() });
 }
 
 #[test]

@@ -168,6 +168,12 @@ async fn a_pull_request_that_no_delivery_told_of_is_found_and_its_end_too() -> R
         let look = || async { Ok(Some(builds_of(&app, 1).await?).filter(|builds| builds.len() == wanted)) };
         app.wait_for(&format!("{wanted} builds of the pull request"), look).await
     };
+    // What the first look shows is only learned.
+    let looked = || async {
+        let looked = app.api.get(&hello(&app).at("/autobuild")).await?["source_state"]["looked_at"].clone();
+        Ok((!looked.is_null()).then_some(()))
+    };
+    app.wait_for("the first look", looked).await?;
     app.github.set_webhooks(Webhooks::Hold);
     let head = app.github.commit(SOURCE, "feature", &[("feature", "1")], "A feature").await?;
     let number = app.github.open_pull_request(SOURCE, AUTHOR, (SOURCE, "feature"), "main", "A feature").await?;
