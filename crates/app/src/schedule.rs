@@ -12,9 +12,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use rand::RngExt as _;
 use slipway_forge::ForgeError;
-use slipway_model::{AccountId, ProviderId, Timestamp};
+use slipway_model::{AccountId, Autotest, ProviderId, Timestamp};
 use slipway_store::reconciling::{self, HookHealth, Watched};
-use slipway_store::{StoreError, refs};
+use slipway_store::{StoreError, refs, repositories};
 
 use crate::reconcile::{Left, Missed, SOON};
 use crate::{App, Error};
@@ -137,9 +137,12 @@ impl App {
         let now = self.clock.now();
         let mut tx = self.read().await?;
         let pushed = refs::last_push_at(&mut tx, watched.autobuild).await?.unwrap_or(watched.created_at);
+        let settings = repositories::get_autobuild_by_id(&mut tx, watched.autobuild).await?;
+        // The lists tell of pushes alone, not of what becomes of pull requests.
+        let listed = watched.pushed.is_some() && settings.is_none_or(|settings| settings.autotest == Autotest::Off);
         let interval = self.config.reconcile_interval;
         let quiet = now.since(pushed.max(watched.created_at)) >= DAY;
-        let after = match (watched.pushed.is_some(), watched.hook, quiet) {
+        let after = match (listed, watched.hook, quiet) {
             (true, HookHealth::Right, true) => LISTED_AND_QUIET,
             (true, _, _) | (false, HookHealth::Right, true) => HOUR,
             (false, _, _) => interval,
