@@ -43,9 +43,9 @@ async fn start(setup: Setup, settings: Value) -> Result<TestApp> {
         let hello = app.linked_repository("hello").await?;
         app.github.set_visibility(SOURCE, Visibility::Public);
         app.github.user(STRANGER);
-        hello.push("main", FILES).await?;
+        let commit = hello.push("main", FILES).await?;
+        let pushed = hello.build_of(&commit).await?;
         settle(&hello, &app, settings).await?;
-        let pushed = hello.builds().await?.remove(0);
         app.api.post(&hello.at(&format!("/builds/{}/cancel", text(&pushed, "id"))), &Value::Null).await?;
         hello.decided().await?;
     }
