@@ -190,7 +190,8 @@ impl Work<'_> {
         let seat = self.seat.get_or_init(|| seat);
         seat.settle(dir, &config, &assignment.source.clone_url).await?;
         seat.set_variables(variables.iter())?;
-        let images = if hooks.is_empty() { BTreeMap::new() } else { seat.sandbox.engine.names_in(&Names::new(assignment).repository).await? };
+        let images =
+            if hooks.is_empty() { BTreeMap::new() } else { seat.sandbox.engine.names_in(&Names::new(assignment).repository).await? };
         let ready = Ready { variables, hooks, plan, images };
         self.hook(&ready, Hook::PostCheckout).await?;
         Ok(ready)
