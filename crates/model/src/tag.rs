@@ -33,9 +33,12 @@ impl ImageTag {
 
     /// Makes any text a tag. A valid tag stays as it is. Otherwise each run of characters that a tag cannot hold becomes one `-`,
     /// the ends are trimmed, and `-` plus the first eight digits of the SHA-256 of the text follow: two different refs never share a tag.
+    /// [`CACHE_TAG`] is nobody's to name, so it becomes another one in the same way.
     #[must_use]
     pub fn from_any(text: &str) -> Self {
-        if let Ok(tag) = text.parse() {
+        if let Ok(tag) = text.parse()
+            && text != CACHE_TAG
+        {
             return tag;
         }
         let mut slug = String::new();
@@ -251,6 +254,10 @@ mod tests {
         assert_eq!(tags("{date}-{shortsha}, {sha}", "x", &[]), ["19700101-a1a1a1a".to_owned(), "a1".repeat(20)]);
     }
 
+    fn tags_of_the_cache() -> Vec<String> {
+        [tags(CACHE_TAG, "main", &[]), tags("{sourceref}", CACHE_TAG, &[])].concat()
+    }
+
     #[test]
     fn templates_refused() {
         for bad in ["", ",", "a b", "{nothing}", "{\\0}", "{\\10}", "{sourceref", "-{sourceref}", "a:b"] {
@@ -267,5 +274,6 @@ mod tests {
             assert!(tag.as_str().parse::<ImageTag>().is_ok(), "{tag}");
         }
         assert!(ImageTag::from_any("feature/a").as_str().starts_with("feature-a-"));
+        assert!(tags_of_the_cache().iter().all(|tag| tag.starts_with("_slipway-cache-")), "no rule writes the builds' cache");
     }
 }
