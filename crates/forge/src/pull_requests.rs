@@ -118,12 +118,16 @@ fn change_of(body: Body, standing: PullRequestStanding, repository: &Repository)
     })
 }
 
+/// As many has a page of each provider at least.
+const SMALLEST_PAGE: usize = 50;
+
 impl OpenPullRequests {
-    /// From a provider's list. What `read` makes nothing of is left out, and then what is not in the list may still be open.
+    /// From a provider's list. What `read` makes nothing of is left out, and then what is not in the list may still be open; so it may where the
+    /// list has several pages, since one that is closed meanwhile moves another one from a page that is not read yet to one that was.
     pub(crate) fn of<T>(list: Listing<T>, read: impl Fn(T) -> Option<PullRequestChange>) -> Self {
         let listed = list.items.len();
         let items: Vec<PullRequestChange> = list.items.into_iter().filter_map(read).collect();
-        let whole = !list.truncated && items.len() == listed;
+        let whole = !list.truncated && listed < SMALLEST_PAGE && items.len() == listed;
         Self { items, coverage: if whole { Coverage::Whole } else { Coverage::Part } }
     }
 }
