@@ -226,8 +226,10 @@ fn submodules() {
         assert!(parsers::gitlinks(&bytes).iter().all(|(path, commit)| !path.contains(&0) && !commit.contains(' ')));
         let text = seeds.text(recipe);
         let Ok(address) = parsers::submodule_address(&text, &parent) else { return };
+        // `<helper>::<address>` runs a program, by git's rule for the characters of a helper's name.
+        let after_name = address.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+-.".contains(c));
         assert!(
-            !address.starts_with('-') && !address.contains("::") && !address.contains(|c: char| c.is_control() || c == ' '),
+            !address.starts_with('-') && !after_name.starts_with("::") && !address.contains(|c: char| c.is_control() || c == ' '),
             "{address:?}"
         );
         let over_http = ["https://", "http://"].iter().find_map(|scheme| address.strip_prefix(scheme));
