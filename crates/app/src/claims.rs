@@ -10,7 +10,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError, SourceKey};
 use slipway_model::{
-    AccountId, BuildId, BuildState, BuilderId, EnvironmentVariable, FailureCode, FailureReason, Lane, RepositoryPath, SecretToken,
+    AccountId, BuildId, BuildState, BuilderId, EnvironmentVariable, FailureCode, FailureReason, Lane, RefName, RepositoryPath, SecretToken,
     TokenKind,
 };
 use slipway_store::builds::{self, Build};
@@ -45,9 +45,18 @@ pub struct Claimed {
     /// Variables of the repository; none for what anybody may have written.
     pub environment: Vec<EnvironmentVariable>,
     /// What it has to be compared with before it is built.
-    pub base: Option<LastImage>,
+    pub base: Option<ComparedWith>,
     /// Where private base images may come from; none for what anybody may have written.
     pub base_registry: Option<BaseRegistry>,
+}
+
+/// What decides whether a build of a rule of some paths is needed.
+#[derive(Debug)]
+pub enum ComparedWith {
+    /// The last image of the rule and ref.
+    Image(LastImage),
+    /// The branch that the pull request goes into.
+    Branch(RefName),
 }
 
 /// Why a claimed build is not handed out.
@@ -218,12 +227,15 @@ async fn takes_another(tx: &mut WriteTx, builder: BuilderId) -> Result<bool, Err
     Ok(node.draining_since.is_none() && builds::count_held(tx, builder).await? < u64::from(node.places()))
 }
 
-/// The last image of a rule that is built from some files only. Whoever asks for a build by hand gets one, and a rule that was changed since
-/// gives another image from the same files.
-async fn base(tx: &mut ReadTx, build: &Build) -> Result<Option<LastImage>, Error> {
-    if build.rule.paths.is_everything() || !matches!(build.cause.as_str(), "push" | "reconcile") {
+/// With what a build of a rule that is built from some files only is compared. Whoever asks for a build by hand gets one, and a rule that was
+/// changed since gives another image from the same files.
+async fn base(tx: &mut ReadTx, build: &Build) -> Result<Option<ComparedWith>, Error> {
+    if build.rule.paths.is_everything() || !matches!(build.cause.as_str(), "push" | "reconcile" | "pull_request") {
         return Ok(None);
     }
+    if let Some(pull_request) = &build.terms.pull_request {
+        return Ok(Some(ComparedWith::Branch(pull_request.base.clone())));
+    }
     let last = last_images::get(tx, build.rule.id, &build.source_ref, build.ref_seq).await?;
-    Ok(last.filter(|last| last.rule.builds_like(&build.rule)))
+    Ok(last.filter(|last| last.rule.builds_like(&build.rule)).map(ComparedWith::Image))
 }

@@ -89,7 +89,7 @@ pub use autobuilds::{AutobuildSettings, PreviewRef};
 pub use build_hooks::BuildHooks;
 pub use build_logs::{LogPlace, LogWindow};
 pub use builds::{BuildDetail, BuildsWanted, StartBuild};
-pub use claims::Claimed;
+pub use claims::{Claimed, ComparedWith};
 pub use conversion::Conversion;
 pub use deletion::DoomedAccount;
 pub use deploy_keys::DeployKeyStatus;

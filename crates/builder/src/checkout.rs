@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use slipway_model::{CommitId, FailureCode, PathFilter, Phase, RefKind, Step};
-use slipway_wire::{Event, Source, SshKey};
+use slipway_wire::{Base, Event, Source, SshKey};
 
 use crate::access::{SshTrouble, Way};
 use crate::changes::Comparison;
@@ -108,7 +108,9 @@ pub(crate) async fn check_out(git: &Git, commit: &CommitId, what: &str, reporter
 /// that was pushed, detached for everything else, with an `origin` that has no credential. Full names of refs are no options.
 async fn name_refs(git: &Git, source: &Source, commit: &CommitId, reporter: &Reporter) -> Result<(), Failure> {
     git.must(&["remote", "add", "origin", &source.clone_url], reporter).await?;
-    git.must(&["update-ref", "-d", FETCHED], reporter).await?;
+    for ours in [FETCHED, fetch::TARGET] {
+        git.must(&["update-ref", "-d", ours], reporter).await?;
+    }
     let name = source.source_ref.as_str();
     if source.source_ref.kind() == RefKind::Branch {
         let there = format!("refs/remotes/origin/{}", source.source_ref.short());
@@ -201,11 +203,13 @@ async fn fetch_by(git: &Git, way: &Way, source: &Source, reporter: &Reporter) ->
         Fetched::Failed(ended) => return Err(fetch_failure(&ended, &source.source_ref)),
     }
     match &source.base {
-        Some(base) if !fetch::has(git, &base.commit, reporter).await? => {
-            fetch::try_commit(git, way, &base.commit, reporter).await.map(|()| None)
+        Some(Base::Image { commit, .. }) if !fetch::has(git, commit, reporter).await? => {
+            fetch::try_commit(git, way, commit, reporter).await?
         }
-        _ => Ok(None),
+        Some(Base::Branch(name)) => fetch::try_branch(git, way, name, &wanted, reporter).await?,
+        _ => {}
     }
+    Ok(None)
 }
 
 fn gone(source: &Source) -> Failure {

@@ -39,6 +39,53 @@ fn commit(place: &Place, parent: &str, files: &[(&str, &str)]) -> String {
     git(&work, &["rev-parse", "HEAD"])
 }
 
+/// A commit that changes some files, with many others between it and its parent.
+fn far(place: &Place, parent: &str, commits: usize, last: &[(&str, &str)]) -> String {
+    let mut tip = parent.to_owned();
+    for number in 0..commits {
+        tip = commit(place, &tip, &[("docs/diary", &number.to_string())]);
+    }
+    commit(place, &tip, last)
+}
+
+#[tokio::test]
+async fn a_pull_request_is_compared_with_where_it_left_its_branch() {
+    let place = Place::new().await;
+    let parted = commit(&place, &place.commit, &[("api/a.rs", "1"), ("web/b.ts", "1")]);
+    let web = far(&place, &parted, 40, &[("web/b.ts", "2")]);
+    let api = commit(&place, &parted, &[("api/a.rs", "2")]);
+    // The branch went on, under the rule's paths too: that is no change of the pull request's.
+    let main = far(&place, &parted, 40, &[("api/a.rs", "3"), ("api/new.rs", "3")]);
+    let unrelated = place.push("hello", None, &[("api/a.rs", "3"), ("api/new.rs", "3"), ("web/b.ts", "1")], &[]);
+    git(&place.bare("hello"), &["update-ref", "refs/heads/main", &main]);
+    let from = |commit: &str, into: &str, over_ssh: bool| {
+        git(&place.bare("hello"), &["update-ref", "refs/pull/1/head", commit]);
+        let source = place.source();
+        let base = Some(Base::Branch(into.parse().expect("ref")));
+        let ssh = source.ssh.clone().filter(|_| over_ssh);
+        Source { base, ssh, commit: commit.parse().expect("commit"), source_ref: "refs/pull/1/head".parse().expect("ref"), ..source }
+    };
+    for over_ssh in [true, false] {
+        let unchanged = check_out(&place, &from(&web, "refs/heads/main", over_ssh), |git| git).await;
+        let text = unchanged.result.expect_err("nothing of `api` changed");
+        let wanted =
+            format!("not tested: the pull request changes nothing under the rule's paths, compared with `main` at {}", &parted[..7]);
+        assert_eq!(text, wanted, "{}", unchanged.log);
+        assert!(unchanged.log.contains("2 files changed, 0 of them under the rule's paths"), "{}", unchanged.log);
+        let changed = check_out(&place, &from(&api, "refs/heads/main", over_ssh), |git| git).await;
+        assert_eq!(changed.result, Ok(()), "{}", changed.log);
+        assert!(changed.log.contains("1 files changed, 1 of them under the rule's paths"), "{}", changed.log);
+        assert_eq!(git(&changed.dir.source(), &["for-each-ref"]), "", "what was only compared with is gone");
+    }
+    // Nothing in common: the branch itself is compared with, and a branch that is gone is no reason to test nothing.
+    let nothing = check_out(&place, &from(&unrelated, "refs/heads/main", false), |git| git).await;
+    let text = nothing.result.expect_err("it holds what the branch holds");
+    assert!(text.ends_with(&format!("compared with `main` at {}", &main[..7])), "{text}");
+    let gone = check_out(&place, &from(&web, "refs/heads/gone", true), |git| git).await;
+    assert_eq!(gone.result, Ok(()), "{}", gone.log);
+    assert!(gone.log.contains("it cannot be compared with `gone`: it is built whatever changed"), "{}", gone.log);
+}
+
 #[tokio::test]
 async fn a_push_that_changed_nothing_of_the_rule_is_not_built() {
     let place = Place::new().await;
@@ -48,7 +95,7 @@ async fn a_push_that_changed_nothing_of_the_rule_is_not_built() {
     let back = commit(&place, &there, &[("api/a.rs", "1")]);
     let from = |base: &str, commit: &str, over_ssh: bool| {
         let source = place.source();
-        let base = Some(slipway_wire::Base { number: 7, commit: base.parse().expect("commit") });
+        let base = Some(Base::Image { number: 7, commit: base.parse().expect("commit") });
         let ssh = source.ssh.clone().filter(|_| over_ssh);
         Source { base, ssh, commit: commit.parse().expect("commit"), ..source }
     };

@@ -3,7 +3,7 @@
 //! The invariant: as little as the server gives the commit with, and the commit stands here afterwards or it is said why not. Deliberately
 //! elsewhere: which ways there are and in which order (`checkout`, `submodules`).
 
-use slipway_model::CommitId;
+use slipway_model::{CommitId, RefName};
 
 use crate::access::{SshTrouble, Way, ssh_trouble};
 use crate::checkout::STEP;
@@ -92,6 +92,46 @@ pub(crate) async fn try_commit(git: &Git, way: &Way, commit: &CommitId, reporter
     let args = ["fetch", "--quiet", "--no-progress", "--no-tags", "--depth=1", "--end-of-options", &way.url, commit.as_str()];
     let ended = git.command_by(way, args).run(reporter, STEP, Stdout::Quiet).await;
     ended.map(drop).map_err(|error| Failure::internal("git cannot be run", error))
+}
+
+/// Where the branch lies that a pull request goes into.
+pub(crate) const TARGET: &str = "refs/slipway/target";
+/// How far back it is looked for the commit where both parted. Each step costs a fetch, all of them some thousand commits.
+const DEEPER: [&str; 3] = ["--deepen=30", "--deepen=300", "--deepen=3000"];
+
+/// The branch that a pull request goes into, with as much history of both as shows where they parted. Where the server does not give that,
+/// [`merge_base`] finds nothing, which is no failure.
+pub(crate) async fn try_branch(git: &Git, way: &Way, branch: &RefName, wanted: &Wanted<'_>, reporter: &Reporter) -> Result<(), Failure> {
+    let target = format!("+{branch}:{TARGET}");
+    let refspecs: Vec<&str> = [target.as_str()].into_iter().chain(wanted.refspecs.iter().copied()).collect();
+    for depth in [SHALLOW].into_iter().chain(DEEPER) {
+        let refspecs = if depth == SHALLOW { &refspecs[..1] } else { &refspecs[..] };
+        let refs = [depth, "--end-of-options", &way.url].into_iter().chain(refspecs.iter().copied());
+        let args: Vec<&str> = BASE.into_iter().chain(refs).collect();
+        let ended = git.command_by(way, args).run(reporter, STEP, Stdout::Quiet).await;
+        let ended = ended.map_err(|error| Failure::internal("git cannot be run", error))?;
+        if !ended.succeeded() || merge_base(git, wanted.commit, reporter).await?.is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The last commit that the pull request has in common with the branch that it goes into, as far as history is here.
+pub(crate) async fn merge_base(git: &Git, commit: &CommitId, reporter: &Reporter) -> Result<Option<CommitId>, Failure> {
+    commit_of(git, &["merge-base", TARGET, commit.as_str()], reporter).await
+}
+
+/// The commit of a ref that is here.
+pub(crate) async fn stands_at(git: &Git, name: &str, reporter: &Reporter) -> Result<Option<CommitId>, Failure> {
+    commit_of(git, &["rev-parse", "--verify", "--quiet", name], reporter).await
+}
+
+async fn commit_of(git: &Git, args: &[&str], reporter: &Reporter) -> Result<Option<CommitId>, Failure> {
+    let ended = git.command(args.iter().copied()).run(reporter, STEP, Stdout::Quiet).await;
+    let ended = ended.map_err(|error| Failure::internal("git cannot be run", error))?;
+    let text = String::from_utf8_lossy(&ended.stdout);
+    Ok(text.trim().parse().ok().filter(|_| ended.succeeded()))
 }
 
 fn closed(way: &Way, ended: &Ended) -> Option<SshTrouble> {

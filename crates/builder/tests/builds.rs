@@ -106,7 +106,7 @@ async fn the_key_of_the_checkout_reaches_no_build() {
 #[tokio::test]
 async fn a_build_that_is_not_needed_ends_before_the_engine() {
     let world = World::start(&[("Dockerfile", BASE), ("docs/a.md", "one")]).await;
-    let base = Base { number: 3, commit: world.git.commit("refs/heads/main").parse().expect("commit") };
+    let base = Base::Image { number: 3, commit: world.git.commit("refs/heads/main").parse().expect("commit") };
     world.git.push(&[("Dockerfile", BASE), ("docs/a.md", "two")]);
     let with = |exclude: &str| {
         let mut assignment = world.assignment("refs/heads/main");

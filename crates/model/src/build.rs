@@ -119,7 +119,7 @@ words! {
         TimedOut = "timed_out",
         /// A person cancelled it.
         Cancelled = "cancelled",
-        /// Nothing that its rule is built from changed since the last image.
+        /// Nothing that its rule is built from changed since the last image, or in the pull request.
         Unchanged = "unchanged",
         /// A newer push of the same ref came while it waited.
         Superseded = "superseded",

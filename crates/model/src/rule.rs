@@ -67,8 +67,8 @@ pub enum RuleError {
     #[error(transparent)]
     Paths(#[from] InvalidPaths),
     /// There is no push before it to be compared with.
-    #[error("paths are for rules of branches: a tag or a pull request is built whatever changed")]
-    PathsOfNoBranch,
+    #[error("paths are for rules of branches and pull requests: a tag is built whatever changed")]
+    PathsOfTag,
 }
 
 impl RuleError {
@@ -81,7 +81,7 @@ impl RuleError {
             Self::Path(_) => "dockerfile",
             Self::Target(_) => "target",
             Self::Argument(_) => "args",
-            Self::Paths(_) | Self::PathsOfNoBranch => "paths",
+            Self::Paths(_) | Self::PathsOfTag => "paths",
         }
     }
 }
@@ -332,7 +332,8 @@ pub struct BuildRule {
     /// Its own build arguments; they go before variables of the repository.
     #[serde(default)]
     pub args: BuildArguments,
-    /// The files that it is built from: a push that changed none of them since the last image is not built.
+    /// The files that it is built from: a push that changed none of them since the last image is not built, and a pull request that
+    /// changes none of them not tested.
     #[serde(default)]
     pub paths: PathFilter,
 }
@@ -363,13 +364,13 @@ impl BuildRule {
         }
     }
 
-    /// Checks what no single field can know: that the tags use only groups that the source name has, and that paths belong to a branch.
+    /// Checks what no single field can know: that the tags use only groups that the source name has, and that a tag has no paths.
     ///
     /// # Errors
-    /// [`RuleError::Group`] with both numbers, [`RuleError::PathsOfNoBranch`].
+    /// [`RuleError::Group`] with both numbers, [`RuleError::PathsOfTag`].
     pub fn check(&self) -> Result<(), RuleError> {
-        if self.source_type != SourceType::Branch && !self.paths.is_everything() {
-            return Err(RuleError::PathsOfNoBranch);
+        if self.source_type == SourceType::Tag && !self.paths.is_everything() {
+            return Err(RuleError::PathsOfTag);
         }
         let (used, available) = (self.tags.highest_group(), self.source.groups());
         if used > available { Err(RuleError::Group { used, available }) } else { Ok(()) }

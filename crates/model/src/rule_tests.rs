@@ -89,13 +89,13 @@ fn pull_requests_are_matched_by_the_branch_that_they_go_into() {
 }
 
 #[test]
-fn paths_are_for_branches() {
+fn paths_are_for_what_can_be_compared() {
     let with_paths =
         |kind| BuildRule { paths: PathFilter { include: "api".parse().unwrap(), ..PathFilter::default() }, ..rule(kind, "main", "x") };
-    assert_eq!(with_paths(SourceType::Branch).check(), Ok(()));
-    for kind in [SourceType::Tag, SourceType::PullRequest] {
-        assert_eq!(with_paths(kind).check(), Err(RuleError::PathsOfNoBranch));
+    for kind in [SourceType::Branch, SourceType::PullRequest] {
+        assert_eq!(with_paths(kind).check(), Ok(()));
     }
+    assert_eq!(with_paths(SourceType::Tag).check(), Err(RuleError::PathsOfTag));
 }
 
 #[test]

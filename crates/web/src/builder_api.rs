@@ -12,7 +12,8 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use secrecy::ExposeSecret;
 use slipway_app::{
-    BUILD_USER, BuilderOutcome, Claimed, Joined, Joining, KeyOf, KeyUse, NodeFacts, Progress, RegisteredBuilder, SourceAccess, TooOld,
+    BUILD_USER, BuilderOutcome, Claimed, ComparedWith, Joined, Joining, KeyOf, KeyUse, NodeFacts, Progress, RegisteredBuilder,
+    SourceAccess, TooOld,
 };
 use slipway_model::BuildId;
 use slipway_wire::{
@@ -168,7 +169,10 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
             source_ref: build.fetched_from().clone(),
             commit: build.commit,
             message: build.commit_message.and_then(|message| message.lines().next().map(str::to_owned)),
-            base: base.map(|base| Base { number: base.number, commit: base.commit }),
+            base: base.map(|base| match base {
+                ComparedWith::Image(last) => Base::Image { number: last.number, commit: last.commit },
+                ComparedWith::Branch(name) => Base::Branch(name),
+            }),
             network: network(state),
         },
         rule: build.rule,

@@ -197,7 +197,7 @@ pub struct Source {
     pub commit: CommitId,
     /// First line of the commit's message, when known.
     pub message: Option<String>,
-    /// What it is compared with: when no file that the rule is built from changed since, the build is not needed.
+    /// What it is compared with: when no file that the rule is built from differs, the build is not needed.
     #[serde(default)]
     pub base: Option<Base>,
     /// Where its submodules may be.
@@ -236,13 +236,19 @@ pub struct SshServer {
     pub host_keys: Vec<String>,
 }
 
-/// The last image of the rule and ref.
+/// What a build of a rule of some paths is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Base {
-    /// Number of its build.
-    pub number: u64,
-    /// The commit that it was built from.
-    pub commit: CommitId,
+#[serde(rename_all = "snake_case")]
+pub enum Base {
+    /// The last image of the rule and ref.
+    Image {
+        /// Number of its build.
+        number: u64,
+        /// The commit that it was built from.
+        commit: CommitId,
+    },
+    /// Where a pull request left the branch that it goes into.
+    Branch(RefName),
 }
 
 /// How a source is read over SSH; `Debug` never shows the private key.

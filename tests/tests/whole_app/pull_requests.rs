@@ -12,7 +12,7 @@ use slipway_tests::builder::ScriptedBuilder;
 use slipway_tests::provider::Request;
 use slipway_tests::repository::text;
 use slipway_tests::{AUTHOR, Database, Forge, PERSON, Reach, Repository, Setup, TestApp};
-use slipway_wire::{Assignment, Outcome};
+use slipway_wire::{Assignment, Base, Outcome};
 
 use super::deliveries::{commit, outcome};
 
@@ -159,6 +159,32 @@ async fn internal_pull_requests_are_tested_and_never_pushed_on_sqlite() -> Resul
 #[tokio::test]
 async fn internal_pull_requests_are_tested_and_never_pushed_on_postgresql() -> Result<()> {
     internal_pull_requests_are_tested_and_never_pushed(Database::Postgres).await
+}
+
+#[tokio::test]
+async fn a_rule_of_some_paths_is_compared_with_the_branch_that_a_pull_request_goes_into() -> Result<()> {
+    let rules = json!([{ "source_type": "pull_request", "source": "main", "tags": "test", "paths": { "include": ["api"] } }]);
+    let app = start(Setup::default(), json!({ "autotest": "internal", "rules": rules })).await?;
+    let hello = hello(&app);
+    let (number, head) = from_inside(&app, "feature").await?;
+    let build = builds_of(&app, number).await?.remove(0);
+    let builder = app.builder("one").await?;
+    let work = claim(&builder, &build).await?;
+    assert_eq!(work.source.base, Some(Base::Branch("refs/heads/main".parse()?)));
+    let reason = FailureReason::new(FailureCode::Unchanged, "not tested: the pull request changes nothing under the rule's paths");
+    builder.finish(&work, Outcome::Unneeded { reason }).await?.context("it counts")?;
+    let ended = hello.build(text(&build, "id")).await?;
+    assert_eq!((&ended["state"], &ended["reason"]["code"]), (&json!("cancelled"), &json!("unchanged")), "{ended}");
+    // Whoever requires the check of a pull request can merge it.
+    let check = app.wait_for("the provider to be told", || async {
+        Ok(app.github.statuses(SOURCE, &head).pop().filter(|status| status.state == "success"))
+    });
+    let words = check.await?.description;
+    assert_eq!(words.as_deref(), Some("build #2 was not needed: none of its paths changed (pull request main)"));
+    // Whoever asks by hand has it tested.
+    let again = app.api.post(&hello.at(&format!("/builds/{}/retry", text(&build, "id"))), &Value::Null).await?;
+    assert_eq!(claim(&builder, &again).await?.source.base, None);
+    app.finish().await
 }
 
 #[tokio::test]

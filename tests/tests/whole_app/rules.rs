@@ -7,7 +7,7 @@ use slipway_model::{BuildState, FailureCode, FailureReason};
 use slipway_testkit::github::Visibility;
 use slipway_tests::repository::text;
 use slipway_tests::{PASSWORD, PERSON, TestApp};
-use slipway_wire::Outcome;
+use slipway_wire::{Base, Outcome};
 
 fn rule(source_type: &str, source: &str, tags: &str) -> Value {
     json!({ "source_type": source_type, "source": source, "tags": tags })
@@ -120,7 +120,7 @@ async fn a_rule_that_cannot_be_is_refused_with_its_field_and_position() -> Resul
             "rules[1].paths.exclude",
             "for example",
         ),
-        (json!({ "source_type": "tag", "source": "v1", "tags": "x", "paths": { "include": ["a"] } }), "rules[1].paths", "branches"),
+        (json!({ "source_type": "tag", "source": "v1", "tags": "x", "paths": { "include": ["a"] } }), "rules[1].paths", "a tag is built"),
     ] {
         let body = json!({ "provider": "github", "source": "octo/hello", "rules": [rule("branch", "main", "latest"), bad] });
         let problem = app.api.try_api(Method::PUT, &hello.at("/autobuild"), Some(&body)).await?.problem(422)?;
@@ -230,8 +230,8 @@ async fn a_rule_of_some_paths_is_compared_with_its_last_image() -> Result<()> {
     builder.succeed(&app, &first, "one").await?;
 
     let (second, _) = pushed("two").await?;
-    let base = second.source.base.clone().context("the image before")?;
-    assert_eq!((base.number, base.commit.as_str()), (1, commit.as_str()));
+    let base = Base::Image { number: 1, commit: commit.parse()? };
+    assert_eq!(second.source.base.as_ref(), Some(&base), "the image before");
     let reason = FailureReason::new(FailureCode::Unchanged, "not built: nothing under the rule's paths changed since #1");
     assert_eq!(builder.finish(&second, Outcome::Unneeded { reason }).await?.unwrap().state, BuildState::Cancelled);
     let ended = hello.build(&second.build.to_string()).await?;

@@ -33,7 +33,7 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::LeaseLost => "The builder went silent. Look at Builder nodes, then retry.",
         FailureCode::TimedOut => "The build took longer than it may. Make it smaller, or raise the limit.",
         FailureCode::Cancelled => "Retry starts it again on the same commit.",
-        FailureCode::Unchanged => "The tags show the image that is there. Start a build by hand to have one whatever changed.",
+        FailureCode::Unchanged => "What is there stays. Start a build by hand, or retry this one, to have it whatever changed.",
         FailureCode::Superseded => {
             "What came since is built instead. Retry builds this one too; under Autobuild you choose whether every push is built."
         }
