@@ -19,6 +19,8 @@ use crate::{AUTHOR, PASSWORD, PERSON};
 const BINARY: &str = "SLIPWAY_BIN";
 const DOCKER: &str = "SLIPWAY_DOCKER";
 const PATIENCE: Duration = Duration::from_secs(90);
+/// One that says very much takes so long.
+const BUILD_PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running Slipway with its provider.
 pub struct Stage {
@@ -325,7 +327,7 @@ impl Stage {
     /// When it ends otherwise.
     pub async fn until(&self, name: &str, build: &Value, state: &str) -> Result<Value> {
         let path = format!("/repositories/{PERSON}/{name}/builds/{}", build["id"].as_str().context("a build has an id")?);
-        self.wait_for(&format!("a build to be {state}"), || async {
+        wait::until(&format!("a build to be {state}"), BUILD_PATIENCE, || async {
             let build = self.get(&path).await?;
             let ended = ["success", "failed", "cancelled"].iter().any(|end| build["state"] == *end);
             ensure!(!ended || build["state"] == state, "expected a build that is {state}: {build}");

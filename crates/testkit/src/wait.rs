@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Time between two looks.
+/// Time between two looks; what takes long is looked at more seldom.
 const STEP: Duration = Duration::from_millis(20);
 
 /// Asks again until there is an answer, or fails after `limit` with the name of what was awaited.
@@ -18,9 +18,10 @@ where
         if let Some(value) = ask().await? {
             return Ok(value);
         }
-        if started.elapsed() > limit {
+        let waited = started.elapsed();
+        if waited > limit {
             bail!("waited {} s for {what}", limit.as_secs_f32());
         }
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(STEP.max(waited / 100)).await;
     }
 }

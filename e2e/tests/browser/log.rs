@@ -6,9 +6,9 @@ use slipway_e2e::inspect::Inspector;
 use slipway_e2e::stage::{borrowed, files};
 use slipway_e2e::{Browser, PERSON, Stage};
 
-/// Some nine megabytes: more than the page asks for. Colours go on over the ends of lines.
+/// More than a hundred megabytes. Colours go on over the ends of lines.
 const TEST: &str = r#"echo 'the Needle at the beginning'
-busybox seq 1 120000 | busybox sed 's/$/ of many lines with nothing in them but these words, again and again/'
+busybox seq 1 1350000 | busybox sed 's/$/ of many lines with nothing in them but these words, again and again/'
 printf '\033[32mgreen\nstill green\033[0m\nplain\n'
 echo 'the needle at the end'
 "#;
@@ -71,7 +71,7 @@ async fn a_long_log_is_read_from_its_end_and_found_at_its_beginning() -> Result<
         [...document.querySelectorAll('#log .log-download')].find((one) => one.getAttribute('aria-label').endsWith(arguments[0]))?.href)";
     let link = browser.until("the link to the step's log", link, &[json!(name)]).await?;
     let ends = "return fetch(arguments[0]).then((answer) => answer.text()).then((text) => text.trimEnd().split('\\n')) \
-        .then((lines) => [lines.filter((line) => line === 'the Needle at the beginning').length, lines.at(-1), lines.length > 120000])";
+        .then((lines) => [lines.filter((line) => line === 'the Needle at the beginning').length, lines.at(-1), lines.length > 1350000])";
     let ends = browser.run(ends, &[link]).await?;
     assert_eq!(ends, json!([1, "the needle at the end", true]));
 
