@@ -163,7 +163,9 @@ async fn a_builder_that_is_cut_off_goes_on_or_is_tried_again() -> Result<()> {
     let mut network = Network::new()?;
     let provider: url::Url = app.github.web_url().parse()?;
     network.forward(provider.port().context("the provider's port")?)?;
-    let port = app.host().rsplit_once(':').context("a port")?.1.to_owned();
+    let port: u16 = app.host().rsplit_once(':').context("a port")?.1.parse()?;
+    // The registry's name leads there beside the cable too, as it does for the machine's engine.
+    network.forward(port)?;
     let server = format!("http://{}:{port}", network.address());
     let one = app.remote_builder_at("one", &server, Some(&network)).await?;
     let base = ready(&app, &one).await?;
