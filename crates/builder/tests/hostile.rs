@@ -25,8 +25,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{BASE, SECRET, World, git, log, unique, wait_for};
+use common::{BASE, ENGINE, SECRET, World, git, log, unique, wait_for};
 use slipway_model::FailureCode;
+use slipway_testkit::buildkitd::{Buildkitd, Listen};
 use slipway_wire::{Assignment, Outcome};
 
 /// How a case has to end.
@@ -172,6 +173,13 @@ fn of_hooks(port: u16) -> Vec<Case> {
             hook("dd if=/dev/zero of=/tmp/fill bs=1M count=4096 2>&1 | grep -q 'No space' && echo filled-to-the-end; df /tmp | tail -n 1"),
             End::Built("filled-to-the-end"),
         ),
+        // Eight times what is kept of a build.
+        case(
+            "endless-log",
+            "",
+            hook("yes a-line-of-a-log-without-end | head -c 1073741824; echo the-end > ended; test -s ended"),
+            End::Built("the output is longer than 128 MiB, the rest is not kept"),
+        ),
         case("large-file", "", hook("truncate -s 20G \"$PWD/large\" || echo too-large"), End::Built("too-large")),
         case("loopback", &far("127.0.0.1"), hook("true"), End::Fails(FailureCode::StepFailed, "")),
         case("gateway", &far("10.0.2.2"), hook("true"), End::Fails(FailureCode::StepFailed, "")),
@@ -186,7 +194,7 @@ fn of_hooks(port: u16) -> Vec<Case> {
 }
 
 /// Runs all of them, one after another, and looks at the node.
-async fn run(cases: Vec<Case>, hidden: &[&str], change: impl Fn(&mut Assignment)) -> World {
+async fn run(engine: &str, cases: Vec<Case>, hidden: &[&str], change: impl Fn(&mut Assignment)) -> World {
     let number = unique();
     let mut files = Vec::new();
     for case in &cases {
@@ -195,7 +203,7 @@ async fn run(cases: Vec<Case>, hidden: &[&str], change: impl Fn(&mut Assignment)
         files.extend(case.files.iter().map(|(path, content)| (format!("{}/{path}", case.name), content.clone())));
     }
     let files: Vec<(&str, &str)> = files.iter().map(|(path, content)| (path.as_str(), content.as_str())).collect();
-    let world = World::start(&files).await;
+    let world = World::start_with(&files, engine, Duration::from_secs(60)).await;
     let mut first = world.assignment("refs/heads/main");
     change(&mut first);
     let mut wrong = Vec::new();
@@ -276,14 +284,25 @@ async fn nothing_is_left(world: World) {
 async fn a_step_of_a_dockerfile_gets_nowhere() {
     let canary = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(canary.path(), "host-canary").expect("written");
-    let world = run(of_steps(canary.path()), &["host-canary", SECRET, "root:x:0"], |assignment| assignment.environment.clear()).await;
+    let hidden = ["host-canary", SECRET, "root:x:0"];
+    let world = run(ENGINE, of_steps(canary.path()), &hidden, |assignment| assignment.environment.clear()).await;
+    nothing_is_left(world).await;
+}
+
+#[tokio::test]
+async fn a_step_of_a_dockerfile_gets_nowhere_in_a_buildkitd_either() {
+    let canary = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(canary.path(), "host-canary").expect("written");
+    let daemon = Buildkitd::start(Listen::Socket).await.expect("buildkitd");
+    let hidden = ["host-canary", SECRET, "root:x:0"];
+    let world = run(daemon.address(), of_steps(canary.path()), &hidden, |assignment| assignment.environment.clear()).await;
     nothing_is_left(world).await;
 }
 
 #[tokio::test]
 async fn hooks_and_tests_take_nothing_down_and_reach_nobody() {
     let (port, came) = listener().await;
-    let world = run(of_hooks(port), &["root:x:0"], |assignment| assignment.environment.clear()).await;
+    let world = run(ENGINE, of_hooks(port), &["root:x:0"], |assignment| assignment.environment.clear()).await;
     assert_eq!(came.load(Ordering::SeqCst), 0, "somebody came");
     nothing_is_left(world).await;
 }
