@@ -2,7 +2,7 @@
 //! goes on, and afterwards nothing of them is left on the node: no container, process, mount, network or folder.
 //!
 //! Where each part of the pack is shown (rows are those of the list of things that went wrong elsewhere):
-//! - fork bomb, disk, long output, `mount`, `setns`, namespaces, secrets and caches by guessed names, `ADD` of tars and addresses, privileges
+//! - fork bomb, a full disk, long output, `mount`, `setns`, namespaces, secrets and caches by guessed names, `ADD` of tars and addresses, privileges
 //!   in Dockerfiles: here.
 //! - the metadata address, the machine's loopback, addresses and files, `/proc/1/root`, devices, the engine's socket: `hooks`,
 //!   `a_hook_reaches_neither_the_machine_nor_its_network`. Caches between tenants (row 28): `hooks`, `scopes_share_nothing_and_...`.
@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{BASE, ENGINE, SECRET, World, git, log, unique, wait_for};
+use slipway_builder::EngineBounds;
 use slipway_model::FailureCode;
 use slipway_testkit::buildkitd::{Buildkitd, Listen};
 use slipway_wire::{Assignment, Outcome};
@@ -304,5 +305,58 @@ async fn hooks_and_tests_take_nothing_down_and_reach_nobody() {
     let (port, came) = listener().await;
     let world = run(ENGINE, of_hooks(port), &["root:x:0"], |assignment| assignment.environment.clear()).await;
     assert_eq!(came.load(Ordering::SeqCst), 0, "somebody came");
+    nothing_is_left(world).await;
+}
+
+/// A disk of its own for the builder, gone with this.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let mounted =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=400m", "slipway-test"]).arg(folder.path()).status();
+        assert!(mounted.expect("mount").success(), "a tmpfs cannot be mounted; the tests of engines of their own need root");
+        Self(folder)
+    }
+
+    fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(self.0.path()).expect("disk");
+        disk.f_bavail * disk.f_frsize
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        std::process::Command::new("umount").arg("--lazy").arg(self.0.path()).status().ok();
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_a_build_fills_is_free_again_and_serves_the_next_one() {
+    let disk = SmallDisk::new();
+    let number = unique();
+    let fill = "i=0; while [ $i -lt 400 ]; do /bin/busybox head -c 4000000 /dev/zero > /fill$i || exit 9; i=$((i+1)); /bin/busybox sleep 0.1; done";
+    let files = [
+        ("Dockerfile", format!("{BASE}ENV UNIQUE={number}\nRUN {fill}\n")),
+        ("small/Dockerfile", format!("{BASE}ENV UNIQUE={number}\nRUN echo small\n")),
+        ("small/busybox", git::BUSYBOX.to_owned()),
+        ("hooks/post_checkout", "#!/bin/bash\ntrue\n".to_owned()),
+        ("small/hooks/post_checkout", "#!/bin/bash\ntrue\n".to_owned()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, content)| (*path, content.as_str())).collect();
+    let world = World::start_within(disk.0.path(), &files, ENGINE, Duration::from_secs(60), EngineBounds::default()).await;
+    let assignment = world.assignment("refs/heads/main");
+    let mut next = Assignment { build: slipway_model::BuildId::new(), ..assignment.clone() };
+    next.rule.dockerfile = "small/Dockerfile".parse().expect("path");
+    let outcome = world.build(assignment).await;
+    let Outcome::Failed { reason, retry } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((reason.code, retry), (FailureCode::DiskFull, true), "{reason:?}");
+    assert!(reason.text.starts_with("the builder's disk is nearly full: ") && reason.text.ends_with(" MiB have to be"), "{reason:?}");
+    // What it wrote is given back, and whoever waited gets the place.
+    wait_for("the disk", Duration::from_secs(60), || disk.free() > 200_000_000).await;
+    let build = next.build;
+    let outcome = world.build(next).await;
+    assert!(matches!(outcome, Outcome::Pushed { .. }), "{outcome:?}\n{}", log(&world.server.events(build)));
     nothing_is_left(world).await;
 }

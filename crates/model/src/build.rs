@@ -113,6 +113,8 @@ words! {
         PushFailed = "push_failed",
         /// No engine answers at the builder.
         EngineUnavailable = "engine_unavailable",
+        /// The builder's disk was nearly full.
+        DiskFull = "disk_full",
         /// The builder went silent more often than the build may be tried.
         LeaseLost = "lease_lost",
         /// The time limit was reached.

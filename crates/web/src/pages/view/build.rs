@@ -30,6 +30,9 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::EngineUnavailable => {
             "Start the Docker Engine of the builder, or point the builder to another one; the build can then be retried."
         }
+        FailureCode::DiskFull => {
+            "Free some of the builder's disk, or give its folder a disk of its own; then retry. If this build alone fills it, make it smaller."
+        }
         FailureCode::LeaseLost => "The builder went silent. Look at Builder nodes, then retry.",
         FailureCode::TimedOut => "The build took longer than it may. Make it smaller, or raise the limit.",
         FailureCode::Cancelled => "Retry starts it again on the same commit.",
