@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use serde_json::json;
-use slipway_forge::{Forge, ForgeError, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding};
+use slipway_forge::{Forge, ForgeError, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, SourceKey};
 use slipway_model::{
     AccountId, Approval, AutobuildId, Autotest, BuildId, BuildRule, CommitId, DeliveryId, FailureCode, FailureReason, ImageTag, Lane,
     PullRequest, RefName, SourceType, VerdictOutcome,
@@ -125,7 +125,7 @@ impl App {
         let (Some(autobuild), Some(account)) = (autobuild, account) else { return Ok(Err("its source is another one by now".to_owned())) };
         let source = SourceAt::of(account, &autobuild);
         let look = |forge: Arc<dyn Forge>, token: SecretString| async move {
-            let found = forge.source_repository_by_id(&token, source.key).await?.ok_or(ForgeError::NotFound)?;
+            let found = forge.source_repository_by_id(&token, kept_by(change, source.key)).await?.ok_or(ForgeError::NotFound)?;
             forge.resolve(&token, &found.full_name, branch).await
         };
         Ok(match self.with_source(source, look).await {
@@ -397,6 +397,11 @@ struct Event {
     seq: u64,
 }
 
+/// The repository that has its commits.
+pub(crate) fn kept_by<'a>(change: &'a PullRequestChange, source: SourceKey<'a>) -> SourceKey<'a> {
+    change.fork.as_ref().map_or(source, |fork| SourceKey { id: &fork.id, full_name: &fork.full_name })
+}
+
 fn not_kept(change: &PullRequestChange) -> String {
     let whose = match change.origin {
         PullRequestOrigin::Internal => "the source repository",
@@ -433,6 +438,7 @@ fn terms(told: &Told<'_>) -> Terms {
         number: change.number,
         base: change.base.clone(),
         fetched_from: change.kept_at.clone().unwrap_or_else(|| told.name.clone()),
+        fork: change.fork.clone(),
         title: change.title.clone(),
     };
     let approval = (lane == Lane::Untrusted && told.autobuild.approve_external).then_some(Approval::Awaited);

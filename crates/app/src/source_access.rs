@@ -83,8 +83,11 @@ impl App {
         })
     }
 
-    /// The keys of the build's source that are not on their way out, newest first.
+    /// The keys of the build's source that are not on their way out, newest first. None opens a fork.
     async fn deploy_keys_for(&self, account: AccountId, build: &Build) -> Result<Vec<DeployKey>, Error> {
+        if build.terms.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork.is_some()) {
+            return Ok(Vec::new());
+        }
         let mut tx = self.read().await?;
         let mut keys = deploy_keys::list_by_source(&mut tx, account, &build.provider, &build.source_id).await?;
         keys.retain(|key| key.state != DeployKeyState::Unwanted);

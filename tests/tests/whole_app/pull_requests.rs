@@ -587,7 +587,7 @@ async fn start_at(forge: Forge) -> Result<TestApp> {
 }
 
 #[tokio::test]
-async fn at_bitbucket_those_of_the_source_itself_can_be_fetched() -> Result<()> {
+async fn at_bitbucket_they_are_fetched_from_where_they_come_from() -> Result<()> {
     let app = start_at(Forge::Bitbucket).await?;
     let hello = hello(&app);
     let bitbucket = &app.others.as_ref().context("all")?.bitbucket;
@@ -620,15 +620,32 @@ async fn at_bitbucket_those_of_the_source_itself_can_be_fetched() -> Result<()> 
     decided().await?;
     assert_eq!(builds_of(&app, number).await?[0]["reason"]["code"], "pull_request_closed");
 
-    // Of another repository the source has nothing.
+    // Of another repository the source has nothing: the fork gives its branch, and nothing is shown to it.
     bitbucket.add_user(STRANGER);
     let fork = format!("{STRANGER}/hello");
     bitbucket.add_repository(&fork, slipway_testkit::bitbucket::Visibility::Public);
-    bitbucket.push(&fork, "patch", FILES, "Let me help").await?;
+    let head = bitbucket.push(&fork, "patch", FILES, "Let me help").await?;
     let number = bitbucket.open_pull_request_from(SOURCE, (&fork, "patch"), "main", "Let me help").await?;
     decided().await?;
     let (said, words) = verdict(&app, number).await?;
-    assert_eq!((said.as_str(), words.contains("gives the source no ref of it")), ("refused", true), "{words}");
+    assert_eq!(said, "built", "{words}");
+    let build = builds_of(&app, number).await?.remove(0);
+    assert_eq!((&build["commit"], &build["lane"], &build["approval"]), (&json!(head), &json!("untrusted"), &json!("awaited")));
+    assert_eq!(approve(&app, &build, &head).await?.status, 200);
+    let work = claim(&builder, &build).await?;
+    assert_eq!((work.source.source_ref.as_str(), work.source.commit.as_str()), ("refs/heads/patch", head.as_str()));
+    assert!(work.source.clone_url.ends_with(&format!("/{fork}.git")), "{}", work.source.clone_url);
+    assert!(work.source.credential.is_none() && work.source.ssh.is_none() && work.environment.is_empty(), "{work:?}");
+    assert_eq!(builder.finish(&work, Outcome::Passed).await?.unwrap().state.as_str(), "success");
+    // A private one is read with what the link sees of it, if anything.
+    let hidden = format!("{STRANGER}/hidden");
+    bitbucket.add_repository(&hidden, slipway_testkit::bitbucket::Visibility::Private);
+    bitbucket.push(&hidden, "patch", FILES, "Let me help").await?;
+    let unseen = bitbucket.open_pull_request_from(SOURCE, (&hidden, "patch"), "main", "Look").await?;
+    decided().await?;
+    let (said, words) = verdict(&app, unseen).await?;
+    assert_eq!((said.as_str(), words.contains("which could not be asked for")), ("refused", true), "{words}");
+
     bitbucket.delete_repository(&fork);
     bitbucket.retitle_pull_request(SOURCE, number, "Still here").await?;
     decided().await?;
@@ -636,7 +653,7 @@ async fn at_bitbucket_those_of_the_source_itself_can_be_fetched() -> Result<()> 
     bitbucket.end_pull_request(SOURCE, number, PullRequestEnd::Merged).await?;
     decided().await?;
     assert!(verdict(&app, number).await?.1.contains("was merged"));
-    assert!(builds_of(&app, number).await?.is_empty());
+    assert_eq!(builds_of(&app, number).await?.len(), 1);
     app.finish().await
 }
 

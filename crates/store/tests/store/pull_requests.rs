@@ -21,7 +21,7 @@ on_both! {
 
 fn untrusted() -> Terms {
     let pull_request =
-        PullRequest { number: 7, base: ref_name("refs/heads/main"), fetched_from: RefName::pull_request(7), title: ODD.into() };
+        PullRequest { number: 7, base: ref_name("refs/heads/main"), fetched_from: RefName::pull_request(7), fork: None, title: ODD.into() };
     Terms { lane: Lane::Untrusted, publish: false, pull_request: Some(pull_request), approval: Some(Approval::Awaited) }
 }
 
