@@ -5,7 +5,7 @@ use slipway_store::builds::{self, Ending};
 use slipway_store::commit_statuses::{self, CommitStatus};
 use slipway_store::{Db, repositories};
 
-use crate::fixture::{NOW, ODD, World, after, begin, done, look, rule, secret, world};
+use crate::fixture::{NOW, ODD, World, after, begin, done, look, rule, secret, world, world_of};
 
 on_both! {
     a_status_is_due_when_its_build_begins_and_when_it_ends;
@@ -152,7 +152,7 @@ async fn try_again(db: &Db, world: &World, queued_since: u64, seconds: u64) {
 }
 
 async fn what_was_not_told_is_due_again_once_a_link_works(db: &Db) {
-    let (world, other) = (world(db, "web").await, world(db, "api").await);
+    let (world, other) = (world(db, "web").await, world_of(db, "umbrella", "web").await);
     let refuse = async |status: &CommitStatus| {
         let mut tx = begin(db).await;
         commit_statuses::set_refused(&mut tx, status, ODD).await.expect("writes");

@@ -87,6 +87,18 @@ pub(super) async fn pull_requests(call: &Call, id: u64) -> ApiResult {
     call.query.page_of(&call.url, all.into_iter().map(|(_, body)| body).collect())
 }
 
+/// One pull request, in whatever state.
+pub(super) async fn pull_request(call: &Call, id: u64, number: &str) -> ApiResult {
+    call.caller.require(&["pullrequest"])?;
+    let target = call.target(id, Permission::Read)?;
+    let refs = git::refs(call.inner.ready(&target.folder).await?).await?;
+    let found = call.look(&target, |state, repo| {
+        let pull = repo.pull_requests.iter().find(|pull| pull.id.to_string() == number)?;
+        Some(payloads::pull_request_view(state, call.inner.urls(), repo, pull, &payloads::Heads::of(pull, &refs)))
+    })?;
+    found.map(Reply::ok).ok_or_else(|| ApiError::not_found("No such pull request"))
+}
+
 /// The full id of a commit that the repository has.
 pub(super) async fn resolved(call: &Call, target: &Target, sha: &str) -> Result<String, ApiError> {
     let missing = || ApiError::not_found(format!("Commit not found: {sha}"));
