@@ -146,6 +146,8 @@ async fn open_pull_requests_are_listed_with_whose_they_are() {
     let one = &listed.items[0];
     assert_eq!((one.number, one.origin, one.base.to_string()), (1, PullRequestOrigin::Internal, "refs/heads/main".to_owned()));
     assert_eq!(one.head, PullRequestHead::Commit(head.parse().unwrap()));
+    let other = client.open_pull_requests(&token, SourceKey { id: "7", full_name: "octo/hello" }).await.unwrap();
+    assert_eq!((other.items.len(), other.coverage), (0, Coverage::Part));
     // By its number, however it stands.
     let key = SourceKey { id: &world.hello, full_name: "octo/hello" };
     let standing = async || client.pull_request(&token, key, one.number).await.unwrap().map(|found| (found.head, found.standing));
@@ -158,6 +160,4 @@ async fn open_pull_requests_are_listed_with_whose_they_are() {
         let other = client.pull_request(&token, SourceKey { id: "7", full_name: "octo/hello" }, number).await;
         assert_eq!(other, Err(ForgeError::NotFound), "{number}");
     }
-    let other = client.open_pull_requests(&token, SourceKey { id: "7", full_name: "octo/hello" }).await.unwrap();
-    assert_eq!((other.items.len(), other.coverage), (0, Coverage::Part));
 }
