@@ -64,6 +64,11 @@ impl Budgets {
         })
     }
 
+    /// So many calls may still be made in this hour.
+    pub(crate) fn left(&self, payer: Payer<'_>, most: u32, now: Timestamp) -> u32 {
+        self.with(payer, now, |budget| most.saturating_sub(budget.used))
+    }
+
     pub(crate) fn spend(&self, payer: Payer<'_>, calls: u32, now: Timestamp) {
         self.with(payer, now, |budget| budget.used = budget.used.saturating_add(calls));
     }
@@ -220,7 +225,10 @@ mod tests {
         let (one, other) = (payer(&here), payer(&there));
         let now = Timestamp::from_millis(1_000_000);
         assert_eq!(budgets.waits_until(one, 10, now), None);
-        budgets.spend(one, 10, now.plus(HOUR / 2));
+        budgets.spend(one, 4, now.plus(HOUR / 2));
+        assert_eq!((budgets.left(one, 10, now.plus(HOUR / 2)), budgets.left(other, 10, now.plus(HOUR / 2))), (6, 10));
+        budgets.spend(one, 8, now.plus(HOUR / 2));
+        assert_eq!(budgets.left(one, 10, now.plus(HOUR / 2)), 0);
         assert_eq!(budgets.waits_until(one, 10, now.plus(HOUR / 2)), Some(now.plus(HOUR)));
         assert_eq!(budgets.waits_until(other, 10, now.plus(HOUR / 2)), None, "another account's hour");
         assert_eq!(budgets.waits_until(one, 10, now.plus(HOUR)), None, "a new hour");

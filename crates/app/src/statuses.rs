@@ -1,8 +1,9 @@
 //! Telling providers how the builds of their commits stand: pending from the queue on, and in the end success, failure or error.
 //!
 //! Invariants: what is to be told is stored with the build's change (`store::commit_statuses`); one check of a commit is in one sender's
-//! hands at a time, so nothing goes back from an end to pending; a status is given up only when the provider refuses it for good, or after a
-//! day, and the build says why. A link that only reads writes nothing here either.
+//! hands at a time, so nothing goes back from an end to pending; a status is given up only when the provider refuses it, or after some days,
+//! and the build says why; what was given up is tried again when a link of the account works again (`links::mended`). A link that only reads
+//! writes nothing here either.
 //! Deliberately elsewhere: which link is asked (`links::access`).
 
 use std::sync::Arc;
@@ -22,7 +23,10 @@ use crate::hooks::{STEP, back_off, jittered};
 use crate::links::access::SourceAt;
 use crate::{App, Error};
 
-const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
+/// A provider that is away for a weekend is no reason to give up.
+const GIVE_UP: Duration = Duration::from_secs(3 * 24 * 3600);
+/// Nobody waits any more for the check of a build that is older than this.
+pub(crate) const WORTH_TELLING: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What the provider knows of a build.
 #[derive(Clone, Debug, Serialize)]
@@ -62,14 +66,14 @@ impl Outcome {
             return Self::Never(words);
         }
         if now.since(status.since) >= GIVE_UP {
-            return Self::Never(format!("given up after a day: {words}"));
+            return Self::Never(format!("given up after three days: {words}"));
         }
         let usual = back_off(status.tries);
         Self::Later(words, jittered(away.passes(usual).unwrap_or(usual)))
     }
 }
 
-/// Whether the provider was asked and will not say anything else later.
+/// Whether the provider was asked and will not say anything else while the links are as they are.
 fn is_final(away: &Away) -> bool {
     match away.forge_error() {
         Some(

@@ -1,18 +1,21 @@
 //! Pull requests that no delivery told of: how a provider lists the open ones is compared with how we know them.
 //!
 //! Invariants: the first look only learns; what changed a moment ago is left to its delivery; a list that is not whole closes nothing, and
-//! one of another repository under the source's name is none. What is found is decided like a delivery (`pull_requests`), under the same lock
+//! one of another repository under the source's name is none; of what such a list does not show, some at a time are asked for by their
+//! numbers. What is found is decided like a delivery (`pull_requests`), under the same lock
 //! and by the same comparison, so the delivery that comes after all finds that it was told before.
 //! Deliberately elsewhere: when a source is looked at (`schedule`), its refs (`reconcile`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::seq::IteratorRandom as _;
 use secrecy::SecretString;
 use slipway_forge::{
     Coverage, Forge, ForgeError, OpenPullRequests, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, SourceKey,
 };
-use slipway_model::{Autotest, CommitId, RefName};
+use slipway_model::{Autotest, CommitId, RefName, Timestamp};
 use slipway_store::pull_requests::{self, PullRequestState};
 use slipway_store::{deliveries, repositories};
 
@@ -24,6 +27,8 @@ use crate::{App, Error};
 
 /// Pull requests that are known as open and compared; more than a list has.
 const KNOWN: u32 = 2000;
+/// So many are asked for by their numbers in one look.
+const ASKED: u32 = 20;
 
 /// One that stands otherwise than we know.
 struct Untold {
@@ -41,12 +46,28 @@ fn is_news(known: Option<&PullRequestState>, change: &PullRequestChange) -> bool
     known.changed_at <= change.changed_at && !(known.is_open && same_head && known.base == change.base)
 }
 
-/// The ones that are known as open and that a whole list does not show any more.
-fn gone(known: Vec<PullRequestState>, listed: &OpenPullRequests) -> Vec<PullRequestState> {
-    if listed.coverage == Coverage::Part {
-        return Vec::new();
-    }
-    known.into_iter().filter(|known| !listed.items.iter().any(|change| change.number == known.number)).collect()
+/// The ones that are known as open, for longer than a moment, and that a list does not show.
+fn unlisted(known: Vec<PullRequestState>, listed: &OpenPullRequests, fresh: Timestamp) -> Vec<PullRequestState> {
+    let shown: BTreeSet<u64> = listed.items.iter().map(|change| change.number).collect();
+    known.into_iter().filter(|known| known.changed_at <= fresh && !shown.contains(&known.number)).collect()
+}
+
+/// The end of one that is known as open.
+fn ended(state: PullRequestState, standing: PullRequestStanding) -> Untold {
+    let PullRequestState { number, head, base, changed_at, .. } = state;
+    let change = PullRequestChange {
+        number,
+        standing,
+        head: PullRequestHead::Commit(head.clone()),
+        // Nothing is built of one that has ended, so it makes no difference.
+        origin: PullRequestOrigin::Fork,
+        kept_at: None,
+        fork: None,
+        base,
+        changed_at,
+        title: String::new(),
+    };
+    Untold { change, head }
 }
 
 impl App {
@@ -92,21 +113,64 @@ impl App {
             let Some(head) = self.head_of(look, key, &change).await? else { continue };
             self.take_pull_request(look, &Untold { change, head }).await?;
         }
-        for state in gone(known, &listed).into_iter().filter(|state| state.changed_at <= fresh) {
-            let PullRequestState { number, head, base, changed_at, .. } = state;
-            let change = PullRequestChange {
-                number,
-                standing: PullRequestStanding::Closed,
-                head: PullRequestHead::Commit(head.clone()),
-                // Nothing is built of one that is closed, so it makes no difference.
-                origin: PullRequestOrigin::Fork,
-                kept_at: None,
-                fork: None,
-                base,
-                changed_at,
-                title: String::new(),
+        let unlisted = unlisted(known, &listed, fresh);
+        if listed.coverage == Coverage::Part {
+            let asked = self.ask_for_each(look, key, unlisted, fresh).await?;
+            return Ok(if left == Left::Nothing { asked } else { left });
+        }
+        for state in unlisted {
+            self.take_pull_request(look, &ended(state, PullRequestStanding::Closed)).await?;
+        }
+        Ok(left)
+    }
+
+    /// Asks for pull requests by their numbers. Where there are too many for one look they are drawn, so that each has its turn over the looks
+    /// of all replicas, and nobody has to remember whose it is.
+    async fn ask_for_each(
+        &self,
+        look: &Look<'_>,
+        key: SourceKey<'_>,
+        unlisted: Vec<PullRequestState>,
+        fresh: Timestamp,
+    ) -> Result<Left, Missed> {
+        let payer = (look.watched.account, &look.watched.provider);
+        let most = ASKED.min(self.budgets.left(payer, self.config.reconcile_calls, self.clock.now())) as usize;
+        let drawn = unlisted.into_iter().sample(&mut rand::rng(), most);
+        let mut left = Left::Nothing;
+        for state in drawn {
+            let number = state.number;
+            let ask = |forge: Arc<dyn Forge>, token: SecretString| async move { forge.pull_request(&token, key, number).await };
+            let found = match self.with_source(Self::source_at(look.watched), ask).await {
+                Ok(acted) => acted.value,
+                Err(trouble) if matches!(trouble.forge_error(), Some(ForgeError::RateLimited { .. })) => {
+                    return Err(Missed::Trouble(trouble));
+                }
+                Err(trouble) => {
+                    tracing::debug!(source = %look.watched.source_name, number, error = %trouble, "a pull request could not be asked for");
+                    return Ok(left);
+                }
             };
-            self.take_pull_request(look, &Untold { change, head }).await?;
+            let untold = match found {
+                Some(change) if change.standing == PullRequestStanding::Open => {
+                    if !is_news(Some(&state), &change) {
+                        continue;
+                    }
+                    if change.changed_at > fresh {
+                        left = Left::Something;
+                        continue;
+                    }
+                    let Some(head) = self.head_of(look, key, &change).await? else { continue };
+                    Untold { change, head }
+                }
+                // Its delivery may still come.
+                Some(change) if change.changed_at > fresh => {
+                    left = Left::Something;
+                    continue;
+                }
+                Some(change) => ended(state, change.standing),
+                None => ended(state, PullRequestStanding::Closed),
+            };
+            self.take_pull_request(look, &untold).await?;
         }
         Ok(left)
     }

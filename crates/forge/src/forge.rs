@@ -13,7 +13,7 @@ use crate::types::{
     AuthorizeRequest, CloneAccess, CommitStatus, Fresh, Grant, Heads, HookSpec, Offer, OpenPullRequests, Page, Person, Picture, Provider,
     RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
 };
-use crate::webhook::{Payload, Refusal, Unreadable, Verified};
+use crate::webhook::{Payload, PullRequestChange, Refusal, Unreadable, Verified};
 
 /// A source provider: its sign-in, its API, its webhooks and its addresses.
 ///
@@ -104,6 +104,10 @@ pub trait Forge: Send + Sync + 'static {
 
     /// The pull requests of a source that are open, those that changed last first. Of another repository under its name nothing is told.
     async fn open_pull_requests(&self, token: &SecretString, key: SourceKey<'_>) -> Result<OpenPullRequests, ForgeError>;
+
+    /// How one pull request of a source stands today, also one that is merged or closed; `None` when the source has none of that number (any
+    /// more). What cannot be told, because the source or its name is not seen, is [`ForgeError::NotFound`].
+    async fn pull_request(&self, token: &SecretString, key: SourceKey<'_>, number: u64) -> Result<Option<PullRequestChange>, ForgeError>;
 
     /// Whether a commit is in the history of another one of the repository; each is in its own. `None` where the provider cannot tell, or
     /// does not have both of them (any more).

@@ -2,11 +2,12 @@
 //!
 //! Invariant: internal is only what comes from a *branch* of the repository that it goes into, by that repository's id. Gitea's AGit flow lets
 //! anybody who reads a repository push to `refs/for/...`, and then names the repository itself as the head's: such a head has no branch.
-//! Deliberately elsewhere: Bitbucket's, which have another shape; who asks for the lists (`refs` of each provider).
+//! Deliberately elsewhere: Bitbucket's, which have another shape; who asks for lists and for single ones (`refs` of each provider).
 
 use serde::Deserialize;
 use slipway_model::{CommitId, RefName};
 
+use crate::error::ForgeError;
 use crate::listing::Listing;
 use crate::text;
 use crate::types::{Coverage, OpenPullRequests};
@@ -21,7 +22,7 @@ pub(crate) struct Delivery {
     changes: Option<Changes>,
 }
 
-/// What a list has an entry of, and a delivery one.
+/// What a list has an entry of, a delivery one, and what is asked for by its number.
 #[derive(Deserialize)]
 pub(crate) struct Body {
     number: u64,
@@ -94,6 +95,24 @@ pub(crate) fn read_list(list: Listing<Body>, repository: &str) -> OpenPullReques
         let repository = body.base.repo.as_ref().filter(|base| base.id.to_string() == repository).map(|base| Repository { id: base.id })?;
         change_of(body, PullRequestStanding::Open, &repository).ok()
     })
+}
+
+/// What is said of one of a repository that was asked for by its number.
+pub(crate) fn read_one(body: Body, repository: &str, number: u64) -> Result<PullRequestChange, ForgeError> {
+    let base = body.base.repo.as_ref().filter(|base| base.id.to_string() == repository);
+    let repository = Repository { id: base.ok_or(ForgeError::NotFound)?.id };
+    let standing = match (body.state.as_deref(), body.merged) {
+        (Some("open"), _) => PullRequestStanding::Open,
+        (Some("closed"), Some(true)) => PullRequestStanding::Merged,
+        (Some("closed"), _) => PullRequestStanding::Closed,
+        _ => return Err(Unreadable::new("`pull_request.state` is no state").of_answer()),
+    };
+    change_of(body, standing, &repository).and_then(|change| is_asked_for(change, number)).map_err(Unreadable::of_answer)
+}
+
+/// Whether it is the one that was asked for.
+pub(crate) fn is_asked_for(change: PullRequestChange, number: u64) -> Result<PullRequestChange, Unreadable> {
+    if change.number == number { Ok(change) } else { Err(Unreadable::new(format!("it answered with pull request #{}", change.number))) }
 }
 
 fn change_of(body: Body, standing: PullRequestStanding, repository: &Repository) -> Result<PullRequestChange, Unreadable> {

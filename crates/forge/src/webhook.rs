@@ -5,6 +5,8 @@
 
 use slipway_model::{CommitId, ForkRepository, RefName, Timestamp};
 
+use crate::error::ForgeError;
+
 /// The sender knows the hook's secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verified {
@@ -164,5 +166,10 @@ pub struct Unreadable {
 impl Unreadable {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into() }
+    }
+
+    /// The same of what was asked for, and not delivered.
+    pub(crate) fn of_answer(self) -> ForgeError {
+        ForgeError::Unexpected { status: 200, detail: self.reason }
     }
 }

@@ -5,7 +5,7 @@
 //! commit is a check of its own.
 //! Deliberately elsewhere: the sending (`app`).
 
-use slipway_model::{BuildId, CommitId, RuleId, Timestamp};
+use slipway_model::{AccountId, BuildId, CommitId, ProviderId, RuleId, Timestamp};
 
 use crate::builds::NewBuild;
 use crate::{ReadTx, StoreError, WriteTx, count, read, signed, time};
@@ -104,6 +104,30 @@ pub(crate) async fn want_again(tx: &mut WriteTx, build: BuildId, now: Timestamp)
         "UPDATE commit_statuses SET version = version + 1, due_at = $1, since = $1, tries = 0, error = NULL WHERE build_id = $2",
         now.as_millis(),
         build.to_string(),
+    )?;
+    Ok(())
+}
+
+/// What the account could not tell the provider of builds that were queued since then is due again: a link works (again) that may be let in.
+/// That is what was refused or waits after a failure, with its reason until it is told, and what is on its way in this moment, since nobody
+/// knows through which link.
+pub async fn try_again(
+    tx: &mut WriteTx,
+    account: AccountId,
+    provider: &ProviderId,
+    queued_since: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    change!(
+        tx,
+        "UPDATE commit_statuses SET version = version + 1, due_at = $1, since = $1, tries = 0
+         WHERE (error IS NOT NULL OR lease_until IS NOT NULL)
+           AND build_id IN (SELECT b.id FROM builds b JOIN repositories r ON r.id = b.repository_id
+                            WHERE r.account_id = $2 AND b.provider = $3 AND b.queued_at >= $4)",
+        now.as_millis(),
+        account.to_string(),
+        provider.as_str(),
+        queued_since.as_millis(),
     )?;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Repositories of other registries that images go to as well, and what of them still waits to go.
 //!
 //! Invariants: a tag's wish is written in the transaction that moves the tag here; one tag is in one sender's hands at a time, known by the
-//! number of its claim; what is newer takes the place of what waits, so nothing older ever follows something newer.
+//! number of its claim, which is drawn and never comes again: who was to send a tag elsewhere, before the address was changed or the
+//! repository removed, ends nothing here; what is newer takes the place of what waits, so nothing older ever follows something newer.
 //! Deliberately elsewhere: the sending (`registry`), and what a failure means (`app`).
 
 use slipway_model::{BuildId, ExternalRepository, ImageTag, RepositoryId, Timestamp};
@@ -48,7 +49,7 @@ pub struct ExternalTag {
     /// When it arrived.
     pub delivered_at: Option<Timestamp>,
     version: u64,
-    claims: u64,
+    claim: u64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -80,7 +81,7 @@ impl Row {
             error: self.error,
             delivered_at: self.delivered_at.map(time),
             version: count(self.version),
-            claims: count(self.claims),
+            claim: count(self.claims),
         })
     }
 }
@@ -189,21 +190,23 @@ pub async fn list_of_build(tx: &mut ReadTx, build: BuildId) -> Result<Vec<Extern
 
 /// Takes the tag that is due the longest and that nobody sends, of a repository that nobody sends for: its tags share their layers.
 pub async fn claim(tx: &mut WriteTx, now: Timestamp, lease_until: Timestamp) -> Result<Option<ExternalTag>, StoreError> {
+    // Drawn, not counted: rows go with their address, and a count would begin anew with the numbers of those before.
+    let number = rand::random_range(1..=i64::MAX);
     // As with builds: on PostgreSQL two claimers take two rows and do not wait for each other.
     let sql = if tx.is_postgres() {
-        "UPDATE external_tags SET lease_until = $1, claims = claims + 1
+        "UPDATE external_tags SET lease_until = $1, claims = $3
          WHERE (repository_id, tag) = (SELECT t.repository_id, t.tag FROM external_tags t
              WHERE t.due_at <= $2 AND (t.lease_until IS NULL OR t.lease_until <= $2)
                AND NOT EXISTS (SELECT 1 FROM external_tags o WHERE o.repository_id = t.repository_id AND o.lease_until > $2)
              ORDER BY t.due_at, t.repository_id, t.tag LIMIT 1 FOR UPDATE OF t SKIP LOCKED) RETURNING *"
     } else {
-        "UPDATE external_tags SET lease_until = $1, claims = claims + 1
+        "UPDATE external_tags SET lease_until = $1, claims = $3
          WHERE (repository_id, tag) = (SELECT t.repository_id, t.tag FROM external_tags t
              WHERE t.due_at <= $2 AND (t.lease_until IS NULL OR t.lease_until <= $2)
                AND NOT EXISTS (SELECT 1 FROM external_tags o WHERE o.repository_id = t.repository_id AND o.lease_until > $2)
              ORDER BY t.due_at, t.repository_id, t.tag LIMIT 1) RETURNING *"
     };
-    fetch_optional!(Row, tx, sql, lease_until.as_millis(), now.as_millis())?.map(Row::into_tag).transpose()
+    fetch_optional!(Row, tx, sql, lease_until.as_millis(), now.as_millis(), number)?.map(Row::into_tag).transpose()
 }
 
 /// Goes on sending; false when it was taken by another sender, or when something else is to go out instead.
@@ -216,7 +219,7 @@ pub async fn hold(tx: &mut WriteTx, tag: &ExternalTag, lease_until: Timestamp) -
         tag.repository.to_string(),
         tag.tag.as_str(),
         signed(tag.version),
-        signed(tag.claims),
+        signed(tag.claim),
     )?;
     Ok(held > 0)
 }
@@ -228,7 +231,7 @@ pub async fn release(tx: &mut WriteTx, tag: &ExternalTag) -> Result<(), StoreErr
         "UPDATE external_tags SET lease_until = NULL WHERE repository_id = $1 AND tag = $2 AND claims = $3",
         tag.repository.to_string(),
         tag.tag.as_str(),
-        signed(tag.claims),
+        signed(tag.claim),
     )?;
     Ok(())
 }
@@ -270,7 +273,7 @@ async fn settle(
         delivered_at.map(Timestamp::as_millis),
         tag.repository.to_string(),
         tag.tag.as_str(),
-        signed(tag.claims),
+        signed(tag.claim),
     )?;
     Ok(())
 }

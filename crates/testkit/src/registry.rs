@@ -16,6 +16,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// Most bytes of one request.
 const MOST: usize = 64 << 20;
@@ -51,7 +52,7 @@ pub enum Fault {
     Later(u16, &'static str),
     /// The connection breaks instead of an answer.
     Cut,
-    /// No answer ever comes.
+    /// It is not done and not answered before [`FakeRegistry::release`].
     Hang,
     /// It is sent on to the same path at [`Place::Storage`].
     SentOn,
@@ -111,6 +112,7 @@ pub struct FakeRegistry {
 
 struct Shared {
     state: Mutex<State>,
+    released: Notify,
     sign_in: SignIn,
     registry: SocketAddr,
     storage: SocketAddr,
@@ -139,6 +141,7 @@ impl FakeRegistry {
         }
         let shared = Arc::new(Shared {
             state: Mutex::default(),
+            released: Notify::new(),
             sign_in,
             registry: listeners[0].local_addr()?,
             storage: listeners[1].local_addr()?,
@@ -192,6 +195,11 @@ impl FakeRegistry {
     /// All is well again.
     pub fn clear_troubles(&self) {
         self.state().troubles.clear();
+    }
+
+    /// What hangs goes on, as if nothing had been wrong.
+    pub fn release(&self) {
+        self.shared.released.notify_waiters();
     }
 
     /// What a tag names.
@@ -413,16 +421,17 @@ async fn answer(AxumState(shared): AxumState<Arc<Shared>>, Extension(place): Ext
     let (parts, body) = request.into_parts();
     let what = format!("{} {}", parts.method, parts.uri.path());
     let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    // Listened for from now on: a release that comes before the body is read counts.
+    let released = shared.released.notified();
     let fault = {
         let mut state = shared.state();
         state.seen.push(Seen { place, what: what.clone(), authorization });
         state.goes_wrong(&what)
     };
     let Ok(body) = to_bytes(body, MOST).await else { return error(400, "SIZE_INVALID") };
-    if let Some(fault) = fault {
-        if fault == Fault::Hang {
-            std::future::pending::<()>().await;
-        }
+    if fault == Some(Fault::Hang) {
+        released.await;
+    } else if let Some(fault) = fault {
         if fault == Fault::SentOn {
             let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
             return with(plain(307, ""), header::LOCATION, &format!("http://{}{target}", shared.storage));

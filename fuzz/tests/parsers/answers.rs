@@ -13,13 +13,15 @@ use slipway_model::{ProviderKind, RefName};
 use url::Url;
 
 use super::place::{Bent, Body, CLIENT_SECRET, CODE, Place, REFRESH, TOKEN, VERIFIER, run};
-use super::promises::{changed, delivery, grant, heads, hook_as_it_stands, key_as_it_stands, namespaces, person, repository, sound};
+use super::promises::{
+    changed, delivery, grant, heads, hook_as_it_stands, key_as_it_stands, namespaces, person, pull_request, repository, sound,
+};
 use super::recorded::{ADVERTISEMENT, CONTENT_TYPE, EMPTY_ADVERTISEMENT, LINK, headers};
 
-const CALLS: u8 = 19;
+const CALLS: u8 = 21;
 const HEADS: u8 = 6;
-const EXCHANGE: u8 = 17;
-const REFRESHING: u8 = 18;
+const EXCHANGE: u8 = 19;
+const REFRESHING: u8 = 20;
 
 /// The secrets that are sent for an answer to a call.
 fn sent(call: u8) -> &'static [&'static str] {
@@ -60,6 +62,13 @@ async fn ask(place: &Place, call: u8) -> Result<(), ForgeError> {
         14 => client.deploy_keys(&token, place.full_name).await?.iter().for_each(key_as_it_stands),
         15 => client.delete_deploy_key(&token, place.full_name, "7").await.map(drop)?,
         16 => client.revoke_grant(&token).await.map(drop)?,
+        17 => client.open_pull_requests(&token, key).await?.items.iter().for_each(pull_request),
+        18 => {
+            if let Some(found) = client.pull_request(&token, key, 7).await? {
+                pull_request(&found);
+                assert_eq!(found.number, 7);
+            }
+        }
         EXCHANGE => grant(&client.exchange_code(CODE, &url, &VERIFIER.into()).await?),
         _ => grant(&client.refresh(&REFRESH.into()).await?),
     }

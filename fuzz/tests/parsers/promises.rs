@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use slipway_forge::{ForgeError, Fresh, Grant, Heads, Person, RemoteDelivery, RemoteHook, RemoteKey, SourceNamespace, SourceRepository};
+use slipway_forge::{
+    ForgeError, Fresh, Grant, Heads, Person, PullRequestChange, PullRequestHead, PullRequestOrigin, RemoteDelivery, RemoteHook, RemoteKey,
+    SourceNamespace, SourceRepository,
+};
 use slipway_model::ProviderKind;
 
 use super::place::Place;
@@ -54,6 +57,12 @@ pub fn repository(place: &Place, found: &SourceRepository) {
 pub fn heads(place: &Place, found: &Heads) {
     let queued = found.refs.iter().any(|head| head.name.as_str().starts_with("refs/heads/gh-readonly-queue/"));
     assert!(!queued || place.client.provider().kind != ProviderKind::GitHub);
+}
+
+pub fn pull_request(found: &PullRequestChange) {
+    presentable(&found.title, 200);
+    assert!(found.origin != PullRequestOrigin::Internal || found.kept_at.is_some(), "{found:?}");
+    assert!(!matches!(&found.head, PullRequestHead::Abbreviated(digits) if digits.len() < 7), "{found:?}");
 }
 
 pub fn hook_as_it_stands(found: &RemoteHook) {

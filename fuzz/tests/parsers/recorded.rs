@@ -57,6 +57,16 @@ pub const GITHUB: &[Row<'_>] = &[
             b"error=bad_verification_code&error_description=The+code+c0de-of-a-person+is+gone",
         ],
     ),
+    (Method::GET, "/pulls", &[], &[br#"[{"number":7,"state":"open","merged":false,"title":"A change","updated_at":"2026-11-27T05:24:26Z","head":{"ref":"feature","sha":"aa218f56b14c9653891f9e74264a383fa43fefbd","repo":{"id":1296269}},"base":{"ref":"main","repo":{"id":1296269}}}]"#]),
+    (
+        Method::GET,
+        "/pulls/7",
+        &[],
+        &[
+            br#"{"number":7,"state":"open","merged":false,"title":"A change","updated_at":"2026-11-27T05:24:26Z","head":{"ref":"feature","sha":"aa218f56b14c9653891f9e74264a383fa43fefbd","repo":{"id":1296269}},"base":{"ref":"main","repo":{"id":1296269}}}"#,
+            br#"{"number":7,"state":"closed","merged":true,"title":"A change","updated_at":"2026-11-27T05:24:26Z","head":{"ref":"feature","sha":"aa218f56b14c9653891f9e74264a383fa43fefbd","repo":null},"base":{"ref":"main","repo":{"id":1296269}}}"#,
+        ],
+    ),
 ];
 
 pub const GITHUB_REFUSALS: &[&str] = &[
@@ -138,6 +148,16 @@ pub const BITBUCKET: &[Row<'_>] = &[
             br#"{"error":"invalid_grant","error_description":"Invalid refresh_token r3fresh-of-a-person"}"#,
         ],
     ),
+    (Method::GET, "/pullrequests", &[], &[br#"{"values":[{"id":7,"title":"A change","state":"OPEN","updated_on":"2026-11-27T05:24:26.123+00:00","source":{"branch":{"name":"feature"},"commit":{"hash":"aa218f56b14c"},"repository":{"uuid":"{7dd600e6-0d9c-4801-b967-cb4cc17359ff}"}},"destination":{"branch":{"name":"main"},"repository":{"uuid":"{7dd600e6-0d9c-4801-b967-cb4cc17359ff}"}}}]}"#]),
+    (
+        Method::GET,
+        "/pullrequests/7",
+        &[],
+        &[
+            br#"{"id":7,"title":"A change","state":"OPEN","updated_on":"2026-11-27T05:24:26.123+00:00","source":{"branch":{"name":"feature"},"commit":{"hash":"aa218f56b14c"},"repository":{"uuid":"{7dd600e6-0d9c-4801-b967-cb4cc17359ff}"}},"destination":{"branch":{"name":"main"},"repository":{"uuid":"{7dd600e6-0d9c-4801-b967-cb4cc17359ff}"}}}"#,
+            br#"{"id":7,"title":"A change","state":"SUPERSEDED","updated_on":"2026-11-27T05:24:26.123+00:00","source":{"branch":{"name":"feature"},"commit":{"hash":"aa218f56b14c"},"repository":null},"destination":{"branch":{"name":"main"},"repository":{"uuid":"{7dd600e6-0d9c-4801-b967-cb4cc17359ff}"}}}"#,
+        ],
+    ),
 ];
 
 pub const BITBUCKET_REFUSALS: &[&str] = &["bitbucket-cloud/api/goscm__error.json", "bitbucket-cloud/oauth/error-410-gone.json"];
@@ -187,6 +207,16 @@ pub const GITEA: &[Row<'_>] = &[
         "/login/oauth/introspect",
         &[],
         &[br#"{"active":true,"scope":"read:user public-only","iss":"x","aud":"y"}"#, br#"{"active":true}"#, br#"{"active":false}"#],
+    ),
+    (Method::GET, "/pulls", &[], &[br#"[{"number":7,"state":"open","merged":false,"title":"A change","updated_at":"2026-11-27T05:24:26Z","head":{"ref":"feature","sha":"aa218f56b14c9653891f9e74264a383fa43fefbd","repo":{"id":1}},"base":{"ref":"main","repo":{"id":1}}}]"#]),
+    (
+        Method::GET,
+        "/pulls/7",
+        &[],
+        &[
+            br#"{"number":7,"state":"open","merged":false,"title":"A change","updated_at":"2026-11-27T05:24:26Z","head":{"ref":"feature","sha":"aa218f56b14c9653891f9e74264a383fa43fefbd","repo":{"id":1}},"base":{"ref":"main","repo":{"id":1}}}"#,
+            br#"{"number":7,"state":"closed","merged":true,"title":"A change","updated_at":"2026-11-27T05:24:26Z","head":{"ref":"feature","sha":"aa218f56b14c9653891f9e74264a383fa43fefbd","repo":null},"base":{"ref":"main","repo":{"id":1}}}"#,
+        ],
     ),
 ];
 

@@ -259,3 +259,45 @@ async fn a_copy_goes_on_after_a_crash() -> Result<()> {
     assert_eq!(outside.moves(), [("latest".to_owned(), digest)]);
     app.finish().await
 }
+
+/// The address is changed in the middle of a copy. The sender of before, whose layer then arrives after all, moves nothing and ends nothing:
+/// neither there, nor here for the one that sends to the new address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_to_the_address_of_before_ends_nothing_of_the_new_one() -> Result<()> {
+    let app = TestApp::with(Setup::default().reaching(Reach::Loopback)).await?;
+    let (before, now) = (FakeRegistry::start(SignIn::Token).await?, FakeRegistry::start(SignIn::Token).await?);
+    let layers = "PUT /v2/team/app/blobs";
+    for registry in [&before, &now] {
+        registry.user(ROBOT, SECRET, May::Push);
+        registry.trouble(layers, 0, 1, Fault::Hang);
+    }
+    let on_its_way = async |registry: &FakeRegistry| {
+        app.wait_for("a layer to be on its way", || async { Ok((registry.count(layers) == 1).then_some(())) }).await
+    };
+    let hello = app.linked_repository("hello").await?;
+    app.api.put(&hello.at("/external"), &wish(&before.host(), SECRET)).await?;
+    let builder = app.builder("one").await?;
+    hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    builder.succeed(&app, &builder.claim().await?, "an image").await?;
+    on_its_way(&before).await?;
+
+    app.api.put(&hello.at("/external"), &wish(&now.host(), SECRET)).await?;
+    hello.push("main", &[("text", "2")]).await?;
+    let work = builder.claim().await?;
+    let digest = builder.succeed(&app, &work, "another image").await?;
+    on_its_way(&now).await?;
+    before.release();
+    let stopped = || async { Ok(app.log().iter().any(|line| line.contains("sent to an external registry")).then_some(())) };
+    app.wait_for("the sender of before to end", stopped).await?;
+    let said: Vec<_> = app.log().into_iter().filter(|line| line.contains("sent to an external registry")).collect();
+    assert!(said.len() == 1 && said[0].contains("Stopped"), "{said:?}");
+    assert!(before.moves().is_empty(), "{:?}", before.moves());
+    let row = app.api.get(&hello.at(&format!("/builds/{}", work.build))).await?["external"][0].clone();
+    assert_eq!((&row["state"], &row["delivered_at"], &row["attempts"]), (&json!("waiting"), &Value::Null, &json!(0)), "{row}");
+
+    now.release();
+    becomes(&app, &hello, &work.build.to_string(), "delivered").await?;
+    assert_eq!((now.moves(), now.is_whole("team/app", &digest)), (vec![("latest".to_owned(), digest)], true));
+    assert!(before.moves().is_empty(), "{:?}", before.moves());
+    app.finish().await
+}

@@ -227,6 +227,49 @@ async fn a_pull_request_that_no_delivery_told_of_is_found_and_its_end_too() -> R
     app.finish().await
 }
 
+/// A list of several pages says of none that it is not open any more: those are asked for by their numbers.
+#[tokio::test]
+async fn the_end_of_a_pull_request_is_found_among_many_too() -> Result<()> {
+    let app = TestApp::with(Setup::default().quick()).await?;
+    app.github.repository(SOURCE, Visibility::Public).await?;
+    app.github.commit(SOURCE, "main", FILES, "The first").await?;
+    let mut heads = Vec::new();
+    for branch in ["many", "closed", "merged"] {
+        heads.push(app.github.commit(SOURCE, branch, &[("feature", branch)], "A feature").await?);
+    }
+    let open = async |branch: &str| app.github.open_pull_request(SOURCE, AUTHOR, (SOURCE, branch), "main", "A feature").await;
+    let (closed, merged) = (open("closed").await?, open("merged").await?);
+    for _ in 0..60 {
+        open("many").await?;
+    }
+    app.link().await?;
+    let hello = app.create_repository("hello").await?;
+    settle(&hello, &app, json!({ "autotest": "internal" })).await?;
+    app.wait_for("the webhook", || async { Ok(app.github.hooks(SOURCE).into_iter().next()) }).await?;
+    for branch in ["closed", "merged"] {
+        app.github.advance_clock(std::time::Duration::from_secs(5));
+        app.github.commit(SOURCE, branch, &[("feature", "more")], "More").await?;
+        told(&app).await?;
+    }
+    for number in [closed, merged] {
+        assert_eq!(builds_of(&app, number).await?[0]["state"], "queued", "{number}");
+    }
+
+    app.github.set_webhooks(Webhooks::Drop);
+    app.github.close_pull_request(SOURCE, closed);
+    app.github.merge_pull_request(SOURCE, merged);
+    for (number, word) in [(closed, "was closed"), (merged, "was merged")] {
+        let code = || async { Ok(Some(builds_of(&app, number).await?[0]["reason"]["code"].clone()).filter(|code| !code.is_null())) };
+        assert_eq!(app.wait_for("its end to be found", code).await?, json!("pull_request_closed"));
+        let (said, words) = verdict(&app, number).await?;
+        assert_eq!((said.as_str(), words.contains(word)), ("skipped", true), "{words}");
+        assert!(hello.delivery_of(&name(number)).await?.to_string().contains("of which no delivery told"));
+    }
+    assert_eq!(hello.builds().await?.iter().filter(|build| build["cause"] == "pull_request").count(), 2, "of the others nothing is news");
+    assert_eq!(app.github.violations(), Vec::<String>::new());
+    app.finish().await
+}
+
 #[tokio::test]
 async fn a_pull_request_is_tested_at_its_newest_commit_while_it_is_open_and_where_it_goes() -> Result<()> {
     let app = start(Setup::default(), json!({ "autotest": "internal" })).await?;

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use slipway_model::{FailureCode, FailureReason};
-use slipway_testkit::github::{Fault, Times};
+use slipway_testkit::github::{Fault, Times, Visibility};
 use slipway_tests::{AUTHOR, Forge, PERSON, Setup, TestApp};
 use slipway_wire::Outcome;
 
@@ -121,5 +121,34 @@ async fn an_end_is_told_after_an_outage_and_a_crash() -> Result<()> {
         Ok(newest.filter(|one| (one.state.as_str(), one.description.clone().unwrap_or_default()) == ended))
     })
     .await?;
+    app.finish().await
+}
+
+/// The person takes back the right to set statuses: they are refused, with the reason at the build, and come once the link is renewed.
+#[tokio::test]
+async fn what_a_link_may_not_tell_is_told_once_it_is_renewed() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    app.github.set_visibility("octo/hello", Visibility::Public);
+    app.github.narrow_scopes(AUTHOR, &app.oauth.client_id, &["read:org", "admin:repo_hook"]);
+    let commit = hello.push("main", &[("Dockerfile", "FROM scratch\n")]).await?;
+    let id = hello.build_of(&commit).await?["id"].as_str().context("an id")?.to_owned();
+    let builder = app.builder("remote").await?;
+    builder.succeed(&app, &builder.claim().await?, "an image").await?;
+    let at = format!("/repositories/{PERSON}/hello/builds/{id}");
+    let is = async |state: &str| {
+        let look = || async {
+            let status = app.api.get(&at).await?["commit_status"].clone();
+            Ok((status["state"] == state).then_some(status))
+        };
+        app.wait_for(&format!("the status to be `{state}`"), look).await
+    };
+    let refused = is("not_told").await?;
+    assert!(refused["error"].is_string() && app.github.statuses("octo/hello", &commit).is_empty(), "{refused}");
+
+    app.link().await?;
+    assert_eq!(is("told").await?["error"], Value::Null);
+    let newest = app.github.statuses("octo/hello", &commit).pop().context("it was told")?;
+    assert_eq!((newest.state.as_str(), newest.description.as_deref()), ("success", Some("build #1 succeeded (branch main)")));
     app.finish().await
 }

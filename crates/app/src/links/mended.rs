@@ -1,4 +1,5 @@
-//! A link that works again: what its sources missed is looked for, and builds that no link could serve are built.
+//! A link that works again: what its sources missed is looked for, what the provider was not told of is told, and builds that no link could
+//! serve are built.
 //!
 //! Invariant: a build is repeated once, however many links are mended at the same moment: the logs of its source are locked before it is seen
 //! that nothing followed it. Deliberately elsewhere: when a link is mended (`health`, `connect`, the switch).
@@ -8,19 +9,22 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use slipway_model::{AccountId, AutobuildId, BuildId, ProviderId};
 use slipway_store::builds::{self, Build};
-use slipway_store::{WriteTx, reconciling, refs, repositories};
+use slipway_store::{WriteTx, commit_statuses, reconciling, refs, repositories};
 
 use crate::audit::{self, Change, Place};
+use crate::statuses::WORTH_TELLING;
 use crate::{Actor, App, Error};
 
 /// So many builds are repeated at most. Their refs may be built by hand all the same.
 const REPEATED: u32 = 300;
 
 impl App {
-    /// Looks at the account's sources at the provider soon, and repeats the builds that ended for want of a link. Call
-    /// [`App::builds_queued`] with what it gives after the commit.
+    /// Looks at the account's sources at the provider soon, tells it again of what it was not told of, and repeats the builds that ended for
+    /// want of a link. Call [`App::builds_queued`] with what it gives after the commit.
     pub(crate) async fn mended(&self, tx: &mut WriteTx, account: AccountId, provider: &ProviderId) -> Result<Vec<BuildId>, Error> {
-        reconciling::hurry_account(tx, account, provider, self.clock.now()).await?;
+        let now = self.clock.now();
+        reconciling::hurry_account(tx, account, provider, now).await?;
+        commit_statuses::try_again(tx, account, provider, now.minus(WORTH_TELLING), now).await?;
         let waiting = builds::list_unserved(tx, account, provider, REPEATED).await?;
         if waiting.is_empty() {
             return Ok(Vec::new());

@@ -8,7 +8,9 @@ use slipway_model::{ForkRepository, RefName};
 
 use super::webhook::{Repository, checked_id};
 use super::{FullName, is_uuid};
+use crate::error::ForgeError;
 use crate::listing::Listing;
+use crate::pull_requests::is_asked_for;
 use crate::text;
 use crate::types::OpenPullRequests;
 use crate::webhook::{Payload, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, Unreadable};
@@ -24,7 +26,11 @@ pub(super) const FIELDS: &str = "next,values.id,values.title,values.state,values
     values.source.commit.hash,values.source.repository.uuid,values.source.repository.full_name,values.destination.branch.name,\
     values.destination.repository.uuid";
 
-/// What a list has an entry of, and a delivery one.
+/// The same of one that is asked for by its number.
+pub(super) const FIELDS_OF_ONE: &str = "id,title,state,updated_on,source.branch.name,source.commit.hash,source.repository.uuid,\
+    source.repository.full_name,destination.branch.name,destination.repository.uuid";
+
+/// What a list has an entry of, a delivery one, and what is asked for by its number.
 #[derive(Deserialize)]
 pub(super) struct Body {
     id: u64,
@@ -75,17 +81,29 @@ impl NamedRepository {
 
 pub(super) fn read(delivery: Delivery) -> Result<Payload, Unreadable> {
     let Delivery { pullrequest: body, repository } = delivery;
-    let standing = match body.state.as_str() {
-        "OPEN" => PullRequestStanding::Open,
-        "MERGED" => PullRequestStanding::Merged,
-        "DECLINED" | "SUPERSEDED" => PullRequestStanding::Closed,
-        other => return Err(Unreadable::new(format!("`pullrequest.state` is `{}`, which is no state", text::line(other, 40)))),
-    };
+    let standing = standing(&body)?;
     if body.destination.repository.as_ref().is_some_and(|destination| *destination != repository) {
         return Err(Unreadable::new("`pullrequest.destination.repository` is not `repository`"));
     }
     let change = change_of(body, standing, &repository)?;
     Ok(Payload::PullRequest { repository_id: checked_id(repository)?, change: Box::new(change) })
+}
+
+fn standing(body: &Body) -> Result<PullRequestStanding, Unreadable> {
+    match body.state.as_str() {
+        "OPEN" => Ok(PullRequestStanding::Open),
+        "MERGED" => Ok(PullRequestStanding::Merged),
+        "DECLINED" | "SUPERSEDED" => Ok(PullRequestStanding::Closed),
+        other => Err(Unreadable::new(format!("`pullrequest.state` is `{}`, which is no state", text::line(other, 40)))),
+    }
+}
+
+/// What is said of one of a repository that was asked for by its number.
+pub(super) fn read_one(mut body: Body, id: &str, number: u64) -> Result<PullRequestChange, ForgeError> {
+    let destination = body.destination.repository.take().filter(|destination| destination.uuid == id);
+    let repository = destination.ok_or(ForgeError::NotFound)?;
+    let change = standing(&body).and_then(|standing| change_of(body, standing, &repository));
+    change.and_then(|change| is_asked_for(change, number)).map_err(Unreadable::of_answer)
 }
 
 /// What a list of the open pull requests of a repository says.

@@ -9,7 +9,8 @@ use url::Url;
 
 use super::{Bitbucket, FullName, pull_requests};
 use crate::error::ForgeError;
-use crate::types::{Coverage, Fresh, Heads, OpenPullRequests, SourceRef};
+use crate::types::{Coverage, Fresh, Heads, OpenPullRequests, SourceKey, SourceRef};
+use crate::webhook::PullRequestChange;
 
 /// 20,000 refs.
 const MAX_PAGES: usize = 200;
@@ -85,6 +86,26 @@ impl Bitbucket {
         let query = [("pagelen", "50"), ("state", "OPEN"), ("sort", "-updated_on"), ("fields", fields)];
         url.query_pairs_mut().extend_pairs(query);
         Ok(pull_requests::read_list(self.list(token, url, PULL_REQUEST_PAGES).await?, id))
+    }
+
+    pub(super) async fn read_pull_request(
+        &self,
+        token: &SecretString,
+        key: SourceKey<'_>,
+        number: u64,
+    ) -> Result<Option<PullRequestChange>, ForgeError> {
+        let full_name = FullName::parse(key.full_name)?;
+        let mut url = self.repository_address([full_name.workspace, full_name.slug, "pullrequests", &number.to_string()]);
+        url.query_pairs_mut().append_pair("fields", pull_requests::FIELDS_OF_ONE);
+        match self.get(token, url).await {
+            Ok(body) => pull_requests::read_one(body, key.id, number).map(Some),
+            // 404 may be the pull request or the whole repository: only the second look tells.
+            Err(ForgeError::NotFound) => match self.find_repository(token, key).await? {
+                Some(found) if found.full_name == key.full_name => Ok(None),
+                _ => Err(ForgeError::NotFound),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     /// By the newest commit that is in the history of both.

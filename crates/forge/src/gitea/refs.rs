@@ -14,7 +14,8 @@ use crate::credentials::basic;
 use crate::error::ForgeError;
 use crate::http_client::Outgoing;
 use crate::pull_requests;
-use crate::types::{Coverage, Fresh, Heads, OpenPullRequests, SourceRef};
+use crate::types::{Coverage, Fresh, Heads, OpenPullRequests, SourceKey, SourceRef};
+use crate::webhook::PullRequestChange;
 
 const MAX_OF_EACH_KIND: usize = 10_000;
 
@@ -97,6 +98,25 @@ impl Gitea {
         let mut url = self.api_address(["repos", full_name.owner, full_name.name, "pulls"]);
         url.query_pairs_mut().append_pair("state", "open").append_pair("sort", "recentupdate");
         Ok(pull_requests::read_list(self.list(token, &url).await?, id))
+    }
+
+    pub(super) async fn read_pull_request(
+        &self,
+        token: &SecretString,
+        key: SourceKey<'_>,
+        number: u64,
+    ) -> Result<Option<PullRequestChange>, ForgeError> {
+        let full_name = FullName::parse(key.full_name)?;
+        let url = self.api_address(["repos", full_name.owner, full_name.name, "pulls", &number.to_string()]);
+        match self.get(token, url).await {
+            Ok(reply) => pull_requests::read_one(reply.json()?, key.id, number).map(Some),
+            // 404 may be the pull request or the whole repository: only the second look tells.
+            Err(ForgeError::NotFound) => match self.read_repository(token, &["repositories", key.id]).await? {
+                Some(found) if found.id == key.id && found.full_name == key.full_name => Ok(None),
+                _ => Err(ForgeError::NotFound),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     /// All branches and tags that git can name.

@@ -37,7 +37,7 @@ use crate::types::{
     AuthorizeRequest, CloneAccess, CommitStatus, Fresh, Grant, Heads, HookSpec, Offer, OpenPullRequests, Page, Person, Picture, Provider,
     RemoteDelivery, RemoteHook, RemoteKey, Removal, SourceKey, SourceNamespace, SourceRepository,
 };
-use crate::webhook::{Payload, Refusal, Unreadable, Verified};
+use crate::webhook::{Payload, PullRequestChange, Refusal, Unreadable, Verified};
 
 pub use app::check_private_key;
 
@@ -190,6 +190,10 @@ impl Forge for GitHub {
 
     async fn open_pull_requests(&self, token: &SecretString, key: SourceKey<'_>) -> Result<OpenPullRequests, ForgeError> {
         self.list_pull_requests(token, FullName::parse(key.full_name)?, key.id).await
+    }
+
+    async fn pull_request(&self, token: &SecretString, key: SourceKey<'_>, number: u64) -> Result<Option<PullRequestChange>, ForgeError> {
+        self.read_pull_request(token, key, number).await
     }
 
     async fn is_in_history(

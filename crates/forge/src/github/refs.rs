@@ -13,7 +13,8 @@ use super::wire::{Call, Pages};
 use super::{FullName, GitHub, is_queued};
 use crate::error::ForgeError;
 use crate::pull_requests;
-use crate::types::{Coverage, Fresh, Heads, OpenPullRequests, SourceRef};
+use crate::types::{Coverage, Fresh, Heads, OpenPullRequests, SourceKey, SourceRef};
+use crate::webhook::PullRequestChange;
 
 /// Pages of 100 that are read of the branches, and of the tags.
 const MAX_PAGES: usize = 100;
@@ -113,6 +114,25 @@ impl GitHub {
         url.query_pairs_mut().append_pair("state", "open").append_pair("sort", "updated").append_pair("direction", "desc");
         let found = self.list(token, Call::get(url), PULL_REQUEST_PAGES).await?;
         Ok(pull_requests::read_list(found.list, id))
+    }
+
+    pub(super) async fn read_pull_request(
+        &self,
+        token: &SecretString,
+        key: SourceKey<'_>,
+        number: u64,
+    ) -> Result<Option<PullRequestChange>, ForgeError> {
+        let full_name = FullName::parse(key.full_name)?;
+        let url = self.api_address(["repos", full_name.owner, full_name.name, "pulls", &number.to_string()]);
+        match self.get(token, url).await {
+            Ok(reply) => pull_requests::read_one(reply.json()?, key.id, number).map(Some),
+            // 404 may be the pull request or the whole repository: only the second look tells.
+            Err(ForgeError::NotFound) => match self.repository_by_id(token, key.id).await? {
+                Some(found) if found.full_name == key.full_name => Ok(None),
+                _ => Err(ForgeError::NotFound),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     fn refs_address(&self, full_name: FullName<'_>, list: RefList) -> Url {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use base64::Engine;
 use secrecy::{ExposeSecret, SecretString};
 use slipway_forge::{
-    Coverage, Forge, ForgeError, Fresh, HookSpec, NamespaceKind, Payload, PullRequestHead, PullRequestOrigin, RefChange, Removal, SourceKey,
+    Coverage, Forge, ForgeError, Fresh, HookSpec, NamespaceKind, Payload, PullRequestHead, PullRequestOrigin, PullRequestStanding,
+    RefChange, Removal, SourceKey,
 };
 use slipway_model::RefName;
 use slipway_testkit::bitbucket::{OldNames, Permission, PullRequestEnd, Visibility};
@@ -274,5 +275,19 @@ async fn open_pull_requests_are_listed_by_the_first_digits_of_their_heads() {
     assert_eq!(one.head, PullRequestHead::Abbreviated(head[..12].to_owned()));
     assert_eq!(one.kept_at.as_ref().map(ToString::to_string).as_deref(), Some("refs/heads/feature"));
     assert_eq!(one.base.to_string(), "refs/heads/main");
+    // Each by its number, however it stands.
+    world.bitbucket.open_pull_request("emma/hello", "feature", "main", "Three").await.unwrap();
+    world.bitbucket.end_pull_request("emma/hello", 3, PullRequestEnd::Merged).await.unwrap();
+    let key = SourceKey { id: &id, full_name: "emma/hello" };
+    for (number, standing) in (1..).zip([PullRequestStanding::Open, PullRequestStanding::Closed, PullRequestStanding::Merged]) {
+        let found = world.client.pull_request(&token, key, number).await.unwrap().unwrap();
+        assert_eq!((found.number, found.standing, &found.head), (number, standing, &one.head));
+    }
+    assert_eq!(world.client.pull_request(&token, key, 4).await, Ok(None));
+    // What stands under the name by now is another repository.
+    let other = SourceKey { id: "{7dd600e6-0d9c-4801-b967-cb4cc17359ff}", full_name: "emma/hello" };
+    for number in [1, 4] {
+        assert_eq!(world.client.pull_request(&token, other, number).await, Err(ForgeError::NotFound), "{number}");
+    }
     assert_eq!(world.bitbucket.violations(), Vec::<String>::new());
 }

@@ -1,6 +1,6 @@
 //! Branches and tags as the real Gitea shows them.
 
-use slipway_forge::{Coverage, ForgeError, Fresh, Heads, PullRequestHead, PullRequestOrigin, SourceKey};
+use slipway_forge::{Coverage, ForgeError, Fresh, Heads, PullRequestHead, PullRequestOrigin, PullRequestStanding, SourceKey};
 use slipway_model::RefName;
 use slipway_testkit::gitea::Contents;
 use slipway_testkit::github::Visibility;
@@ -148,4 +148,16 @@ async fn open_pull_requests_are_listed_with_whose_they_are() {
     assert_eq!(one.head, PullRequestHead::Commit(head.parse().unwrap()));
     let other = client.open_pull_requests(&token, SourceKey { id: "7", full_name: "octo/hello" }).await.unwrap();
     assert_eq!((other.items.len(), other.coverage), (0, Coverage::Part));
+    // By its number, however it stands.
+    let key = SourceKey { id: &world.hello, full_name: "octo/hello" };
+    let standing = async || client.pull_request(&token, key, one.number).await.unwrap().map(|found| (found.head, found.standing));
+    assert_eq!(standing().await, Some((one.head.clone(), PullRequestStanding::Open)));
+    let close = serde_json::json!({ "state": "closed" });
+    gitea.api(http::Method::PATCH, &format!("/repos/octo/hello/pulls/{}?sudo=octo", one.number), Some(close)).await.unwrap();
+    assert_eq!(standing().await, Some((one.head.clone(), PullRequestStanding::Closed)));
+    assert_eq!(client.pull_request(&token, key, 99).await, Ok(None));
+    for number in [one.number, 99] {
+        let other = client.pull_request(&token, SourceKey { id: "7", full_name: "octo/hello" }, number).await;
+        assert_eq!(other, Err(ForgeError::NotFound), "{number}");
+    }
 }

@@ -9,8 +9,8 @@ use base64::Engine;
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use slipway_forge::{
-    Coverage, Forge, ForgeError, Fresh, Heads, HookSpec, NamespaceKind, Payload, PullRequestHead, PullRequestOrigin, RefChange, Removal,
-    SourceKey,
+    Coverage, Forge, ForgeError, Fresh, Heads, HookSpec, NamespaceKind, Payload, PullRequestHead, PullRequestOrigin, PullRequestStanding,
+    RefChange, Removal, SourceKey,
 };
 use slipway_model::RefName;
 use slipway_testkit::github::{FakeGitHub, Visibility};
@@ -200,7 +200,22 @@ async fn open_pull_requests_are_listed_with_whose_they_are() {
     let main = || "refs/heads/main".to_owned();
     assert_eq!(shown, [(2, &outside, PullRequestOrigin::Fork, main()), (1, &inside, PullRequestOrigin::Internal, main())]);
     assert_eq!(listed.coverage, Coverage::Whole);
-    // What stands under the name by now is another repository.
+    // Each by its number, however it stands.
+    let key = SourceKey { id: &id, full_name: "octo/hello" };
+    github.open_pull_request("octo/hello", "octo", ("octo/hello", "feature"), "main", "A change").await.unwrap();
+    github.merge_pull_request("octo/hello", 4);
+    let standings = [PullRequestStanding::Open, PullRequestStanding::Open, PullRequestStanding::Closed, PullRequestStanding::Merged];
+    for (number, standing) in (1..).zip(standings) {
+        let found = client.pull_request(&token, key, number).await.unwrap().unwrap();
+        assert_eq!((found.number, found.standing, found.base.to_string()), (number, standing, main()));
+        assert_eq!(found.head, if number == 2 { outside.clone() } else { inside.clone() });
+    }
+    assert_eq!(client.pull_request(&token, key, 5).await, Ok(None));
+    // What stands under the name by now is another repository, or none.
+    for (id, full_name, number) in [("1", "octo/hello", 1), ("1", "octo/hello", 5), (id.as_str(), "octo/nothing", 1)] {
+        let other = client.pull_request(&token, SourceKey { id, full_name }, number).await;
+        assert_eq!(other, Err(ForgeError::NotFound), "{id} {full_name} {number}");
+    }
     let other = client.open_pull_requests(&token, SourceKey { id: "1", full_name: "octo/hello" }).await.unwrap();
     assert_eq!((other.items.len(), other.coverage), (0, Coverage::Part));
     assert_eq!(github.violations(), Vec::<String>::new());

@@ -5,7 +5,7 @@ use slipway_store::builds::{self, Ending};
 use slipway_store::commit_statuses::{self, CommitStatus};
 use slipway_store::{Db, repositories};
 
-use crate::fixture::{NOW, ODD, World, after, begin, done, look, rule, secret, world};
+use crate::fixture::{NOW, ODD, World, after, begin, done, look, rule, secret, world, world_of};
 
 on_both! {
     a_status_is_due_when_its_build_begins_and_when_it_ends;
@@ -13,6 +13,7 @@ on_both! {
     the_newest_build_of_a_rule_and_a_commit_is_told_of;
     each_rule_has_a_context_of_its_own;
     two_claims_at_once_get_two_statuses;
+    what_was_not_told_is_due_again_once_a_link_works;
     a_status_goes_with_its_build;
 }
 
@@ -140,6 +141,53 @@ async fn two_claims_at_once_get_two_statuses(db: &Db) {
     all.sort();
     all.dedup();
     assert_eq!(all.len(), 8, "each was claimed, none twice");
+}
+
+async fn try_again(db: &Db, world: &World, queued_since: u64, seconds: u64) {
+    let mut tx = begin(db).await;
+    let account = repositories::get(&mut tx, world.repository).await.expect("query").expect("stands").account;
+    let provider = "github".parse().expect("provider");
+    commit_statuses::try_again(&mut tx, account, &provider, after(queued_since), after(seconds)).await.expect("writes");
+    done(tx).await;
+}
+
+async fn what_was_not_told_is_due_again_once_a_link_works(db: &Db) {
+    let (world, other) = (world(db, "web").await, world_of(db, "umbrella", "web").await);
+    let refuse = async |status: &CommitStatus| {
+        let mut tx = begin(db).await;
+        commit_statuses::set_refused(&mut tx, status, ODD).await.expect("writes");
+        done(tx).await;
+    };
+    let build = world.queued(db).await;
+    refuse(&claim(db, 0).await.expect("due")).await;
+    try_again(db, &world, 1, 10).await;
+    assert!(claim(db, 10).await.is_none(), "it is too old");
+    try_again(db, &world, 0, 20).await;
+    let waits = stands(db, build).await;
+    assert_eq!((waits.due_at, waits.since, waits.tries), (Some(after(20)), after(20), 0));
+    assert_eq!(waits.error.as_deref(), Some(ODD), "why it was not told stays to be seen");
+
+    // Refused through the link of before, while another one is made.
+    let sent = claim(db, 20).await.expect("due");
+    try_again(db, &world, 0, 21).await;
+    refuse(&sent).await;
+    let again = claim(db, 22).await.expect("nothing was noted of that");
+    told(db, &again, 23).await;
+    try_again(db, &world, 0, 30).await;
+    assert!(claim(db, 30).await.is_none(), "what was told is told");
+
+    // What waits after a failure, too, but nobody else's.
+    other.queued(db).await;
+    finish(db, build, 40).await;
+    for _ in 0..2 {
+        let status = claim(db, 40).await.expect("due");
+        let mut tx = begin(db).await;
+        commit_statuses::set_failed(&mut tx, &status, ODD, after(1000)).await.expect("writes");
+        done(tx).await;
+    }
+    try_again(db, &world, 0, 50).await;
+    assert_eq!(claim(db, 50).await.map(|status| status.build), Some(build));
+    assert!(claim(db, 50).await.is_none());
 }
 
 async fn a_status_goes_with_its_build(db: &Db) {

@@ -13,6 +13,7 @@ on_both! {
     what_is_newer_takes_the_place_of_what_waits;
     one_repository_has_one_sender;
     another_address_knows_nothing_of_the_one_before;
+    who_was_to_send_it_elsewhere_changes_nothing_here;
     a_deleted_build_s_image_goes_out_all_the_same;
 }
 
@@ -181,6 +182,39 @@ async fn another_address_knows_nothing_of_the_one_before(db: &Db) {
     save(db, world.repository, "other.example.com/app", 2000).await;
     assert!(external::list_of_build(&mut look(db).await, build).await.expect("query").is_empty());
     assert!(claim(db, 3000).await.is_none());
+}
+
+async fn who_was_to_send_it_elsewhere_changes_nothing_here(db: &Db) {
+    let world = world(db, "web").await;
+    let build = world.queued(db).await;
+    save(db, world.repository, "registry.example.com/app", 0).await;
+    want(db, world.repository, &["latest"], "sha256:1", build, 0).await;
+    let mut before = claim(db, 0).await.expect("due");
+    for (seconds, address) in [(10, "other.example.com/app"), (20, "third.example.com/app"), (30, "third.example.com/app")] {
+        if seconds == 30 {
+            // Removed and saved again is another one too, whatever its address.
+            let mut tx = begin(db).await;
+            assert!(external::delete(&mut tx, world.repository).await.expect("deletes"));
+            done(tx).await;
+        }
+        save(db, world.repository, address, seconds).await;
+        assert!(!hold(db, &before, seconds + 60).await, "it is gone");
+        want(db, world.repository, &["latest"], "sha256:1", build, seconds).await;
+        assert!(!hold(db, &before, seconds + 60).await, "what waits here is not what that sender has");
+        let now = claim(db, seconds).await.expect("due");
+        assert!(!hold(db, &before, seconds + 60).await, "{address}");
+        delivered(db, &before, seconds).await;
+        let mut tx = begin(db).await;
+        external::release(&mut tx, &before).await.expect("writes");
+        done(tx).await;
+        let shown = stands(db, world.repository, "latest").await;
+        assert_eq!((shown.due_at, shown.delivered_at, shown.tries), (Some(after(seconds)), None, 0), "{address}");
+        assert!(claim(db, seconds).await.is_none(), "it is in the hands of whoever sends it there: {address}");
+        assert!(hold(db, &now, seconds + 60).await, "{address}");
+        before = now;
+    }
+    delivered(db, &before, 40).await;
+    assert_eq!(stands(db, world.repository, "latest").await.delivered_at, Some(after(40)));
 }
 
 async fn a_deleted_build_s_image_goes_out_all_the_same(db: &Db) {

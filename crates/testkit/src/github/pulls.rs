@@ -113,6 +113,11 @@ impl State {
         Some(value)
     }
 
+    /// `pull-request`, as it is told to who asks for one.
+    pub(crate) fn pull(&self, urls: &super::Urls, repo: &Repo, number: u64) -> Option<Value> {
+        self.pull_request(urls, repo, repo.pulls.iter().find(|pull| pull.number == number)?)
+    }
+
     /// `pull-request-simple`, as lists carry it.
     pub(crate) fn pulls(&self, urls: &super::Urls, repo: &Repo, state: &str, sort: Option<&str>, direction: Option<&str>) -> Vec<Value> {
         let wanted = |pull: &&Pull| match state {

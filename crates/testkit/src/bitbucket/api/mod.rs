@@ -196,6 +196,7 @@ impl Call {
             (&Method::GET, []) => repos::one(self, id),
             (&Method::GET, ["refs"]) => refs::list(self, id, &["refs/heads/", "refs/tags/"]).await,
             (&Method::GET, ["pullrequests"]) => refs::pull_requests(self, id).await,
+            (&Method::GET, ["pullrequests", number]) => refs::pull_request(self, id, number).await,
             (&Method::GET, ["refs", "branches"]) => refs::list(self, id, &["refs/heads/"]).await,
             (&Method::GET, ["refs", "tags"]) => refs::list(self, id, &["refs/tags/"]).await,
             (&Method::GET, ["refs", "branches", name @ ..]) => refs::one(self, id, "heads", &name.join("/")).await,

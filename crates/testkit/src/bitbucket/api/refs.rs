@@ -61,6 +61,15 @@ pub(super) async fn one(call: &Call, id: u64, kind: &str, name: &str) -> ApiResu
     Ok(Reply::ok(view.pop().ok_or_else(|| ApiError::not_found("Commit not found"))?))
 }
 
+/// The API describes a commit as its hash alone, events tell more.
+fn as_described(mut pull_request: Value) -> Value {
+    for side in ["source", "destination"] {
+        let commit = &mut pull_request[side]["commit"];
+        *commit = commit.get("hash").map_or(Value::Null, |hash| json!({ "hash": hash }));
+    }
+    pull_request
+}
+
 /// Pull requests in a state, the open ones without one. At most 50 a page.
 pub(super) async fn pull_requests(call: &Call, id: u64) -> ApiResult {
     call.caller.require(&["pullrequest"])?;
@@ -74,17 +83,25 @@ pub(super) async fn pull_requests(call: &Call, id: u64) -> ApiResult {
         let pulls = repo.pull_requests.iter().filter(|pull| pull.state == state_wanted);
         let view = |pull| {
             let heads = payloads::Heads::of(pull, &refs);
-            let mut body = payloads::pull_request_view(state, call.inner.urls(), repo, pull, &heads);
-            // Lists describe a commit as its hash alone, events with more.
-            for side in ["source", "destination"] {
-                body[side]["commit"] = body[side]["commit"].get("hash").map_or(Value::Null, |hash| json!({ "hash": hash }));
-            }
+            let body = as_described(payloads::pull_request_view(state, call.inner.urls(), repo, pull, &heads));
             (json!({ "updated_on": body["updated_on"] }), body)
         };
         pulls.map(view).collect()
     })?;
     sort(&call.query, &mut all, |(small, _)| small);
     call.query.page_of(&call.url, all.into_iter().map(|(_, body)| body).collect())
+}
+
+/// One pull request, in whatever state.
+pub(super) async fn pull_request(call: &Call, id: u64, number: &str) -> ApiResult {
+    call.caller.require(&["pullrequest"])?;
+    let target = call.target(id, Permission::Read)?;
+    let refs = git::refs(call.inner.ready(&target.folder).await?).await?;
+    let found = call.look(&target, |state, repo| {
+        let pull = repo.pull_requests.iter().find(|pull| pull.id.to_string() == number)?;
+        Some(as_described(payloads::pull_request_view(state, call.inner.urls(), repo, pull, &payloads::Heads::of(pull, &refs))))
+    })?;
+    found.map(Reply::ok).ok_or_else(|| ApiError::not_found("No such pull request"))
 }
 
 /// The full id of a commit that the repository has.

@@ -229,6 +229,7 @@ impl Call {
             (&Method::GET, ["commits", name @ .., "statuses"]) => statuses::list(self, id, &name.join("/")).await,
             (&Method::GET, ["commits", name @ ..]) if !name.is_empty() => refs::commit(self, id, &name.join("/")).await,
             (&Method::GET, ["pulls"]) => refs::pulls(self, id),
+            (&Method::GET, ["pulls", number]) => refs::pull(self, id, number),
             (&Method::GET, ["compare", between]) => refs::compare(self, id, between).await,
             (&Method::POST, ["statuses", sha]) => statuses::create(self, id, sha).await,
             (_, ["hooks", hook @ ..]) => hooks::route(self, id, hook),

@@ -57,6 +57,15 @@ pub(super) fn pulls(call: &Call, id: u64) -> ApiResult {
     Ok(call.query.page(&call.url, list, |one| one))
 }
 
+/// `GET .../pulls/7`: one in whatever state.
+pub(super) fn pull(call: &Call, id: u64, number: &str) -> ApiResult {
+    call.target(id, Need::Read)?;
+    let state = call.inner.state();
+    let repo = state.repos.get(&id).ok_or_else(ApiError::not_found)?;
+    let number = number.parse().map_err(|_| ApiError::not_found())?;
+    state.pull(call.inner.urls(), repo, number).map(Reply::ok).ok_or_else(ApiError::not_found)
+}
+
 /// `GET .../git/matching-refs/heads/feat`: every ref that begins with the given text; not paged.
 pub(super) fn matching(call: &Call, id: u64, start: &str) -> ApiResult {
     let target = call.target(id, Need::Read)?;
