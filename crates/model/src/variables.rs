@@ -17,6 +17,11 @@ pub const SSH_PRIVATE: &str = "SSH_PRIVATE";
 /// The variable with lines of `known_hosts`: SSH servers of submodules that are at no configured provider.
 pub const SSH_KNOWN_HOSTS: &str = "SSH_KNOWN_HOSTS";
 
+/// Values of variables with fewer bytes are not masked in logs: every other word would be.
+pub const SHORTEST_MASKED: usize = 6;
+/// A secret needs so many bytes: a shorter value stands by chance in any image, so it cannot be looked for there.
+pub const SHORTEST_SECRET: usize = 8;
+
 const MAX_ARGUMENTS: usize = 50;
 const MAX_ARGUMENT_BYTES: usize = 4096;
 
@@ -92,7 +97,8 @@ pub struct EnvironmentVariable {
     pub name: String,
     /// Any text, several lines too.
     pub value: String,
-    /// It reaches a build only as a secret of BuildKit (`RUN --mount=type=secret,id=NAME`), never as an argument.
+    /// It reaches the Dockerfile only as a secret of BuildKit (`RUN --mount=type=secret,id=NAME`), never as an argument, and no image may
+    /// hold it. Hooks and test files get it like any other.
     #[serde(default)]
     pub secret: bool,
 }
@@ -106,6 +112,14 @@ impl EnvironmentVariable {
                 .then(|| format!("the value of `{}` has {} bytes, at most 32768 are accepted", self.name, self.value.len()))
         };
         variable_name_problem(&self.name).or_else(too_long)
+    }
+}
+
+impl EnvironmentVariable {
+    /// Whether it is marked secret and cannot be kept so. An empty one hides nothing.
+    #[must_use]
+    pub fn is_too_short_a_secret(&self) -> bool {
+        self.secret && (1..SHORTEST_SECRET).contains(&self.value.trim().len())
     }
 }
 
@@ -137,6 +151,14 @@ mod tests {
         assert!(variable("1A").problem().is_some());
         assert!(variable("SOURCE_COMMIT").problem().is_some());
         assert!(!format!("{:?}", variable("A")).contains("s3cret"));
+    }
+
+    #[test]
+    fn a_secret_is_long_enough_to_be_looked_for() {
+        let variable = |value: &str, secret| EnvironmentVariable { name: "A".into(), value: value.into(), secret };
+        assert!(variable("1234567", true).is_too_short_a_secret() && variable(" 1234567\n", true).is_too_short_a_secret());
+        assert!(!variable("1234567", false).is_too_short_a_secret());
+        assert!(!variable("12345678", true).is_too_short_a_secret() && !variable("", true).is_too_short_a_secret());
     }
 
     #[test]
