@@ -257,7 +257,7 @@ mod tests {
         let given = |name: &str, value: Option<&str>| VariableInput { name: name.into(), value: value.map(str::to_owned), secret: None };
         assert_eq!(check_variables(&[given("A", None)], &stored).unwrap(), stored);
         assert!(
-            check_variables(&[given("A", Some("new"))], &stored).unwrap()[0].secret,
+            check_variables(&[given("A", Some("newer-one"))], &stored).unwrap()[0].secret,
             "what is secret stays so until somebody says otherwise"
         );
         let open = VariableInput { secret: Some(false), ..given("A", None) };

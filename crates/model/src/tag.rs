@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn what_renders_empty_is_no_tag() {
         assert_eq!(tags("{\\1}", "v", &[""]), Vec::<String>::new());
-        assert_eq!(tags("{\\1}{\\2}, {\\1}-x, latest", "v", &["", ""]), ["x-c5b2ce0a", "latest"]);
+        assert_eq!(tags("{\\1}{\\2}, {\\1}-x, latest", "v", &["", ""]), ["x-a4209624", "latest"]);
         assert_eq!(ImageTag::from_any(""), None);
     }
 
