@@ -88,7 +88,7 @@ async fn what_waits_follows_the_approval_that_is_asked_for(database: Database) -
     assert_eq!(builder.claim().await?.build.to_string(), text(waits, "id"));
 
     // What ran goes on; once more it needs the word that it did not need then.
-    assert_eq!(builder.finish(&work, Outcome::Passed).await?.context("it counts")?.state.as_str(), "success");
+    assert_eq!(builder.finish(&work, Outcome::Passed).await?.unwrap().state.as_str(), "success");
     let ran = builds_of(&app, running).await?.remove(0);
     assert_eq!(ran["approval"], Value::Null);
     assert_eq!(retry(&app, &ran).await?.json()?["approval"], "awaited");
