@@ -238,7 +238,13 @@ impl App {
         }
         let commit = self.commit_to_build(repository.account, &autobuild, start).await?;
         let now = self.clock.now();
-        let matching: Vec<_> = rules.iter().filter_map(|rule| Some((rule, rule.matches(&start.source_ref, &commit, now)?.tags))).collect();
+        let matching = rules.iter().filter_map(|rule| Some((rule, rule.matches(&start.source_ref, &commit, now)?.tags)));
+        let (matching, tagless): (Vec<_>, Vec<_>) = matching.partition(|(_, tags)| !tags.is_empty());
+        if let (true, Some((rule, _))) = (matching.is_empty(), tagless.first()) {
+            let detail = format!("the rule {} matches, but {}", rule.describe(), rule.gives_no_tag(&start.source_ref));
+            let refusal = Refusal::new(RefusalKind::Invalid, "no_tag", detail).field("ref");
+            return Err(refusal.hint("change the rule's docker tags under Autobuild, for example to `{sourceref}`").into());
+        }
         let wanted = Wanted {
             autobuild: &autobuild,
             source_ref: &start.source_ref,
@@ -338,10 +344,6 @@ impl App {
         if repositories::get_autobuild_by_id(&mut tx, old.autobuild).await?.is_none() {
             return Err(Error::conflict("no_autobuild", "the settings that this build was made under are gone; start a new build"));
         }
-        if old.terms.await_approval() {
-            // One that nobody could approve of would wait for ever.
-            self.check_approvable(&mut tx, &old).await?;
-        }
         let build = self.repeat_build(&mut tx, &old, Some(by)).await?;
         let change = Change::new("build.retry", format!("{} #{}", right.repository().name, old.number))
             .now(serde_json::json!({"build": build.number}));
@@ -351,10 +353,13 @@ impl App {
         Ok(build)
     }
 
-    /// A new build of the same rule, ref and commit, in the old one's place in the ref's history and on its terms: an approval was one of the
-    /// commit. Call [`App::builds_queued`] after the commit.
+    /// A new build of the same rule, ref and commit, in the old one's place in the ref's history. Call [`App::builds_queued`] after the commit.
+    ///
+    /// # Errors
+    /// A refusal when the settings do not have its pull request tested any more ([`App::terms_again`]); nothing is written then.
     pub(crate) async fn repeat_build(&self, tx: &mut WriteTx, old: &Build, by: Option<AccountId>) -> Result<Build, Error> {
         let now = self.clock.now();
+        let terms = self.terms_again(tx, old).await?;
         let event = NewRefEvent {
             autobuild: old.autobuild,
             name: &old.source_ref,
@@ -382,7 +387,7 @@ impl App {
             commit_author: old.commit_author.as_deref(),
             tags: &old.tags,
             no_cache: old.no_cache,
-            terms: &old.terms,
+            terms: &terms,
             cause: "retry",
             started_by: by,
             retry_of: Some(old.id),

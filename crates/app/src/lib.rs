@@ -12,10 +12,12 @@ mod autobuild_input;
 mod autobuilds;
 mod build_hooks;
 mod build_logs;
+mod build_rules;
 mod builds;
 mod chosen;
 mod claims;
 mod conversion;
+mod covered;
 mod deletion;
 mod deploy_keys;
 mod driver;
@@ -85,8 +87,9 @@ pub use authorise::{
     RepositoryAdmin, RepositoryOwner, RepositoryRead, RepositoryView, RepositoryWrite, Standing,
 };
 pub use autobuild_input::{AutobuildInput, PathsInput, RuleInput, VariableInput};
-pub use autobuilds::{AutobuildSettings, PreviewRef};
+pub use autobuilds::{AutobuildSettings, PreviewRef, RulesPreview};
 pub use build_hooks::BuildHooks;
+pub use build_rules::RulesBuilt;
 pub use build_logs::{LogPlace, LogWindow};
 pub use builds::{BuildDetail, BuildsWanted, StartBuild};
 pub use claims::{Claimed, ComparedWith};

@@ -127,6 +127,8 @@ words! {
         Superseded = "superseded",
         /// Its pull request was closed or merged while it waited.
         PullRequestClosed = "pull_request_closed",
+        /// The settings are not for it any more, which they became while it waited.
+        SettingsChanged = "settings_changed",
         /// The link to the provider is disabled or gone.
         LinkUnavailable = "link_unavailable",
         /// Something of ours failed; the log says what.

@@ -42,4 +42,6 @@ pub use queue::{Held, QueueLimits, Turn, in_front};
 pub use rule::{Autotest, BuildRule, RuleError, RuleMatch, RulePath, SourcePattern, SourceType, TargetStage};
 pub use secret::{SecretHash, SecretToken, TokenKind, constant_time_eq};
 pub use tag::{CACHE_TAG, ImageTag, InvalidTag, TagFacts, TagTemplate, TagTemplates};
-pub use variables::{BuildArgument, BuildArguments, EnvironmentVariable, SERVICE_VARIABLES, SSH_KNOWN_HOSTS, SSH_PRIVATE};
+pub use variables::{
+    BuildArgument, BuildArguments, EnvironmentVariable, SERVICE_VARIABLES, SHORTEST_MASKED, SHORTEST_SECRET, SSH_KNOWN_HOSTS, SSH_PRIVATE,
+};

@@ -32,6 +32,7 @@ mod recorded;
 mod replicas;
 mod rules;
 mod secrets;
+mod settings;
 mod sources;
 mod statuses;
 mod submodules;

@@ -16,7 +16,7 @@ use slipway_wire::{Assignment, Base, Outcome};
 
 use super::deliveries::{commit, outcome};
 
-const SOURCE: &str = "octo/hello";
+pub(super) const SOURCE: &str = "octo/hello";
 const STRANGER: &str = "mallory";
 const FILES: &[(&str, &str)] = &[("Dockerfile", "FROM scratch\n")];
 /// What nothing that a stranger wrote may ever see.
@@ -24,7 +24,7 @@ const CANARY: &str = "canary-of-a-variable";
 const REGISTRY_CANARY: &str = "canary-of-a-registry";
 
 /// Settings with autotest and whatever else; rules, variables.
-async fn settle(hello: &Repository<'_>, app: &TestApp, settings: Value) -> Result<()> {
+pub(super) async fn settle(hello: &Repository<'_>, app: &TestApp, settings: Value) -> Result<()> {
     let mut body = json!({
         "provider": "github", "source": hello.source(), "rules": [{ "source_type": "branch", "source": "main", "tags": "latest" }],
         "env": [{ "name": "PLAIN", "value": CANARY }, { "name": "TOKEN", "value": CANARY, "secret": true }],
@@ -37,7 +37,7 @@ async fn settle(hello: &Repository<'_>, app: &TestApp, settings: Value) -> Resul
 }
 
 /// `demo/hello`, built from a public source with a branch `main`, which a stranger has forked.
-async fn start(setup: Setup, settings: Value) -> Result<TestApp> {
+pub(super) async fn start(setup: Setup, settings: Value) -> Result<TestApp> {
     let app = TestApp::with(setup).await?;
     {
         let hello = app.linked_repository("hello").await?;
@@ -52,12 +52,12 @@ async fn start(setup: Setup, settings: Value) -> Result<TestApp> {
     Ok(app)
 }
 
-fn hello(app: &TestApp) -> Repository<'_> {
+pub(super) fn hello(app: &TestApp) -> Repository<'_> {
     Repository::new(app, "hello")
 }
 
 /// A stranger's fork with one commit on a branch, and the pull request of it.
-async fn from_outside(app: &TestApp, branch: &str) -> Result<(String, u64, String)> {
+pub(super) async fn from_outside(app: &TestApp, branch: &str) -> Result<(String, u64, String)> {
     let fork = app.github.fork(SOURCE, STRANGER).await?;
     let head = app.github.commit(&fork, branch, &[("evil", branch)], "Let me help").await?;
     let number = app.github.open_pull_request(SOURCE, STRANGER, (&fork, branch), "main", "Let me help").await?;
@@ -66,14 +66,14 @@ async fn from_outside(app: &TestApp, branch: &str) -> Result<(String, u64, Strin
 }
 
 /// A pull request of a branch of the source itself.
-async fn from_inside(app: &TestApp, branch: &str) -> Result<(u64, String)> {
+pub(super) async fn from_inside(app: &TestApp, branch: &str) -> Result<(u64, String)> {
     let head = app.github.commit(SOURCE, branch, &[("feature", branch)], "A feature").await?;
     let number = app.github.open_pull_request(SOURCE, AUTHOR, (SOURCE, branch), "main", "A feature").await?;
     told(app).await?;
     Ok((number, head))
 }
 
-async fn told(app: &TestApp) -> Result<()> {
+pub(super) async fn told(app: &TestApp) -> Result<()> {
     app.github.settle().await;
     hello(app).decided().await.map(|_| ())
 }
@@ -92,7 +92,7 @@ fn name(number: u64) -> String {
 }
 
 /// The builds of a pull request, newest first.
-async fn builds_of(app: &TestApp, number: u64) -> Result<Vec<Value>> {
+pub(super) async fn builds_of(app: &TestApp, number: u64) -> Result<Vec<Value>> {
     let all = hello(app).builds().await?;
     Ok(all.into_iter().filter(|build| build["source_ref"] == name(number).as_str()).collect())
 }
@@ -105,7 +105,7 @@ async fn verdict(app: &TestApp, number: u64) -> Result<(String, String)> {
     Ok((text(last, "outcome").to_owned(), text(last, "text").to_owned()))
 }
 
-async fn approve(app: &TestApp, build: &Value, commit: &str) -> Result<slipway_tests::Answer> {
+pub(super) async fn approve(app: &TestApp, build: &Value, commit: &str) -> Result<slipway_tests::Answer> {
     let at = format!("/api/v1{}", hello(app).at(&format!("/builds/{}/approve", text(build, "id"))));
     app.api.send(reqwest::Method::POST, &at, Some(&json!({ "commit": commit }))).await
 }

@@ -40,6 +40,7 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::Superseded => {
             "What came since is built instead. Retry builds this one too; under Autobuild you choose whether every push is built."
         }
+        FailureCode::SettingsChanged => "Nothing is wrong with the commit. What is tested, and who has to approve, is set under Autobuild.",
         FailureCode::PullRequestClosed => "Nothing is to be tested any more. Should it be opened again, it is tested again.",
         FailureCode::LinkUnavailable => "Enable or renew the link under Source providers, then retry.",
         FailureCode::Internal => "Retry. If it happens again, tell an administrator the build's id.",

@@ -319,8 +319,8 @@ fn autobuild(refused: bool) -> AutobuildPage {
         RuleRow::empty(2),
     ];
     let mut variables = vec![
-        VariableRow { index: 0, name: Field::new("NPM_TOKEN"), value: String::new(), stored: Stored::Yes, secret: true },
-        VariableRow { index: 1, name: Field::default(), value: "typed".into(), stored: Stored::No, secret: false },
+        VariableRow { index: 0, name: Field::new("NPM_TOKEN"), value: Field::default(), stored: Stored::Yes, secret: true },
+        VariableRow { index: 1, name: Field::default(), value: Field::refused("typed", "The secret `typed` is shorter than 8 characters."), stored: Stored::No, secret: false },
     ];
     if refused {
         rules[1].source =
@@ -346,6 +346,7 @@ fn autobuild(refused: bool) -> AutobuildPage {
                     source_type: SourceType::Branch,
                     matches: vec![PreviewMatch { source_ref: "refs/heads/main".into(), tags: vec![tag("latest", None)] }],
                     more: 0,
+                    by_hand: true,
                     error: None,
                 },
                 PreviewRule {
@@ -360,10 +361,12 @@ fn autobuild(refused: bool) -> AutobuildPage {
                         },
                     ],
                     more: 14,
+                    by_hand: false,
                     error: None,
                 },
             ],
             collisions: vec!["1.4.1 comes from tag v1.4.1 and from branch release; the later build wins".into()],
+            part: Some(20_000),
             problem: None,
         },
         stored: Stored::Yes,
