@@ -16,8 +16,8 @@ use slipway_wire::{Assignment, Base, Outcome};
 
 use super::deliveries::{commit, outcome};
 
-const SOURCE: &str = "octo/hello";
-const STRANGER: &str = "mallory";
+pub(super) const SOURCE: &str = "octo/hello";
+pub(super) const STRANGER: &str = "mallory";
 const FILES: &[(&str, &str)] = &[("Dockerfile", "FROM scratch\n")];
 /// What nothing that a stranger wrote may ever see.
 const CANARY: &str = "canary-of-a-variable";
@@ -57,7 +57,7 @@ fn hello(app: &TestApp) -> Repository<'_> {
 }
 
 /// A stranger's fork with one commit on a branch, and the pull request of it.
-async fn from_outside(app: &TestApp, branch: &str) -> Result<(String, u64, String)> {
+pub(super) async fn from_outside(app: &TestApp, branch: &str) -> Result<(String, u64, String)> {
     let fork = app.github.fork(SOURCE, STRANGER).await?;
     let head = app.github.commit(&fork, branch, &[("evil", branch)], "Let me help").await?;
     let number = app.github.open_pull_request(SOURCE, STRANGER, (&fork, branch), "main", "Let me help").await?;
@@ -575,7 +575,7 @@ async fn a_rule_of_pull_requests_takes_them_from_those_of_branches() -> Result<(
 }
 
 /// `demo/hello` built from `octo/hello` at another provider, with autotest for everybody.
-async fn start_at(forge: Forge) -> Result<TestApp> {
+pub(super) async fn start_at(forge: Forge) -> Result<TestApp> {
     let app = TestApp::with(Setup::default().all_providers()).await?;
     forge.repository(&app, SOURCE).await?;
     forge.push(&app, SOURCE, "main", FILES).await?;
@@ -650,7 +650,7 @@ async fn so_many(app: &TestApp, number: u64, count: usize) -> Result<Vec<Value>>
 }
 
 /// Opens a pull request at Gitea, which knows of a pushed branch only a moment after it took it; gives its number.
-async fn opened(app: &TestApp, path: &str, wish: &Value) -> Result<u64> {
+pub(super) async fn opened(app: &TestApp, path: &str, wish: &Value) -> Result<u64> {
     let gitea = &app.others.as_ref().context("all")?.gitea;
     let last = std::cell::RefCell::new(String::new());
     let made = app.wait_for("Gitea to know the branch", || async {
