@@ -19,7 +19,7 @@ use slipway_store::{ReadTx, WriteTx, builders, last_images, repositories};
 use crate::external::BaseRegistry;
 use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
 use crate::source_access::SourceAccess;
-use crate::{App, Error, RegisteredBuilder};
+use crate::{App, Error, RegisteredBuilder, notes};
 
 /// So long a build waits when its provider cannot be reached.
 const PASSING_TROUBLE: Duration = Duration::from_secs(30);
@@ -147,6 +147,10 @@ impl App {
             }
             Ok(claimed) => {
                 builds::extend_lease(&mut tx, id, now.plus(self.config.lease)).await?;
+                let note = notes::when_it_runs(&held);
+                if note != held.note {
+                    builds::set_note(&mut tx, id, note.as_deref()).await?;
+                }
                 Some(claimed)
             }
             Err(Unready::Never(reason)) => {
@@ -155,7 +159,7 @@ impl App {
                 None
             }
             Err(Unready::Later(note, wait)) => {
-                builds::put_back(&mut tx, id, &note, now.plus(wait)).await?;
+                builds::put_back(&mut tx, id, &notes::while_it_waits(&held, &note), now.plus(wait)).await?;
                 None
             }
         };

@@ -5,6 +5,7 @@
 
 mod build;
 mod buildkitd;
+mod by_hand;
 mod canary;
 mod command_line;
 mod crash;

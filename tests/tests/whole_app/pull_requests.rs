@@ -17,7 +17,7 @@ use slipway_wire::{Assignment, Base, Outcome};
 use super::deliveries::{commit, outcome};
 
 pub(super) const SOURCE: &str = "octo/hello";
-const STRANGER: &str = "mallory";
+pub(super) const STRANGER: &str = "mallory";
 const FILES: &[(&str, &str)] = &[("Dockerfile", "FROM scratch\n")];
 /// What nothing that a stranger wrote may ever see.
 const CANARY: &str = "canary-of-a-variable";
@@ -618,7 +618,7 @@ async fn a_rule_of_pull_requests_takes_them_from_those_of_branches() -> Result<(
 }
 
 /// `demo/hello` built from `octo/hello` at another provider, with autotest for everybody.
-async fn start_at(forge: Forge) -> Result<TestApp> {
+pub(super) async fn start_at(forge: Forge) -> Result<TestApp> {
     let app = TestApp::with(Setup::default().all_providers()).await?;
     forge.repository(&app, SOURCE).await?;
     forge.push(&app, SOURCE, "main", FILES).await?;
@@ -710,7 +710,7 @@ async fn so_many(app: &TestApp, number: u64, count: usize) -> Result<Vec<Value>>
 }
 
 /// Opens a pull request at Gitea, which knows of a pushed branch only a moment after it took it; gives its number.
-async fn opened(app: &TestApp, path: &str, wish: &Value) -> Result<u64> {
+pub(super) async fn opened(app: &TestApp, path: &str, wish: &Value) -> Result<u64> {
     let gitea = &app.others.as_ref().context("all")?.gitea;
     let last = std::cell::RefCell::new(String::new());
     let made = app.wait_for("Gitea to know the branch", || async {

@@ -91,6 +91,8 @@ pub struct BuildPage {
     pub steps: Vec<Step>,
     /// What else there is to know, like a tag that stayed where it was.
     pub note: Option<String>,
+    /// How attempts before this one ended.
+    pub earlier: Vec<String>,
     /// With what the source was cloned; when that was not the deploy key, why.
     pub cloned: Option<String>,
     /// What the provider was told of it.
@@ -123,12 +125,6 @@ impl BuildPage {
     #[must_use]
     pub fn awaits_approval(&self) -> bool {
         self.approvable == Approvable::Yes
-    }
-
-    /// Whether a build of the newest commit of its branch or tag can be started.
-    #[must_use]
-    pub fn may_build_newest(&self) -> bool {
-        self.head.source.is_some() && self.pull_request.is_none()
     }
 
     /// What the person should do next.

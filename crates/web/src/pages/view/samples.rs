@@ -20,7 +20,7 @@ use slipway_model::{
 
 use crate::pages::view::autobuild::{AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored, VariableRow};
 use crate::pages::view::build::{Approvable, BuildPage};
-use crate::pages::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePage};
+use crate::pages::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePage, StartForm};
 use crate::pages::view::chart::{Bar, bars};
 use crate::pages::view::errors::ErrorPage;
 use crate::pages::view::form::Field;
@@ -257,6 +257,7 @@ fn failed_build() -> BuildPage {
         commit_status: Some("not told: the link only reads".into()),
         external: vec![],
         note: None,
+        earlier: vec![format!("Attempt 1 ended: {HOSTILE}.")],
         pull_request: None,
         lane: None,
         approval: None,
@@ -542,6 +543,7 @@ fn build_pages() -> Vec<(&'static str, String)> {
         starters: vec![("push".into(), "a push".into()), ("by:ada".into(), "ada".into())],
         watched: Some("main".into()),
         next: Some("c".into()),
+        start: StartForm { name: Field::new("main"), commit: Field::refused(HOSTILE, HOSTILE), ..StartForm::default() },
     };
     vec![
         ("build-failed", page(&failed_build())),
@@ -557,12 +559,12 @@ fn build_pages() -> Vec<(&'static str, String)> {
                 shell: shell(Area::Builds),
                 running: builds()[1..2].to_vec(),
                 queued: builds()[..1].to_vec(),
-                more: false,
+                waiting: "100 of 312".into(),
                 stands: Some("3 builds are in front of it. Waits for: the limit of the namespace `acme`: 2 at once, and so many run. May start in about 2m 10s".into()),
                 ended: builds()[2..].to_vec(),
             }),
         ),
-        ("queue-empty", page(&QueuePage { shell: shell(Area::Builds), running: vec![], queued: vec![], more: false, stands: None, ended: vec![] })),
+        ("queue-empty", page(&QueuePage { shell: shell(Area::Builds), running: vec![], queued: vec![], waiting: "0".into(), stands: None, ended: vec![] })),
     ]
 }
 
