@@ -110,6 +110,18 @@ pub struct AutobuildInput {
     pub env: Option<Vec<VariableInput>>,
 }
 
+impl AutobuildInput {
+    /// The first thing that is wrong with each rule, for forms that show them all at once.
+    #[must_use]
+    pub fn refused_rules(&self) -> Vec<Refusal> {
+        let check = |(index, rule): (usize, &RuleInput)| match rule.check(index) {
+            Err(Error::Refused(refusal)) => Some(refusal),
+            _ => None,
+        };
+        self.rules.iter().enumerate().filter_map(check).collect()
+    }
+}
+
 pub(crate) fn rule_error(index: usize, error: &RuleError) -> Error {
     Error::invalid("rule", &format!("rules[{index}].{}", error.field()), error.to_string())
 }

@@ -264,5 +264,12 @@ async fn save_and_build_builds_what_the_rules_are_for_and_says_what_not() -> Res
     assert!(none.status == 200 && none.text.contains(told) && none.text.contains("refs/heads/gone"), "{}", none.text);
     assert_eq!(hello.builds().await?.len(), before);
     assert_eq!(hello.settings().await?["rules"][1]["source"], "gone", "it is saved all the same");
+
+    // Whatever is wrong is said at once, each beside its field.
+    let wrong = save_and_build(&app, &[("branch", "/((/", "x", true), ("branch", "main", "a b", true)]).await?;
+    assert_eq!(wrong.status, 422);
+    for (field, words) in [("rule-0-source", "unclosed group"), ("rule-1-tags", "is not a valid tag")] {
+        assert!(wrong.text.contains(&format!("href=\"#{field}\"")) && wrong.text.contains(words), "{field}: {}", wrong.text);
+    }
     app.finish().await
 }
