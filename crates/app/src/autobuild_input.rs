@@ -208,7 +208,9 @@ pub(crate) fn check_variables(inputs: &[VariableInput], stored: &[EnvironmentVar
                 variable.name
             );
             let refusal = Refusal::new(RefusalKind::Invalid, "env", detail).field(format!("{field}.value"));
-            return Err(refusal.hint("make it longer, or take the mark away: it is then a build argument, which stays readable in the image").into());
+            return Err(refusal
+                .hint("make it longer, or take the mark away: it is then a build argument, which stays readable in the image")
+                .into());
         }
         if variables.iter().any(|earlier| earlier.name == variable.name) {
             return Err(Error::invalid("env", &field, format!("the variable `{}` stands twice", variable.name)));

@@ -242,8 +242,7 @@ async fn save_and_build_builds_what_the_rules_are_for_and_says_what_not() -> Res
     assert_eq!((&build["commit"], &build["tags"], &build["cause"]), (&json!(commit), &json!(["main"]), &json!("manual")));
 
     // Each rule at what it names, or at the one ref that it matches; the one without autobuild is only saved.
-    let rules =
-        [("branch", "main", "latest", true), ("branch", "/^release-(.*)$/", r"{\1}", true), ("branch", "main", "slow", false)];
+    let rules = [("branch", "main", "latest", true), ("branch", "/^release-(.*)$/", r"{\1}", true), ("branch", "main", "slow", false)];
     let some = save_and_build(&app, &rules).await?;
     assert_eq!(some.status, 200, "{}", some.text);
     let words = "Saved. Queued: #3 (branch main), #4 (branch /^release-(.*)$/). Not built now: the rule branch main has its autobuild off.";
