@@ -110,6 +110,18 @@ pub struct AutobuildInput {
     pub env: Option<Vec<VariableInput>>,
 }
 
+impl AutobuildInput {
+    /// The first thing that is wrong with each rule, for forms that show them all at once.
+    #[must_use]
+    pub fn refused_rules(&self) -> Vec<Refusal> {
+        let check = |(index, rule): (usize, &RuleInput)| match rule.check(index) {
+            Err(Error::Refused(refusal)) => Some(refusal),
+            _ => None,
+        };
+        self.rules.iter().enumerate().filter_map(check).collect()
+    }
+}
+
 pub(crate) fn rule_error(index: usize, error: &RuleError) -> Error {
     Error::invalid("rule", &format!("rules[{index}].{}", error.field()), error.to_string())
 }
@@ -196,7 +208,9 @@ pub(crate) fn check_variables(inputs: &[VariableInput], stored: &[EnvironmentVar
                 variable.name
             );
             let refusal = Refusal::new(RefusalKind::Invalid, "env", detail).field(format!("{field}.value"));
-            return Err(refusal.hint("make it longer, or take the mark away: it is then a build argument, which stays readable in the image").into());
+            return Err(refusal
+                .hint("make it longer, or take the mark away: it is then a build argument, which stays readable in the image")
+                .into());
         }
         if variables.iter().any(|earlier| earlier.name == variable.name) {
             return Err(Error::invalid("env", &field, format!("the variable `{}` stands twice", variable.name)));

@@ -1,5 +1,6 @@
 //! Autobuild settings: source, rules, variables; and the preview of what they would do.
-//! Deliberately elsewhere: what is checked of what a person wrote (`autobuild_input`), which repository they mean (`chosen`).
+//! Deliberately elsewhere: what is checked of what a person wrote (`autobuild_input`), which repository they mean (`chosen`), what changed
+//! settings do to builds that wait (`covered`).
 
 use std::sync::Arc;
 

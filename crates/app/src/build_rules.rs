@@ -4,7 +4,6 @@
 //! matches: which of several is meant only a person knows. Without autobuild nothing is built that nobody asked for by its name.
 //! Deliberately elsewhere: starting a ref that a person names (`builds`), the calls of triggers (`triggers`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -38,6 +37,13 @@ enum Aim {
     PullRequests,
 }
 
+/// A ref with the rules that build it, and the tags that each gives.
+struct Head<'a> {
+    name: RefName,
+    commit: CommitId,
+    rules: Vec<(&'a BuildRule, Vec<ImageTag>)>,
+}
+
 fn aim(rule: &BuildRule, default_branch: &RefName, refs: &[SourceRef]) -> Aim {
     let kind = match rule.source_type {
         SourceType::PullRequest => return Aim::PullRequests,
@@ -68,6 +74,27 @@ fn named(rule: &BuildRule) -> Option<RefName> {
     (!rule.source.is_regex()).then(|| format!("{folder}/{}", rule.source.as_str()).parse().ok()).flatten()
 }
 
+/// The refs to build, in the order of the rules, with the rules that aim at them; adds why others aim at nothing.
+fn aims<'a>(
+    rules: &'a [BuildRule],
+    default_branch: &RefName,
+    refs: &[SourceRef],
+    left: &mut Vec<String>,
+) -> Vec<(RefName, Vec<&'a BuildRule>)> {
+    let mut aims: Vec<(RefName, Vec<&BuildRule>)> = Vec::new();
+    for rule in rules {
+        match aim(rule, default_branch, refs) {
+            Aim::At(name) => match aims.iter_mut().find(|(aimed, _)| *aimed == name) {
+                Some((_, rules)) => rules.push(rule),
+                None => aims.push((name, vec![rule])),
+            },
+            Aim::Nothing(why) => left.push(why),
+            Aim::PullRequests => {}
+        }
+    }
+    aims
+}
+
 impl App {
     /// Builds what the stored rules are for.
     ///
@@ -76,27 +103,14 @@ impl App {
     pub async fn build_rules(&self, right: &RepositoryWrite, by: AccountId) -> Result<RulesBuilt, Error> {
         let repository = right.repository();
         let (autobuild, rules) = self.settings_for_start(repository.id).await?;
-        let default_branch =
-            RefName::branch(&autobuild.default_branch).map_err(|error| Error::invalid("ref", "ref", error.to_string()))?;
+        let default_branch = RefName::branch(&autobuild.default_branch).map_err(|error| Error::invalid("ref", "ref", error.to_string()))?;
         let asks = |rule: &BuildRule| rule.autobuild && rule.source.is_regex() && !rule.is_for(&default_branch);
         let refs = if rules.iter().any(asks) { self.refs_of(repository, &autobuild).await? } else { Vec::new() };
         let mut left = Vec::new();
-        let mut aims: Vec<(RefName, Vec<&BuildRule>)> = Vec::new();
-        for rule in &rules {
-            match aim(rule, &default_branch, &refs) {
-                Aim::At(name) => match aims.iter_mut().find(|(aimed, _)| *aimed == name) {
-                    Some((_, rules)) => rules.push(rule),
-                    None => aims.push((name, vec![rule])),
-                },
-                Aim::Nothing(why) => left.push(why),
-                Aim::PullRequests => {}
-            }
-        }
-        let known: BTreeMap<&RefName, &CommitId> = refs.iter().map(|found| (&found.name, &found.commit)).collect();
-        let mut heads: Vec<(RefName, CommitId, Vec<(&BuildRule, Vec<ImageTag>)>)> = Vec::new();
-        for (name, rules) in aims {
-            let commit = match known.get(&name) {
-                Some(commit) => (*commit).clone(),
+        let mut heads = Vec::new();
+        for (name, rules) in aims(&rules, &default_branch, &refs, &mut left) {
+            let commit = match refs.iter().find(|found| found.name == name) {
+                Some(found) => found.commit.clone(),
                 None => {
                     let start = StartBuild { source_ref: name.clone(), commit: None, no_cache: false };
                     match self.commit_to_build(repository.account, &autobuild, &start).await {
@@ -110,24 +124,21 @@ impl App {
                     }
                 }
             };
-            let mut giving = Vec::new();
-            for rule in rules {
-                match rule.matches(&name, &commit, self.clock.now()) {
-                    Some(matched) if !matched.tags.is_empty() => giving.push((rule, matched.tags)),
-                    _ => left.push(format!("of the rule {} {}", rule.describe(), rule.gives_no_tag(&name))),
-                }
-            }
+            let given = |rule: &BuildRule| rule.matches(&name, &commit, self.clock.now()).map(|matched| matched.tags).unwrap_or_default();
+            let (giving, tagless): (Vec<_>, Vec<_>) =
+                rules.into_iter().map(|rule| (rule, given(rule))).partition(|(_, tags)| !tags.is_empty());
+            left.extend(tagless.iter().map(|(rule, _)| format!("of the rule {} {}", rule.describe(), rule.gives_no_tag(&name))));
             if !giving.is_empty() {
-                heads.push((name, commit, giving));
+                heads.push(Head { name, commit, rules: giving });
             }
         }
         let wanted: Vec<Wanted<'_>> = heads
             .iter()
-            .map(|(source_ref, commit, rules)| Wanted {
+            .map(|head| Wanted {
                 autobuild: &autobuild,
-                source_ref,
-                commit,
-                rules,
+                source_ref: &head.name,
+                commit: &head.commit,
+                rules: &head.rules,
                 no_cache: false,
                 cause: "manual",
                 by: Some(by),

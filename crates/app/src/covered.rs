@@ -33,17 +33,25 @@ impl App {
                 changed.extend(self.forget_waiting(tx, settings.id, which, why).await?);
             }
         }
-        while settings.approve_external {
-            let waiting = builds::await_approval(tx, settings.id, self.clock.now()).await?;
+        if settings.approve_external {
+            changed.extend(self.ask_for_approval(tx, settings.id).await?);
+        }
+        Ok(changed)
+    }
+
+    /// Has what was not approved of, because nobody asked for it, wait for that; gives which these are.
+    async fn ask_for_approval(&self, tx: &mut WriteTx, autobuild: AutobuildId) -> Result<Vec<BuildId>, Error> {
+        let mut asked = Vec::new();
+        loop {
+            let waiting = builds::await_approval(tx, autobuild, self.clock.now()).await?;
             for id in &waiting {
                 self.forget_unapprovable(tx, *id).await?;
             }
-            changed.extend(&waiting);
+            asked.extend(&waiting);
             if waiting.len() < AT_ONCE {
-                break;
+                return Ok(asked);
             }
         }
-        Ok(changed)
     }
 
     /// Cancels builds of pull requests that wait and that the settings are not for any more; gives which these are.
@@ -117,8 +125,8 @@ impl App {
 /// The settings, when they have a build's pull request tested.
 async fn check_covered(tx: &mut ReadTx, build: &Build) -> Result<Autobuild, Error> {
     let settings = repositories::get_autobuild_by_id(tx, build.autobuild).await?;
-    let settings =
-        settings.ok_or_else(|| Error::conflict("no_autobuild", "the settings that this build was made under are gone; start a new build"))?;
+    let settings = settings
+        .ok_or_else(|| Error::conflict("no_autobuild", "the settings that this build was made under are gone; start a new build"))?;
     match not_covered(settings.autotest, build.terms.lane) {
         Some(why) => {
             let detail = format!("{} is not tested: {why}", in_words(&build.source_ref));

@@ -90,8 +90,8 @@ pub use authorise::{
 pub use autobuild_input::{AutobuildInput, PathsInput, RuleInput, VariableInput};
 pub use autobuilds::{AutobuildSettings, PreviewRef, RulesPreview};
 pub use build_hooks::BuildHooks;
-pub use build_rules::RulesBuilt;
 pub use build_logs::{LogPlace, LogWindow};
+pub use build_rules::RulesBuilt;
 pub use builds::{BuildDetail, BuildsWanted, RetryBuild, StartBuild};
 pub use claims::{Claimed, ComparedWith};
 pub use conversion::Conversion;

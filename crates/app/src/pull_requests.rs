@@ -12,15 +12,15 @@ use secrecy::SecretString;
 use serde_json::json;
 use slipway_forge::{Forge, ForgeError, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, SourceKey};
 use slipway_model::{
-    AccountId, Approval, Autotest, BuildId, BuildRule, CommitId, DeliveryId, FailureCode, FailureReason, ImageTag, Lane,
-    PullRequest, RefName, SourceType, VerdictOutcome,
+    AccountId, Approval, Autotest, BuildId, BuildRule, CommitId, DeliveryId, FailureCode, FailureReason, ImageTag, Lane, PullRequest,
+    RefName, SourceType, VerdictOutcome,
 };
+use slipway_store::WriteTx;
 use slipway_store::builds::{self, Build, NewBuild, Terms, WaitingOf};
 use slipway_store::deliveries::{self, Delivery, Verdict};
 use slipway_store::pull_requests::{self, PullRequestState};
 use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::{self, Autobuild};
-use slipway_store::WriteTx;
 
 use crate::audit::{self, Change, Place};
 use crate::links::access::SourceAt;

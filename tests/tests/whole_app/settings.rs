@@ -242,8 +242,7 @@ async fn save_and_build_builds_what_the_rules_are_for_and_says_what_not() -> Res
     assert_eq!((&build["commit"], &build["tags"], &build["cause"]), (&json!(commit), &json!(["main"]), &json!("manual")));
 
     // Each rule at what it names, or at the one ref that it matches; the one without autobuild is only saved.
-    let rules =
-        [("branch", "main", "latest", true), ("branch", "/^release-(.*)$/", r"{\1}", true), ("branch", "main", "slow", false)];
+    let rules = [("branch", "main", "latest", true), ("branch", "/^release-(.*)$/", r"{\1}", true), ("branch", "main", "slow", false)];
     let some = save_and_build(&app, &rules).await?;
     assert_eq!(some.status, 200, "{}", some.text);
     let words = "Saved. Queued: #3 (branch main), #4 (branch /^release-(.*)$/). Not built now: the rule branch main has its autobuild off.";
@@ -264,5 +263,12 @@ async fn save_and_build_builds_what_the_rules_are_for_and_says_what_not() -> Res
     assert!(none.status == 200 && none.text.contains(told) && none.text.contains("refs/heads/gone"), "{}", none.text);
     assert_eq!(hello.builds().await?.len(), before);
     assert_eq!(hello.settings().await?["rules"][1]["source"], "gone", "it is saved all the same");
+
+    // Whatever is wrong is said at once, each beside its field.
+    let wrong = save_and_build(&app, &[("branch", "/((/", "x", true), ("branch", "main", "a b", true)]).await?;
+    assert_eq!(wrong.status, 422);
+    for (field, words) in [("rule-0-source", "unclosed group"), ("rule-1-tags", "is not a valid tag")] {
+        assert!(wrong.text.contains(&format!("href=\"#{field}\"")) && wrong.text.contains(words), "{field}: {}", wrong.text);
+    }
     app.finish().await
 }

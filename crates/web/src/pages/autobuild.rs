@@ -116,11 +116,15 @@ pub(super) async fn write(visit: Visit, At(at): At<RepositoryAt>, Form(form): Fo
         "add-rule" | "add-variable" => return Ok(show(&typed_page(&visit, opened, typed).await?)),
         _ => {}
     }
-    match visit.app().put_autobuild(&admin, &typed.input()).await {
+    let input = typed.input();
+    match visit.app().put_autobuild(&admin, &input).await {
         Ok(_) if form.text("action") == "save-and-build" => build_now(&visit, &at).await,
         Ok(_) => Ok(go(&format!("{}/autobuild?done=autobuild", opened.base()))),
         Err(Error::Refused(refusal)) => {
-            typed.refuse(&refusal);
+            let others = input.refused_rules();
+            for refusal in others.iter().filter(|other| other.field != refusal.field).chain([&refusal]) {
+                typed.refuse(refusal);
+            }
             Ok(show_refused(&typed_page(&visit, opened, typed).await?))
         }
         Err(error @ Error::Forge { .. }) => {

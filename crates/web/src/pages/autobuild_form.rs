@@ -93,7 +93,8 @@ impl Typed {
 
     /// Puts a refusal beside the field that it names.
     pub(super) fn refuse(&mut self, refusal: &Refusal) {
-        let text = [Some(sentence(&refusal.detail)), refusal.hint.as_deref().map(sentence)].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let text =
+            [Some(sentence(&refusal.detail)), refusal.hint.as_deref().map(sentence)].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let place = refusal.field.as_deref().and_then(place);
         let field = match place {
             Some(("rules", n, name)) => self.rules.get_mut(n).map(|row| match name {

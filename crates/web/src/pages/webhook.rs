@@ -166,11 +166,9 @@ fn key_panel(key: &DeployKeyStatus, provider: &str) -> KeyPanel {
             Some(format!("The new key does not stand at {provider} yet{because}. This one is used until it does.")),
         ),
         "standing" => (Tone::Good, "stands", error.map(sentence)),
-        "forbidden" => (
-            Tone::Attention,
-            "not allowed",
-            Some(format!("Clones use a token of the link, because there may be no deploy key{because}.")),
-        ),
+        "forbidden" => {
+            (Tone::Attention, "not allowed", Some(format!("Clones use a token of the link, because there may be no deploy key{because}.")))
+        }
         _ if error.is_some() => {
             (Tone::Attention, "does not stand", Some(format!("{instead}, because {provider} did not take it{because}.")))
         }

@@ -295,9 +295,9 @@ impl AutobuildPage {
             })
         });
         let variables = self.variables.iter().flat_map(|row| {
-            row.fields().into_iter().filter_map(|(name, field)| {
-                field.error.as_ref().map(|error| (format!("variable-{}-{name}", row.index), error.clone()))
-            })
+            row.fields()
+                .into_iter()
+                .filter_map(|(name, field)| field.error.as_ref().map(|error| (format!("variable-{}-{name}", row.index), error.clone())))
         });
         rules.chain(variables).collect()
     }

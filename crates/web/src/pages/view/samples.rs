@@ -321,7 +321,13 @@ fn autobuild(refused: bool) -> AutobuildPage {
     ];
     let mut variables = vec![
         VariableRow { index: 0, name: Field::new("NPM_TOKEN"), value: Field::default(), stored: Stored::Yes, secret: true },
-        VariableRow { index: 1, name: Field::default(), value: Field::refused("typed", "The secret `typed` is shorter than 8 characters."), stored: Stored::No, secret: false },
+        VariableRow {
+            index: 1,
+            name: Field::default(),
+            value: Field::refused("typed", "The secret `typed` is shorter than 8 characters."),
+            stored: Stored::No,
+            secret: false,
+        },
     ];
     if refused {
         rules[1].source =

@@ -234,9 +234,7 @@ fn broken() -> AtProvider {
     let key = KeyPanel {
         tone: Tone::Attention,
         word: "not allowed".into(),
-        problem: Some(
-            "Clones use a token of the link, because there may be no deploy key: the organization `acme` forbids them.".into(),
-        ),
+        problem: Some("Clones use a token of the link, because there may be no deploy key: the organization `acme` forbids them.".into()),
         checked_at: None,
         ..key()
     };
