@@ -4,9 +4,11 @@
 //! the source (`chosen`), storing (`autobuilds`).
 
 use serde::{Deserialize, Serialize};
-use slipway_model::{BuildArgument, BuildRule, EnvironmentVariable, InvalidPaths, PathFilter, PathPatterns, RuleError, RuleId, SourceType};
+use slipway_model::{
+    BuildArgument, BuildRule, EnvironmentVariable, InvalidPaths, PathFilter, PathPatterns, RuleError, RuleId, SHORTEST_SECRET, SourceType,
+};
 
-use crate::Error;
+use crate::{Error, Refusal, RefusalKind};
 
 const MAX_RULES: usize = 50;
 const MAX_VARIABLES: usize = 100;
@@ -68,7 +70,7 @@ pub struct VariableInput {
     /// Value.
     #[serde(default)]
     pub value: Option<String>,
-    /// Whether it reaches a build only as a secret; absent: as it is stored, and a new one is none.
+    /// Whether it reaches the Dockerfile only as a secret; absent: as it is stored, and a new one is none.
     #[serde(default)]
     pub secret: Option<bool>,
 }
@@ -181,8 +183,20 @@ pub(crate) fn check_variables(inputs: &[VariableInput], stored: &[EnvironmentVar
             value,
             secret: input.secret.unwrap_or_else(|| kept.is_some_and(|variable| variable.secret)),
         };
-        if let Some(problem) = variable.problem() {
+        if let Some(problem) = variable.name_problem() {
             return Err(Error::invalid("env", &field, problem));
+        }
+        if let Some(problem) = variable.value_problem() {
+            return Err(Error::invalid("env", &format!("{field}.value"), problem));
+        }
+        // One that is stored is left as it is: whoever saves something else has not chosen it now.
+        if variable.is_too_short_a_secret() && kept != Some(&variable) {
+            let detail = format!(
+                "the secret `{}` is shorter than {SHORTEST_SECRET} characters: by chance it stands in any image, so nobody could tell whether it leaked",
+                variable.name
+            );
+            let refusal = Refusal::new(RefusalKind::Invalid, "env", detail).field(format!("{field}.value"));
+            return Err(refusal.hint("make it longer, or take the mark away: it is then a build argument, which stays readable in the image").into());
         }
         if variables.iter().any(|earlier| earlier.name == variable.name) {
             return Err(Error::invalid("env", &field, format!("the variable `{}` stands twice", variable.name)));
@@ -222,12 +236,28 @@ mod tests {
     }
 
     #[test]
+    fn a_short_secret_is_refused_unless_it_stands() {
+        let stored = [EnvironmentVariable { name: "PIN".into(), value: "1234".into(), secret: true }];
+        let given = |value: Option<&str>, secret| VariableInput { name: "PIN".into(), value: value.map(str::to_owned), secret };
+        for kept in [given(None, None), given(Some("1234"), Some(true)), given(Some("1"), Some(false)), given(Some(""), Some(true))] {
+            assert!(check_variables(&[kept], &stored).is_ok());
+        }
+        for (refused, stored) in [(given(Some("4321"), None), &stored[..]), (given(Some("1234"), Some(true)), &[])] {
+            let Err(Error::Refused(refusal)) = check_variables(&[refused], stored) else { panic!("it is too short") };
+            assert_eq!(refusal.field.as_deref(), Some("env[0].value"));
+            assert!(refusal.detail.contains("8 characters") && refusal.hint.is_some());
+        }
+        let open = [EnvironmentVariable { secret: false, ..stored[0].clone() }];
+        assert!(check_variables(&[given(None, Some(true))], &open).is_err(), "it was none");
+    }
+
+    #[test]
     fn a_variable_without_value_keeps_the_stored_one() {
         let stored = [EnvironmentVariable { name: "A".into(), value: "kept".into(), secret: true }];
         let given = |name: &str, value: Option<&str>| VariableInput { name: name.into(), value: value.map(str::to_owned), secret: None };
         assert_eq!(check_variables(&[given("A", None)], &stored).unwrap(), stored);
         assert!(
-            check_variables(&[given("A", Some("new"))], &stored).unwrap()[0].secret,
+            check_variables(&[given("A", Some("newer-one"))], &stored).unwrap()[0].secret,
             "what is secret stays so until somebody says otherwise"
         );
         let open = VariableInput { secret: Some(false), ..given("A", None) };

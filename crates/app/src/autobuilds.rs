@@ -6,8 +6,9 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
-use slipway_forge::{Forge, Fresh, SourceKey, SourceRef};
+use slipway_forge::{Coverage, Forge, Fresh, Heads, SourceKey};
 use slipway_model::{AutobuildId, Autotest, BuildRule, EnvironmentVariable, ImageTag, ProviderId, RefName, SourcePattern, Timestamp};
+use slipway_store::builds::WaitingOf;
 use slipway_store::hooks;
 use slipway_store::repositories::{self, Autobuild};
 use slipway_store::sources;
@@ -60,10 +61,23 @@ pub struct PreviewRef {
     pub commit: String,
     /// Position of the rule in the list, from 0.
     pub rule: usize,
-    /// The tags that would come out.
+    /// The tags that would come out; none, when every template comes out empty.
     pub tags: Vec<ImageTag>,
-    /// Tags that another ref or rule gives too.
+    /// Whether a push gives them. Where the rule's autobuild is off only a start by hand does.
+    pub on_push: bool,
+    /// Tags that pushes of another ref, or another rule, give too.
     pub collisions: Vec<ImageTag>,
+}
+
+/// What rules would make of a source's refs.
+#[derive(Clone, Debug)]
+pub struct RulesPreview {
+    /// The refs that match, by rule.
+    pub refs: Vec<PreviewRef>,
+    /// How many refs were looked at.
+    pub looked_at: usize,
+    /// Whether these were all that the source has.
+    pub coverage: Coverage,
 }
 
 /// Settings as the audit log keeps them: of variables the names, never the values.
@@ -168,10 +182,11 @@ impl App {
         };
         repositories::upsert_autobuild(&mut tx, &autobuild).await?;
         if before.as_ref().is_none_or(|before| before.provider != provider || before.source_id != source.id) {
-            self.forget_unapproved(&mut tx, id, "the settings name another source by now").await?;
+            self.forget_waiting(&mut tx, id, WaitingOf::Unapproved, "the settings name another source by now").await?;
             sources::set_source(&mut tx, id, link.id).await?;
             self.watch_namespace(&mut tx, link.id, &source.full_name).await?;
         }
+        let followed = self.follow_settings(&mut tx, &autobuild).await?;
         sources::set_look(&mut tx, id, source.private, source.archived).await?;
         repositories::replace_rules(&mut tx, id, &rules).await?;
         let mut hook = hooks::get_by_autobuild(&mut tx, id).await?;
@@ -193,6 +208,7 @@ impl App {
         }
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
+        self.builds_queued(followed);
         self.settle_hook_of(id).await?;
         self.settle_deploy_keys_of(repository.account, &provider, &source.id).await?;
         self.wake.hooks.notify_one();
@@ -223,7 +239,8 @@ impl App {
         if let Some(hook) = &hook {
             hooks::set_unwanted(&mut tx, hook.id, now.plus(STEP)).await?;
         }
-        self.forget_unapproved(&mut tx, autobuild.id, "the repository is not built automatically any more").await?;
+        let why = "the repository is not built automatically any more";
+        let forgotten = self.forget_waiting(&mut tx, autobuild.id, WaitingOf::Everybody, why).await?;
         repositories::delete_autobuild(&mut tx, autobuild.id).await?;
         let repository = right.repository();
         self.release_deploy_key(&mut tx, repository.account, &autobuild.provider, &autobuild.source_id).await?;
@@ -231,6 +248,7 @@ impl App {
             .old(json!({"provider": autobuild.provider, "source": autobuild.source_name}));
         audit::write(&mut tx, now, right.actor(), Place::Repository(repository), change).await?;
         tx.commit().await?;
+        self.builds_queued(forgotten);
         if let Some(hook) = hook {
             let mut tx = self.read().await?;
             let unwanted = hooks::get(&mut tx, hook.id).await?;
@@ -253,18 +271,18 @@ impl App {
         provider: &str,
         source: &str,
         inputs: &[RuleInput],
-    ) -> Result<Vec<PreviewRef>, Error> {
+    ) -> Result<RulesPreview, Error> {
         let provider: ProviderId = provider.parse().map_err(|detail: String| Error::invalid("provider", "provider", detail))?;
         if !self.forges.contains_key(&provider) {
             return Err(Error::invalid("provider", "provider", format!("there is no provider `{provider}`")));
         }
         let rules = check_rules(inputs)?;
         let look = |forge: Arc<dyn Forge>, token| async move { forge.heads(&token, source.trim(), None).await };
-        let refs = match self.with_link(right.repository().account, &provider, None, look).await?.value {
-            Fresh::Changed { value, .. } => value.refs,
-            Fresh::Unchanged => Vec::new(),
+        let heads = match self.with_link(right.repository().account, &provider, None, look).await?.value {
+            Fresh::Changed { value, .. } => value,
+            Fresh::Unchanged => return Err(Error::Internal("the refs were asked for without what was known of them")),
         };
-        Ok(preview(&rules, &refs, self.clock.now()))
+        Ok(preview(&rules, &heads, self.clock.now()))
     }
 
     pub(crate) async fn settings_for_start(&self, repository: slipway_model::RepositoryId) -> Result<(Autobuild, Vec<BuildRule>), Error> {
@@ -278,48 +296,56 @@ impl App {
     }
 }
 
-fn preview(rules: &[BuildRule], refs: &[SourceRef], now: Timestamp) -> Vec<PreviewRef> {
+fn preview(rules: &[BuildRule], heads: &Heads, now: Timestamp) -> RulesPreview {
     let mut found = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
-        for source in refs {
+        for source in &heads.refs {
             if let Some(matched) = rule.matches(&source.name, &source.commit, now) {
                 found.push(PreviewRef {
                     source_ref: source.name.clone(),
                     commit: source.commit.to_string(),
                     rule: index,
                     tags: matched.tags,
+                    on_push: rule.autobuild,
                     collisions: Vec::new(),
                 });
             }
         }
     }
     let mut uses = std::collections::BTreeMap::new();
-    for tag in found.iter().flat_map(|entry| &entry.tags) {
+    for tag in found.iter().filter(|entry| entry.on_push).flat_map(|entry| &entry.tags) {
         *uses.entry(tag.clone()).or_insert(0_u32) += 1;
     }
-    for entry in &mut found {
+    for entry in found.iter_mut().filter(|entry| entry.on_push) {
         entry.collisions = entry.tags.iter().filter(|tag| uses.get(*tag).is_some_and(|n| *n > 1)).cloned().collect();
     }
-    found
+    RulesPreview { refs: found, looked_at: heads.refs.len(), coverage: heads.coverage }
 }
 
 #[cfg(test)]
 mod tests {
+    use slipway_forge::SourceRef;
+
     use super::*;
 
     #[test]
-    fn collisions_are_seen_across_refs_and_rules() {
-        let input = |source: &str, tags: &str| RuleInput {
+    fn collisions_are_seen_across_refs_and_rules_but_not_with_what_no_push_gives() {
+        let input = |source: &str, tags: &str, autobuild| RuleInput {
             source_type: "branch".into(),
             source: source.into(),
             tags: tags.into(),
+            autobuild: Some(autobuild),
             ..RuleInput::default()
         };
-        let rules = check_rules(&[input("/.*/", "latest"), input("main", "main")]).unwrap();
         let at = |name: &str| SourceRef { name: name.parse().unwrap(), commit: "a".repeat(40).parse().unwrap() };
-        let found = preview(&rules, &[at("refs/heads/main"), at("refs/heads/dev"), at("refs/tags/v1")], Timestamp::from_millis(0));
-        assert_eq!(found.len(), 3);
-        assert_eq!(found[0].collisions.len(), 1);
-        assert!(found[2].collisions.is_empty());
+        let heads = Heads { refs: vec![at("refs/heads/main"), at("refs/heads/dev"), at("refs/tags/v1")], coverage: Coverage::Part };
+        let look = |inputs: &[RuleInput]| preview(&check_rules(inputs).unwrap(), &heads, Timestamp::from_millis(0));
+        let found = look(&[input("/.*/", "latest", true), input("main", "main", true)]);
+        assert_eq!((found.refs.len(), found.looked_at, found.coverage), (3, 3, Coverage::Part));
+        assert_eq!(found.refs[0].collisions.len(), 1);
+        assert!(found.refs[2].collisions.is_empty());
+        let found = look(&[input("main", "latest", true), input("dev", "latest", false), input("/^dev()$/", "{\\1}", true)]).refs;
+        assert_eq!(found.iter().map(|entry| (entry.on_push, entry.tags.len())).collect::<Vec<_>>(), [(true, 1), (false, 1), (true, 0)]);
+        assert!(found.iter().all(|entry| entry.collisions.is_empty()), "{found:?}");
     }
 }

@@ -24,9 +24,18 @@ use crate::{App, CommitStatusView, Error, ExternalTagView, NamespaceView, Refusa
 pub struct StartBuild {
     /// The ref; rules decide what comes out of it.
     pub source_ref: RefName,
-    /// Another commit than the ref's head.
+    /// Another commit than the ref's head, in its history.
     pub commit: Option<CommitId>,
     /// Start without cache.
+    pub no_cache: bool,
+}
+
+/// Which build to make once more.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryBuild {
+    /// The one that ended.
+    pub build: BuildId,
+    /// This time without cache, whatever its rule says.
     pub no_cache: bool,
 }
 
@@ -170,6 +179,15 @@ impl App {
         Ok(found)
     }
 
+    /// How many builds of a namespace wait, of those that the caller sees; at most `limit`.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn count_waiting_builds(&self, view: &NamespaceView, limit: u32) -> Result<u64, Error> {
+        let mut tx = self.read().await?;
+        Ok(builds::count_waiting(&mut tx, view.account().id, view.eyes(), limit).await?)
+    }
+
     /// How a build of a namespace stands in the queue, of the first that the caller sees.
     ///
     /// # Errors
@@ -227,7 +245,7 @@ impl App {
     /// Starts builds of a ref by hand: one per rule that matches, whether its autobuild is on or not.
     ///
     /// # Errors
-    /// A refusal when no rule matches, the ref is not at the provider, or the link cannot be used.
+    /// A refusal when no rule matches, the ref is not at the provider or does not have the commit, or the link cannot be used.
     pub async fn start_builds(&self, right: &RepositoryWrite, start: &StartBuild, by: AccountId) -> Result<Vec<Build>, Error> {
         let repository = right.repository();
         let (autobuild, rules) = self.settings_for_start(repository.id).await?;
@@ -238,7 +256,13 @@ impl App {
         }
         let commit = self.commit_to_build(repository.account, &autobuild, start).await?;
         let now = self.clock.now();
-        let matching: Vec<_> = rules.iter().filter_map(|rule| Some((rule, rule.matches(&start.source_ref, &commit, now)?.tags))).collect();
+        let matching = rules.iter().filter_map(|rule| Some((rule, rule.matches(&start.source_ref, &commit, now)?.tags)));
+        let (matching, tagless): (Vec<_>, Vec<_>) = matching.partition(|(_, tags)| !tags.is_empty());
+        if let (true, Some((rule, _))) = (matching.is_empty(), tagless.first()) {
+            let detail = format!("the rule {} matches, but {}", rule.describe(), rule.gives_no_tag(&start.source_ref));
+            let refusal = Refusal::new(RefusalKind::Invalid, "no_tag", detail).field("ref");
+            return Err(refusal.hint("change the rule's docker tags under Autobuild, for example to `{sourceref}`").into());
+        }
         let wanted = Wanted {
             autobuild: &autobuild,
             source_ref: &start.source_ref,
@@ -305,19 +329,33 @@ impl App {
         Ok(made)
     }
 
-    /// The commit that a person's build is about. The source is looked at even when the commit is given: a link that is broken says so now,
-    /// and not only when a builder comes.
+    /// The commit that a build by hand or by a trigger is about: the ref's head, or a commit that the provider says is in its history. A
+    /// source serves by their ids commits that are in none of its branches, those of strangers' pull requests too, and what is built here
+    /// is trusted: so what nobody can tell is refused.
     pub(crate) async fn commit_to_build(&self, account: AccountId, autobuild: &Autobuild, start: &StartBuild) -> Result<CommitId, Error> {
-        let key = SourceAt::of(account, autobuild);
+        let (key, wish) = (SourceAt::of(account, autobuild), &start.commit);
         let look = |forge: Arc<dyn Forge>, token: SecretString| async move {
             let source = forge.source_repository_by_id(&token, key.key).await?.ok_or(ForgeError::NotFound)?;
-            match &start.commit {
-                Some(commit) => Ok(Some(commit.clone())),
-                None => forge.resolve(&token, &source.full_name, &start.source_ref).await,
-            }
+            let Some(head) = forge.resolve(&token, &source.full_name, &start.source_ref).await? else { return Ok(None) };
+            let of_ref = match wish {
+                Some(commit) if *commit != head => forge.is_in_history(&token, &source.full_name, commit, &head).await?,
+                _ => Some(true),
+            };
+            Ok(Some((wish.clone().unwrap_or(head), of_ref)))
         };
-        let commit = self.with_source(key, look).await?.value;
-        commit.ok_or_else(|| Error::invalid("no_such_ref", "ref", format!("`{}` has no `{}`", autobuild.source_name, start.source_ref)))
+        let (source, name) = (&autobuild.source_name, &start.source_ref);
+        let (commit, of_ref) = self
+            .with_source(key, look)
+            .await?
+            .value
+            .ok_or_else(|| Error::invalid("no_such_ref", "ref", format!("`{source}` has no `{name}`")))?;
+        let why = match of_ref {
+            Some(true) => return Ok(commit),
+            Some(false) => format!("`{commit}` is not in the history of `{name}` at `{source}`"),
+            None => format!("`{source}` does not say that `{commit}` is in the history of `{name}`: it may not have it"),
+        };
+        let refusal = Refusal::new(RefusalKind::Invalid, "commit_not_in_ref", why).field("commit");
+        Err(refusal.hint("name a commit of this branch or tag; one that a forced push replaced is built by a retry of its build").into())
     }
 
     /// Makes a new build of the same rule, ref and commit. It keeps the place of the first one in the ref's history:
@@ -325,10 +363,10 @@ impl App {
     ///
     /// # Errors
     /// A refusal while the build has not ended.
-    pub async fn retry_build(&self, right: &RepositoryWrite, id: BuildId, by: AccountId) -> Result<Build, Error> {
+    pub async fn retry_build(&self, right: &RepositoryWrite, retry: RetryBuild, by: AccountId) -> Result<Build, Error> {
         let now = self.clock.now();
         let mut tx = self.write().await?;
-        let old = builds::get(&mut tx, right.repository().id, id).await?.ok_or(Error::NotFound)?;
+        let mut old = builds::get(&mut tx, right.repository().id, retry.build).await?.ok_or(Error::NotFound)?;
         if !old.state.is_final() {
             return Err(Error::conflict(
                 "build_not_ended",
@@ -338,23 +376,23 @@ impl App {
         if repositories::get_autobuild_by_id(&mut tx, old.autobuild).await?.is_none() {
             return Err(Error::conflict("no_autobuild", "the settings that this build was made under are gone; start a new build"));
         }
-        if old.terms.await_approval() {
-            // One that nobody could approve of would wait for ever.
-            self.check_approvable(&mut tx, &old).await?;
-        }
+        old.no_cache |= retry.no_cache;
         let build = self.repeat_build(&mut tx, &old, Some(by)).await?;
         let change = Change::new("build.retry", format!("{} #{}", right.repository().name, old.number))
-            .now(serde_json::json!({"build": build.number}));
+            .now(serde_json::json!({"build": build.number, "no_cache": build.no_cache}));
         audit::write(&mut tx, now, right.actor(), Place::Repository(right.repository()), change).await?;
         tx.commit().await?;
         self.builds_queued([build.id]);
         Ok(build)
     }
 
-    /// A new build of the same rule, ref and commit, in the old one's place in the ref's history and on its terms: an approval was one of the
-    /// commit. Call [`App::builds_queued`] after the commit.
+    /// A new build of the same rule, ref and commit, in the old one's place in the ref's history. Call [`App::builds_queued`] after the commit.
+    ///
+    /// # Errors
+    /// A refusal when the settings do not have its pull request tested any more ([`App::terms_again`]); nothing is written then.
     pub(crate) async fn repeat_build(&self, tx: &mut WriteTx, old: &Build, by: Option<AccountId>) -> Result<Build, Error> {
         let now = self.clock.now();
+        let terms = self.terms_again(tx, old).await?;
         let event = NewRefEvent {
             autobuild: old.autobuild,
             name: &old.source_ref,
@@ -382,7 +420,7 @@ impl App {
             commit_author: old.commit_author.as_deref(),
             tags: &old.tags,
             no_cache: old.no_cache,
-            terms: &old.terms,
+            terms: &terms,
             cause: "retry",
             started_by: by,
             retry_of: Some(old.id),

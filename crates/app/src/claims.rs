@@ -10,17 +10,16 @@ use std::time::Duration;
 use secrecy::SecretString;
 use slipway_forge::{Forge, ForgeError, SourceKey};
 use slipway_model::{
-    AccountId, BuildId, BuildState, BuilderId, EnvironmentVariable, FailureCode, FailureReason, Lane, RefName, RepositoryPath, SecretToken,
-    TokenKind,
+    AccountId, BuildId, BuildState, BuilderId, CommitId, EnvironmentVariable, FailureCode, FailureReason, Lane, RefName, RepositoryPath,
+    SecretToken, TokenKind,
 };
 use slipway_store::builds::{self, Build};
-use slipway_store::last_images::{self, LastImage};
-use slipway_store::{ReadTx, WriteTx, builders, repositories};
+use slipway_store::{ReadTx, WriteTx, builders, last_images, repositories};
 
 use crate::external::BaseRegistry;
 use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
 use crate::source_access::SourceAccess;
-use crate::{App, Error, RegisteredBuilder};
+use crate::{App, Error, RegisteredBuilder, notes};
 
 /// So long a build waits when its provider cannot be reached.
 const PASSING_TROUBLE: Duration = Duration::from_secs(30);
@@ -54,7 +53,12 @@ pub struct Claimed {
 #[derive(Debug)]
 pub enum ComparedWith {
     /// The last image of the rule and ref.
-    Image(LastImage),
+    Image {
+        /// Number of its build.
+        number: u64,
+        /// Its commit.
+        commit: CommitId,
+    },
     /// The branch that the pull request goes into.
     Branch(RefName),
 }
@@ -143,6 +147,10 @@ impl App {
             }
             Ok(claimed) => {
                 builds::extend_lease(&mut tx, id, now.plus(self.config.lease)).await?;
+                let note = notes::when_it_runs(&held);
+                if note != held.note {
+                    builds::set_note(&mut tx, id, note.as_deref()).await?;
+                }
                 Some(claimed)
             }
             Err(Unready::Never(reason)) => {
@@ -151,7 +159,7 @@ impl App {
                 None
             }
             Err(Unready::Later(note, wait)) => {
-                builds::put_back(&mut tx, id, &note, now.plus(wait)).await?;
+                builds::put_back(&mut tx, id, &notes::while_it_waits(&held, &note), now.plus(wait)).await?;
                 None
             }
         };
@@ -205,12 +213,14 @@ impl App {
             key: SourceKey { id: &build.source_id, full_name: &build.source_name },
             autobuild: Some(build.autobuild),
         };
+        let fork = build.terms.pull_request.as_ref().and_then(|pull_request| pull_request.fork.as_ref());
         let access = |forge: Arc<dyn Forge>, token: SecretString| async move {
-            let found = forge.source_repository_by_id(&token, source.key).await?.ok_or(ForgeError::NotFound)?;
+            let key = fork.map_or(source.key, |fork| SourceKey { id: &fork.id, full_name: &fork.full_name });
+            let found = forge.source_repository_by_id(&token, key).await?.ok_or(ForgeError::NotFound)?;
             if build.terms.lane == Lane::Untrusted && !found.private {
                 return Ok(forge.clone_access(&found.full_name, None));
             }
-            let token = forge.clone_token(&token, SourceKey { full_name: &found.full_name, ..source.key }).await?;
+            let token = forge.clone_token(&token, SourceKey { full_name: &found.full_name, ..key }).await?;
             Ok(forge.clone_access(&found.full_name, Some(&token)))
         };
         let http = self.with_source_in_person(source, access).await;
@@ -234,8 +244,9 @@ async fn base(tx: &mut ReadTx, build: &Build) -> Result<Option<ComparedWith>, Er
         return Ok(None);
     }
     if let Some(pull_request) = &build.terms.pull_request {
-        return Ok(Some(ComparedWith::Branch(pull_request.base.clone())));
+        // A fork has that branch as it was some time ago, or not at all.
+        return Ok(pull_request.fork.is_none().then(|| ComparedWith::Branch(pull_request.base.clone())));
     }
     let last = last_images::get(tx, build.rule.id, &build.source_ref, build.ref_seq).await?;
-    Ok(last.filter(|last| last.rule.builds_like(&build.rule)).map(ComparedWith::Image))
+    Ok(last.filter(|last| last.rule.builds_like(&build.rule)).map(|last| ComparedWith::Image { number: last.number, commit: last.commit }))
 }

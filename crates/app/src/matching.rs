@@ -256,7 +256,13 @@ impl App {
         }
         // Of a ref that is gone nothing is built, and so no tag made.
         let matched = change.after.as_ref().and_then(|commit| rule.matches(&change.name, commit, self.clock.now()));
-        Ok(matched.map(|matched| matched.tags).unwrap_or_default())
+        match matched.map(|matched| matched.tags) {
+            Some(tags) if tags.is_empty() => {
+                let text = format!("the rule matches {what}, but {}", rule.gives_no_tag(&change.name));
+                Err(self.verdict(change, Some(rule), VerdictOutcome::Refused, text))
+            }
+            tags => Ok(tags.unwrap_or_default()),
+        }
     }
 
     async fn build_one(

@@ -16,7 +16,7 @@ use slipway_store::{ReadTx, WriteTx, builds};
 
 use crate::audit::{self, Change, Place};
 use crate::queue::{RegisteredBuilder, cut};
-use crate::{Administrator, App, Error, Refusal, RefusalKind};
+use crate::{Administrator, App, Error, Refusal, RefusalKind, notes};
 
 /// What a builder says of itself when it asks for work.
 #[derive(Debug, Clone, Copy)]
@@ -320,7 +320,7 @@ impl App {
                 let reason = FailureReason::new(FailureCode::Cancelled, "cancelled; its builder was removed");
                 self.end(tx, build.id, BuildState::Cancelled, &reason, now).await?;
             } else {
-                let note = format!("attempt {}: its builder was removed; another one takes it", build.attempt);
+                let note = notes::after_attempt(build, "ended: its builder was removed");
                 builds::hand_back(tx, build.id, &note, now).await?;
             }
         }

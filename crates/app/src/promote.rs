@@ -245,7 +245,7 @@ impl App {
 
 /// The tags that a build gives, each with the manifest that it is to show: of its rule what the builder pushed, and of its hooks what these
 /// pushed by other tags themselves.
-async fn tags_of(tx: &mut WriteTx, build: &Build, digest: Option<&str>) -> Result<BTreeMap<ImageTag, String>, Error> {
+pub(crate) async fn tags_of(tx: &mut WriteTx, build: &Build, digest: Option<&str>) -> Result<BTreeMap<ImageTag, String>, Error> {
     let mut tags: BTreeMap<ImageTag, String> = build_tags::list(tx, build.id, build.attempt).await?.into_iter().collect();
     if let Some(digest) = digest {
         tags.extend(build.tags.iter().map(|tag| (tag.clone(), digest.to_owned())));

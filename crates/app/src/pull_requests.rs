@@ -4,15 +4,15 @@
 //! brings along; nothing of it is pushed. Trusted is only what comes from a branch of the source repository itself, by its id. An approval is
 //! one of exactly one commit: it is refused once the pull request went on, and what waited for it is cancelled by the next push. A delivery
 //! says how the pull request stands, so one that comes late changes nothing.
-//! Deliberately elsewhere: pull requests that no delivery told of (`untold`), pushes (`matching`), on which terms a builder gets a build (`claims`, `source_access`, `registry_auth`).
+//! Deliberately elsewhere: pull requests that no delivery told of (`untold`), settings that change while something waits (`covered`), pushes (`matching`), on which terms a builder gets a build (`claims`, `source_access`, `registry_auth`).
 
 use std::sync::Arc;
 
 use secrecy::SecretString;
 use serde_json::json;
-use slipway_forge::{Forge, ForgeError, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding};
+use slipway_forge::{Forge, ForgeError, PullRequestChange, PullRequestHead, PullRequestOrigin, PullRequestStanding, SourceKey};
 use slipway_model::{
-    AccountId, Approval, AutobuildId, Autotest, BuildId, BuildRule, CommitId, DeliveryId, FailureCode, FailureReason, ImageTag, Lane,
+    AccountId, Approval, Autotest, BuildId, BuildRule, CommitId, DeliveryId, FailureCode, FailureReason, ImageTag, Lane,
     PullRequest, RefName, SourceType, VerdictOutcome,
 };
 use slipway_store::builds::{self, Build, NewBuild, Terms, WaitingOf};
@@ -20,7 +20,7 @@ use slipway_store::deliveries::{self, Delivery, Verdict};
 use slipway_store::pull_requests::{self, PullRequestState};
 use slipway_store::refs::{self, NewRefEvent};
 use slipway_store::repositories::{self, Autobuild};
-use slipway_store::{ReadTx, WriteTx};
+use slipway_store::WriteTx;
 
 use crate::audit::{self, Change, Place};
 use crate::links::access::SourceAt;
@@ -84,6 +84,10 @@ impl App {
         let head = self.whole_head(delivery, repository_id, change).await?;
         let Some(Begun { mut tx, autobuild, account, rules }) = self.begin(delivery, origin, repository_id).await? else { return Ok(()) };
         refs::lock(&mut tx, autobuild.id).await?;
+        // Under the lock, once more: who changes the settings looks only once through what waits. What has become of another source meanwhile
+        // is decided anew.
+        let settings = repositories::get_autobuild_by_id(&mut tx, autobuild.id).await?;
+        let Some(autobuild) = settings.filter(|settings| settings.source_id == repository_id) else { return Ok(()) };
         let disabled = no_use_of_links(&mut tx, account, &autobuild.provider).await?;
         let name = RefName::pull_request(change.number);
         let told = Told { autobuild: &autobuild, delivery: delivery.id, origin, change, name, disabled };
@@ -125,7 +129,7 @@ impl App {
         let (Some(autobuild), Some(account)) = (autobuild, account) else { return Ok(Err("its source is another one by now".to_owned())) };
         let source = SourceAt::of(account, &autobuild);
         let look = |forge: Arc<dyn Forge>, token: SecretString| async move {
-            let found = forge.source_repository_by_id(&token, source.key).await?.ok_or(ForgeError::NotFound)?;
+            let found = forge.source_repository_by_id(&token, kept_by(change, source.key)).await?.ok_or(ForgeError::NotFound)?;
             forge.resolve(&token, &found.full_name, branch).await
         };
         Ok(match self.with_source(source, look).await {
@@ -280,6 +284,11 @@ impl App {
             Some(other) if rule.source_type == SourceType::Branch => {
                 Err(no_match(format!("{what} is left to the rule {}", other.describe())))
             }
+            _ if matched.tags.is_empty() => {
+                let text = format!("the rule matches {what}, but {}", rule.gives_no_tag(base));
+                let verdict = self.pull_request_verdict(told, VerdictOutcome::Refused, text);
+                Err(Verdict { rule_id: Some(rule.id), rule: rule.describe(), ..verdict })
+            }
             _ => Ok(matched.tags),
         }
     }
@@ -366,28 +375,6 @@ impl App {
         self.builds_queued(approved);
         Ok(build)
     }
-
-    /// Cancels what waits for an approval that nobody can give any more.
-    pub(crate) async fn forget_unapproved(&self, tx: &mut WriteTx, autobuild: AutobuildId, why: &str) -> Result<(), Error> {
-        let reason = FailureReason::new(FailureCode::Superseded, why);
-        builds::cancel_waiting(tx, autobuild, None, WaitingOf::Unapproved, &reason, self.clock.now()).await?;
-        Ok(())
-    }
-
-    /// Whether somebody can still approve of a build: its pull request is open and has got nothing newer.
-    pub(crate) async fn check_approvable(&self, tx: &mut ReadTx, build: &Build) -> Result<(), Error> {
-        let number = build.source_ref.pull_request_number().unwrap_or_default();
-        let what = in_words(&build.source_ref);
-        let refuse = |detail: String| Err(Error::conflict("pull_request_moved", detail));
-        match pull_requests::get(tx, build.autobuild, number).await? {
-            None => refuse(format!("nothing is known of {what} any more, because the settings name another source")),
-            Some(state) if !state.is_open => refuse(format!("{what} is closed by now")),
-            Some(state) if state.head != build.commit => {
-                refuse(format!("{what} stands at {} by now, and this build is one of {}", state.head.short(), build.commit.short()))
-            }
-            Some(_) => Ok(()),
-        }
-    }
 }
 
 /// An entry in the log of a pull request.
@@ -395,6 +382,11 @@ impl App {
 struct Event {
     id: slipway_model::RefEventId,
     seq: u64,
+}
+
+/// The repository that has its commits.
+pub(crate) fn kept_by<'a>(change: &'a PullRequestChange, source: SourceKey<'a>) -> SourceKey<'a> {
+    change.fork.as_ref().map_or(source, |fork| SourceKey { id: &fork.id, full_name: &fork.full_name })
 }
 
 fn not_kept(change: &PullRequestChange) -> String {
@@ -433,6 +425,7 @@ fn terms(told: &Told<'_>) -> Terms {
         number: change.number,
         base: change.base.clone(),
         fetched_from: change.kept_at.clone().unwrap_or_else(|| told.name.clone()),
+        fork: change.fork.clone(),
         title: change.title.clone(),
     };
     let approval = (lane == Lane::Untrusted && told.autobuild.approve_external).then_some(Approval::Awaited);

@@ -11,7 +11,7 @@ use slipway_store::builds::{self, Build, Ending};
 use slipway_store::{WriteTx, deploy_keys, logs, progress, refs, repositories};
 
 use crate::promote::{Known, Promotion};
-use crate::{App, Error};
+use crate::{App, Error, notes};
 
 /// A builder whose token was checked.
 #[derive(Debug, Clone)]
@@ -192,8 +192,7 @@ impl App {
     }
 
     async fn cloned(&self, tx: &mut WriteTx, build: &Build, with: &str, because: Option<&str>, key: KeyUse) -> Result<(), Error> {
-        let because = because.map(|because| format!(", because {because}")).unwrap_or_default();
-        builds::add_note(tx, build.id, &cut(&format!("cloned with {with}{because}"), 500)).await?;
+        builds::add_note(tx, build.id, &notes::cloned(with, because)).await?;
         if key == KeyUse::Refused
             && let Some(repository) = repositories::get(tx, build.repository).await?
         {
@@ -265,7 +264,7 @@ impl App {
                 self.end(&mut tx, build, BuildState::Failed, reason, now).await?
             }
             BuilderOutcome::FailedForNow(reason) => {
-                let note = format!("attempt {attempt} ended: {}; trying again", reason.text);
+                let note = notes::after_attempt(&held, &format!("ended: {}", reason.text));
                 builds::requeue(&mut tx, build, &note, now.plus(Duration::from_secs(5 * u64::from(attempt)))).await?;
                 BuildState::Queued
             }
@@ -306,10 +305,12 @@ impl App {
         note: &str,
     ) -> Result<Result<(), Fenced>, Error> {
         let mut tx = self.write().await?;
-        if let Err(fenced) = self.held(&mut tx, builder, build, attempt).await? {
-            return Ok(Err(fenced));
-        }
-        builds::hand_back(&mut tx, build, &cut(note, 500), self.clock.now()).await?;
+        let held = match self.held(&mut tx, builder, build, attempt).await? {
+            Ok(held) => held,
+            Err(fenced) => return Ok(Err(fenced)),
+        };
+        let note = notes::after_attempt(&held, &format!("was given back: {note}"));
+        builds::hand_back(&mut tx, build, &note, self.clock.now()).await?;
         tx.commit().await?;
         self.build_changed(build);
         self.wake.queue.notify_waiters();
@@ -335,7 +336,7 @@ impl App {
                 let text = format!("lease lost: the builder went silent in attempt {} of {}", build.tries(), self.config.attempts);
                 self.end(&mut tx, build.id, BuildState::Failed, &FailureReason::new(FailureCode::LeaseLost, text), now).await?;
             } else {
-                let note = format!("attempt {} lost its lease: the builder went silent; trying again", build.attempt);
+                let note = notes::after_attempt(build, "lost its lease: the builder went silent");
                 builds::requeue(&mut tx, build.id, &note, now).await?;
             }
         }

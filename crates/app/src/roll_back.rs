@@ -11,11 +11,12 @@ use slipway_store::refs::{self, NewRefEvent, Origin};
 use slipway_store::{ReadTx, WriteTx, external, repositories};
 
 use crate::audit::{self, Change, Place};
-use crate::promote::origin_of;
+use crate::promote::{origin_of, tags_of};
 use crate::{App, Error, Refusal, RefusalKind, RepositoryAdmin};
 
 impl App {
-    /// Lets a tag name the image of a build, by its id or number. The tag stands, or is one that the build gives.
+    /// Lets a tag name the image of a build, by its id or number: what the build gave this very tag, else the image of its rule. The tag
+    /// stands, or is one that the build gives.
     ///
     /// # Errors
     /// [`Error::NotFound`] for another tag; a refusal when there is no such build, it has no image, or the image is gone.
@@ -25,12 +26,16 @@ impl App {
         let build = chosen(&mut tx, right, which).await?;
         refs::lock(&mut tx, build.autobuild).await?;
         let before = images::get_tag(&mut tx, repository.id, tag.as_str()).await?;
-        if before.is_none() && !build.tags.contains(tag) {
+        // What a hook pushed by a tag is another image than the rule's.
+        let given = tags_of(&mut tx, &build, build.digest.as_deref()).await?.remove(tag);
+        if before.is_none() && given.is_none() && !build.tags.contains(tag) {
             return Err(Error::NotFound);
         }
-        let Some(digest) = build.digest.as_deref().filter(|_| build.state == BuildState::Success) else {
-            return Err(Error::conflict("no_image", format!("build #{} is {}: it has no image", build.number, build.state)));
+        let Some(digest) = given.or(build.digest.clone()).filter(|_| build.state == BuildState::Success) else {
+            let what = format!("build #{} is {}: it has no image for `{tag}`", build.number, build.state);
+            return Err(Error::conflict("no_image", what));
         };
+        let digest = digest.as_str();
         if !images::manifest_exists(&mut tx, repository.id, digest).await? {
             let refusal =
                 Refusal::new(RefusalKind::Conflict, "image_gone", format!("the image of build #{} was deleted: {digest}", build.number));

@@ -66,8 +66,8 @@ impl App {
             return Ok(SourceAccess { ssh: None, http: acted.value, http_words: "no credential".into(), because: None });
         }
         let keys = self.deploy_keys_for(account, build).await.map_err(|error| SourceTrouble::ours(&build.provider, error))?;
-        let short =
-            acted.link.token_expires_at.is_some() || self.forges.get(&build.provider).is_some_and(|forge| forge.provider().app.is_some());
+        let by_app = self.forges.get(&build.provider).is_some_and(|forge| forge.provider().app.is_some());
+        let http_words = token_words(by_app, acted.link.token_expires_at.is_some());
         let ssh = self.own_access(build, &keys, environment).or_else(|| self.open_access(build, &keys));
         if untrusted && ssh.is_some() {
             // The key reads this source and does nothing else; a token may do more.
@@ -79,12 +79,15 @@ impl App {
             because: if ssh.is_some() { None } else { why_no_key(&keys) },
             ssh,
             http: acted.value,
-            http_words: if short { "a short-lived token of the link".into() } else { "a token of the link".into() },
+            http_words: http_words.to_owned(),
         })
     }
 
-    /// The keys of the build's source that are not on their way out, newest first.
+    /// The keys of the build's source that are not on their way out, newest first. None opens a fork.
     async fn deploy_keys_for(&self, account: AccountId, build: &Build) -> Result<Vec<DeployKey>, Error> {
+        if build.terms.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork.is_some()) {
+            return Ok(Vec::new());
+        }
         let mut tx = self.read().await?;
         let mut keys = deploy_keys::list_by_source(&mut tx, account, &build.provider, &build.source_id).await?;
         keys.retain(|key| key.state != DeployKeyState::Unwanted);
@@ -113,6 +116,16 @@ impl App {
         let ssh = forge.provider().ssh.as_ref()?;
         let url = forge.ssh_url(&key.source_name)?;
         Some(SshKeyAccess { key: KeyOf::Source, url, private_key, host_keys: ssh.host_keys.clone() })
+    }
+}
+
+/// What reads the source: an installation's token, made for it alone, or the person's own, which reads what they read. Not every provider's
+/// ends by itself.
+fn token_words(by_app: bool, ends: bool) -> &'static str {
+    match (by_app, ends) {
+        (true, _) => "a short-lived token of the App, for this source alone",
+        (false, true) => "a short-lived token of the link",
+        (false, false) => "a token of the link, which does not end by itself",
     }
 }
 

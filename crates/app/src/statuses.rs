@@ -116,6 +116,9 @@ fn description(build: &Build) -> String {
         (BuildState::Cancelled, Some(reason)) if reason.code == FailureCode::PullRequestClosed => {
             "was not needed: the pull request was closed".to_owned()
         }
+        (BuildState::Cancelled, Some(reason)) if reason.code == FailureCode::SettingsChanged => {
+            "was cancelled: the settings are not for it any more".to_owned()
+        }
         (BuildState::Cancelled, _) => "was cancelled".to_owned(),
         (BuildState::Failed, None) => "failed".to_owned(),
         (BuildState::Failed, Some(reason)) => format!("failed: {}", reason.code.as_str().replace('_', " ")),

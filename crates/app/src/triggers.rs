@@ -111,7 +111,8 @@ impl TriggerCall {
     /// The rules that give what was asked for at a commit, with their tags.
     fn at<'a>(&self, name: &RefName, rules: &[&'a BuildRule], commit: &CommitId, now: Timestamp) -> Vec<(&'a BuildRule, Vec<ImageTag>)> {
         let tags = rules.iter().filter_map(|rule| Some((*rule, rule.matches(name, commit, now)?.tags)));
-        tags.filter(|(_, tags)| self.docker_tag.as_deref().is_none_or(|wanted| tags.iter().any(|tag| tag.as_str() == wanted))).collect()
+        let wanted = |tag: &ImageTag| self.docker_tag.as_deref().is_none_or(|wanted| tag.as_str() == wanted);
+        tags.filter(|(_, tags)| tags.iter().any(wanted)).collect()
     }
 }
 
@@ -243,18 +244,16 @@ impl App {
         if heads.is_empty() {
             return Err(missing.map_or_else(no_rule, Error::from));
         }
-        let mut tx = self.write().await?;
-        let mut made = Vec::new();
-        for (source_ref, commit, rules) in &heads {
-            let wanted = Wanted { autobuild, source_ref, commit, rules, no_cache: false, cause: "trigger", by: None };
-            made.extend(self.queue_wanted(&mut tx, &wanted).await?);
-        }
-        let numbers: Vec<u64> = made.iter().map(|build| build.number).collect();
-        let change = Change::new("trigger.call", repository.name.as_str()).now(json!({"builds": numbers}));
-        audit::write(&mut tx, self.clock.now(), actor, Place::Repository(repository), change).await?;
-        tx.commit().await?;
-        self.builds_queued(made.iter().map(|build| build.id));
-        Ok(made)
+        let wanted = heads.iter().map(|(source_ref, commit, rules)| Wanted {
+            autobuild,
+            source_ref,
+            commit,
+            rules,
+            no_cache: false,
+            cause: "trigger",
+            by: None,
+        });
+        self.start_wanted(repository, &wanted.collect::<Vec<_>>(), "trigger.call", actor).await
     }
 }
 

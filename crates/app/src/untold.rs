@@ -20,7 +20,7 @@ use slipway_store::pull_requests::{self, PullRequestState};
 use slipway_store::{deliveries, repositories};
 
 use crate::matching::Origin;
-use crate::pull_requests::{News, Told, news};
+use crate::pull_requests::{News, Told, kept_by, news};
 use crate::receive::no_use_of_links;
 use crate::reconcile::{Left, Look, Missed, still_watched};
 use crate::{App, Error};
@@ -62,6 +62,7 @@ fn ended(state: PullRequestState, standing: PullRequestStanding) -> Untold {
         // Nothing is built of one that has ended, so it makes no difference.
         origin: PullRequestOrigin::Fork,
         kept_at: None,
+        fork: None,
         base,
         changed_at,
         title: String::new(),
@@ -181,7 +182,7 @@ impl App {
             PullRequestHead::Abbreviated(digits) => digits,
         };
         let Some(branch) = &change.kept_at else { return Ok(None) };
-        let found = self.stands_at(look, key.full_name, branch).await?;
+        let found = self.stands_at(look, kept_by(change, key).full_name, branch).await?;
         Ok(found.filter(|commit| commit.as_str().starts_with(digits.as_str())))
     }
 

@@ -177,7 +177,7 @@ impl SshAddress {
                 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b) || more.as_bytes().contains(&b))
         };
         let names = path.strip_prefix('/').unwrap_or(path);
-        if !word(user, "") || !word(host, "[:]") || host.starts_with(':') || !word(names, "/~+@=,%") {
+        if !word(user, "") || !word(host, "[:]") || host.starts_with([':', '.']) || !word(names, "/~+@=,%") {
             return Err("has an odd user, host or path".to_owned());
         }
         Ok(Self { user: user.to_owned(), host: host.to_ascii_lowercase(), port, path: path.to_owned() })
@@ -266,6 +266,8 @@ mod tests {
             "git@h:-oX",
             "git@h:'x'",
             "git@h:",
+            ".:./",
+            "ssh://./x",
             "../../../../x",
             "../../../../../x",
             "../",

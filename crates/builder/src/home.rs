@@ -43,6 +43,11 @@ impl Home {
         Ok(BuildDir { path })
     }
 
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A file of the builder itself.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)

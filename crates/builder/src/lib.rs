@@ -14,6 +14,7 @@ mod cleanup;
 mod compose;
 mod compose_rules;
 mod config;
+mod disk;
 mod failure;
 mod fetch;
 mod git;

@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use slipway_model::SHORTEST_MASKED as SHORTEST;
 use url::form_urlencoded;
 
-/// Shorter values would black out ordinary words.
-pub(crate) const SHORTEST: usize = 6;
 const STARS: &[u8] = b"***";
 
 /// The secrets of one build, in the forms in which they are masked.

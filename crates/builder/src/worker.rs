@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Api, ApiError, Backoff};
 use crate::cleanup;
 use crate::config::{BuilderConfig, BuilderError};
+use crate::disk;
 use crate::failure::Retry;
 use crate::home::{BuildDir, Home};
 use crate::joining;
@@ -153,6 +154,9 @@ impl Builder {
             let hint = "install git on the builder's machine, and start the builder again".to_owned();
             return EngineStatus::Unavailable { problem: format!("git cannot be run: {problem}"), hint };
         }
+        if let Some(problem) = disk::shortage(self.home.path()) {
+            return EngineStatus::Unavailable { problem, hint: disk::HINT.to_owned() };
+        }
         let kind = if self.tools.store.is_some() { EngineKind::Docker } else { EngineKind::Buildkitd };
         match self.tools.client.info().await {
             Ok(info) => EngineStatus::Ready { description: info.to_string(), kind: Some(kind) },
@@ -230,6 +234,9 @@ impl Builder {
             () = self.hand_back.cancelled() => {
                 halt.stop(Stop::HandBack);
                 Ended::HandedBack
+            }
+            shortage = disk::watch(self.home.path().to_owned()) => {
+                Ended::Outcome(failed(FailureCode::DiskFull, shortage, Retry::MayHelp))
             }
             () = tokio::time::sleep(limit) => {
                 let text = format!("the build did not end within {} s", limit.as_secs());

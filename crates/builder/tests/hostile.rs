@@ -2,7 +2,7 @@
 //! goes on, and afterwards nothing of them is left on the node: no container, process, mount, network or folder.
 //!
 //! Where each part of the pack is shown (rows are those of the list of things that went wrong elsewhere):
-//! - fork bomb, disk, long output, `mount`, `setns`, namespaces, secrets and caches by guessed names, `ADD` of tars and addresses, privileges
+//! - fork bomb, a full disk, long output, `mount`, `setns`, namespaces, secrets and caches by guessed names, `ADD` of tars and addresses, privileges
 //!   in Dockerfiles: here.
 //! - the metadata address, the machine's loopback, addresses and files, `/proc/1/root`, devices, the engine's socket: `hooks`,
 //!   `a_hook_reaches_neither_the_machine_nor_its_network`. Caches between tenants (row 28): `hooks`, `scopes_share_nothing_and_...`.
@@ -25,8 +25,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{BASE, SECRET, World, git, log, unique, wait_for};
+use common::{BASE, ENGINE, SECRET, World, git, log, unique, wait_for};
+use slipway_builder::EngineBounds;
 use slipway_model::FailureCode;
+use slipway_testkit::buildkitd::{Buildkitd, Listen};
 use slipway_wire::{Assignment, Outcome};
 
 /// How a case has to end.
@@ -172,6 +174,13 @@ fn of_hooks(port: u16) -> Vec<Case> {
             hook("dd if=/dev/zero of=/tmp/fill bs=1M count=4096 2>&1 | grep -q 'No space' && echo filled-to-the-end; df /tmp | tail -n 1"),
             End::Built("filled-to-the-end"),
         ),
+        // Eight times what is kept of a build.
+        case(
+            "endless-log",
+            "",
+            hook("yes a-line-of-a-log-without-end | head -c 1073741824; echo the-end > ended; test -s ended"),
+            End::Built("the output is longer than 128 MiB, the rest is not kept"),
+        ),
         case("large-file", "", hook("truncate -s 20G \"$PWD/large\" || echo too-large"), End::Built("too-large")),
         case("loopback", &far("127.0.0.1"), hook("true"), End::Fails(FailureCode::StepFailed, "")),
         case("gateway", &far("10.0.2.2"), hook("true"), End::Fails(FailureCode::StepFailed, "")),
@@ -186,7 +195,7 @@ fn of_hooks(port: u16) -> Vec<Case> {
 }
 
 /// Runs all of them, one after another, and looks at the node.
-async fn run(cases: Vec<Case>, hidden: &[&str], change: impl Fn(&mut Assignment)) -> World {
+async fn run(engine: &str, cases: Vec<Case>, hidden: &[&str], change: impl Fn(&mut Assignment)) -> World {
     let number = unique();
     let mut files = Vec::new();
     for case in &cases {
@@ -195,7 +204,7 @@ async fn run(cases: Vec<Case>, hidden: &[&str], change: impl Fn(&mut Assignment)
         files.extend(case.files.iter().map(|(path, content)| (format!("{}/{path}", case.name), content.clone())));
     }
     let files: Vec<(&str, &str)> = files.iter().map(|(path, content)| (path.as_str(), content.as_str())).collect();
-    let world = World::start(&files).await;
+    let world = World::start_with(&files, engine, Duration::from_secs(60)).await;
     let mut first = world.assignment("refs/heads/main");
     change(&mut first);
     let mut wrong = Vec::new();
@@ -276,14 +285,78 @@ async fn nothing_is_left(world: World) {
 async fn a_step_of_a_dockerfile_gets_nowhere() {
     let canary = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(canary.path(), "host-canary").expect("written");
-    let world = run(of_steps(canary.path()), &["host-canary", SECRET, "root:x:0"], |assignment| assignment.environment.clear()).await;
+    let hidden = ["host-canary", SECRET, "root:x:0"];
+    let world = run(ENGINE, of_steps(canary.path()), &hidden, |assignment| assignment.environment.clear()).await;
+    nothing_is_left(world).await;
+}
+
+#[tokio::test]
+async fn a_step_of_a_dockerfile_gets_nowhere_in_a_buildkitd_either() {
+    let canary = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(canary.path(), "host-canary").expect("written");
+    let daemon = Buildkitd::start(Listen::Socket).await.expect("buildkitd");
+    let hidden = ["host-canary", SECRET, "root:x:0"];
+    let world = run(daemon.address(), of_steps(canary.path()), &hidden, |assignment| assignment.environment.clear()).await;
     nothing_is_left(world).await;
 }
 
 #[tokio::test]
 async fn hooks_and_tests_take_nothing_down_and_reach_nobody() {
     let (port, came) = listener().await;
-    let world = run(of_hooks(port), &["root:x:0"], |assignment| assignment.environment.clear()).await;
+    let world = run(ENGINE, of_hooks(port), &["root:x:0"], |assignment| assignment.environment.clear()).await;
     assert_eq!(came.load(Ordering::SeqCst), 0, "somebody came");
+    nothing_is_left(world).await;
+}
+
+/// A disk of its own for the builder, gone with this.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let mounted =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=400m", "slipway-test"]).arg(folder.path()).status();
+        assert!(mounted.expect("mount").success(), "a tmpfs cannot be mounted; the tests of engines of their own need root");
+        Self(folder)
+    }
+
+    fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(self.0.path()).expect("disk");
+        disk.f_bavail * disk.f_frsize
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        std::process::Command::new("umount").arg("--lazy").arg(self.0.path()).status().ok();
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_a_build_fills_is_free_again_and_serves_the_next_one() {
+    let disk = SmallDisk::new();
+    let number = unique();
+    let fill = "i=0; while [ $i -lt 400 ]; do /bin/busybox head -c 4000000 /dev/zero > /fill$i || exit 9; i=$((i+1)); /bin/busybox sleep 0.1; done";
+    let files = [
+        ("Dockerfile", format!("{BASE}ENV UNIQUE={number}\nRUN {fill}\n")),
+        ("small/Dockerfile", format!("{BASE}ENV UNIQUE={number}\nRUN echo small\n")),
+        ("small/busybox", git::BUSYBOX.to_owned()),
+        ("hooks/post_checkout", "#!/bin/bash\ntrue\n".to_owned()),
+        ("small/hooks/post_checkout", "#!/bin/bash\ntrue\n".to_owned()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, content)| (*path, content.as_str())).collect();
+    let world = World::start_within(disk.0.path(), &files, ENGINE, Duration::from_secs(60), EngineBounds::default()).await;
+    let assignment = world.assignment("refs/heads/main");
+    let mut next = Assignment { build: slipway_model::BuildId::new(), ..assignment.clone() };
+    next.rule.dockerfile = "small/Dockerfile".parse().expect("path");
+    let outcome = world.build(assignment).await;
+    let Outcome::Failed { reason, retry } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((reason.code, retry), (FailureCode::DiskFull, true), "{reason:?}");
+    assert!(reason.text.starts_with("the builder's disk is nearly full: ") && reason.text.ends_with(" MiB have to be"), "{reason:?}");
+    // What it wrote is given back, and whoever waited gets the place.
+    wait_for("the disk", Duration::from_secs(60), || disk.free() > 200_000_000).await;
+    let build = next.build;
+    let outcome = world.build(next).await;
+    assert!(matches!(outcome, Outcome::Pushed { .. }), "{outcome:?}\n{}", log(&world.server.events(build)));
     nothing_is_left(world).await;
 }

@@ -24,6 +24,9 @@ pub(crate) fn explain(status: &Status, board: &Board, request: &SolveRequest) ->
     if let Some((line, message)) = syntax(&text) {
         return SolveError::DockerfileSyntax { line, message };
     }
+    if let Some(message) = privilege(&text) {
+        return SolveError::DockerfileSyntax { line: None, message };
+    }
     if let Some(message) = push(&text) {
         return SolveError::Push { message };
     }
@@ -76,6 +79,13 @@ fn syntax(text: &str) -> Option<(Option<u32>, String)> {
         own.iter().find(|own| lower.contains(*own))?;
     }
     Some((None, first_line(innermost(text))))
+}
+
+/// `failed to load LLB: security.insecure is not allowed`: a daemon's word for what a step asks for and no build of ours may have.
+fn privilege(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("failed to load LLB: ")?;
+    let name = rest.strip_suffix(" is not allowed").filter(|name| !name.contains(' '))?;
+    Some(format!("`{name}` is not allowed: no step gets more of the machine than others"))
 }
 
 /// `failed to solve: failed to push h/n/r: <the registry's words>`. The words of a step that prints this come with an exit code.

@@ -45,6 +45,17 @@ fn the_texts_of_engine_20_10_become_reasons() {
 }
 
 #[test]
+fn what_no_build_may_have_is_the_dockerfiles_mistake() {
+    for name in ["security.insecure", "network.host"] {
+        let text = format!("failed to load LLB: {name} is not allowed");
+        let SolveError::DockerfileSyntax { line: None, message } = reason(&text, &[]) else { panic!("{name}") };
+        assert!(message.starts_with(&format!("`{name}` is not allowed")), "{message}");
+    }
+    let other = "failed to load LLB: runtime error is not allowed";
+    assert_eq!(reason(other, &[]), SolveError::Other { message: other.into() });
+}
+
+#[test]
 fn a_missing_cache_beside_the_failure_is_not_blamed() {
     let exit = "executor failed running [/bin/sh -c false]: exit code: 1";
     let steps = [("importing cache manifest from h/n:t", "h/n:t: not found"), ("[2/2] RUN false", exit)];

@@ -131,6 +131,7 @@ fn change_of(body: Body, standing: PullRequestStanding, repository: &Repository)
         head: PullRequestHead::Commit(head),
         origin,
         kept_at: Some(RefName::pull_request(body.number)),
+        fork: None,
         base,
         changed_at,
         title: text::line(&body.title.unwrap_or_default(), 200),

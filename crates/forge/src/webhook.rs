@@ -3,7 +3,7 @@
 //! Invariant: nothing here is read from a body before its signature held; every ref and commit is a checked type.
 //! Deliberately elsewhere: the cap on the size of a body, the deduplication of deliveries, and the match of repository ids.
 
-use slipway_model::{CommitId, RefName, Timestamp};
+use slipway_model::{CommitId, ForkRepository, RefName, Timestamp};
 
 use crate::error::ForgeError;
 
@@ -103,8 +103,10 @@ pub struct PullRequestChange {
     pub head: PullRequestHead,
     /// Whose branch has that commit.
     pub origin: PullRequestOrigin,
-    /// The ref of the source repository that has that commit; `None` where the provider keeps none.
+    /// The ref that has that commit, of the source repository or of `fork`; `None` where there is none.
     pub kept_at: Option<RefName>,
+    /// Whose ref that is, if not the source repository's.
+    pub fork: Option<ForkRepository>,
     /// The branch that it goes into.
     pub base: RefName,
     /// When it changed last, by the provider's clock.

@@ -113,6 +113,8 @@ words! {
         PushFailed = "push_failed",
         /// No engine answers at the builder.
         EngineUnavailable = "engine_unavailable",
+        /// The builder's disk was nearly full.
+        DiskFull = "disk_full",
         /// The builder went silent more often than the build may be tried.
         LeaseLost = "lease_lost",
         /// The time limit was reached.
@@ -125,6 +127,8 @@ words! {
         Superseded = "superseded",
         /// Its pull request was closed or merged while it waited.
         PullRequestClosed = "pull_request_closed",
+        /// The settings are not for it any more, which they became while it waited.
+        SettingsChanged = "settings_changed",
         /// The link to the provider is disabled or gone.
         LinkUnavailable = "link_unavailable",
         /// Something of ours failed; the log says what.

@@ -32,7 +32,7 @@ words! {
         Disabled = "disabled",
         /// The ref matched, but there is nothing to build: deleted, or the commit asks to be skipped.
         Skipped = "skipped",
-        /// The ref's name or commit cannot be used.
+        /// The ref's name or commit cannot be used, or the rule makes no tag of it.
         Refused = "refused",
         /// The event tells of no push, like `ping`.
         Ignored = "ignored",

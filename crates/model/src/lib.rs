@@ -37,9 +37,11 @@ pub use nodes::{InvalidLabels, NodeLabels, OLDEST_PROTOCOL, Version};
 pub use paths::{InvalidPaths, PathFilter, PathPatterns};
 pub use permission::{AccountKind, Permission, Scope, ScopeSet, Visibility};
 pub use provider::{AccessLevel, LinkState, LinkedAs, NamespaceAccess, ProviderId, ProviderKind};
-pub use pull_request::{Approval, PullRequest};
+pub use pull_request::{Approval, ForkRepository, PullRequest};
 pub use queue::{Held, QueueLimits, Turn, in_front};
 pub use rule::{Autotest, BuildRule, RuleError, RuleMatch, RulePath, SourcePattern, SourceType, TargetStage};
 pub use secret::{SecretHash, SecretToken, TokenKind, constant_time_eq};
 pub use tag::{CACHE_TAG, ImageTag, InvalidTag, TagFacts, TagTemplate, TagTemplates};
-pub use variables::{BuildArgument, BuildArguments, EnvironmentVariable, SERVICE_VARIABLES, SSH_KNOWN_HOSTS, SSH_PRIVATE};
+pub use variables::{
+    BuildArgument, BuildArguments, EnvironmentVariable, SERVICE_VARIABLES, SHORTEST_MASKED, SHORTEST_SECRET, SSH_KNOWN_HOSTS, SSH_PRIVATE,
+};

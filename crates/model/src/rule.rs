@@ -47,7 +47,9 @@ pub enum RuleError {
     #[error("docker tag {0}; for example `latest`, `{{sourceref}}` or `version-{{\\1}}`")]
     Tags(#[from] InvalidTag),
     /// A template uses a group that the expression does not have.
-    #[error("the docker tag uses `{{\\{used}}}`, but the source name has {available} groups")]
+    #[error(
+        "the docker tag uses `{{\\{used}}}`, but the source name has {available} groups; a group is what stands in parentheses, for example `/^v([0-9.]+)$/` with `{{\\1}}`"
+    )]
     Group {
         /// The number in the template.
         used: usize,
@@ -341,7 +343,7 @@ pub struct BuildRule {
 /// What a matching rule makes of a ref.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RuleMatch {
-    /// At least one tag.
+    /// None, when every template comes out empty: there is nothing to build then ([`BuildRule::gives_no_tag`] says so).
     pub tags: Vec<ImageTag>,
 }
 
@@ -418,6 +420,12 @@ impl BuildRule {
             (SourceType::Branch, RefKind::Branch) | (SourceType::Tag, RefKind::Tag) => self.source.captures(name.short()),
             _ => None,
         }
+    }
+
+    /// Why nothing is built of a ref that the rule matches: none of its tags comes out.
+    #[must_use]
+    pub fn gives_no_tag(&self, name: &RefName) -> String {
+        format!("the docker tag `{}` comes out empty for `{}`, so it gives no tag", self.tags.as_str(), name.short())
     }
 
     /// Whether this rule as it was at another time makes the same image and tags of the same commit.

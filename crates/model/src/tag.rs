@@ -33,13 +33,16 @@ impl ImageTag {
 
     /// Makes any text a tag. A valid tag stays as it is. Otherwise each run of characters that a tag cannot hold becomes one `-`,
     /// the ends are trimmed, and `-` plus the first eight digits of the SHA-256 of the text follow: two different refs never share a tag.
-    /// [`CACHE_TAG`] is nobody's to name, so it becomes another one in the same way.
+    /// [`CACHE_TAG`] is nobody's to name, so it becomes another one in the same way. Of no text there is no tag.
     #[must_use]
-    pub fn from_any(text: &str) -> Self {
+    pub fn from_any(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return None;
+        }
         if let Ok(tag) = text.parse()
             && text != CACHE_TAG
         {
-            return tag;
+            return Some(tag);
         }
         let mut slug = String::new();
         for c in text.chars() {
@@ -52,7 +55,7 @@ impl ImageTag {
         let kept: String = slug.trim_matches(|c| matches!(c, '-' | '.')).chars().take(MAX_TAG_LENGTH - 9).collect();
         let hash = hex::encode(Sha256::digest(text.as_bytes()));
         let tag = if kept.is_empty() { hash[..8].to_owned() } else { format!("{kept}-{}", &hash[..8]) };
-        Self(tag)
+        Some(Self(tag))
     }
 }
 
@@ -154,7 +157,7 @@ impl TagTemplate {
         Ok(template)
     }
 
-    fn render(&self, facts: &TagFacts<'_>) -> ImageTag {
+    fn render(&self, facts: &TagFacts<'_>) -> Option<ImageTag> {
         let date = facts.queued_at.date_digits();
         let text: String = self
             .pieces
@@ -191,11 +194,12 @@ impl TagTemplates {
         &self.text
     }
 
-    /// The tags that come out, without repetition, in order.
+    /// The tags that come out, without repetition, in order. A template whose placeholders all stand for nothing gives none, so there may be
+    /// none at all.
     #[must_use]
     pub fn render(&self, facts: &TagFacts<'_>) -> Vec<ImageTag> {
         let mut seen = BTreeSet::new();
-        self.templates.iter().map(|template| template.render(facts)).filter(|tag| seen.insert(tag.clone())).collect()
+        self.templates.iter().filter_map(|template| template.render(facts)).filter(|tag| seen.insert(tag.clone())).collect()
     }
 
     /// The highest `{\n}` that is used; 0 when none is.
@@ -254,6 +258,13 @@ mod tests {
         assert_eq!(tags("{date}-{shortsha}, {sha}", "x", &[]), ["19700101-a1a1a1a".to_owned(), "a1".repeat(20)]);
     }
 
+    #[test]
+    fn what_renders_empty_is_no_tag() {
+        assert_eq!(tags("{\\1}", "v", &[""]), Vec::<String>::new());
+        assert_eq!(tags("{\\1}{\\2}, {\\1}-x, latest", "v", &["", ""]), ["x-a4209624", "latest"]);
+        assert_eq!(ImageTag::from_any(""), None);
+    }
+
     fn tags_of_the_cache() -> Vec<String> {
         [tags(CACHE_TAG, "main", &[]), tags("{sourceref}", CACHE_TAG, &[])].concat()
     }
@@ -268,12 +279,12 @@ mod tests {
     #[test]
     fn any_ref_gives_a_valid_tag_and_different_refs_different_tags() {
         let odd = ["-h", "--upload-pack=x", "ü/ö", "feature/a#b", "feature-a#b", "/", "…", &"x/".repeat(200)];
-        let tags: BTreeSet<_> = odd.iter().map(|text| ImageTag::from_any(text)).collect();
+        let tags: BTreeSet<_> = odd.iter().filter_map(|text| ImageTag::from_any(text)).collect();
         assert_eq!(tags.len(), odd.len());
         for tag in &tags {
             assert!(tag.as_str().parse::<ImageTag>().is_ok(), "{tag}");
         }
-        assert!(ImageTag::from_any("feature/a").as_str().starts_with("feature-a-"));
+        assert!(ImageTag::from_any("feature/a").unwrap().as_str().starts_with("feature-a-"));
         assert!(tags_of_the_cache().iter().all(|tag| tag.starts_with("_slipway-cache-")), "no rule writes the builds' cache");
     }
 }

@@ -17,6 +17,12 @@ pub const SSH_PRIVATE: &str = "SSH_PRIVATE";
 /// The variable with lines of `known_hosts`: SSH servers of submodules that are at no configured provider.
 pub const SSH_KNOWN_HOSTS: &str = "SSH_KNOWN_HOSTS";
 
+/// Values of variables with fewer bytes are not masked in logs: every other word would be.
+pub const SHORTEST_MASKED: usize = 6;
+/// A secret needs so many bytes: a shorter value stands by chance in any image, so it cannot be looked for there.
+pub const SHORTEST_SECRET: usize = 8;
+
+const MAX_VALUE_BYTES: usize = 32 * 1024;
 const MAX_ARGUMENTS: usize = 50;
 const MAX_ARGUMENT_BYTES: usize = 4096;
 
@@ -92,20 +98,30 @@ pub struct EnvironmentVariable {
     pub name: String,
     /// Any text, several lines too.
     pub value: String,
-    /// It reaches a build only as a secret of BuildKit (`RUN --mount=type=secret,id=NAME`), never as an argument.
+    /// It reaches the Dockerfile only as a secret of BuildKit (`RUN --mount=type=secret,id=NAME`), never as an argument, and no image may
+    /// hold it. Hooks and test files get it like any other.
     #[serde(default)]
     pub secret: bool,
 }
 
 impl EnvironmentVariable {
-    /// What is wrong with the name or the value's size, for people; `None` when all is well.
+    /// What is wrong with the name, for people; `None` when all is well.
     #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        let too_long = || {
-            (self.value.len() > 32 * 1024)
-                .then(|| format!("the value of `{}` has {} bytes, at most 32768 are accepted", self.name, self.value.len()))
-        };
-        variable_name_problem(&self.name).or_else(too_long)
+    pub fn name_problem(&self) -> Option<String> {
+        variable_name_problem(&self.name)
+    }
+
+    /// What is wrong with the value's size, for people; `None` when all is well.
+    #[must_use]
+    pub fn value_problem(&self) -> Option<String> {
+        (self.value.len() > MAX_VALUE_BYTES)
+            .then(|| format!("the value of `{}` has {} bytes, at most {MAX_VALUE_BYTES} are accepted", self.name, self.value.len()))
+    }
+
+    /// Whether it is marked secret and cannot be kept so. An empty one hides nothing.
+    #[must_use]
+    pub fn is_too_short_a_secret(&self) -> bool {
+        self.secret && (1..SHORTEST_SECRET).contains(&self.value.trim().len())
     }
 }
 
@@ -133,10 +149,20 @@ mod tests {
     #[test]
     fn variables_are_typed() {
         let variable = |name: &str| EnvironmentVariable { name: name.into(), value: "s3cret".into(), secret: false };
-        assert_eq!(variable("A_1").problem(), None);
-        assert!(variable("1A").problem().is_some());
-        assert!(variable("SOURCE_COMMIT").problem().is_some());
+        assert_eq!(variable("A_1").name_problem(), None);
+        assert!(variable("1A").name_problem().is_some());
+        assert!(variable("SOURCE_COMMIT").name_problem().is_some());
+        let sized = |bytes: usize| EnvironmentVariable { value: "x".repeat(bytes), ..variable("A") };
+        assert!(sized(32768).value_problem().is_none() && sized(32769).value_problem().is_some());
         assert!(!format!("{:?}", variable("A")).contains("s3cret"));
+    }
+
+    #[test]
+    fn a_secret_is_long_enough_to_be_looked_for() {
+        let variable = |value: &str, secret| EnvironmentVariable { name: "A".into(), value: value.into(), secret };
+        assert!(variable("1234567", true).is_too_short_a_secret() && variable(" 1234567\n", true).is_too_short_a_secret());
+        assert!(!variable("1234567", false).is_too_short_a_secret());
+        assert!(!variable("12345678", true).is_too_short_a_secret() && !variable("", true).is_too_short_a_secret());
     }
 
     #[test]

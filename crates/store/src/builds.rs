@@ -22,6 +22,9 @@ use slipway_model::{
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_json, read_opt, signed, small, time, to_json};
 
+/// Between two lines of a note.
+const NEXT_LINE: &str = "\n";
+
 /// One execution of one rule for one commit.
 #[derive(Debug, Clone)]
 pub struct Build {
@@ -73,7 +76,7 @@ pub struct Build {
     pub phase: Option<Phase>,
     /// Why it ended without an image.
     pub reason: Option<FailureReason>,
-    /// What else there is to say, like a tag that did not move.
+    /// What else there is to say, a line for each: how earlier attempts ended, a tag that did not move.
     pub note: Option<String>,
     /// Digest of the pushed manifest.
     pub digest: Option<String>,
@@ -416,14 +419,21 @@ pub async fn set_commit(tx: &mut WriteTx, id: BuildId, commit: &CommitId, messag
     Ok(())
 }
 
-/// Adds to what there is to say of a running build.
+/// Adds a line to what there is to say of a running build.
 pub async fn add_note(tx: &mut WriteTx, id: BuildId, note: &str) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE builds SET note = CASE WHEN note IS NULL THEN $1 ELSE note || '; ' || $1 END WHERE id = $2 AND state = 'running'",
+        "UPDATE builds SET note = CASE WHEN note IS NULL THEN $1 ELSE note || $2 || $1 END WHERE id = $3 AND state = 'running'",
         note,
+        NEXT_LINE,
         id.to_string(),
     )?;
+    Ok(())
+}
+
+/// Replaces what there is to say of a running build.
+pub async fn set_note(tx: &mut WriteTx, id: BuildId, note: Option<&str>) -> Result<(), StoreError> {
+    change!(tx, "UPDATE builds SET note = $1 WHERE id = $2 AND state = 'running'", note, id.to_string())?;
     Ok(())
 }
 
@@ -434,7 +444,7 @@ pub struct Ending<'a> {
     pub state: BuildState,
     /// Why, when not with success.
     pub reason: Option<&'a FailureReason>,
-    /// What else there is to say.
+    /// What else there is to say: the line before what was said until then.
     pub note: Option<&'a str>,
     /// Digest of the pushed manifest.
     pub digest: Option<&'a str>,
@@ -445,7 +455,7 @@ pub struct Ending<'a> {
 pub async fn finish(tx: &mut WriteTx, id: BuildId, ending: &Ending<'_>, now: Timestamp) -> Result<bool, StoreError> {
     let changed = change!(
         tx,
-        "UPDATE builds SET state = $1, reason_code = $2, reason_text = $3, note = CASE WHEN $4 IS NULL THEN note WHEN note IS NULL THEN $4 ELSE $4 || '; ' || note END, digest = $5, finished_at = $6, lease_until = NULL, registry_token_hash = NULL
+        "UPDATE builds SET state = $1, reason_code = $2, reason_text = $3, note = CASE WHEN $4 IS NULL THEN note WHEN note IS NULL THEN $4 ELSE $4 || $8 || note END, digest = $5, finished_at = $6, lease_until = NULL, registry_token_hash = NULL
          WHERE id = $7 AND state IN ('queued', 'running')",
         ending.state.as_str(),
         ending.reason.map(|reason| reason.code.as_str()),
@@ -454,6 +464,7 @@ pub async fn finish(tx: &mut WriteTx, id: BuildId, ending: &Ending<'_>, now: Tim
         ending.digest,
         now.as_millis(),
         id.to_string(),
+        NEXT_LINE,
     )?;
     if changed > 0 {
         crate::commit_statuses::want_again(tx, id, now).await?;

@@ -170,7 +170,7 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
             commit: build.commit,
             message: build.commit_message.and_then(|message| message.lines().next().map(str::to_owned)),
             base: base.map(|base| match base {
-                ComparedWith::Image(last) => Base::Image { number: last.number, commit: last.commit },
+                ComparedWith::Image { number, commit } => Base::Image { number, commit },
                 ComparedWith::Branch(name) => Base::Branch(name),
             }),
             network: network(state),

@@ -283,7 +283,7 @@ async fn write(browser: &Browser, build: &str) -> Result<()> {
     browser.open("/acme/app").await?;
     assert_eq!(all(browser, TABS).await?, "General Builds Autobuild Tags Deliveries");
     browser.open(build).await?;
-    assert_eq!(all(browser, BUTTONS).await?, "Retry, Build without cache");
+    assert_eq!(all(browser, BUTTONS).await?, "Retry, Retry without cache");
     browser.press("Retry").await?;
     browser.see(".build-heading", "Build #2").await?;
     browser.until("the retry's success", "document.getElementById('build-top')?.dataset.state === 'success'", &[]).await?;

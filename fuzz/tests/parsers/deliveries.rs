@@ -169,6 +169,7 @@ fn read(client: &dyn Forge, event: &str, headers: &HeaderMap, body: &[u8]) {
             presentable(&repository_id, 100);
             presentable(&change.title, 200);
             assert!(change.kept_at.is_some() || change.origin != PullRequestOrigin::Internal, "{change:?}");
+            assert!(change.fork.is_none() || (change.origin == PullRequestOrigin::Fork && change.kept_at.is_some()), "{change:?}");
             if let PullRequestHead::Abbreviated(digits) = &change.head {
                 assert!(digits.len() >= 7 && digits.bytes().all(|b| b.is_ascii_hexdigit()), "{change:?}");
             }

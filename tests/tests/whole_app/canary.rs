@@ -20,7 +20,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use reqwest::Method;
 use serde_json::{Value, json};
 use slipway_tests::repository::text;
-use slipway_tests::{AUTHOR, Forge, PASSWORD, PERSON, Repository, Setup, TestApp};
+use slipway_tests::{AUTHOR, Engine, Forge, PASSWORD, PERSON, Repository, Setup, TestApp};
 
 /// Printed by builds: wherever outputs are kept, this is.
 const MARKER: &str = "marker-of-an-ordinary-output";
@@ -179,14 +179,41 @@ fn files(folder: &Path, except: &Path, found: &mut Vec<std::path::PathBuf>) -> R
 /// How a build has to end, for which reason, and the files of its source.
 type Try = (&'static str, &'static str, Vec<(&'static str, String)>);
 
+/// A step that is given both secrets.
+const MOUNT: &str = "RUN --mount=type=secret,id=TOKEN --mount=type=secret,id=KEY";
+
+fn head(base: &str) -> String {
+    format!("FROM {base}\nARG TOKEN\nARG KEY\nARG PLAIN\n")
+}
+
+/// Prints the secrets in every way, and keeps something else.
+fn step(base: &str) -> String {
+    let given = "TOKEN=$(cat /run/secrets/TOKEN) KEY=$(cat /run/secrets/KEY)";
+    let head = head(base);
+    format!(
+        "{head}COPY leak.sh /leak.sh\nRUN echo arg=[$TOKEN] plain=[$PLAIN]\n{MOUNT} {given} B=/bin/busybox sh /leak.sh\nRUN echo {LAYER_MARKER} >/layer\n"
+    )
+}
+
+/// Steps alone: into the log, into a layer, into what is kept of a step for the next build.
+fn tries_without_hooks(base: &str) -> Vec<Try> {
+    let files = |dockerfile: String| vec![("Dockerfile", dockerfile), ("leak.sh", LEAK.to_owned())];
+    let head = head(base);
+    let into_a_layer = format!("{head}RUN echo {MARKER}\n{MOUNT} cat /run/secrets/TOKEN >/kept\n");
+    let into_a_stage = format!(
+        "FROM {base} AS other\n{MOUNT} cat /run/secrets/KEY >/kept && echo 7 >/number\n{head}COPY --from=other /number /number\nRUN echo {MARKER}\n"
+    );
+    vec![
+        ("success", "", files(step(base))),
+        ("failed", "secret_in_image", files(into_a_layer)),
+        // Of the other stage nothing is pushed, the cache included.
+        ("success", "", files(into_a_stage)),
+    ]
+}
+
 fn tries(base: &str) -> Vec<Try> {
     let quiet = "sut:\n  image: $IMAGE_NAME\n  command: [\"true\"]\n";
-    let mount = "RUN --mount=type=secret,id=TOKEN --mount=type=secret,id=KEY";
-    let given = "TOKEN=$(cat /run/secrets/TOKEN) KEY=$(cat /run/secrets/KEY)";
-    let head = format!("FROM {base}\nARG TOKEN\nARG KEY\nARG PLAIN\n");
-    let step = format!(
-        "{head}COPY leak.sh /leak.sh\nRUN echo arg=[$TOKEN] plain=[$PLAIN]\n{mount} {given} B=/bin/busybox sh /leak.sh\nRUN echo {LAYER_MARKER} >/layer\n"
-    );
+    let (head, step) = (head(base), step(base));
     let shell = "set -a; B=''; ";
     let everything = format!(
         "{shell}\n. ./leak.sh\ncat $HOME/.docker/config.json; echo; sed 's/.*\"auth\": *\"\\([^\"]*\\)\".*/\\1/' $HOME/.docker/config.json | base64 -d; echo\ncat .git/config; git config --list --show-origin\n(umask 077; touch \"name-$TOKEN\"; ls; rm \"name-$TOKEN\")\ndocker pull -q {base}\ndocker create --name canary -e TOKEN -e KEY -l token=$TOKEN {base} true >/dev/null && docker inspect canary; docker rm canary\n"
@@ -279,7 +306,17 @@ async fn shown(app: &TestApp, repository: &Repository<'_>, builds: &[Value]) -> 
 
 #[tokio::test]
 async fn canaries_are_found_nowhere_after_builds_that_try_to_get_them_out() -> Result<()> {
-    let mut app = TestApp::with(Setup::docker().all_providers().keyed()).await?;
+    canaries_are_found_nowhere(Setup::docker(), tries).await
+}
+
+/// Where images and the cache of builds lie in the registry beside each other.
+#[tokio::test]
+async fn canaries_are_found_nowhere_where_a_buildkitd_builds() -> Result<()> {
+    canaries_are_found_nowhere(Setup { engine: Engine::Buildkitd, ..Setup::default() }, tries_without_hooks).await
+}
+
+async fn canaries_are_found_nowhere(setup: Setup, tries: fn(&str) -> Vec<Try>) -> Result<()> {
+    let mut app = TestApp::with(setup.all_providers().keyed()).await?;
     // Everything is said to the log that can be.
     app.stop().await?;
     let config = app.folder().join("slipway.toml");

@@ -5,6 +5,7 @@
 
 mod build;
 mod buildkitd;
+mod by_hand;
 mod canary;
 mod command_line;
 mod crash;
@@ -32,6 +33,7 @@ mod recorded;
 mod replicas;
 mod rules;
 mod secrets;
+mod settings;
 mod sources;
 mod statuses;
 mod submodules;

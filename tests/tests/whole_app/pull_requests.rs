@@ -16,15 +16,15 @@ use slipway_wire::{Assignment, Base, Outcome};
 
 use super::deliveries::{commit, outcome};
 
-const SOURCE: &str = "octo/hello";
-const STRANGER: &str = "mallory";
+pub(super) const SOURCE: &str = "octo/hello";
+pub(super) const STRANGER: &str = "mallory";
 const FILES: &[(&str, &str)] = &[("Dockerfile", "FROM scratch\n")];
 /// What nothing that a stranger wrote may ever see.
 const CANARY: &str = "canary-of-a-variable";
 const REGISTRY_CANARY: &str = "canary-of-a-registry";
 
 /// Settings with autotest and whatever else; rules, variables.
-async fn settle(hello: &Repository<'_>, app: &TestApp, settings: Value) -> Result<()> {
+pub(super) async fn settle(hello: &Repository<'_>, app: &TestApp, settings: Value) -> Result<()> {
     let mut body = json!({
         "provider": "github", "source": hello.source(), "rules": [{ "source_type": "branch", "source": "main", "tags": "latest" }],
         "env": [{ "name": "PLAIN", "value": CANARY }, { "name": "TOKEN", "value": CANARY, "secret": true }],
@@ -37,7 +37,7 @@ async fn settle(hello: &Repository<'_>, app: &TestApp, settings: Value) -> Resul
 }
 
 /// `demo/hello`, built from a public source with a branch `main`, which a stranger has forked.
-async fn start(setup: Setup, settings: Value) -> Result<TestApp> {
+pub(super) async fn start(setup: Setup, settings: Value) -> Result<TestApp> {
     let app = TestApp::with(setup).await?;
     {
         let hello = app.linked_repository("hello").await?;
@@ -52,12 +52,12 @@ async fn start(setup: Setup, settings: Value) -> Result<TestApp> {
     Ok(app)
 }
 
-fn hello(app: &TestApp) -> Repository<'_> {
+pub(super) fn hello(app: &TestApp) -> Repository<'_> {
     Repository::new(app, "hello")
 }
 
 /// A stranger's fork with one commit on a branch, and the pull request of it.
-async fn from_outside(app: &TestApp, branch: &str) -> Result<(String, u64, String)> {
+pub(super) async fn from_outside(app: &TestApp, branch: &str) -> Result<(String, u64, String)> {
     let fork = app.github.fork(SOURCE, STRANGER).await?;
     let head = app.github.commit(&fork, branch, &[("evil", branch)], "Let me help").await?;
     let number = app.github.open_pull_request(SOURCE, STRANGER, (&fork, branch), "main", "Let me help").await?;
@@ -66,14 +66,14 @@ async fn from_outside(app: &TestApp, branch: &str) -> Result<(String, u64, Strin
 }
 
 /// A pull request of a branch of the source itself.
-async fn from_inside(app: &TestApp, branch: &str) -> Result<(u64, String)> {
+pub(super) async fn from_inside(app: &TestApp, branch: &str) -> Result<(u64, String)> {
     let head = app.github.commit(SOURCE, branch, &[("feature", branch)], "A feature").await?;
     let number = app.github.open_pull_request(SOURCE, AUTHOR, (SOURCE, branch), "main", "A feature").await?;
     told(app).await?;
     Ok((number, head))
 }
 
-async fn told(app: &TestApp) -> Result<()> {
+pub(super) async fn told(app: &TestApp) -> Result<()> {
     app.github.settle().await;
     hello(app).decided().await.map(|_| ())
 }
@@ -92,7 +92,7 @@ fn name(number: u64) -> String {
 }
 
 /// The builds of a pull request, newest first.
-async fn builds_of(app: &TestApp, number: u64) -> Result<Vec<Value>> {
+pub(super) async fn builds_of(app: &TestApp, number: u64) -> Result<Vec<Value>> {
     let all = hello(app).builds().await?;
     Ok(all.into_iter().filter(|build| build["source_ref"] == name(number).as_str()).collect())
 }
@@ -105,7 +105,7 @@ async fn verdict(app: &TestApp, number: u64) -> Result<(String, String)> {
     Ok((text(last, "outcome").to_owned(), text(last, "text").to_owned()))
 }
 
-async fn approve(app: &TestApp, build: &Value, commit: &str) -> Result<slipway_tests::Answer> {
+pub(super) async fn approve(app: &TestApp, build: &Value, commit: &str) -> Result<slipway_tests::Answer> {
     let at = format!("/api/v1{}", hello(app).at(&format!("/builds/{}/approve", text(build, "id"))));
     app.api.send(reqwest::Method::POST, &at, Some(&json!({ "commit": commit }))).await
 }
@@ -172,7 +172,7 @@ async fn a_rule_of_some_paths_is_compared_with_the_branch_that_a_pull_request_go
     let work = claim(&builder, &build).await?;
     assert_eq!(work.source.base, Some(Base::Branch("refs/heads/main".parse()?)));
     let reason = FailureReason::new(FailureCode::Unchanged, "not tested: the pull request changes nothing under the rule's paths");
-    builder.finish(&work, Outcome::Unneeded { reason }).await?.context("it counts")?;
+    builder.finish(&work, Outcome::Unneeded { reason }).await?.unwrap();
     let ended = hello.build(text(&build, "id")).await?;
     assert_eq!((&ended["state"], &ended["reason"]["code"]), (&json!("cancelled"), &json!("unchanged")), "{ended}");
     // Whoever requires the check of a pull request can merge it.
@@ -618,7 +618,7 @@ async fn a_rule_of_pull_requests_takes_them_from_those_of_branches() -> Result<(
 }
 
 /// `demo/hello` built from `octo/hello` at another provider, with autotest for everybody.
-async fn start_at(forge: Forge) -> Result<TestApp> {
+pub(super) async fn start_at(forge: Forge) -> Result<TestApp> {
     let app = TestApp::with(Setup::default().all_providers()).await?;
     forge.repository(&app, SOURCE).await?;
     forge.push(&app, SOURCE, "main", FILES).await?;
@@ -630,7 +630,7 @@ async fn start_at(forge: Forge) -> Result<TestApp> {
 }
 
 #[tokio::test]
-async fn at_bitbucket_those_of_the_source_itself_can_be_fetched() -> Result<()> {
+async fn at_bitbucket_they_are_fetched_from_where_they_come_from() -> Result<()> {
     let app = start_at(Forge::Bitbucket).await?;
     let hello = hello(&app);
     let bitbucket = &app.others.as_ref().context("all")?.bitbucket;
@@ -663,15 +663,32 @@ async fn at_bitbucket_those_of_the_source_itself_can_be_fetched() -> Result<()> 
     decided().await?;
     assert_eq!(builds_of(&app, number).await?[0]["reason"]["code"], "pull_request_closed");
 
-    // Of another repository the source has nothing.
+    // Of another repository the source has nothing: the fork gives its branch, and nothing is shown to it.
     bitbucket.add_user(STRANGER);
     let fork = format!("{STRANGER}/hello");
     bitbucket.add_repository(&fork, slipway_testkit::bitbucket::Visibility::Public);
-    bitbucket.push(&fork, "patch", FILES, "Let me help").await?;
+    let head = bitbucket.push(&fork, "patch", FILES, "Let me help").await?;
     let number = bitbucket.open_pull_request_from(SOURCE, (&fork, "patch"), "main", "Let me help").await?;
     decided().await?;
     let (said, words) = verdict(&app, number).await?;
-    assert_eq!((said.as_str(), words.contains("gives the source no ref of it")), ("refused", true), "{words}");
+    assert_eq!(said, "built", "{words}");
+    let build = builds_of(&app, number).await?.remove(0);
+    assert_eq!((&build["commit"], &build["lane"], &build["approval"]), (&json!(head), &json!("untrusted"), &json!("awaited")));
+    assert_eq!(approve(&app, &build, &head).await?.status, 200);
+    let work = claim(&builder, &build).await?;
+    assert_eq!((work.source.source_ref.as_str(), work.source.commit.as_str()), ("refs/heads/patch", head.as_str()));
+    assert!(work.source.clone_url.ends_with(&format!("/{fork}.git")), "{}", work.source.clone_url);
+    assert!(work.source.credential.is_none() && work.source.ssh.is_none() && work.environment.is_empty(), "{work:?}");
+    assert_eq!(builder.finish(&work, Outcome::Passed).await?.unwrap().state.as_str(), "success");
+    // A private one is read with what the link sees of it, if anything.
+    let hidden = format!("{STRANGER}/hidden");
+    bitbucket.add_repository(&hidden, slipway_testkit::bitbucket::Visibility::Private);
+    bitbucket.push(&hidden, "patch", FILES, "Let me help").await?;
+    let unseen = bitbucket.open_pull_request_from(SOURCE, (&hidden, "patch"), "main", "Look").await?;
+    decided().await?;
+    let (said, words) = verdict(&app, unseen).await?;
+    assert_eq!((said.as_str(), words.contains("which could not be asked for")), ("refused", true), "{words}");
+
     bitbucket.delete_repository(&fork);
     bitbucket.retitle_pull_request(SOURCE, number, "Still here").await?;
     decided().await?;
@@ -679,7 +696,7 @@ async fn at_bitbucket_those_of_the_source_itself_can_be_fetched() -> Result<()> 
     bitbucket.end_pull_request(SOURCE, number, PullRequestEnd::Merged).await?;
     decided().await?;
     assert!(verdict(&app, number).await?.1.contains("was merged"));
-    assert!(builds_of(&app, number).await?.is_empty());
+    assert_eq!(builds_of(&app, number).await?.len(), 1);
     app.finish().await
 }
 
@@ -693,7 +710,7 @@ async fn so_many(app: &TestApp, number: u64, count: usize) -> Result<Vec<Value>>
 }
 
 /// Opens a pull request at Gitea, which knows of a pushed branch only a moment after it took it; gives its number.
-async fn opened(app: &TestApp, path: &str, wish: &Value) -> Result<u64> {
+pub(super) async fn opened(app: &TestApp, path: &str, wish: &Value) -> Result<u64> {
     let gitea = &app.others.as_ref().context("all")?.gitea;
     let last = std::cell::RefCell::new(String::new());
     let made = app.wait_for("Gitea to know the branch", || async {

@@ -36,7 +36,12 @@ impl App {
         let mut made = Vec::new();
         for old in builds::list_unserved(tx, account, provider, REPEATED).await? {
             if sources.contains(&old.autobuild) && is_wanted(tx, &old).await? {
-                made.push(self.build_again(tx, &old).await?);
+                match self.build_again(tx, &old).await {
+                    Ok(build) => made.push(build),
+                    // The settings are not for it any more.
+                    Err(Error::Refused(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(made)

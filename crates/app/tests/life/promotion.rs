@@ -2,10 +2,10 @@
 //! a model beside the rule (`app::promote`).
 
 use anyhow::{Context as _, Result};
-use slipway_app::{AuditFilter, BuilderOutcome, Error, RegisteredBuilder, RepositoryAdmin, RepositoryWrite, StartBuild};
+use slipway_app::{AuditFilter, BuilderOutcome, Error, RegisteredBuilder, RepositoryAdmin, RepositoryWrite, RetryBuild, StartBuild};
 use slipway_model::{BuildState, FailureCode, FailureReason, ImageTag};
 use slipway_store::builds::Build;
-use slipway_store::images;
+use slipway_store::{build_tags, images};
 
 use crate::world::World;
 
@@ -54,9 +54,19 @@ impl Scene {
         self.built().await
     }
 
-    async fn by_hand(&self, commit: &str) -> Result<Build> {
+    async fn start(&self, commit: &str) -> Result<Result<Vec<Build>, Error>> {
         let start = StartBuild { source_ref: "refs/heads/main".parse()?, commit: Some(commit.parse()?), no_cache: false };
-        self.world.app.start_builds(&self.write(), &start, self.right.repository().account).await?;
+        Ok(self.world.app.start_builds(&self.write(), &start, self.right.repository().account).await)
+    }
+
+    async fn by_hand(&self, commit: &str) -> Result<Build> {
+        self.start(commit).await??;
+        self.built().await
+    }
+
+    async fn retried(&self, build: &Build) -> Result<Build> {
+        let retry = RetryBuild { build: build.id, no_cache: false };
+        self.world.app.retry_build(&self.write(), retry, self.right.repository().account).await?;
         self.built().await
     }
 
@@ -102,7 +112,11 @@ async fn what_is_older_than_what_a_tag_shows_does_not_move_it() -> Result<()> {
     // A force push makes its commit the newest, whatever it comes from; what it replaced stays behind it.
     let side = scene.world.github.force_commit("octo/hello", "main", Some(&first), &[("text", "4")], "side").await?;
     assert_eq!((scene.pushed(&second, &side).await?.note, scene.shows().await?), (None, 4));
-    let replaced = scene.by_hand(&second).await?;
+    // No part of the branch any more, so only its own build can be made once more.
+    let refused = scene.start(&second).await?;
+    assert!(matches!(&refused, Err(Error::Refused(why)) if why.code == "commit_not_in_ref"), "{refused:?}");
+    let pushed = scene.world.builds(&scene.right).await?.into_iter().find(|build| build.number == 1).context("the push of it")?;
+    let replaced = scene.retried(&pushed).await?;
     assert_eq!((note(&replaced), scene.shows().await?), ("not moved, because a newer push of `main` moved it before: latest", 4));
     // One that leads back to an older commit is a step back, which only a person makes.
     scene.world.github.update_ref("octo/hello", "refs/heads/main", &first).await?;
@@ -125,9 +139,8 @@ async fn a_person_moves_a_tag_back_and_the_next_push_moves_it_on() -> Result<()>
     assert_eq!((scene.shows().await?, moved.moved_by), (1, Some(scene.right.repository().account)));
     // Nothing from before moves it on: neither a retry nor a build by hand of what was the head.
     let newest = scene.world.builds(&scene.right).await?[1].clone();
-    scene.world.app.retry_build(&scene.write(), newest.id, scene.right.repository().account).await?;
     let expected = "not moved, because a person moved it to the image of #1 after this push: latest";
-    assert_eq!((note(&scene.built().await?), scene.shows().await?), (expected, 1));
+    assert_eq!((note(&scene.retried(&newest).await?), scene.shows().await?), (expected, 1));
     assert_eq!((note(&scene.by_hand(&third).await?), scene.shows().await?), (expected, 1));
     let fourth = scene.commit("4").await?;
     assert_eq!((scene.pushed(&third, &fourth).await?.note, scene.shows().await?), (None, 5));
@@ -139,6 +152,41 @@ async fn a_person_moves_a_tag_back_and_the_next_push_moves_it_on() -> Result<()>
     let moves: Vec<_> = told.iter().map(|entry| (entry.object.as_str(), entry.new.as_ref().map(|new| new["build"].clone()))).collect();
     assert_eq!(moves, [("hello:latest", Some(2.into())), ("hello:latest", Some(1.into()))]);
     assert!(told.iter().all(|entry| entry.actor == "demo" && entry.old.is_some()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tag_of_a_hook_is_moved_to_what_the_hook_pushed_by_it() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (repository, extra): (_, ImageTag) = (scene.right.repository().id, "extra".parse()?);
+    let extra_of = |number: u64| format!("sha256:{:064x}", 1000 + number);
+    let mut before = scene.head().await?;
+    for text in ["2", "3", "4"] {
+        let commit = scene.commit(text).await?;
+        scene.world.push(&scene.right, &before, &commit).await?;
+        before = commit;
+        let build = scene.world.app.claim(&scene.builder).await?.context("a build waits")?.build;
+        scene.world.pushed(repository, &extra_of(build.number)).await?;
+        let mut tx = scene.world.app.db().write().await?;
+        build_tags::note(&mut tx, build.id, build.attempt, &extra, &extra_of(build.number)).await?;
+        tx.commit().await?;
+        // `hooks/push` of the last one pushes only by its own tag.
+        let outcome = if text == "4" {
+            BuilderOutcome::Passed
+        } else {
+            scene.world.pushed(repository, &Scene::digest(&build)).await?;
+            BuilderOutcome::Pushed(Scene::digest(&build))
+        };
+        assert_eq!(scene.world.app.finish(&scene.builder, build.id, 1, &outcome).await?, Ok(BuildState::Success));
+    }
+    let back = async |tag: &ImageTag, which: &str| scene.world.app.roll_back(&scene.right, tag, which).await;
+    assert_eq!(back(&extra, "1").await?.digest, extra_of(1));
+    assert_eq!(back(&scene.latest, "1").await?.digest, format!("sha256:{:064x}", 1), "the rule's own tag");
+    assert_eq!(back(&extra, "3").await?.digest, extra_of(3), "it has no other image");
+    assert_eq!(code(back(&scene.latest, "3").await), "no_image");
+    // One that was deleted is one that the build gives all the same.
+    scene.world.app.delete_tag(&scene.write(), "extra").await?;
+    assert_eq!(back(&extra, "2").await?.digest, extra_of(2));
     Ok(())
 }
 

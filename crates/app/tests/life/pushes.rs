@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use slipway_app::{AutobuildInput, BuilderOutcome, DeliveryFilter, RepositoryAdmin, RepositoryRead, RepositoryWrite, StartBuild};
+use slipway_app::{
+    AutobuildInput, BuilderOutcome, DeliveryFilter, RepositoryAdmin, RepositoryRead, RepositoryWrite, RetryBuild, StartBuild,
+};
 use slipway_model::{BuildState, FailureCode, FailureReason, VerdictOutcome};
 
 use crate::world::{World, commit};
@@ -75,7 +77,7 @@ async fn what_runs_and_what_a_person_asked_for_is_not_cancelled() -> Result<()> 
     assert_eq!(states(&world, &right).await?, [Running, Queued, Queued]);
     let failed = BuilderOutcome::Failed(FailureReason::new(FailureCode::StepFailed, "no"));
     assert_eq!(world.app.finish(&builder, running.id, 1, &failed).await?, Ok(Failed));
-    world.app.retry_build(&write, running.id, account).await?;
+    world.app.retry_build(&write, RetryBuild { build: running.id, no_cache: false }, account).await?;
     world.push(&right, &commit('3'), &commit('4')).await?;
     assert_eq!(states(&world, &right).await?, [Failed, Queued, Cancelled, Queued, Queued]);
     Ok(())

@@ -1,7 +1,7 @@
 //! Leases, fencing, attempts, and tags that only go forward.
 
 use anyhow::{Context as _, Result};
-use slipway_app::{BuilderOutcome, BuildsWanted, NodeState, Progress, RepositoryRead, RepositoryWrite};
+use slipway_app::{BuilderOutcome, BuildsWanted, NodeState, Progress, RepositoryRead, RepositoryWrite, RetryBuild};
 use slipway_model::{BuildState, Clock, FailureCode, FailureReason};
 use slipway_store::images;
 use tokio_util::sync::CancellationToken;
@@ -131,7 +131,7 @@ async fn an_older_push_that_ends_later_does_not_move_the_tag_back() -> Result<()
     // A retry of the old push keeps its place and does not move it either; a new start by hand does.
     let write = RepositoryWrite::from(right.clone());
     let account = right.repository().account;
-    let retried = world.app.retry_build(&write, older.id, account).await?;
+    let retried = world.app.retry_build(&write, RetryBuild { build: older.id, no_cache: false }, account).await?;
     assert_eq!(retried.ref_seq, older.ref_seq);
     let claimed = world.app.claim(&builder).await?.context("the retry")?.build;
     world

@@ -87,7 +87,8 @@ async fn trouble_outside_of_the_source_is_tried_three_times_and_a_failed_step_on
             let told = waiting(&world, &right, 1).await?;
             assert!(told.waits_for.starts_with("the pause before the next attempt, until "), "{told:?}");
             let note = world.builds(&right).await?[0].note.clone().unwrap_or_default();
-            assert_eq!(note, format!("attempt {attempt} ended: the engine went away; trying again"));
+            let lines: Vec<String> = (1..=attempt).map(|nth| format!("attempt {nth} ended: the engine went away")).collect();
+            assert_eq!(note, lines.join("\n"), "every attempt has its line");
             world.wait(60);
         }
     }

@@ -37,7 +37,8 @@ async fn a_builder_gets_the_key_and_the_token(place: Place) -> Result<()> {
     assert!(ssh.private_key.expose_secret().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"));
     assert_eq!(ssh.host_keys.len(), 1);
     assert!(source.http.password.is_some() || source.http.username.is_some());
-    assert_eq!((source.http_words.as_str(), source.because), ("a token of the link", None), "GitHub's classic token does not end");
+    let words = "a token of the link, which does not end by itself";
+    assert_eq!((source.http_words.as_str(), source.because), (words, None), "an OAuth app's");
     assert!(!source.http.url.as_str().contains('@'));
     Ok(())
 }

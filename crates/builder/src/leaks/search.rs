@@ -8,12 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aho_corasick::AhoCorasick;
 use serde::Deserialize;
+use slipway_model::SHORTEST_SECRET as SHORTEST;
 
 use super::tar::{Part, Walk};
 use crate::mask::forms;
 
-/// Shorter values stand in many programs by chance.
-const SHORTEST: usize = 8;
 /// So much of a long value tells it from any other.
 const LONGEST: usize = 512;
 /// A line of a key; shorter ones, and those with other characters, are no secret for themselves.

@@ -5,6 +5,7 @@ pub mod git;
 pub mod registry;
 pub mod server;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,13 +49,18 @@ impl World {
 
     /// With engines of their own that may take no more than this.
     pub async fn start_bounded(files: &[(&str, &str)], engine: &str, drain: Duration, bounds: EngineBounds) -> Self {
+        Self::start_within(&std::env::temp_dir(), files, engine, drain, bounds).await
+    }
+
+    /// With the builder's folder somewhere.
+    pub async fn start_within(folder: &Path, files: &[(&str, &str)], engine: &str, drain: Duration, bounds: EngineBounds) -> Self {
         if std::env::var_os("RUST_LOG").is_some() {
             tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init().ok();
         }
         let server = Server::start().await;
         let git = GitHost::start(files).await;
         let registry = Registry::start().await;
-        let work = tempfile::tempdir().expect("folder");
+        let work = tempfile::tempdir_in(folder).expect("folder");
         let config = BuilderConfig {
             server_url: server.url().parse().expect("url"),
             credential: slipway_builder::Credential::Own(server::TOKEN.to_owned().into()),

@@ -1,12 +1,13 @@
 //! Bitbucket's pull requests, in deliveries and lists.
 //!
 //! Invariant: internal is only what comes from a branch of the repository that it goes into, by that repository's id. Bitbucket Cloud keeps no
-//! ref of a pull request, so only those can be fetched; and it writes only the first digits of commits here.
+//! ref of a pull request, so others are fetched from where they come from; and it writes only the first digits of commits here.
 
 use serde::Deserialize;
-use slipway_model::RefName;
+use slipway_model::{ForkRepository, RefName};
 
 use super::webhook::{Repository, checked_id};
+use super::{FullName, is_uuid};
 use crate::error::ForgeError;
 use crate::listing::Listing;
 use crate::pull_requests::is_asked_for;
@@ -22,12 +23,12 @@ pub(super) struct Delivery {
 
 /// What we need of each entry of a list.
 pub(super) const FIELDS: &str = "next,values.id,values.title,values.state,values.updated_on,values.source.branch.name,\
-    values.source.commit.hash,values.source.repository.uuid,values.destination.branch.name,\
+    values.source.commit.hash,values.source.repository.uuid,values.source.repository.full_name,values.destination.branch.name,\
     values.destination.repository.uuid";
 
 /// The same of one that is asked for by its number.
 pub(super) const FIELDS_OF_ONE: &str = "id,title,state,updated_on,source.branch.name,source.commit.hash,source.repository.uuid,\
-    destination.branch.name,destination.repository.uuid";
+    source.repository.full_name,destination.branch.name,destination.repository.uuid";
 
 /// What a list has an entry of, a delivery one, and what is asked for by its number.
 #[derive(Deserialize)]
@@ -36,16 +37,28 @@ pub(super) struct Body {
     title: Option<String>,
     state: String,
     updated_on: String,
-    source: Side,
-    destination: Side,
+    source: Source,
+    destination: Destination,
 }
 
 #[derive(Deserialize)]
-struct Side {
+struct Source {
     branch: Branch,
     commit: Option<Commit>,
     /// `null` when the fork is gone.
+    repository: Option<NamedRepository>,
+}
+
+#[derive(Deserialize)]
+struct Destination {
+    branch: Branch,
     repository: Option<Repository>,
+}
+
+#[derive(Deserialize)]
+struct NamedRepository {
+    uuid: String,
+    full_name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +69,14 @@ struct Branch {
 #[derive(Deserialize)]
 struct Commit {
     hash: String,
+}
+
+impl NamedRepository {
+    /// `None` when it cannot be asked for.
+    fn into_fork(self) -> Option<ForkRepository> {
+        let full_name = self.full_name.filter(|name| FullName::parse(name).is_ok())?;
+        is_uuid(&self.uuid).then_some(ForkRepository { id: self.uuid, full_name })
+    }
 }
 
 pub(super) fn read(delivery: Delivery) -> Result<Payload, Unreadable> {
@@ -94,17 +115,22 @@ pub(super) fn read_list(list: Listing<Body>, id: &str) -> OpenPullRequests {
 }
 
 fn change_of(body: Body, standing: PullRequestStanding, repository: &Repository) -> Result<PullRequestChange, Unreadable> {
-    let branch = |field: &str, side: &Side| {
-        let name = RefName::branch(&side.branch.name);
+    let branch = |field: &str, branch: &Branch| {
+        let name = RefName::branch(&branch.name);
         name.map_err(|error| Unreadable::new(format!("`pullrequest.{field}.branch`: {}", text::line(&error.to_string(), 300))))
     };
-    let base = branch("destination", &body.destination)?;
-    let origin = match &body.source.repository {
-        None => PullRequestOrigin::DeletedFork,
-        Some(source) if source == repository => PullRequestOrigin::Internal,
-        Some(_) => PullRequestOrigin::Fork,
+    let base = branch("destination", &body.destination.branch)?;
+    let (origin, fork) = match body.source.repository {
+        None => (PullRequestOrigin::DeletedFork, None),
+        Some(source) if source.uuid == repository.uuid => (PullRequestOrigin::Internal, None),
+        Some(source) => (PullRequestOrigin::Fork, source.into_fork()),
     };
-    let kept_at = (origin == PullRequestOrigin::Internal).then(|| branch("source", &body.source)).transpose()?;
+    let kept_at = match origin {
+        PullRequestOrigin::Internal => Some(branch("source", &body.source.branch)?),
+        // Whatever others call their branches makes no delivery unreadable.
+        _ => fork.as_ref().and_then(|_| RefName::branch(&body.source.branch.name).ok()),
+    };
+    let fork = fork.filter(|_| kept_at.is_some());
     let digits = body.source.commit.map(|commit| commit.hash).unwrap_or_default();
     let head = match digits.parse() {
         Ok(commit) => PullRequestHead::Commit(commit),
@@ -115,5 +141,5 @@ fn change_of(body: Body, standing: PullRequestStanding, repository: &Repository)
     };
     let changed_at = text::timestamp(&body.updated_on).ok_or_else(|| Unreadable::new("`pullrequest.updated_on` is no time"))?;
     let title = text::line(&body.title.unwrap_or_default(), 200);
-    Ok(PullRequestChange { number: body.id, standing, head, origin, kept_at, base, changed_at, title })
+    Ok(PullRequestChange { number: body.id, standing, head, origin, kept_at, fork, base, changed_at, title })
 }

@@ -335,11 +335,20 @@ fn recorded_pull_requests_are_read() {
 }
 
 #[test]
-fn a_pull_request_from_elsewhere_is_kept_nowhere() {
+fn a_pull_request_from_elsewhere_is_kept_by_its_fork() {
     let mut body = recorded("goscm__pr_created.json");
-    body["pullrequest"]["source"]["repository"]["uuid"] = json!("{11111111-2222-3333-4444-555555555555}");
+    const OTHER: &str = "{11111111-2222-3333-4444-555555555555}";
+    body["pullrequest"]["source"]["repository"]["uuid"] = json!(OTHER);
     let change = pull_request("pullrequest:created", &body).unwrap();
-    assert_eq!((change.origin, change.kept_at), (PullRequestOrigin::Fork, None));
+    let fork = change.fork.unwrap();
+    assert_eq!((fork.id.as_str(), &json!(fork.full_name)), (OTHER, &body["pullrequest"]["source"]["repository"]["full_name"]));
+    assert_eq!((change.origin, change.kept_at), (PullRequestOrigin::Fork, Some(RefName::branch("develop").unwrap())));
+    for odd in [json!("../../x"), json!("one"), Value::Null] {
+        let mut body = body.clone();
+        body["pullrequest"]["source"]["repository"]["full_name"] = odd;
+        let change = pull_request("pullrequest:created", &body).unwrap();
+        assert_eq!((change.origin, change.kept_at, change.fork), (PullRequestOrigin::Fork, None, None));
+    }
     body["pullrequest"]["source"]["repository"] = Value::Null;
     let change = pull_request("pullrequest:created", &body).unwrap();
     assert_eq!((change.origin, change.kept_at), (PullRequestOrigin::DeletedFork, None));

@@ -72,7 +72,8 @@ impl Gitea {
         }
     }
 
-    /// By the commits that are in the one and not in the other.
+    /// By the commits that are in the one and not in the other. Of two without a common ancestor some versions say that there are none, in
+    /// both directions: so none in the one direction means something only where there are some in the other.
     pub(super) async fn find_in_history(
         &self,
         token: &SecretString,
@@ -80,11 +81,27 @@ impl Gitea {
         commit: &CommitId,
         of: &CommitId,
     ) -> Result<Option<bool>, ForgeError> {
-        let between = format!("{of}...{commit}");
-        let url = self.api_address(["repos", full_name.owner, full_name.name, "compare", &between]);
+        let Some(newer) = self.count_between(token, full_name, of, commit).await? else { return Ok(None) };
+        if newer > 0 || commit == of {
+            return Ok(Some(newer == 0));
+        }
+        let since = self.count_between(token, full_name, commit, of).await?;
+        Ok(since.filter(|since| *since > 0).map(|_| true))
+    }
+
+    /// How many commits are in the history of `to` and not in that of `from`; `None` where the source does not have both, or they have no
+    /// common ancestor, on which other versions fail.
+    async fn count_between(
+        &self,
+        token: &SecretString,
+        full_name: FullName<'_>,
+        from: &CommitId,
+        to: &CommitId,
+    ) -> Result<Option<u64>, ForgeError> {
+        let url = self.api_address(["repos", full_name.owner, full_name.name, "compare", &format!("{from}...{to}")]);
         match self.get(token, url).await {
-            Ok(reply) => Ok(Some(reply.json::<Comparison>()?.total_commits == 0)),
-            Err(ForgeError::NotFound) => Ok(None),
+            Ok(reply) => Ok(Some(reply.json::<Comparison>()?.total_commits)),
+            Err(ForgeError::NotFound | ForgeError::Unexpected { status: 500, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -105,6 +105,26 @@ async fn the_addresses_in_an_answer_are_not_followed() {
     assert!(elsewhere.requests().is_empty());
 }
 
+/// Of two commits without a common ancestor some versions say that neither has one that the other lacks.
+#[tokio::test]
+async fn nothing_between_two_commits_is_no_proof_of_history() {
+    let id = |digit: &str| digit.repeat(40);
+    let between = [("1", "2", 3), ("2", "1", 0), ("1", "3", 0), ("3", "1", 0), ("1", "1", 0)];
+    let paths = between.map(|(from, to, count)| (format!("/api/v1/repos/o/r/compare/{}...{}", id(from), id(to)), count));
+    let front = Front::scripted(move |request, _| match paths.iter().find(|(path, _)| *path == request.path) {
+        Some((_, count)) => answer(200, &json!({ "total_commits": count, "commits": [] })),
+        None => answer(404, &json!({ "message": "not found", "url": "" })),
+    })
+    .await;
+    let client = client(&front.origin);
+    for (commit, of, expected) in
+        [("1", "2", Some(true)), ("2", "1", Some(false)), ("1", "1", Some(true)), ("3", "1", None), ("1", "3", None)]
+    {
+        let (commit, of) = (id(commit).parse().unwrap(), id(of).parse().unwrap());
+        assert_eq!(client.is_in_history(&TOKEN.into(), "o/r", &commit, &of).await, Ok(expected), "{commit} {of}");
+    }
+}
+
 /// Fifty that are a hook and a key at once, and none of which is ours.
 fn fifty() -> Value {
     (0..50).map(|id| json!({ "id": id, "active": true, "title": format!("t{id}"), "key": format!("ssh-ed25519 {id}") })).collect()

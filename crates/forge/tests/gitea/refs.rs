@@ -111,8 +111,12 @@ async fn a_commit_is_in_the_history_of_what_came_after_it() {
     // Not the head of any branch any more.
     let replaced = side.clone();
     let side = gitea.force_commit("octo/hello", "side", Some(&first), &[("a", "5")], "side again").await.unwrap();
+    // Without a common ancestor.
+    let root = gitea.force_commit("octo/hello", "root", None, &[("a", "6")], "root").await.unwrap();
     let gone = "1".repeat(40);
     for (commit, of, expected) in [
+        (&root, &second, None),
+        (&second, &root, None),
         (&first, &second, Some(true)),
         (&second, &second, Some(true)),
         (&second, &first, Some(false)),

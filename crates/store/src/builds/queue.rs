@@ -26,31 +26,39 @@ pub enum Part {
     Ended,
 }
 
+/// Builds of an account (`$1`) in a state, over the repositories that eyes (`$2` to `$4`) have a right over.
+macro_rules! those {
+    ($select:literal, $state:literal, $rest:literal) => {
+        concat!(
+            $select,
+            " FROM builds b WHERE b.account_id = $1 AND b.state ",
+            $state,
+            " AND ($2 OR EXISTS (SELECT 1 FROM team_repositories p JOIN team_members m ON m.team_id = p.team_id
+                                 WHERE p.repository_id = b.repository_id AND m.account_id = $3))
+               AND ($4 = '' OR EXISTS (SELECT 1 FROM token_repositories t WHERE t.repository_id = b.repository_id AND t.token_id = $4)) ",
+            $rest
+        )
+    };
+}
+
 /// The first builds of a part of an account's builds, over the repositories that those eyes have a right over. What is only public is left
 /// out: strangers see no builds.
 pub async fn list_by_account(tx: &mut ReadTx, account: AccountId, eyes: Eyes, part: Part, limit: u32) -> Result<Vec<Build>, StoreError> {
-    macro_rules! those {
-        ($state:literal, $order:literal) => {
-            concat!(
-                "SELECT b.* FROM builds b
-                 WHERE b.account_id = $1 AND b.state ",
-                $state,
-                " AND ($2 OR EXISTS (SELECT 1 FROM team_repositories p JOIN team_members m ON m.team_id = p.team_id
-                                     WHERE p.repository_id = b.repository_id AND m.account_id = $3))
-                   AND ($4 = '' OR EXISTS (SELECT 1 FROM token_repositories t WHERE t.repository_id = b.repository_id AND t.token_id = $4))
-                 ORDER BY ",
-                $order,
-                " LIMIT $5"
-            )
-        };
-    }
     let sql = match part {
-        Part::Running => those!("= 'running'", "b.id DESC"),
-        Part::Queued => those!("= 'queued'", "b.available_at, b.id"),
-        Part::Ended => those!("IN ('success', 'failed', 'cancelled')", "b.id DESC"),
+        Part::Running => those!("SELECT b.*", "= 'running'", "ORDER BY b.id DESC LIMIT $5"),
+        Part::Queued => those!("SELECT b.*", "= 'queued'", "ORDER BY b.available_at, b.id LIMIT $5"),
+        Part::Ended => those!("SELECT b.*", "IN ('success', 'failed', 'cancelled')", "ORDER BY b.id DESC LIMIT $5"),
     };
     let (all, viewer, token) = eyes.values();
     fetch_all!(Row, tx, sql, account.to_string(), all, viewer, token, i64::from(limit))?.into_iter().map(Row::into_build).collect()
+}
+
+/// How many of an account's builds wait, of those that [`list_by_account`] shows these eyes; at most `limit`.
+pub async fn count_waiting(tx: &mut ReadTx, account: AccountId, eyes: Eyes, limit: u32) -> Result<u64, StoreError> {
+    let (all, viewer, token) = eyes.values();
+    let sql = those!("SELECT COUNT(*) FROM (SELECT 1", "= 'queued'", "LIMIT $5) waiting");
+    let row = fetch_optional!((i64,), tx, sql, account.to_string(), all, viewer, token, i64::from(limit))?;
+    Ok(row.map_or(0, |(n,)| count(n)))
 }
 
 /// How many of an account's builds are not final.

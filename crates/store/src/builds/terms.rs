@@ -79,11 +79,16 @@ pub enum WaitingOf {
     Everybody,
     /// Those that its deliveries made, and those that nobody approved of.
     Deliveries,
+    /// Those of the untrusted lane.
+    Untrusted,
     /// Those that nobody approved of.
     Unapproved,
 }
 
-/// Cancels builds of a pull request that wait still, or of all when none is named; gives them by their numbers.
+/// As many as one statement changes.
+pub const AT_ONCE: usize = 1000;
+
+/// Cancels builds of a pull request that wait still, or of all when none is named, at most [`AT_ONCE`]; gives them by their numbers.
 pub async fn cancel_waiting(
     tx: &mut WriteTx,
     autobuild: AutobuildId,
@@ -99,7 +104,8 @@ pub async fn cancel_waiting(
         "UPDATE builds SET state = 'cancelled', reason_code = $1, reason_text = $2, finished_at = $3
          WHERE state = 'queued' AND id IN (
              SELECT id FROM builds WHERE autobuild_id = $4 AND ($5 = '' OR source_ref = $5) AND state = 'queued' AND pull_request IS NOT NULL
-                AND (approval = 'awaited' OR $6 = 'everybody' OR ($6 = 'deliveries' AND cause = 'pull_request')) LIMIT 1000)
+                AND (approval = 'awaited' OR $6 = 'everybody' OR ($6 = 'deliveries' AND cause = 'pull_request')
+                     OR ($6 = 'untrusted' AND lane = 'untrusted')) LIMIT 1000)
          RETURNING id, number",
         reason.code.as_str(),
         reason.text.as_str(),
@@ -109,6 +115,7 @@ pub async fn cancel_waiting(
         match which {
             WaitingOf::Everybody => "everybody",
             WaitingOf::Deliveries => "deliveries",
+            WaitingOf::Untrusted => "untrusted",
             WaitingOf::Unapproved => "unapproved",
         },
     )?;
@@ -121,6 +128,26 @@ pub async fn cancel_waiting(
         crate::commit_statuses::want_again(tx, *cancelled, now).await?;
     }
     Ok(cancelled)
+}
+
+/// Makes what waits in the untrusted lane without having been asked for an approval wait for one, at most [`AT_ONCE`]; gives which these are.
+pub async fn await_approval(tx: &mut WriteTx, autobuild: AutobuildId, now: Timestamp) -> Result<Vec<BuildId>, StoreError> {
+    let rows = fetch_all!(
+        (String,),
+        tx,
+        "UPDATE builds SET approval = 'awaited', available_at = $1
+         WHERE state = 'queued' AND approval IS NULL AND id IN (
+             SELECT id FROM builds WHERE autobuild_id = $2 AND state = 'queued' AND lane = 'untrusted' AND approval IS NULL LIMIT 1000)
+         RETURNING id",
+        NEVER.as_millis(),
+        autobuild.to_string(),
+    )?;
+    let mut waiting = rows.into_iter().map(|(id,)| read("builds", &id)).collect::<Result<Vec<BuildId>, StoreError>>()?;
+    waiting.sort_unstable();
+    for id in &waiting {
+        crate::commit_statuses::want_again(tx, *id, now).await?;
+    }
+    Ok(waiting)
 }
 
 /// Notes that somebody approved of a commit: the builds of it that wait for that are available from now on. Gives which these are.

@@ -394,6 +394,12 @@ async fn builds_are_listed_for_those_with_a_right(db: &Db) {
             let cut = builds::list_by_account(&mut look(db).await, web.account, eyes, part, 1).await.expect("lists");
             assert_eq!(cut.first().map(|build| build.id), page.first().map(|build| build.id));
             assert!(cut.len() <= 1);
+            if part == Part::Queued {
+                for limit in [10, 2] {
+                    let waiting = builds::count_waiting(&mut look(db).await, web.account, eyes, limit).await.expect("counts");
+                    assert_eq!(waiting, (page.len() as u64).min(u64::from(limit)), "{eyes:?}");
+                }
+            }
             seen.extend(page.into_iter().map(|build| build.id));
         }
         assert_eq!(seen, wanted.into_iter().map(|n| ids[n]).collect::<Vec<_>>(), "{eyes:?}");

@@ -257,10 +257,14 @@ async fn notes_are_added_up(db: &Db) {
     builds::add_note(&mut tx, id, ODD).await.expect("writes");
     assert_eq!(note(&mut tx).await.as_deref(), Some(ODD));
     builds::add_note(&mut tx, id, "and more").await.expect("writes");
-    assert_eq!(note(&mut tx).await, Some(format!("{ODD}; and more")));
+    assert_eq!(note(&mut tx).await, Some(format!("{ODD}\nand more")));
+    builds::set_note(&mut tx, id, None).await.expect("writes");
+    assert_eq!(note(&mut tx).await, None);
+    builds::set_note(&mut tx, id, Some(&format!("{ODD}\nand more"))).await.expect("writes");
     let ending = builds::Ending { state: slipway_model::BuildState::Success, reason: None, note: Some("no tag moved"), digest: None };
     assert!(builds::finish(&mut tx, id, &ending, after(1)).await.expect("writes"));
-    assert_eq!(note(&mut tx).await, Some(format!("no tag moved; {ODD}; and more")));
+    assert_eq!(note(&mut tx).await, Some(format!("no tag moved\n{ODD}\nand more")));
     builds::add_note(&mut tx, id, "too late").await.expect("writes");
+    builds::set_note(&mut tx, id, Some("too late")).await.expect("writes");
     assert!(!note(&mut tx).await.expect("a note").contains("too late"), "an ended build does not change");
 }

@@ -14,6 +14,7 @@ on_both! {
     how_one_stands_is_written_over_and_forgotten_with_the_source;
     nothing_of_a_pull_request_moves_a_head;
     an_unapproved_build_is_nobodys_until_it_is_approved_of;
+    what_waits_can_be_made_to_wait_for_approval;
     what_waits_is_cancelled_as_far_as_it_is_meant;
     a_commit_has_a_check_of_its_push_and_one_of_its_pull_request;
     what_was_not_pushed_is_no_last_image;
@@ -21,7 +22,7 @@ on_both! {
 
 fn untrusted() -> Terms {
     let pull_request =
-        PullRequest { number: 7, base: ref_name("refs/heads/main"), fetched_from: RefName::pull_request(7), title: ODD.into() };
+        PullRequest { number: 7, base: ref_name("refs/heads/main"), fetched_from: RefName::pull_request(7), fork: None, title: ODD.into() };
     Terms { lane: Lane::Untrusted, publish: false, pull_request: Some(pull_request), approval: Some(Approval::Awaited) }
 }
 
@@ -138,6 +139,32 @@ async fn an_unapproved_build_is_nobodys_until_it_is_approved_of(db: &Db) {
     done(tx).await;
 }
 
+async fn what_waits_can_be_made_to_wait_for_approval(db: &Db) {
+    let (world, other) = (world(db, "web").await, world(db, "api").await);
+    let mut tx = begin(db).await;
+    let free = Terms { approval: None, ..untrusted() };
+    let runs = queue(&mut tx, &world, &free, 'a', "pull_request").await;
+    assert_eq!(claim(&mut tx, 5).await, Some(runs));
+    let waits = queue(&mut tx, &world, &free, 'a', "pull_request").await;
+    let given = Terms { approval: Some(Approval::Given { by: AccountId::new(), at: NOW }), ..untrusted() };
+    let approved = queue(&mut tx, &world, &given, 'a', "retry").await;
+    let inside = queue(&mut tx, &world, &trusted(), 'a', "pull_request").await;
+    let elsewhere = queue(&mut tx, &other, &free, 'a', "pull_request").await;
+    assert_eq!(builds::await_approval(&mut tx, world.autobuild, after(6)).await.expect("writes"), [waits]);
+    assert!(builds::await_approval(&mut tx, world.autobuild, after(6)).await.expect("writes").is_empty(), "once");
+    done(tx).await;
+    assert!(build(db, waits).await.terms.await_approval());
+    for id in [runs, approved, inside, elsewhere] {
+        assert!(!build(db, id).await.terms.await_approval());
+    }
+    let mut tx = begin(db).await;
+    let mut free = vec![claim(&mut tx, 9).await, claim(&mut tx, 9).await, claim(&mut tx, 9).await];
+    free.sort();
+    assert_eq!(free, [Some(approved), Some(inside), Some(elsewhere)]);
+    assert_eq!(claim(&mut tx, 1_000_000_000).await, None, "it waits however long");
+    done(tx).await;
+}
+
 async fn what_waits_is_cancelled_as_far_as_it_is_meant(db: &Db) {
     let world = world(db, "web").await;
     let name = RefName::pull_request(7);
@@ -146,6 +173,7 @@ async fn what_waits_is_cancelled_as_far_as_it_is_meant(db: &Db) {
         (WaitingOf::Unapproved, true, vec![0, 1]),
         (WaitingOf::Deliveries, true, vec![0, 1, 2]),
         (WaitingOf::Everybody, true, vec![0, 1, 2, 3]),
+        (WaitingOf::Untrusted, true, vec![0, 1]),
         (WaitingOf::Unapproved, false, vec![0, 1]),
     ] {
         let mut tx = begin(db).await;

@@ -4,13 +4,13 @@ use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use slipway_app::{AutobuildInput, AutobuildSettings, PathsInput, PreviewRef, RepositoryRead, RepositoryWrite, RuleInput, SourceState};
+use slipway_forge::Coverage;
 use slipway_model::{Autotest, BuildRule, LinkState, ProviderId, RuleId, SourceType, Timestamp};
 use utoipa::ToSchema;
 
 use super::at::RepositoryAt;
 use super::webhook::{DeployKeyView, HookView};
 use crate::edge::json::{Json, Path};
-use crate::edge::list::List;
 use crate::error::ApiError;
 use crate::openapi::Errors;
 use crate::session::ApiCaller;
@@ -112,7 +112,8 @@ pub(crate) struct Variable {
     name: String,
     /// Null for callers below admin.
     value: Option<String>,
-    /// Whether it reaches a build only as a secret (`RUN --mount=type=secret,id=NAME`), never as an argument.
+    /// Whether it reaches the Dockerfile only as a secret (`RUN --mount=type=secret,id=NAME`), never as an argument. Hooks and test files
+    /// get it like any other.
     secret: bool,
 }
 
@@ -243,7 +244,7 @@ pub(crate) struct RuleWish {
 pub(crate) struct VariableWish {
     name: String,
     value: Option<String>,
-    /// Absent: as it is stored; a new one is none.
+    /// Absent: as it is stored; a new one is none. A secret has at least 8 bytes: a shorter value could not be looked for in images.
     secret: Option<bool>,
 }
 
@@ -266,9 +267,24 @@ pub(crate) struct Match {
     commit: String,
     /// Position of the rule in the list, from 0.
     rule: usize,
+    /// None, when every docker tag of the rule comes out empty: such a ref is not built.
     tags: Vec<String>,
-    /// Tags that another ref or rule gives too.
+    /// Whether a push gives them. Where the rule's autobuild is off only a start by hand does.
+    on_push: bool,
+    /// Tags that pushes of another ref, or another rule, give too.
     collisions: Vec<String>,
+}
+
+/// All refs that match.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Matches {
+    items: Vec<Match>,
+    /// Always null.
+    next: Option<String>,
+    /// How many branches and tags of the source were looked at.
+    looked_at: usize,
+    /// Whether these are all that it has. Of very many only the first are looked at, and others may match too.
+    complete: bool,
 }
 
 impl From<PreviewRef> for Match {
@@ -278,6 +294,7 @@ impl From<PreviewRef> for Match {
             commit: found.commit,
             rule: found.rule,
             tags: found.tags.into_iter().map(String::from).collect(),
+            on_push: found.on_push,
             collisions: found.collisions.into_iter().map(String::from).collect(),
         }
     }
@@ -325,13 +342,13 @@ pub(crate) async fn remove(
 }
 
 /// Which refs match which rule now, and the tags that come out. Nothing is saved.
-#[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/autobuild/preview", tag = "autobuild", params(RepositoryAt), request_body = PreviewWish, responses((status = 200, body = List<Match>), Errors))]
+#[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/autobuild/preview", tag = "autobuild", params(RepositoryAt), request_body = PreviewWish, responses((status = 200, body = Matches), Errors))]
 pub(crate) async fn preview(
     State(state): State<WebState>,
     ApiCaller(caller): ApiCaller,
     Path(at): Path<RepositoryAt>,
     Json(wish): Json<PreviewWish>,
-) -> Result<Json<List<Match>>, ApiError> {
+) -> Result<Json<Matches>, ApiError> {
     let right = state.app().repository_read(&caller, &at.ns, &at.name).await?;
     // Looking at a source that is not saved uses the link's token for a name that the caller chose: a right of admins.
     if wish.source.is_some() || wish.provider.is_some() {
@@ -345,7 +362,12 @@ pub(crate) async fn preview(
     let source = wish.source.or_else(|| stored.as_ref().map(|stored| stored.source.clone())).ok_or_else(|| missing("source"))?;
     let rules = wish.rules.unwrap_or_else(|| stored.map(|stored| stored.rules.iter().map(as_input).collect()).unwrap_or_default());
     let found = state.app().preview_rules(&right, &provider, &source, &rules).await?;
-    Ok(Json(List::whole(found.into_iter().map(Match::from).collect())))
+    Ok(Json(Matches {
+        items: found.refs.into_iter().map(Match::from).collect(),
+        next: None,
+        looked_at: found.looked_at,
+        complete: found.coverage == Coverage::Whole,
+    }))
 }
 
 fn as_input(rule: &BuildRule) -> RuleInput {

@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use slipway_app::store::builds::Build;
 use slipway_app::store::progress::{CacheUse, PhaseTimes};
-use slipway_app::{BuildDetail, BuildsWanted, CommitStatusView, StartBuild};
+use slipway_app::{BuildDetail, BuildsWanted, CommitStatusView, RetryBuild, StartBuild};
 use slipway_model::{
     AccountName, Approval, BuildId, BuildState, CommitId, FailureReason, ImageTag, Lane, Phase, ProviderId, RefName, RuleId, Step,
     StepState, Timestamp,
@@ -36,7 +36,7 @@ pub(crate) struct BuildSummary {
     phase: Option<Phase>,
     /// Why it ended without an image.
     reason: Option<Reason>,
-    /// What else there is to know, like a tag that stayed where it was.
+    /// What else there is to know, a line for each: how earlier attempts ended, how the source was cloned, a tag that stayed where it was.
     note: Option<String>,
     /// The rule in words.
     rule: String,
@@ -306,9 +306,18 @@ pub(crate) struct BuildWish {
     /// `refs/heads/main`, `refs/tags/v1`; the rules decide what comes out of it.
     #[serde(rename = "ref")]
     source_ref: String,
-    /// Another commit than the ref's head.
+    /// Another commit than the ref's head, by its whole id. It has to be in the ref's history.
     commit: Option<String>,
     /// Start without cache.
+    #[serde(default)]
+    no_cache: bool,
+}
+
+/// How to build once more.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetryWish {
+    /// This time without cache, whatever the rule says.
     #[serde(default)]
     no_cache: bool,
 }
@@ -368,7 +377,7 @@ pub(crate) async fn list(
     Ok(Json(List::cut(rows, limit, |row| row.id.to_string(), BuildSummary::of)))
 }
 
-/// Starts builds of a ref: one for each rule that matches it.
+/// Starts builds of a ref, or of a commit in its history: one for each rule that matches it, and they are pushed whether its autobuild is on or not.
 #[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/builds", tag = "builds", params(RepositoryAt), request_body = BuildWish, responses((status = 201, body = List<BuildSummary>), Errors))]
 pub(crate) async fn start(
     State(state): State<WebState>,
@@ -426,14 +435,16 @@ pub(crate) async fn cancel(
 }
 
 /// Makes a new build of the same rule, ref and commit.
-#[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/builds/{id}/retry", tag = "builds", params(BuildAt), responses((status = 201, body = BuildSummary), Errors))]
+#[utoipa::path(post, path = "/api/v1/repositories/{ns}/{name}/builds/{id}/retry", tag = "builds", params(BuildAt), request_body = Option<RetryWish>, responses((status = 201, body = BuildSummary), Errors))]
 pub(crate) async fn retry(
     State(state): State<WebState>,
     ApiCaller(caller): ApiCaller,
     Path(at): Path<BuildAt>,
+    wish: Option<Json<Option<RetryWish>>>,
 ) -> Result<(StatusCode, Json<BuildSummary>), ApiError> {
     let right = state.app().repository_write(&caller, &at.ns, &at.name).await?;
-    let build = state.app().retry_build(&right, at.id, caller.account().id).await?;
+    let RetryWish { no_cache } = wish.and_then(|Json(wish)| wish).unwrap_or_default();
+    let build = state.app().retry_build(&right, RetryBuild { build: at.id, no_cache }, caller.account().id).await?;
     Ok((StatusCode::CREATED, Json(BuildSummary::of(build))))
 }
 

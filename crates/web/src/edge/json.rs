@@ -27,9 +27,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let body = body(request, state).await?;
         serde_json::from_slice(&body).map(Json).map_err(|error| {
             let code = if error.is_data() { Code::Invalid } else { Code::BadRequest };
-            ApiError::new(code, format!("the body cannot be read: {}", cut(&error.to_string())))
+            let told = ApiError::new(code, format!("the body cannot be read: {}", cut(&error.to_string())));
+            match place::<T>(&body).filter(|_| error.is_data()) {
+                Some(field) => told.field(cut(&field)),
+                None => told,
+            }
         })
     }
+}
+
+/// Where in a body the field stands that is not what was expected: `env[2].value`.
+fn place<T: DeserializeOwned>(body: &[u8]) -> Option<String> {
+    let read = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(body));
+    read.err().map(|error| error.path().to_string()).filter(|path| path != ".")
 }
 
 /// For routes whose body may be left out, whatever type it is said to have.

@@ -1,9 +1,10 @@
 //! Autobuild settings: rules and variables in one form, the preview. Choosing a source is elsewhere (`picker`).
 
 use axum::response::Response;
-use slipway_app::{App, Error, PreviewRef, RepositoryRead, RuleInput, StartBuild};
-use slipway_forge::SourceKey;
-use slipway_model::{Autotest, ProviderId, RefName};
+use slipway_app::store::builds::Build;
+use slipway_app::{App, Error, PreviewRef, RepositoryRead, RuleInput, RulesBuilt, RulesPreview};
+use slipway_forge::{Coverage, SourceKey};
+use slipway_model::{Autotest, ProviderId};
 
 use super::autobuild_form::{Typed, place, rule_row, variable_row, with_empty_rule, with_empty_variable, with_values};
 use super::error::{PageError, sentence};
@@ -116,7 +117,7 @@ pub(super) async fn write(visit: Visit, At(at): At<RepositoryAt>, Form(form): Fo
         _ => {}
     }
     match visit.app().put_autobuild(&admin, &typed.input()).await {
-        Ok(settings) if form.text("action") == "save-and-build" => build_now(&visit, &at, &settings.default_branch).await,
+        Ok(_) if form.text("action") == "save-and-build" => build_now(&visit, &at).await,
         Ok(_) => Ok(go(&format!("{}/autobuild?done=autobuild", opened.base()))),
         Err(Error::Refused(refusal)) => {
             typed.refuse(&refusal);
@@ -130,28 +131,33 @@ pub(super) async fn write(visit: Visit, At(at): At<RepositoryAt>, Form(form): Fo
     }
 }
 
-/// After "Save and build": the default branch, or the first branch that a rule names. What was saved stays saved.
-async fn build_now(visit: &Visit, at: &RepositoryAt, default_branch: &str) -> Result<Response, PageError> {
+/// After "Save and build": what was saved stays saved, and what was started and what was not is said.
+async fn build_now(visit: &Visit, at: &RepositoryAt) -> Result<Response, PageError> {
     let mut opened = open(visit, at, Tab::Autobuild).await?;
-    let rules = opened.autobuild.as_ref().map(|settings| settings.rules.as_slice()).unwrap_or_default();
-    let default = RefName::branch(default_branch).ok().filter(|name| rules.iter().any(|rule| rule.is_for(name)));
-    let first = || opened.watched().and_then(|branch| RefName::branch(&branch).ok());
-    let refusal = match default.or_else(first) {
-        None => "no rule names a branch; the next push that matches is built".to_owned(),
-        Some(source_ref) => {
-            let wish = StartBuild { source_ref, commit: None, no_cache: false };
-            match visit.app().start_builds(opened.rights.write()?, &wish, visit.caller.account().id).await {
-                Ok(made) => match made.first() {
-                    Some(first) => return Ok(go(&format!("{}/builds/{}", opened.base(), first.number))),
-                    None => return Ok(go(&format!("{}/builds", opened.base()))),
-                },
-                Err(error @ (Error::Refused(_) | Error::Forge { .. })) => ApiError::from(error).detail,
-                Err(error) => return Err(error.into()),
-            }
+    let (tone, text) = match visit.app().build_rules(opened.rights.write()?, visit.caller.account().id).await {
+        Ok(RulesBuilt { started, left }) => match (started.as_slice(), left.as_slice()) {
+            ([only], []) => return Ok(go(&format!("{}/builds/{}", opened.base(), only.number))),
+            ([_, ..], []) => return Ok(go(&format!("{}/builds", opened.base()))),
+            _ => (if started.is_empty() { Tone::Attention } else { Tone::Good }, in_words(&started, &left)),
+        },
+        Err(error @ (Error::Refused(_) | Error::Forge { .. })) => {
+            (Tone::Attention, format!("Saved, but nothing was built: {}", sentence(&ApiError::from(error).detail)))
         }
+        Err(error) => return Err(error.into()),
     };
-    opened.shell.notice = Some(Notice { tone: Tone::Attention, text: format!("Saved, but nothing was built: {}", sentence(&refusal)) });
-    Ok(show(&stored_page(visit.app(), opened, None, default_branch, Values::Hidden)))
+    opened.shell.notice = Some(Notice { tone, text });
+    let branch = opened.autobuild.as_ref().map(|settings| settings.default_branch.clone()).unwrap_or_default();
+    Ok(show(&stored_page(visit.app(), opened, None, &branch, Values::Hidden)))
+}
+
+/// "Saved. Queued: #7 (branch main). Not built now: the rule tag /^v/ matches 3 tags: start the one that you want under Builds."
+fn in_words(started: &[Build], left: &[String]) -> String {
+    let builds: Vec<String> = started.iter().map(|build| format!("#{} ({})", build.number, build.rule.describe())).collect();
+    match (builds.is_empty(), left.is_empty()) {
+        (true, true) => "Saved. Nothing was built: the rules are for pull requests, which are tested when they come.".to_owned(),
+        (true, false) => format!("Saved, but nothing was built: {}.", left.join("; ")),
+        (false, _) => format!("Saved. Queued: {}. Not built now: {}.", builds.join(", "), left.join("; ")),
+    }
 }
 
 /// `POST …/autobuild/preview`: the preview alone, for the page's script.
@@ -167,13 +173,17 @@ async fn look(visit: &Visit, right: &RepositoryRead, typed: &Typed) -> Result<Pr
     let mut left: Vec<(usize, RuleInput)> = typed.rule_inputs().into_iter().enumerate().collect();
     let mut errors: Vec<(usize, String)> = Vec::new();
     let mut problem = None;
-    let mut found = Vec::new();
+    let mut found = None;
     // Rules are checked before the provider is asked, so trying again costs nothing.
     while !left.is_empty() {
         let inputs: Vec<RuleInput> = left.iter().map(|(_, input)| input.clone()).collect();
         match visit.app().preview_rules(right, &typed.provider, &typed.source, &inputs).await {
-            Ok(refs) => {
-                found = refs.into_iter().filter_map(|entry| Some((left.get(entry.rule)?.0, entry))).collect();
+            Ok(mut looked) => {
+                // The rules that were refused have their places still.
+                for entry in &mut looked.refs {
+                    entry.rule = left.get(entry.rule).map_or(entry.rule, |(place, _)| *place);
+                }
+                found = Some(looked);
                 break;
             }
             Err(Error::Refused(refusal)) => match refusal.field.as_deref().and_then(place) {
@@ -190,16 +200,23 @@ async fn look(visit: &Visit, right: &RepositoryRead, typed: &Typed) -> Result<Pr
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(picture(typed, &found, &errors, problem))
+    Ok(match (problem, found) {
+        (None, Some(found)) => picture(typed, &found, &errors),
+        // Each rule is refused, so nobody was asked.
+        (None, None) => picture(typed, &RulesPreview { refs: Vec::new(), looked_at: 0, coverage: Coverage::Whole }, &errors),
+        (problem, _) => Preview { problem, ..Preview::default() },
+    })
 }
 
-fn picture(typed: &Typed, found: &[(usize, PreviewRef)], errors: &[(usize, String)], problem: Option<String>) -> Preview {
+fn picture(typed: &Typed, looked: &RulesPreview, errors: &[(usize, String)]) -> Preview {
+    let found = &looked.refs;
     let others = |name: &str, than: &PreviewRef| -> Vec<String> {
-        let same = found.iter().filter(|(_, entry)| !std::ptr::eq(entry, than) && entry.tags.iter().any(|tag| tag.as_str() == name));
-        same.map(|(rule, entry)| format!("{} (rule {})", entry.source_ref.short(), rule + 1)).take(3).collect()
+        let given = |entry: &PreviewRef| entry.on_push && entry.tags.iter().any(|tag| tag.as_str() == name);
+        let same = found.iter().filter(|entry| !std::ptr::eq(*entry, than) && given(entry));
+        same.map(|entry| format!("{} (rule {})", entry.source_ref.short(), entry.rule + 1)).take(3).collect()
     };
     let rules = typed.rules.iter().enumerate().map(|(n, row)| {
-        let own: Vec<&PreviewRef> = found.iter().filter(|(rule, _)| *rule == n).map(|(_, entry)| entry).collect();
+        let own: Vec<&PreviewRef> = found.iter().filter(|entry| entry.rule == n).collect();
         let tag = |entry: &PreviewRef, name: &slipway_model::ImageTag| PreviewTag {
             name: name.to_string(),
             collides: entry.collisions.contains(name).then(|| format!("also from {}", others(name.as_str(), entry).join(", "))),
@@ -217,10 +234,11 @@ fn picture(typed: &Typed, found: &[(usize, PreviewRef)], errors: &[(usize, Strin
                 })
                 .collect(),
             more: own.len().saturating_sub(MATCHES),
+            by_hand: !row.autobuild,
             error: errors.iter().find(|(rule, _)| *rule == n).map(|(_, text)| text.clone()),
         }
     });
-    let mut colliding: Vec<String> = found.iter().flat_map(|(_, entry)| &entry.collisions).map(ToString::to_string).collect();
+    let mut colliding: Vec<String> = found.iter().flat_map(|entry| &entry.collisions).map(ToString::to_string).collect();
     colliding.sort();
     colliding.dedup();
     let collisions = match colliding.as_slice() {
@@ -231,7 +249,8 @@ fn picture(typed: &Typed, found: &[(usize, PreviewRef)], errors: &[(usize, Strin
             if names.len() == 1 { "s" } else { "" }
         )],
     };
-    Preview { rules: if problem.is_some() { Vec::new() } else { rules.collect() }, collisions, problem }
+    let part = (looked.coverage == Coverage::Part).then_some(looked.looked_at);
+    Preview { rules: rules.collect(), collisions, part, problem: None }
 }
 
 /// `POST …/autobuild/remove`.

@@ -34,7 +34,7 @@ impl Typed {
             .rows("env")
             .into_iter()
             .map(|n| variable(form, n))
-            .filter(|(row, removed)| !(*removed || row.name.value.is_empty() && row.value.is_empty()));
+            .filter(|(row, removed)| !(*removed || row.name.value.is_empty() && row.value.value.is_empty()));
         Self {
             provider: form.text("provider").to_owned(),
             source: form.text("source").to_owned(),
@@ -63,7 +63,7 @@ impl Typed {
                     .iter()
                     .map(|row| VariableInput {
                         name: row.name.value.clone(),
-                        value: (!row.value.is_empty() || !row.is_stored()).then(|| row.value.clone()),
+                        value: (!row.value.value.is_empty() || !row.is_stored()).then(|| row.value.value.clone()),
                         secret: Some(row.secret),
                     })
                     .collect(),
@@ -93,7 +93,7 @@ impl Typed {
 
     /// Puts a refusal beside the field that it names.
     pub(super) fn refuse(&mut self, refusal: &Refusal) {
-        let text = sentence(&refusal.detail);
+        let text = [Some(sentence(&refusal.detail)), refusal.hint.as_deref().map(sentence)].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let place = refusal.field.as_deref().and_then(place);
         let field = match place {
             Some(("rules", n, name)) => self.rules.get_mut(n).map(|row| match name {
@@ -106,14 +106,13 @@ impl Typed {
                 "paths.exclude" => &mut row.exclude,
                 _ => &mut row.source,
             }),
+            Some(("env", n, "value")) => self.variables.get_mut(n).map(|row| &mut row.value),
             Some(("env", n, _)) => self.variables.get_mut(n).map(|row| &mut row.name),
             _ => None,
         };
         match field {
             Some(field) => field.error = Some(text),
-            None => {
-                self.error = Some([Some(text), refusal.hint.as_deref().map(sentence)].into_iter().flatten().collect::<Vec<_>>().join(" "))
-            }
+            None => self.error = Some(text),
         }
     }
 }
@@ -165,7 +164,7 @@ fn variable(form: &Fields, n: usize) -> (VariableRow, bool) {
     // Browsers send line ends as CR LF; keys and certificates want LF.
     let value = form.text(&format!("env.{n}.value")).replace("\r\n", "\n");
     let secret = form.ticked(&format!("env.{n}.secret"));
-    (VariableRow { index: n, name: Field::new(name), value, stored, secret }, form.ticked(&format!("env.{n}.remove")))
+    (VariableRow { index: n, name: Field::new(name), value: Field::new(value), stored, secret }, form.ticked(&format!("env.{n}.remove")))
 }
 
 /// A stored rule as a row.
@@ -189,14 +188,14 @@ pub(super) fn rule_row(index: usize, rule: &BuildRule) -> RuleRow {
 
 /// A stored variable as a row, without its value.
 pub(super) fn variable_row(index: usize, variable: &EnvironmentVariable) -> VariableRow {
-    VariableRow { index, name: Field::new(&variable.name), value: String::new(), stored: Stored::Yes, secret: variable.secret }
+    VariableRow { index, name: Field::new(&variable.name), value: Field::default(), stored: Stored::Yes, secret: variable.secret }
 }
 
 /// The same rows with the stored values, for who may see them and asked for them.
 pub(super) fn with_values(mut rows: Vec<VariableRow>, stored: &[EnvironmentVariable]) -> Vec<VariableRow> {
     for row in &mut rows {
         if let Some(variable) = stored.iter().find(|variable| variable.name == row.name.value) {
-            row.value = variable.value.clone();
+            row.value = Field::new(&variable.value);
         }
     }
     rows
@@ -212,7 +211,7 @@ pub(super) fn with_empty_rule(mut rules: Vec<RuleRow>) -> Vec<RuleRow> {
 /// The same for variables.
 pub(super) fn with_empty_variable(mut variables: Vec<VariableRow>) -> Vec<VariableRow> {
     let next = variables.iter().map(|row| row.index + 1).max().unwrap_or(0);
-    variables.push(VariableRow { index: next, name: Field::default(), value: String::new(), stored: Stored::No, secret: false });
+    variables.push(VariableRow { index: next, name: Field::default(), value: Field::default(), stored: Stored::No, secret: false });
     variables
 }
 
@@ -249,6 +248,8 @@ mod tests {
         form.refuse(&refusal("env[0]"));
         assert_eq!(form.rules[1].source.error.as_deref(), Some("It is wrong."));
         assert!(form.rules[0].errors().is_empty() && form.variables[0].name.is_refused() && form.error.is_none());
+        form.refuse(&refusal("env[0].value").hint("make it right"));
+        assert_eq!(form.variables[0].value.error.as_deref(), Some("It is wrong. Make it right."));
         form.refuse(&refusal("source"));
         assert!(form.error.is_some());
     }

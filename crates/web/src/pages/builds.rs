@@ -6,31 +6,34 @@ use axum::response::Response;
 use serde::Deserialize;
 use slipway_app::store::builds::{Build, Part};
 use slipway_app::store::progress::CacheUse;
-use slipway_app::{BuildDetail, BuildsWanted, CommitStatusView, Error, NamespaceView, StartBuild, Waiting};
+use slipway_app::{BuildDetail, BuildsWanted, CommitStatusView, Error, NamespaceView, Notes, RetryBuild, Waiting};
 use slipway_model::{
-    AccountId, AccountName, Approval, BuildId, BuildState, CommitId, Lane, PullRequest, RefName, RepositoryName, RepositoryPath, RuleId,
-    Scope, StepState, Timestamp,
+    AccountId, AccountName, Approval, BuildId, BuildState, CommitId, Lane, PullRequest, RepositoryName, RepositoryPath, RuleId, Scope,
+    StepState, Timestamp,
 };
 
 use super::error::{PageError, sentence};
 use super::external;
 use super::fields::{At, Fields, Form, Query};
-use super::frame::{RepositoryAt, Visit, go, show};
+use super::frame::{RepositoryAt, Visit, go, show, show_refused};
 use super::repository::{Opened, open};
+use super::start_form;
 use super::view::build::{Approvable, BuildPage};
-use super::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePage};
+use super::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePage, StartForm};
 use super::view::chart::{Bar, bars};
 use super::view::plain;
 use super::view::repositories::Tab;
-use super::view::shell::Area;
+use super::view::shell::{Area, Notice};
 use super::view::timeline::days;
-use super::view::ui;
+use super::view::ui::{self, Tone};
 use super::view::waterfall::{Course, PhaseSpan, waterfall};
 use crate::error::{ApiError, Code};
 
 const PAGE: u32 = 30;
 /// Of each part of a queue.
 const QUEUE: u32 = 100;
+/// More than these are not counted for a page.
+const MOST_COUNTED: u32 = 10_000;
 const CHART: u32 = 40;
 /// Few enough that the last one, which says the most, is above the fold.
 const TAIL: usize = 8;
@@ -59,11 +62,11 @@ pub(super) fn row(path: &RepositoryPath, build: &Build) -> BuildRow {
         state: build.state,
         detail: match build.state {
             BuildState::Queued if build.terms.await_approval() => Some("waits for approval".to_owned()),
-            BuildState::Queued => build.note.clone(),
+            BuildState::Queued => came_back(build).map(str::to_owned),
             BuildState::Running if build.cancel_requested => Some("stopping".to_owned()),
             BuildState::Running => build.phase.map(|phase| phase.to_string()),
             BuildState::Failed | BuildState::Cancelled => reason(),
-            BuildState::Success => apart(build.note.as_deref()).0.map(str::to_owned),
+            BuildState::Success => others(build),
         },
         source_ref: build.source_ref.to_string(),
         commit: build.commit.to_string(),
@@ -81,12 +84,15 @@ pub(super) fn row(path: &RepositoryPath, build: &Build) -> BuildRow {
     }
 }
 
-/// A note without how the source was cloned, and that: it is the last thing that is noted of a build while it runs.
-fn apart(note: Option<&str>) -> (Option<&str>, Option<&str>) {
-    const CLONED: &str = "cloned with ";
-    let Some(note) = note else { return (None, None) };
-    let Some(at) = note.find(CLONED).filter(|at| *at == 0 || note[..*at].ends_with("; ")) else { return (Some(note), None) };
-    (Some(note[..at].trim_end_matches("; ")).filter(|rest| !rest.is_empty()), Some(&note[at + CLONED.len()..]))
+/// What else was noted, in one line.
+fn others(build: &Build) -> Option<String> {
+    let others = Notes::of(build).others;
+    (!others.is_empty()).then(|| others.join("; "))
+}
+
+/// What was noted last of a build that waits: why it came back into the queue.
+fn came_back(build: &Build) -> Option<&str> {
+    build.note.as_deref()?.lines().last()
 }
 
 fn cause(word: &str) -> &str {
@@ -121,9 +127,14 @@ async fn queue_of(visit: Visit, view: &NamespaceView) -> Result<Response, PageEr
     let (running, queued, ended) =
         (part(Part::Running, QUEUE).await?, part(Part::Queued, QUEUE + 1).await?, part(Part::Ended, PAGE).await?);
     let stands = visit.app().next_of_namespace(view).await?.map(|next| stands(&next, visit.now()));
-    let more = queued.len() > QUEUE as usize;
+    let waiting = if queued.len() > QUEUE as usize {
+        let all = visit.app().count_waiting_builds(view, MOST_COUNTED).await?;
+        format!("{QUEUE} of {all}{}", if all < u64::from(MOST_COUNTED) { "" } else { " or more" })
+    } else {
+        queued.len().to_string()
+    };
     let queued = queued.into_iter().take(QUEUE as usize).collect();
-    Ok(show(&QueuePage { shell: visit.shell(Area::Builds), running, queued, more, stands, ended }))
+    Ok(show(&QueuePage { shell: visit.shell(Area::Builds), running, queued, waiting, stands, ended }))
 }
 
 /// What starts builds, in words for the filter.
@@ -163,9 +174,14 @@ fn wanted(filter: &BuildsFilter) -> BuildsWanted {
 /// `/{ns}/{name}/builds`.
 pub(super) async fn list(visit: Visit, At(at): At<RepositoryAt>, Query(query): Query) -> Result<Response, PageError> {
     let opened = open(&visit, &at, Tab::Builds).await?;
+    let start = start_form::empty(opened.watched());
+    Ok(show(&list_page(&visit, opened, &query, start).await?))
+}
+
+async fn list_page(visit: &Visit, opened: Opened, query: &Fields, start: StartForm) -> Result<BuildListPage, PageError> {
     let read = opened.rights.read()?;
     let app = visit.app();
-    let filter = filter(&query);
+    let filter = filter(query);
     let before: Option<BuildId> = query.filled("cursor").and_then(|id| id.parse().ok());
     let wanted = wanted(&filter);
     let mut found = app.list_builds(read, &wanted, before, PAGE + 1).await?;
@@ -187,8 +203,8 @@ pub(super) async fn list(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
         starters.push((filter.started.clone(), filter.started.trim_start_matches("by:").to_owned()));
     }
     let rows = found.iter().map(|build| BuildRow { cause: started(build, &names), ..row(&opened.path, build) }).collect();
-    Ok(show(&BuildListPage {
-        chart: bars(&charted.iter().rev().map(|build| bar(&opened.path, build, &visit)).collect::<Vec<_>>()),
+    Ok(BuildListPage {
+        chart: bars(&charted.iter().rev().map(|build| bar(&opened.path, build, visit)).collect::<Vec<_>>()),
         cache: saved(cache.into_iter().flatten()),
         days: days(rows, visit.now()),
         filter,
@@ -196,9 +212,10 @@ pub(super) async fn list(visit: Visit, At(at): At<RepositoryAt>, Query(query): Q
         starters,
         watched: opened.watched(),
         next,
+        start,
         shell: opened.shell,
         head: opened.head,
-    }))
+    })
 }
 
 /// What started a build, with the person when there was one.
@@ -257,7 +274,7 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
     }
     let phases: Vec<PhaseSpan> =
         detail.phases.iter().map(|times| PhaseSpan { phase: times.phase, from: Some(times.started_at), to: times.finished_at }).collect();
-    let (rest, cloned) = apart(build.note.as_deref());
+    let notes = Notes::of(build);
     let tags: Vec<&str> = build.tags.iter().map(slipway_model::ImageTag::as_str).collect();
     let gives = match (build.terms.publish, tags.is_empty()) {
         (false, _) => "tested, not pushed".to_owned(),
@@ -275,8 +292,9 @@ fn build_page(visit: &Visit, opened: Opened, detail: BuildDetail, failed_step: O
         attempts: visit.app().config().attempts + build.handed_back,
         digest: build.digest.clone(),
         reason: build.reason.clone().map(|reason| slipway_model::FailureReason { text: sentence(&reason.text), ..reason }),
-        note: rest.filter(|_| build.state == BuildState::Success).map(sentence),
-        cloned: cloned.filter(|_| build.state != BuildState::Queued).map(plain::line),
+        note: others(build).filter(|_| build.state == BuildState::Success).map(|text| sentence(&text)),
+        earlier: notes.attempts.iter().map(|text| sentence(&plain::line(text))).collect(),
+        cloned: notes.cloned.filter(|_| build.state != BuildState::Queued).map(plain::line),
         commit_status: detail.commit_status.as_ref().map(told),
         external: detail.external.iter().map(|tag| external::row(tag, visit.now())).collect(),
         waterfall: waterfall(&Course {
@@ -343,26 +361,32 @@ fn stands(waiting: &Waiting, now: Timestamp) -> String {
 /// How a waiting build stands, and what was noted of it.
 fn waiting(detail: &BuildDetail, now: Timestamp) -> String {
     let stands = detail.waiting.as_ref().map(|waiting| stands(waiting, now)).unwrap_or_default();
-    let note = detail.build.note.as_deref().map(|text| format!(" ({text})")).unwrap_or_default();
+    let note = came_back(&detail.build).map(|text| format!(" ({text})")).unwrap_or_default();
     format!("{stands}{note}")
 }
 
-/// `POST /{ns}/{name}/builds`: a branch or tag by hand.
+/// `POST /{ns}/{name}/builds`: a branch or tag by hand, or a commit of it. What cannot be built comes back in the form.
 pub(super) async fn start(visit: Visit, At(at): At<RepositoryAt>, Form(form): Form) -> Result<Response, PageError> {
     let rights = visit.rights(&at).await?;
     let write = rights.write()?;
-    let full = match form.filled("ref") {
-        Some(full) => full.to_owned(),
-        None => format!("refs/{}/{}", if form.text("kind") == "tags" { "tags" } else { "heads" }, form.text("name").trim()),
-    };
-    let source_ref = full.parse::<RefName>().map_err(|error| ApiError::new(Code::Invalid, error.to_string()))?;
-    let commit: Option<CommitId> = form.filled("commit").and_then(|text| text.parse().ok());
-    let wish = StartBuild { source_ref, commit, no_cache: form.ticked("no_cache") };
-    let made = visit.app().start_builds(write, &wish, visit.caller.account().id).await?;
-    Ok(match made.as_slice() {
-        [only] => go(&format!("/{}/{}/builds/{}", at.ns, at.name, only.number)),
-        _ => go(&format!("/{}/{}/builds", at.ns, at.name)),
-    })
+    let (mut typed, wish) = start_form::read(&form);
+    if let Some(wish) = wish {
+        match visit.app().start_builds(write, &wish, visit.caller.account().id).await {
+            Ok(made) => {
+                return Ok(match made.as_slice() {
+                    [only] => go(&format!("/{}/{}/builds/{}", at.ns, at.name, only.number)),
+                    _ => go(&format!("/{}/{}/builds", at.ns, at.name)),
+                });
+            }
+            Err(Error::Refused(refusal)) if start_form::refuse(&mut typed, &refusal) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut opened = open(&visit, &at, Tab::Builds).await?;
+    // The form stands below the list.
+    let problem = typed.problem().unwrap_or_default();
+    opened.shell.notice = Some(Notice { tone: Tone::Attention, text: format!("Nothing was started. {problem}") });
+    Ok(show_refused(&list_page(&visit, opened, &Fields::default(), typed).await?))
 }
 
 /// The id of a build in an address that may hold its number.
@@ -393,11 +417,12 @@ pub(super) async fn approve(visit: Visit, At(which): At<BuildAt>, Form(form): Fo
     Ok(go(&format!("/{}/{}/builds/{}", which.ns, which.name, build.number)))
 }
 
-/// `POST …/retry`.
-pub(super) async fn retry(visit: Visit, At(which): At<BuildAt>) -> Result<Response, PageError> {
+/// `POST …/retry`: as it was, or without cache.
+pub(super) async fn retry(visit: Visit, At(which): At<BuildAt>, Form(form): Form) -> Result<Response, PageError> {
     let rights = visit.rights(&which.at()).await?;
     let id = id_of(&visit, &which).await?;
-    let build = visit.app().retry_build(rights.write()?, id, visit.caller.account().id).await?;
+    let retry = RetryBuild { build: id, no_cache: form.ticked("no_cache") };
+    let build = visit.app().retry_build(rights.write()?, retry, visit.caller.account().id).await?;
     Ok(go(&format!("/{}/{}/builds/{}", which.ns, which.name, build.number)))
 }
 
@@ -438,15 +463,5 @@ mod tests {
         assert_eq!(uses(&[(0, 0)]), None);
         assert_eq!(uses(&[(2, 3), (0, 0)]).as_deref(), Some("2 of 3 steps (67 %)"));
         assert_eq!(uses(&[(1, 1)]).as_deref(), Some("1 of 1 step (100 %)"));
-    }
-
-    #[test]
-    fn how_the_source_was_cloned_is_told_apart_from_other_notes() {
-        assert_eq!(apart(None), (None, None));
-        assert_eq!(apart(Some("`latest` stays")), (Some("`latest` stays"), None));
-        let token = "a token of the link, because there may be no deploy key: 403; ask an owner";
-        assert_eq!(apart(Some(&format!("cloned with {token}"))), (None, Some(token)));
-        assert_eq!(apart(Some(&format!("`latest` stays; cloned with {token}"))), (Some("`latest` stays"), Some(token)));
-        assert_eq!(apart(Some("the image was cloned with care")), (Some("the image was cloned with care"), None));
     }
 }

@@ -27,6 +27,7 @@ mod repositories;
 mod repository;
 mod security;
 mod settings;
+mod start_form;
 mod teams;
 mod token_form;
 mod triggers;

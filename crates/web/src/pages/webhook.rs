@@ -158,7 +158,7 @@ fn hook_panel(hook: &HookStatus, provider: &str) -> HookPanel {
 fn key_panel(key: &DeployKeyStatus, provider: &str) -> KeyPanel {
     let error = key.error.as_deref();
     let because = error.map(|error| format!(": {error}")).unwrap_or_default();
-    let instead = "Until it stands, clones use a short-lived token of the link";
+    let instead = "Until it stands, clones use a token of the link";
     let (tone, word, problem) = match key.state {
         "standing" if key.changing => (
             Tone::Running,
@@ -169,7 +169,7 @@ fn key_panel(key: &DeployKeyStatus, provider: &str) -> KeyPanel {
         "forbidden" => (
             Tone::Attention,
             "not allowed",
-            Some(format!("Clones use a short-lived token of the link, because there may be no deploy key{because}.")),
+            Some(format!("Clones use a token of the link, because there may be no deploy key{because}.")),
         ),
         _ if error.is_some() => {
             (Tone::Attention, "does not stand", Some(format!("{instead}, because {provider} did not take it{because}.")))

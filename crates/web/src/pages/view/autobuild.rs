@@ -119,7 +119,7 @@ pub struct VariableRow {
     /// Name.
     pub name: Field,
     /// The value as it was typed just now, or the stored one when somebody who may see it asked for it.
-    pub value: String,
+    pub value: Field,
     /// Whether an empty value keeps a stored one.
     pub stored: Stored,
     /// It reaches a build as a secret alone.
@@ -136,6 +136,17 @@ pub enum Stored {
 }
 
 impl VariableRow {
+    /// Its fields with their names in addresses of refusals, in the order in which they stand on the page.
+    fn fields(&self) -> [(&'static str, &Field); 2] {
+        [("name", &self.name), ("value", &self.value)]
+    }
+
+    /// Every message of the row, in the order of its fields.
+    #[must_use]
+    pub fn errors(&self) -> Vec<&str> {
+        self.fields().into_iter().filter_map(|(_, field)| field.error.as_deref()).collect()
+    }
+
     /// Whether a value is stored.
     #[must_use]
     pub fn is_stored(&self) -> bool {
@@ -148,7 +159,7 @@ impl VariableRow {
 pub struct PreviewMatch {
     /// Full ref.
     pub source_ref: String,
-    /// Tags that come out.
+    /// Tags that come out; none when each comes out empty.
     pub tags: Vec<PreviewTag>,
 }
 
@@ -174,6 +185,8 @@ pub struct PreviewRule {
     pub matches: Vec<PreviewMatch>,
     /// How many more.
     pub more: usize,
+    /// Its autobuild is off: no push gives these tags.
+    pub by_hand: bool,
     /// Why the rule cannot be used.
     pub error: Option<String>,
 }
@@ -194,6 +207,8 @@ pub struct Preview {
     pub rules: Vec<PreviewRule>,
     /// Tags that come from more than one ref.
     pub collisions: Vec<String>,
+    /// How many refs were looked at, when the source has more.
+    pub part: Option<usize>,
     /// Why the refs could not be read.
     pub problem: Option<String>,
 }
@@ -256,7 +271,7 @@ impl AutobuildPage {
     /// Whether stored values could be shown and are not.
     #[must_use]
     pub fn hides_values(&self) -> bool {
-        self.variables.iter().any(|row| row.is_stored() && row.value.is_empty())
+        self.variables.iter().any(|row| row.is_stored() && row.value.value.is_empty())
     }
 
     /// Whether that choice is the current one.
@@ -279,10 +294,11 @@ impl AutobuildPage {
                 field.error.as_ref().map(|error| (format!("rule-{}-{name}", row.index), format!("Rule {}: {error}", n + 1)))
             })
         });
-        let variables = self
-            .variables
-            .iter()
-            .filter_map(|row| row.name.error.as_ref().map(|error| (format!("variable-{}-name", row.index), error.clone())));
+        let variables = self.variables.iter().flat_map(|row| {
+            row.fields().into_iter().filter_map(|(name, field)| {
+                field.error.as_ref().map(|error| (format!("variable-{}-{name}", row.index), error.clone()))
+            })
+        });
         rules.chain(variables).collect()
     }
 }

@@ -30,6 +30,9 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::EngineUnavailable => {
             "Start the Docker Engine of the builder, or point the builder to another one; the build can then be retried."
         }
+        FailureCode::DiskFull => {
+            "Free some of the builder's disk, or give its folder a disk of its own; then retry. If this build alone fills it, make it smaller."
+        }
         FailureCode::LeaseLost => "The builder went silent. Look at Builder nodes, then retry.",
         FailureCode::TimedOut => "The build took longer than it may. Make it smaller, or raise the limit.",
         FailureCode::Cancelled => "Retry starts it again on the same commit.",
@@ -37,6 +40,7 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::Superseded => {
             "What came since is built instead. Retry builds this one too; under Autobuild you choose whether every push is built."
         }
+        FailureCode::SettingsChanged => "Nothing is wrong with the commit. What is tested, and who has to approve, is set under Autobuild.",
         FailureCode::PullRequestClosed => "Nothing is to be tested any more. Should it be opened again, it is tested again.",
         FailureCode::LinkUnavailable => "Enable or renew the link under Source providers, then retry.",
         FailureCode::Internal => "Retry. If it happens again, tell an administrator the build's id.",
@@ -87,6 +91,8 @@ pub struct BuildPage {
     pub steps: Vec<Step>,
     /// What else there is to know, like a tag that stayed where it was.
     pub note: Option<String>,
+    /// How attempts before this one ended.
+    pub earlier: Vec<String>,
     /// With what the source was cloned; when that was not the deploy key, why.
     pub cloned: Option<String>,
     /// What the provider was told of it.
@@ -119,12 +125,6 @@ impl BuildPage {
     #[must_use]
     pub fn awaits_approval(&self) -> bool {
         self.approvable == Approvable::Yes
-    }
-
-    /// Whether a build of the newest commit of its branch or tag can be started.
-    #[must_use]
-    pub fn may_build_newest(&self) -> bool {
-        self.head.source.is_some() && self.pull_request.is_none()
     }
 
     /// What the person should do next.

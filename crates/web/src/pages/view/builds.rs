@@ -4,6 +4,7 @@ use askama::Template;
 use slipway_model::{BuildState, Timestamp};
 
 use super::chart;
+use super::form::Field;
 use super::repositories::{May, RepositoryHead, Tab};
 use super::shell::Shell;
 use super::timeline::Day;
@@ -70,6 +71,27 @@ impl BuildsFilter {
     }
 }
 
+/// Starting builds by hand: what was typed, and what is wrong with it.
+#[derive(Clone, Debug, Default)]
+pub struct StartForm {
+    /// A tag is meant, and no branch.
+    pub is_tag: bool,
+    /// Name of the branch or tag.
+    pub name: Field,
+    /// Another commit than its newest; empty is no wish.
+    pub commit: Field,
+    /// This time without cache.
+    pub no_cache: bool,
+}
+
+impl StartForm {
+    /// What is wrong with it.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.name.error.as_deref().or(self.commit.error.as_deref())
+    }
+}
+
 /// `/{ns}/{name}/builds`.
 #[derive(Template)]
 #[template(path = "builds.html")]
@@ -94,6 +116,8 @@ pub struct BuildListPage {
     pub watched: Option<String>,
     /// Cursor of the next page.
     pub next: Option<String>,
+    /// The form with which builds are started by hand.
+    pub start: StartForm,
 }
 
 impl BuildListPage {
@@ -120,8 +144,8 @@ pub struct QueuePage {
     pub running: Vec<BuildRow>,
     /// Waiting, the next one first.
     pub queued: Vec<BuildRow>,
-    /// Whether more wait than are shown.
-    pub more: bool,
+    /// How many wait, in words: more than are shown, maybe.
+    pub waiting: String,
     /// How the first of them stands among all namespaces: place, cause, beginning.
     pub stands: Option<String>,
     /// Ended, newest first.

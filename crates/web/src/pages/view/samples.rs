@@ -20,7 +20,7 @@ use slipway_model::{
 
 use crate::pages::view::autobuild::{AutobuildPage, Preview, PreviewMatch, PreviewRule, PreviewTag, RuleRow, Stored, VariableRow};
 use crate::pages::view::build::{Approvable, BuildPage};
-use crate::pages::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePage};
+use crate::pages::view::builds::{BuildListPage, BuildRow, BuildsFilter, QueuePage, StartForm};
 use crate::pages::view::chart::{Bar, bars};
 use crate::pages::view::errors::ErrorPage;
 use crate::pages::view::form::Field;
@@ -257,6 +257,7 @@ fn failed_build() -> BuildPage {
         commit_status: Some("not told: the link only reads".into()),
         external: vec![],
         note: None,
+        earlier: vec![format!("Attempt 1 ended: {HOSTILE}.")],
         pull_request: None,
         lane: None,
         approval: None,
@@ -319,8 +320,8 @@ fn autobuild(refused: bool) -> AutobuildPage {
         RuleRow::empty(2),
     ];
     let mut variables = vec![
-        VariableRow { index: 0, name: Field::new("NPM_TOKEN"), value: String::new(), stored: Stored::Yes, secret: true },
-        VariableRow { index: 1, name: Field::default(), value: "typed".into(), stored: Stored::No, secret: false },
+        VariableRow { index: 0, name: Field::new("NPM_TOKEN"), value: Field::default(), stored: Stored::Yes, secret: true },
+        VariableRow { index: 1, name: Field::default(), value: Field::refused("typed", "The secret `typed` is shorter than 8 characters."), stored: Stored::No, secret: false },
     ];
     if refused {
         rules[1].source =
@@ -346,6 +347,7 @@ fn autobuild(refused: bool) -> AutobuildPage {
                     source_type: SourceType::Branch,
                     matches: vec![PreviewMatch { source_ref: "refs/heads/main".into(), tags: vec![tag("latest", None)] }],
                     more: 0,
+                    by_hand: true,
                     error: None,
                 },
                 PreviewRule {
@@ -360,10 +362,12 @@ fn autobuild(refused: bool) -> AutobuildPage {
                         },
                     ],
                     more: 14,
+                    by_hand: false,
                     error: None,
                 },
             ],
             collisions: vec!["1.4.1 comes from tag v1.4.1 and from branch release; the later build wins".into()],
+            part: Some(20_000),
             problem: None,
         },
         stored: Stored::Yes,
@@ -539,6 +543,7 @@ fn build_pages() -> Vec<(&'static str, String)> {
         starters: vec![("push".into(), "a push".into()), ("by:ada".into(), "ada".into())],
         watched: Some("main".into()),
         next: Some("c".into()),
+        start: StartForm { name: Field::new("main"), commit: Field::refused(HOSTILE, HOSTILE), ..StartForm::default() },
     };
     vec![
         ("build-failed", page(&failed_build())),
@@ -554,12 +559,12 @@ fn build_pages() -> Vec<(&'static str, String)> {
                 shell: shell(Area::Builds),
                 running: builds()[1..2].to_vec(),
                 queued: builds()[..1].to_vec(),
-                more: false,
+                waiting: "100 of 312".into(),
                 stands: Some("3 builds are in front of it. Waits for: the limit of the namespace `acme`: 2 at once, and so many run. May start in about 2m 10s".into()),
                 ended: builds()[2..].to_vec(),
             }),
         ),
-        ("queue-empty", page(&QueuePage { shell: shell(Area::Builds), running: vec![], queued: vec![], more: false, stands: None, ended: vec![] })),
+        ("queue-empty", page(&QueuePage { shell: shell(Area::Builds), running: vec![], queued: vec![], waiting: "0".into(), stands: None, ended: vec![] })),
     ]
 }
 

@@ -235,7 +235,7 @@ fn broken() -> AtProvider {
         tone: Tone::Attention,
         word: "not allowed".into(),
         problem: Some(
-            "Clones use a short-lived token of the link, because there may be no deploy key: the organization `acme` forbids them.".into(),
+            "Clones use a token of the link, because there may be no deploy key: the organization `acme` forbids them.".into(),
         ),
         checked_at: None,
         ..key()
