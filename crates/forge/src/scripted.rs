@@ -1,4 +1,5 @@
-//! Answers that come from a function and not from the network: how the fuzz targets reach every parser of what a provider says.
+//! Answers that come from a function and not from the network: how the fuzz targets reach every parser of what a provider says, and how what
+//! is ours is measured without the provider.
 //!
 //! Invariant: only within [`answering`], which nothing of the product calls, is a request answered here. What an answer becomes is the same
 //! code as ever: nothing is parsed in this file.
