@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Api, ApiError, Backoff};
 use crate::cleanup;
 use crate::config::{BuilderConfig, BuilderError};
-use crate::failure::Retry;
+use crate::failure::{Failure, Retry};
 use crate::home::{BuildDir, Home};
 use crate::joining;
 use crate::lease::{self, Halt, Stop};
@@ -145,6 +145,8 @@ impl Builder {
             parallel: self.parallel,
             wait_seconds: if matches!(engine, EngineStatus::Ready { .. }) { CLAIM_WAIT_SECONDS } else { 0 },
             engine,
+            // Looked at each time: what was missing may have been installed.
+            obstacle: sandbox::obstacle(),
         }
     }
 
@@ -171,7 +173,7 @@ impl Builder {
         let reporter = Reporter::start(self.api.clone(), attempt, phases::secrets(&assignment), Clock::System, halt.clone());
         let ended = match self.home.build(assignment.build, assignment.attempt) {
             Ok(dir) => self.work(&assignment, &dir, &reporter, &halt).await,
-            Err(error) => Ended::Outcome(failed(FailureCode::Internal, format!("no folder for the build: {error}"), Retry::MayHelp)),
+            Err(error) => Ended::Outcome(failed(Failure::internal("no folder for the build", error))),
         };
         tracing::info!(build = %attempt.build, ?ended, "build ended");
         match ended {
@@ -220,7 +222,7 @@ impl Builder {
                 Ok(Some(digest)) => Outcome::Pushed { digest },
                 Ok(None) => Outcome::Passed,
                 Err(failure) if failure.reason.code == FailureCode::Unchanged => Outcome::Unneeded { reason: failure.reason },
-                Err(failure) => Outcome::Failed { reason: failure.reason, retry: failure.retry == Retry::MayHelp },
+                Err(failure) => failed(failure),
             }),
             stop = halt.stopped() => match stop {
                 Stop::Cancelled => Ended::Outcome(Outcome::Cancelled),
@@ -233,7 +235,7 @@ impl Builder {
             }
             () = tokio::time::sleep(limit) => {
                 let text = format!("the build did not end within {} s", limit.as_secs());
-                Ended::Outcome(failed(FailureCode::TimedOut, text, Retry::Useless))
+                Ended::Outcome(failed(Failure::new(FailureCode::TimedOut, text)))
             }
         };
         let engine = match seat.get() {
@@ -284,8 +286,12 @@ enum Ended {
     Fenced,
 }
 
-fn failed(code: FailureCode, text: String, retry: Retry) -> Outcome {
-    Outcome::Failed { reason: FailureReason::new(code, text), retry: retry == Retry::MayHelp }
+fn failed(Failure { reason, retry }: Failure) -> Outcome {
+    match retry {
+        Retry::Elsewhere => Outcome::NeedsOwnEngine { reason },
+        Retry::MayHelp => Outcome::Failed { reason, retry: true },
+        Retry::Useless => Outcome::Failed { reason, retry: false },
+    }
 }
 
 /// An engine's or program's words may hold a variable's value.

@@ -106,10 +106,7 @@ impl Scopes {
     /// A place in the engine of the build's scope, which is started when it does not run.
     pub(crate) async fn seat(&self, assignment: &Assignment, dir: &BuildDir) -> Result<Seat, Failure> {
         if let Some(why) = obstacle() {
-            let text = format!(
-                "hooks, tests and builds of other people's commits need an engine of their own, which this builder cannot have: {why}"
-            );
-            return Err(Failure::new(FailureCode::EngineUnavailable, text));
+            return Err(Failure::no_own_engine(&why));
         }
         let key = Key::of(assignment);
         let place = {

@@ -20,7 +20,7 @@ on_both! {
 }
 
 fn said<'a>(version: &'a str, engine: &'a str) -> Said<'a> {
-    Said { version, protocol: 2, git: "git version 2.39.5", parallel: 4, engine }
+    Said { version, protocol: 2, git: "git version 2.39.5", parallel: 4, engine, obstacle: None }
 }
 
 async fn the_built_in_builder_stays_the_node_that_it_was(db: &Db) {
