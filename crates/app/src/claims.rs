@@ -59,7 +59,7 @@ pub struct Claimed {
 #[derive(Debug)]
 pub enum ComparedWith {
     /// The last image of the rule and ref.
-    Image(LastImage),
+    Image(Box<LastImage>),
     /// The branch that the pull request goes into.
     Branch(RefName),
 }
@@ -244,5 +244,5 @@ async fn base(tx: &mut ReadTx, build: &Build) -> Result<Option<ComparedWith>, Er
         return Ok(Some(ComparedWith::Branch(pull_request.base.clone())));
     }
     let last = last_images::get(tx, build.rule.id, &build.source_ref, build.ref_seq).await?;
-    Ok(last.filter(|last| last.rule.builds_like(&build.rule)).map(ComparedWith::Image))
+    Ok(last.filter(|last| last.rule.builds_like(&build.rule)).map(|last| ComparedWith::Image(Box::new(last))))
 }

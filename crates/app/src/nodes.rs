@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use slipway_model::{
-    BuildId, BuilderId, NodeLabels, OLDEST_PROTOCOL, SecretToken, Timestamp, TokenKind, Version,
-};
+use slipway_model::{BuildId, BuilderId, NodeLabels, OLDEST_PROTOCOL, SecretToken, Timestamp, TokenKind, Version};
 use slipway_store::builders::{self, Builder, Said};
 use slipway_store::{ReadTx, WriteTx, builds};
 

@@ -75,7 +75,8 @@ pub enum BuilderOutcome {
 }
 
 /// What an administrator does about builds that no node can run.
-const NO_OTHER_BUILDER: &str = "no other builder can have one either: an administrator mends that on its machine, or adds a builder on another one";
+const NO_OTHER_BUILDER: &str =
+    "no other builder can have one either: an administrator mends that on its machine, or adds a builder on another one";
 
 /// How far the end of a build came.
 enum Finish {
@@ -267,7 +268,9 @@ impl App {
             }
             BuilderOutcome::Failed(reason) => self.end(&mut tx, build, BuildState::Failed, reason, now).await?,
             // Nobody wants another try.
-            BuilderOutcome::FailedForNow(_) | BuilderOutcome::NeedsOwnEngine(_) if held.cancel_requested => self.end_cancelled(&mut tx, build, "cancelled while it ran", now).await?,
+            BuilderOutcome::FailedForNow(_) | BuilderOutcome::NeedsOwnEngine(_) if held.cancel_requested => {
+                self.end_cancelled(&mut tx, build, "cancelled while it ran", now).await?
+            }
             BuilderOutcome::FailedForNow(reason) if held.tries() >= self.config.attempts => {
                 self.end(&mut tx, build, BuildState::Failed, reason, now).await?
             }

@@ -310,3 +310,22 @@ async fn pause(time: Duration, shutdown: &CancellationToken) {
         () = shutdown.cancelled() => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_who_may_try_again() {
+        let reason = |failure: &Failure| failure.reason.clone();
+        let (here, passing) = (Failure::new(FailureCode::StepFailed, "x"), Failure::passing(FailureCode::BaseImage, "x"));
+        let elsewhere = Failure::no_own_engine("the builder does not run as root");
+        assert!(
+            elsewhere.reason.text.contains("secret variables")
+                && elsewhere.reason.text.ends_with("cannot have: the builder does not run as root")
+        );
+        assert_eq!(failed(here.clone()), Outcome::Failed { reason: reason(&here), retry: false });
+        assert_eq!(failed(passing.clone()), Outcome::Failed { reason: reason(&passing), retry: true });
+        assert_eq!(failed(elsewhere.clone()), Outcome::NeedsOwnEngine { reason: reason(&elsewhere) });
+    }
+}

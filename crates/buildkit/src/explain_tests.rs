@@ -71,7 +71,8 @@ fn base_images_are_named() {
 /// A Docker Engine takes a minute to give up on a layer, so its words stand here.
 #[test]
 fn an_image_whose_layers_cannot_be_had_is_named() {
-    let words = |url: &str| format!("failed to copy: httpReadSeeker: failed open: {url}/v2/ns/base/blobs/sha256:00: 503 Service Unavailable");
+    let words =
+        |url: &str| format!("failed to copy: httpReadSeeker: failed open: {url}/v2/ns/base/blobs/sha256:00: 503 Service Unavailable");
     let engine = words("unexpected status code http://h:5");
     let steps = [("[1/2] FROM h:5/ns/base:1@sha256:11", engine.as_str())];
     assert_eq!(reason(&engine, &steps), SolveError::BaseImage { image: "h:5/ns/base:1@sha256:11".into(), message: engine.clone() });

@@ -16,8 +16,8 @@ pub use superseded::*;
 pub use terms::*;
 
 use slipway_model::{
-    AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Lane, Phase, ProviderId,
-    RefEventId, RefName, RepositoryId, RuleId, SecretHash, Timestamp,
+    AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Lane, Phase,
+    ProviderId, RefEventId, RefName, RepositoryId, RuleId, SecretHash, Timestamp,
 };
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_json, read_opt, signed, small, time, to_json};

@@ -158,7 +158,10 @@ async fn ill_registry() -> String {
     let answer = move |uri: Uri| -> Response {
         let path = uri.path();
         let error = |status: u16, code: &str| {
-            (StatusCode::from_u16(status).expect("status"), format!(r#"{{"errors":[{{"code":"{code}","message":"words of the registry"}}]}}"#))
+            (
+                StatusCode::from_u16(status).expect("status"),
+                format!(r#"{{"errors":[{{"code":"{code}","message":"words of the registry"}}]}}"#),
+            )
                 .into_response()
         };
         match path.trim_start_matches("/v2/ns/").split('/').next().unwrap_or_default() {
@@ -167,10 +170,11 @@ async fn ill_registry() -> String {
             "gone" => error(404, "MANIFEST_UNKNOWN"),
             "denied" => error(403, "DENIED"),
             "asks" => (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge.clone())]).into_response(),
-            "layers" if path.contains("/manifests/") => {
-                ([(header::CONTENT_TYPE, kind.to_owned()), ("docker-content-digest".parse().expect("name"), digest(&manifest))], manifest.clone())
-                    .into_response()
-            }
+            "layers" if path.contains("/manifests/") => (
+                [(header::CONTENT_TYPE, kind.to_owned()), ("docker-content-digest".parse().expect("name"), digest(&manifest))],
+                manifest.clone(),
+            )
+                .into_response(),
             "layers" if path.ends_with(&digest(&config)) => config.clone().into_response(),
             // The token service among them.
             _ => error(503, "UNAVAILABLE"),

@@ -31,7 +31,9 @@ pub fn hint(code: FailureCode) -> &'static str {
             "Start the Docker Engine of the builder, or point the builder to another one; the build can then be retried."
         }
         FailureCode::LeaseLost => "The builder went silent. Look at Builder nodes, then retry.",
-        FailureCode::TimedOut => "The build took longer than it may. Make it smaller, or let an administrator raise `time_limit` under `[queue]`.",
+        FailureCode::TimedOut => {
+            "The build took longer than it may. Make it smaller, or let an administrator raise `time_limit` under `[queue]`."
+        }
         FailureCode::Cancelled => "Retry starts it again on the same commit.",
         FailureCode::Unchanged => "What is there stays. Start a build by hand, or retry this one, to have it whatever changed.",
         FailureCode::Superseded => {
