@@ -28,7 +28,7 @@ pub fn hint(code: FailureCode) -> &'static str {
         }
         FailureCode::PushFailed => "The image was built, but the registry did not take it. Retry; if it stays, see the server's log.",
         FailureCode::EngineUnavailable => {
-            "Start the Docker Engine of the builder, or point the builder to another one; the build can then be retried."
+            "An administrator starts the builder's engine, or gives its machine what an engine of its own needs; Builder nodes says what. Then retry."
         }
         FailureCode::LeaseLost => "The builder went silent. Look at Builder nodes, then retry.",
         FailureCode::TimedOut => {
