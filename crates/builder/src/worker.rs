@@ -48,7 +48,7 @@ pub async fn run(config: BuilderConfig, shutdown: CancellationToken) -> Result<(
     let scopes = Scopes::open(home.engines(), Clock::System, config.bounds)
         .map_err(|error| BuilderError::WorkDir { path: home.engines(), problem: error.to_string() })?;
     if let Some(why) = sandbox::obstacle() {
-        tracing::warn!(why, "this builder cannot run hooks, tests and builds of other people's commits");
+        tracing::warn!(why, "this builder cannot have engines of its own: builds with hooks, tests or other people's commits go to others");
     }
     let address = config.engine.clone();
     let store = address.is_docker().then(|| Engine::new(address.clone()));
