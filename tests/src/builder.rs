@@ -24,6 +24,8 @@ pub type Fenceable<T> = Result<T, String>;
 pub struct ScriptedBuilder {
     client: Client,
     name: String,
+    /// Why it cannot have engines of its own, if it says so.
+    pub obstacle: Option<String>,
 }
 
 impl TestApp {
@@ -37,7 +39,7 @@ impl TestApp {
         let app = App::new(db.clone(), Clock::System, Keys::derive(&[0; 32]), [], Config::new(self.site().parse()?));
         let token = app.register_builtin_builder(name).await?;
         db.close().await;
-        Ok(ScriptedBuilder { client: self.client(token.expose()), name: name.to_owned() })
+        Ok(ScriptedBuilder { client: self.client(token.expose()), name: name.to_owned(), obstacle: None })
     }
 }
 
@@ -65,7 +67,7 @@ impl ScriptedBuilder {
     /// # Errors
     /// When there is no answer.
     pub async fn send_apart(&self, path: &str, body: &impl Serialize) -> Result<Answer> {
-        Self { client: self.client.apart()?, name: self.name.clone() }.send(path, body).await
+        Self { client: self.client.apart()?, ..self.clone() }.send(path, body).await
     }
 
     async fn call<T: DeserializeOwned>(&self, work: &Assignment, verb: &str, body: &impl Serialize) -> Result<Fenceable<T>> {
@@ -86,7 +88,7 @@ impl ScriptedBuilder {
     /// When the server refuses.
     pub async fn claim_with(&self, engine: EngineStatus, wait_seconds: u32) -> Result<Option<Assignment>> {
         let (name, version, git) = (self.name.clone(), "scripted".to_owned(), "git version 2.39.5".to_owned());
-        let claim = Claim { protocol: PROTOCOL, git, name, version, parallel: 100, engine, wait_seconds };
+        let claim = Claim { protocol: PROTOCOL, git, name, version, parallel: 100, engine, wait_seconds, obstacle: self.obstacle.clone() };
         let answer = self.send("/claim", &claim).await?;
         match answer.status {
             200 => Ok(Some(serde_json::from_str(&answer.text)?)),

@@ -15,6 +15,7 @@ use slipway_model::{
 };
 use slipway_store::builds::{self, Build};
 use slipway_store::{ReadTx, WriteTx, builders, last_images, repositories};
+use tokio::time::Instant;
 
 use crate::external::BaseRegistry;
 use crate::links::access::{SourceAt, SourceTrouble, TroubleKind};
@@ -23,6 +24,10 @@ use crate::{App, Error, RegisteredBuilder, notes};
 
 /// So long a build waits when its provider cannot be reached.
 const PASSING_TROUBLE: Duration = Duration::from_secs(30);
+/// So long a provider may take before the build waits instead: its builder listens no longer than the protocol says.
+const LONGEST_PREPARATION: Duration = Duration::from_secs(15);
+/// After so long no other build is looked at in the same claim.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// So long at most, whatever the provider says.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -94,12 +99,14 @@ impl Unready {
 
 impl App {
     /// Hands a waiting build to a builder, of the namespace whose turn it is. A build that cannot be started (its link is broken) ends at once with its reason, one whose
-    /// provider is in passing trouble waits a while, and the next one is looked at.
+    /// provider is in passing trouble waits a while, and the next one is looked at. All of that takes half a minute at most.
     ///
     /// # Errors
     /// Only the database's.
     pub async fn claim(&self, builder: &RegisteredBuilder) -> Result<Option<Claimed>, Error> {
-        loop {
+        let preparation = LONGEST_PREPARATION.min(self.config.lease / 2);
+        let begun = Instant::now();
+        while begun.elapsed() < LONGEST_LOOK {
             let now = self.clock.now();
             let token = SecretToken::generate(TokenKind::Build);
             let mut tx = self.write().await?;
@@ -116,7 +123,7 @@ impl App {
             tx.commit().await?;
             let id = build.id;
             let attempt = build.attempt;
-            let prepared = tokio::time::timeout(self.config.lease / 2, self.prepare(build, token)).await;
+            let prepared = tokio::time::timeout(preparation, self.prepare(build, token)).await;
             let prepared = prepared.unwrap_or_else(|_| {
                 Ok(Err(Unready::Later("the provider did not answer in time; the build waits for it".to_owned(), PASSING_TROUBLE)))
             });
@@ -126,6 +133,7 @@ impl App {
             }
             self.build_ended(id);
         }
+        Ok(None)
     }
 
     /// Keeps what became of a claim; `None` when the build is not handed out, or somebody else has it by now.
@@ -141,8 +149,7 @@ impl App {
         let Some(held) = builds::hold(&mut tx, id, builder.id, attempt, now).await? else { return Ok(None) };
         let handed = match prepared {
             _ if held.cancel_requested => {
-                let reason = FailureReason::new(FailureCode::Cancelled, "cancelled before it was handed out");
-                self.end(&mut tx, id, BuildState::Cancelled, &reason, now).await?;
+                self.end_cancelled(&mut tx, id, "cancelled before it was handed out", now).await?;
                 None
             }
             Ok(claimed) => {

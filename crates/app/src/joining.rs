@@ -185,8 +185,14 @@ impl App {
         if !join_tokens::take(&mut tx, found.id, id, now).await? {
             return refused("this join token is not valid: it has expired".to_owned());
         }
-        let said =
-            Said { version: &cut(joining.version, 100), protocol: joining.protocol, git: &cut(joining.git, 100), parallel: 0, engine: "" };
+        let said = Said {
+            version: &cut(joining.version, 100),
+            protocol: joining.protocol,
+            git: &cut(joining.git, 100),
+            parallel: 0,
+            engine: "",
+            obstacle: None,
+        };
         builders::set_seen(&mut tx, id, &said, now).await?;
         let actor = Actor {
             account: Some(found.created_by),

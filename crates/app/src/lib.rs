@@ -140,7 +140,7 @@ pub struct Config {
     pub public_url: Url,
     /// How long a builder may be silent before its build is given to another.
     pub lease: Duration,
-    /// How long a build may take.
+    /// How long each try of a build may take.
     pub time_limit: Duration,
     /// How often a build is tried, at most, when what ends it lies outside of its source.
     pub attempts: u32,

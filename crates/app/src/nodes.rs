@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use slipway_model::{
-    BuildId, BuildState, BuilderId, FailureCode, FailureReason, NodeLabels, OLDEST_PROTOCOL, SecretToken, Timestamp, TokenKind, Version,
-};
+use slipway_model::{BuildId, BuilderId, NodeLabels, OLDEST_PROTOCOL, SecretToken, Timestamp, TokenKind, Version};
 use slipway_store::builders::{self, Builder, Said};
 use slipway_store::{ReadTx, WriteTx, builds};
 
@@ -31,6 +29,8 @@ pub struct NodeFacts<'a> {
     pub parallel: u32,
     /// The protocol's `EngineStatus` as JSON.
     pub engine: &'a str,
+    /// Why it cannot have engines of its own, if it cannot.
+    pub obstacle: Option<&'a str>,
 }
 
 /// A builder that is not worked with: what was found and what was wanted.
@@ -206,7 +206,10 @@ impl App {
     /// Only the database's.
     pub async fn builder_seen(&self, builder: &RegisteredBuilder, facts: &NodeFacts<'_>) -> Result<Result<(), TooOld>, Error> {
         let (version, git, engine) = (cut(facts.version, 100), cut(facts.git, 100), cut(facts.engine, 4000));
-        let said = Said { version: &version, protocol: facts.protocol, git: &git, parallel: facts.parallel.max(1), engine: &engine };
+        let obstacle = facts.obstacle.map(|obstacle| cut(obstacle, 300));
+        let parallel = facts.parallel.max(1);
+        let said =
+            Said { version: &version, protocol: facts.protocol, git: &git, parallel, engine: &engine, obstacle: obstacle.as_deref() };
         let mut tx = self.write().await?;
         builders::set_seen(&mut tx, builder.id, &said, self.clock.now()).await?;
         tx.commit().await?;
@@ -317,8 +320,7 @@ impl App {
         let held = builds::list_held(tx, id).await?;
         for build in &held {
             if build.cancel_requested {
-                let reason = FailureReason::new(FailureCode::Cancelled, "cancelled; its builder was removed");
-                self.end(tx, build.id, BuildState::Cancelled, &reason, now).await?;
+                self.end_cancelled(tx, build.id, "cancelled; its builder was removed", now).await?;
             } else {
                 let note = notes::after_attempt(build, "ended: its builder was removed");
                 builds::hand_back(tx, build.id, &note, now).await?;

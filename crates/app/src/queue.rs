@@ -66,11 +66,17 @@ pub enum BuilderOutcome {
     Failed(FailureReason),
     /// Ended for a cause outside of the source: try again.
     FailedForNow(FailureReason),
+    /// It needs an engine of its own, which this builder cannot have, for this reason.
+    NeedsOwnEngine(FailureReason),
     /// Stopped because we asked.
     Cancelled,
     /// The last image is what it would give.
     Unneeded(FailureReason),
 }
+
+/// What an administrator does about builds that no node can run.
+const NO_OTHER_BUILDER: &str =
+    "no other builder can have one either: an administrator mends that on its machine, or adds a builder on another one";
 
 /// How far the end of a build came.
 enum Finish {
@@ -260,6 +266,10 @@ impl App {
                 }
             }
             BuilderOutcome::Failed(reason) => self.end(&mut tx, build, BuildState::Failed, reason, now).await?,
+            // Nobody wants another try.
+            BuilderOutcome::FailedForNow(_) | BuilderOutcome::NeedsOwnEngine(_) if held.cancel_requested => {
+                self.end_cancelled(&mut tx, build, "cancelled while it ran", now).await?
+            }
             BuilderOutcome::FailedForNow(reason) if held.tries() >= self.config.attempts => {
                 self.end(&mut tx, build, BuildState::Failed, reason, now).await?
             }
@@ -268,10 +278,17 @@ impl App {
                 builds::requeue(&mut tx, build, &note, now.plus(Duration::from_secs(5 * u64::from(attempt)))).await?;
                 BuildState::Queued
             }
-            BuilderOutcome::Cancelled => {
-                self.end(&mut tx, build, BuildState::Cancelled, &FailureReason::new(FailureCode::Cancelled, "cancelled while it ran"), now)
-                    .await?
+            BuilderOutcome::NeedsOwnEngine(reason) if builders::any_has_engines(&mut tx).await? => {
+                let how = format!("was not built on `{}`: {}; another builder takes it", builder.name, reason.text);
+                let note = notes::after_attempt(&held, &how);
+                builds::hand_on(&mut tx, build, &note, now).await?;
+                BuildState::Queued
             }
+            BuilderOutcome::NeedsOwnEngine(reason) => {
+                let text = format!("{}; {NO_OTHER_BUILDER}", reason.text);
+                self.end(&mut tx, build, BuildState::Failed, &FailureReason::new(reason.code, text), now).await?
+            }
+            BuilderOutcome::Cancelled => self.end_cancelled(&mut tx, build, "cancelled while it ran", now).await?,
             BuilderOutcome::Unneeded(reason) => self.end(&mut tx, build, BuildState::Cancelled, reason, now).await?,
         };
         tx.commit().await?;
@@ -293,7 +310,12 @@ impl App {
         Ok(state)
     }
 
-    /// The builder gives a build back, because it shuts down. That is no try of the build.
+    /// A person asked for it, and nobody runs it any more.
+    pub(crate) async fn end_cancelled(&self, tx: &mut WriteTx, build: BuildId, text: &str, now: Timestamp) -> Result<BuildState, Error> {
+        self.end(tx, build, BuildState::Cancelled, &FailureReason::new(FailureCode::Cancelled, text), now).await
+    }
+
+    /// The builder gives a build back, because it shuts down. That is no try of the build. One that a person cancelled meanwhile ends.
     ///
     /// # Errors
     /// Only the database's.
@@ -304,15 +326,20 @@ impl App {
         attempt: u32,
         note: &str,
     ) -> Result<Result<(), Fenced>, Error> {
+        let now = self.clock.now();
         let mut tx = self.write().await?;
         let held = match self.held(&mut tx, builder, build, attempt).await? {
             Ok(held) => held,
             Err(fenced) => return Ok(Err(fenced)),
         };
-        let note = notes::after_attempt(&held, &format!("was given back: {note}"));
-        builds::hand_back(&mut tx, build, &note, self.clock.now()).await?;
+        if held.cancel_requested {
+            self.end_cancelled(&mut tx, build, "cancelled; its builder gave it back", now).await?;
+        } else {
+            let note = notes::after_attempt(&held, &format!("was given back: {note}"));
+            builds::hand_back(&mut tx, build, &note, now).await?;
+        }
         tx.commit().await?;
-        self.build_changed(build);
+        self.build_ended(build);
         self.wake.queue.notify_waiters();
         Ok(Ok(()))
     }
@@ -324,14 +351,7 @@ impl App {
         let expired = builds::list_expired(&mut tx, now, 100).await?;
         for build in &expired {
             if build.cancel_requested {
-                self.end(
-                    &mut tx,
-                    build.id,
-                    BuildState::Cancelled,
-                    &FailureReason::new(FailureCode::Cancelled, "cancelled; its builder did not answer any more"),
-                    now,
-                )
-                .await?;
+                self.end_cancelled(&mut tx, build.id, "cancelled; its builder did not answer any more", now).await?;
             } else if build.tries() >= self.config.attempts {
                 let text = format!("lease lost: the builder went silent in attempt {} of {}", build.tries(), self.config.attempts);
                 self.end(&mut tx, build.id, BuildState::Failed, &FailureReason::new(FailureCode::LeaseLost, text), now).await?;

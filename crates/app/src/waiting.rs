@@ -40,7 +40,7 @@ impl App {
         }
         let now = self.clock.now();
         let position = builds::queue_position(tx, build.id, now).await?;
-        let nodes = self.list_nodes_in(tx).await?;
+        let (nodes, hindered) = fitting(build.own_engine, self.list_nodes_in(tx).await?);
         let running = builds::list_running(tx).await?;
         let namespace = accounts::get(tx, build.account).await?.map(|account| account.name);
         let own = running.iter().filter(|other| other.account == build.account).count();
@@ -56,6 +56,7 @@ impl App {
             let full = nodes.iter().filter(|node| node.state.builds()).all(|node| node.state == NodeState::Full);
             if full { busy(&nodes) } else { "a builder to take it".to_owned() }
         };
+        let waits_for = format!("{waits_for}{hindered}");
         let starts_at = if nobody.is_none() {
             let limits = namespace.map(|name| self.config.queue.of(&name)).unwrap_or_default();
             let places = self.config.queue.installation.map_or(places(&nodes), |limit| places(&nodes).min(limit.get() as usize));
@@ -96,6 +97,21 @@ struct Queue {
     own_places: usize,
     /// How many are in front.
     position: u64,
+}
+
+/// The nodes that may take such a build, and words about the others. Where none can have engines of its own, all of them are asked.
+fn fitting(own_engine: bool, nodes: Vec<NodeView>) -> (Vec<NodeView>, String) {
+    let can = |node: &NodeView| node.builder.obstacle.is_none();
+    if !own_engine || !nodes.iter().any(can) {
+        return (nodes, String::new());
+    }
+    let (nodes, others): (Vec<NodeView>, Vec<NodeView>) = nodes.into_iter().partition(can);
+    let words = match others.as_slice() {
+        [] => String::new(),
+        [one] => format!("; the builder `{}` cannot have the engine of its own that this build needs", one.builder.name),
+        many => format!("; {} other builders cannot have the engine of its own that this build needs", many.len()),
+    };
+    (nodes, words)
 }
 
 fn places(nodes: &[NodeView]) -> usize {
@@ -227,6 +243,7 @@ mod tests {
             git: String::new(),
             parallel: 2,
             engine: String::new(),
+            obstacle: None,
             labels: slipway_model::NodeLabels::builder(),
             draining_since: None,
             joined_by: None,
@@ -253,6 +270,22 @@ mod tests {
         assert_eq!(told(&[no_engine(), Offline]), "a builder: 1 is offline, 1 has no engine that answers; no engine at `x`: start docker");
         let all = [node(Full), node(Offline)];
         assert_eq!(busy(&all), "a free place on a builder; all 2 are taken (1 is offline)");
+    }
+
+    #[test]
+    fn what_needs_an_engine_of_its_own_waits_for_a_node_that_can_have_one() {
+        let with = |obstacle: Option<&str>, state| {
+            let mut node = node(state);
+            node.builder.obstacle = obstacle.map(str::to_owned);
+            node
+        };
+        let both = || vec![with(Some("not root"), NodeState::Idle), with(None, NodeState::Offline)];
+        assert_eq!((fitting(false, both()).0.len(), fitting(false, both()).1.as_str()), (2, ""));
+        let (nodes, words) = fitting(true, both());
+        assert!(nobody_builds(&nodes).is_some_and(|why| why.starts_with("a builder: 1 is offline")));
+        assert_eq!(words, "; the builder `far` cannot have the engine of its own that this build needs");
+        let (nodes, words) = fitting(true, vec![with(Some("not root"), NodeState::Idle)]);
+        assert_eq!((nobody_builds(&nodes), words.as_str()), (None, ""), "it gets the build, and says why it cannot be");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use slipway_model::BuildId;
 use slipway_wire::{
-    Assignment, Claim, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, Join, JoinAnswer, Outcome, Refused, Release, Report,
-    ReportAnswer,
+    Assignment, Claim, Fenced, Finish, FinishAnswer, Heartbeat, HeartbeatAnswer, Join, JoinAnswer, MAX_PREPARE_SECONDS, Outcome, Refused,
+    Release, Report, ReportAnswer,
 };
 use url::Url;
 
@@ -72,7 +72,8 @@ impl Api {
 
     /// Asks for work; `None` when there was none in time.
     pub(crate) async fn claim(&self, claim: &Claim) -> Result<Option<Assignment>, ApiError> {
-        let limit = QUICK + Duration::from_secs(u64::from(claim.wait_seconds));
+        // Longer than the server needs at worst: a claim that nobody hears the answer of costs the build a try.
+        let limit = QUICK + Duration::from_secs(u64::from(claim.wait_seconds + MAX_PREPARE_SECONDS));
         let answer = self.post("builder/v1/claim", claim, limit).await?;
         if answer.is_empty() { Ok(None) } else { read(&answer).map(Some) }
     }

@@ -153,19 +153,19 @@ async fn fetch_source(git: &Git, source: &Source, dir: &BuildDir, reporter: &Rep
             return Ok(Cloned { with: key.into(), because: None, key_refused });
         };
         drop(way);
-        let why = match trouble {
+        let (why, failure): (String, fn(FailureCode, String) -> Failure) = match trouble {
             SshTrouble::OtherServer => return Err(other_server()),
             SshTrouble::KeyRefused(said) => {
                 // Of its own keys the server wants to know; the one in a variable is its writer's to mend.
                 key_refused = ssh.key == SshKey::Deploy;
-                format!("the source refuses {key}: {said}")
+                (format!("the source refuses {key}: {said}"), Failure::new)
             }
-            SshTrouble::Unreachable(said) => format!("the source does not answer over SSH: {said}"),
+            SshTrouble::Unreachable(said) => (format!("the source does not answer over SSH: {said}"), Failure::passing),
         };
         if source.credential.is_none() {
             let rest = because.map(|because| format!("; there is no other way: {because}")).unwrap_or_default();
             reporter.event(Cloned { with: "nothing".into(), because: None, key_refused }.into_event()).await;
-            return Err(Failure::new(FailureCode::SourceUnavailable, format!("{why}{rest}")));
+            return Err(failure(FailureCode::SourceUnavailable, format!("{why}{rest}")));
         }
         because = Some(why);
     }

@@ -150,6 +150,7 @@ async fn a_refused_key_gives_way_to_the_token_where_there_is_one() {
     let done = check_out(&place, &source, |git| git).await;
     let text = done.result.expect_err("no way is left");
     assert!(text.contains("refuses the deploy key") && text.ends_with("there is no other way: the link is revoked"), "{text}");
+    assert!(!done.passes, "the key has to be mended first");
     assert!(done.cloned.is_some_and(|(_, _, refused)| refused), "the server learns that the key is bad");
 }
 
@@ -164,6 +165,12 @@ async fn a_server_that_does_not_answer_gives_way_to_the_token() {
     let (with, because, refused) = done.cloned.expect("cloned");
     assert_eq!((with.as_str(), refused), ("a token of the link", false), "{because:?}");
     assert!(because.is_some_and(|because| because.contains("Connection refused")));
+
+    source.credential = None;
+    let done = check_out(&place, &source, |git| git).await;
+    let text = done.result.expect_err("no way is left");
+    assert!(text.starts_with("the source does not answer over SSH: ") && text.contains("Connection refused"), "{text}");
+    assert!(done.passes, "it may be back soon");
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ pub(crate) enum Retry {
     Useless,
     /// The cause lies outside.
     MayHelp,
+    /// On a builder that can have engines of its own.
+    Elsewhere,
 }
 
 impl Failure {
@@ -32,6 +34,15 @@ impl Failure {
         Self { reason: FailureReason::new(code, text), retry: Retry::MayHelp }
     }
 
+    /// The build needs an engine of its own, and this builder cannot have one.
+    pub(crate) fn no_own_engine(why: &str) -> Self {
+        let text = format!(
+            "hooks, tests, builds of other people's commits and, with a buildkitd, builds with secret variables need an engine of their own, \
+             which this builder cannot have: {why}"
+        );
+        Self { reason: FailureReason::new(FailureCode::EngineUnavailable, text), retry: Retry::Elsewhere }
+    }
+
     pub(crate) fn internal(what: &str, error: impl std::fmt::Display) -> Self {
         Self::passing(FailureCode::Internal, format!("{what}: {error}"))
     }
@@ -41,7 +52,8 @@ impl From<SolveError> for Failure {
     fn from(error: SolveError) -> Self {
         let text = error.to_string();
         let code = match error {
-            SolveError::Push { .. } if error.is_passing_push() => return Self::passing(FailureCode::PushFailed, text),
+            SolveError::Push { .. } if error.is_passing() => return Self::passing(FailureCode::PushFailed, text),
+            SolveError::BaseImage { .. } if error.is_passing() => return Self::passing(FailureCode::BaseImage, text),
             SolveError::Push { .. } => FailureCode::PushFailed,
             SolveError::DockerfileNotFound { .. } => FailureCode::DockerfileNotFound,
             SolveError::DockerfileSyntax { .. } | SolveError::StageNotFound { .. } => FailureCode::DockerfileInvalid,

@@ -20,7 +20,7 @@ use crate::mask::Secrets;
 use crate::plan::Plan;
 use crate::reach::Resolver;
 use crate::report::Reporter;
-use crate::sandbox::{Scopes, Seat};
+use crate::sandbox::{self, Scopes, Seat};
 use crate::submodules::Submodules;
 use crate::sut::Tests;
 use crate::variables::{Names, SshVariables, Variables};
@@ -150,6 +150,9 @@ impl Work<'_> {
 
     async fn check_out(&self) -> Result<Ready, Failure> {
         let Self { assignment, dir, reporter, .. } = *self;
+        if assignment.scope.lane == Lane::Untrusted {
+            sandbox::ready()?;
+        }
         let submodules = match assignment.scope.lane {
             Lane::Trusted => Submodules::On(SshVariables::of(&assignment.environment), Resolver::System),
             Lane::Untrusted => Submodules::Off,

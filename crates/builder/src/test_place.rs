@@ -17,6 +17,7 @@ use slipway_testkit::sshd::Sshd;
 use slipway_wire::{Credential, Event, Network, ProviderHost, Source, SshAccess, SshKey, SshServer};
 
 use crate::checkout::fetch_and_checkout;
+use crate::failure::Retry;
 use crate::git::Git;
 use crate::home::BuildDir;
 use crate::mask::Secrets;
@@ -290,6 +291,8 @@ pub(crate) fn attempt(place: &Place) -> BuildDir {
 /// A checkout that ended.
 pub(crate) struct Done {
     pub(crate) result: Result<(), String>,
+    /// Whether what failed may go well another time.
+    pub(crate) passes: bool,
     pub(crate) log: String,
     pub(crate) cloned: Option<(String, Option<String>, bool)>,
     pub(crate) dir: BuildDir,
@@ -313,6 +316,7 @@ pub(crate) async fn check_out_with(place: &Place, source: &Source, submodules: S
     let git = change(Git::new(&dir));
     let paths = PathFilter { include: "api".parse().expect("patterns"), exclude: "**/*.md".parse().expect("patterns") };
     let result = fetch_and_checkout(&git, source, &paths, &submodules, &dir, &reporter).await.map(drop);
+    let passes = result.as_ref().is_err_and(|failure| failure.retry == Retry::MayHelp);
     let result = result.map_err(|failure| failure.reason.text);
     drop(reporter);
     let (mut log, mut cloned) = (String::new(), None);
@@ -323,7 +327,7 @@ pub(crate) async fn check_out_with(place: &Place, source: &Source, submodules: S
             _ => {}
         }
     }
-    Done { result, log, cloned, dir }
+    Done { result, passes, log, cloned, dir }
 }
 
 /// Files beneath the folder that hold one of the texts.

@@ -17,7 +17,7 @@ use crate::api::{Api, ApiError, Backoff};
 use crate::cleanup;
 use crate::config::{BuilderConfig, BuilderError};
 use crate::disk;
-use crate::failure::Retry;
+use crate::failure::{Failure, Retry};
 use crate::home::{BuildDir, Home};
 use crate::joining;
 use crate::lease::{self, Halt, Stop};
@@ -49,7 +49,7 @@ pub async fn run(config: BuilderConfig, shutdown: CancellationToken) -> Result<(
     let scopes = Scopes::open(home.engines(), Clock::System, config.bounds)
         .map_err(|error| BuilderError::WorkDir { path: home.engines(), problem: error.to_string() })?;
     if let Some(why) = sandbox::obstacle() {
-        tracing::warn!(why, "this builder cannot run hooks, tests and builds of other people's commits");
+        tracing::warn!(why, "this builder cannot have engines of its own: builds with hooks, tests or other people's commits go to others");
     }
     let address = config.engine.clone();
     let store = address.is_docker().then(|| Engine::new(address.clone()));
@@ -146,6 +146,8 @@ impl Builder {
             parallel: self.parallel,
             wait_seconds: if matches!(engine, EngineStatus::Ready { .. }) { CLAIM_WAIT_SECONDS } else { 0 },
             engine,
+            // Looked at each time: what was missing may have been installed.
+            obstacle: sandbox::obstacle(),
         }
     }
 
@@ -175,7 +177,7 @@ impl Builder {
         let reporter = Reporter::start(self.api.clone(), attempt, phases::secrets(&assignment), Clock::System, halt.clone());
         let ended = match self.home.build(assignment.build, assignment.attempt) {
             Ok(dir) => self.work(&assignment, &dir, &reporter, &halt).await,
-            Err(error) => Ended::Outcome(failed(FailureCode::Internal, format!("no folder for the build: {error}"), Retry::MayHelp)),
+            Err(error) => Ended::Outcome(failed(Failure::internal("no folder for the build", error))),
         };
         tracing::info!(build = %attempt.build, ?ended, "build ended");
         match ended {
@@ -224,7 +226,7 @@ impl Builder {
                 Ok(Some(digest)) => Outcome::Pushed { digest },
                 Ok(None) => Outcome::Passed,
                 Err(failure) if failure.reason.code == FailureCode::Unchanged => Outcome::Unneeded { reason: failure.reason },
-                Err(failure) => Outcome::Failed { reason: failure.reason, retry: failure.retry == Retry::MayHelp },
+                Err(failure) => failed(failure),
             }),
             stop = halt.stopped() => match stop {
                 Stop::Cancelled => Ended::Outcome(Outcome::Cancelled),
@@ -236,11 +238,11 @@ impl Builder {
                 Ended::HandedBack
             }
             shortage = disk::watch(self.home.path().to_owned()) => {
-                Ended::Outcome(failed(FailureCode::DiskFull, shortage, Retry::MayHelp))
+                Ended::Outcome(failed(Failure::passing(FailureCode::DiskFull, shortage)))
             }
             () = tokio::time::sleep(limit) => {
                 let text = format!("the build did not end within {} s", limit.as_secs());
-                Ended::Outcome(failed(FailureCode::TimedOut, text, Retry::Useless))
+                Ended::Outcome(failed(Failure::new(FailureCode::TimedOut, text)))
             }
         };
         let engine = match seat.get() {
@@ -291,8 +293,12 @@ enum Ended {
     Fenced,
 }
 
-fn failed(code: FailureCode, text: String, retry: Retry) -> Outcome {
-    Outcome::Failed { reason: FailureReason::new(code, text), retry: retry == Retry::MayHelp }
+fn failed(Failure { reason, retry }: Failure) -> Outcome {
+    match retry {
+        Retry::Elsewhere => Outcome::NeedsOwnEngine { reason },
+        Retry::MayHelp => Outcome::Failed { reason, retry: true },
+        Retry::Useless => Outcome::Failed { reason, retry: false },
+    }
 }
 
 /// An engine's or program's words may hold a variable's value.
@@ -309,5 +315,24 @@ async fn pause(time: Duration, shutdown: &CancellationToken) {
     tokio::select! {
         () = tokio::time::sleep(time) => {}
         () = shutdown.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_who_may_try_again() {
+        let reason = |failure: &Failure| failure.reason.clone();
+        let (here, passing) = (Failure::new(FailureCode::StepFailed, "x"), Failure::passing(FailureCode::BaseImage, "x"));
+        let elsewhere = Failure::no_own_engine("the builder does not run as root");
+        assert!(
+            elsewhere.reason.text.contains("secret variables")
+                && elsewhere.reason.text.ends_with("cannot have: the builder does not run as root")
+        );
+        assert_eq!(failed(here.clone()), Outcome::Failed { reason: reason(&here), retry: false });
+        assert_eq!(failed(passing.clone()), Outcome::Failed { reason: reason(&passing), retry: true });
+        assert_eq!(failed(elsewhere.clone()), Outcome::NeedsOwnEngine { reason: reason(&elsewhere) });
     }
 }

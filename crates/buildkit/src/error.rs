@@ -163,9 +163,13 @@ pub enum SolveError {
 }
 
 impl SolveError {
-    /// True when the registry may take the same image later.
-    pub fn is_passing_push(&self) -> bool {
-        matches!(self, Self::Push { message } if crate::explain::push_is_transient(message))
+    /// True when the registry may take the same image, or give the base image, later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Push { message } => crate::explain::push_is_transient(message),
+            Self::BaseImage { message, .. } => crate::explain::pull_is_transient(message),
+            _ => false,
+        }
     }
 }
 

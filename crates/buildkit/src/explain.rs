@@ -108,7 +108,7 @@ fn process(text: &str) -> String {
 
 /// The image and the registry's words, when the failure is about getting one.
 fn base_image<'a>(text: &str, failed: impl Iterator<Item = &'a str>) -> Option<(String, String)> {
-    const SIGNS: [&str; 9] = [
+    const SIGNS: [&str; 11] = [
         "pull access denied",
         "failed to resolve source metadata",
         "failed to do request",
@@ -118,8 +118,12 @@ fn base_image<'a>(text: &str, failed: impl Iterator<Item = &'a str>) -> Option<(
         "unexpected status code",
         "manifest unknown",
         "pulling from host ",
+        // Of its layers, after it was found.
+        "failed to copy",
+        "failed to fetch",
     ];
-    let from_step = failed.filter_map(load_metadata).next();
+    let failed: Vec<&str> = failed.collect();
+    let from_step = failed.iter().find_map(|step| load_metadata(step));
     let about_pull = SIGNS.iter().any(|sign| text.contains(sign)) || (from_step.is_some() && text.contains("not found"));
     if !about_pull {
         return None;
@@ -128,7 +132,7 @@ fn base_image<'a>(text: &str, failed: impl Iterator<Item = &'a str>) -> Option<(
         .split_once("failed to resolve source metadata for ")
         .and_then(|(_, rest)| rest.split_once(": "))
         .map(|(image, _)| image.to_owned());
-    let image = from_step.or(named)?;
+    let image = from_step.or(named).or_else(|| failed.iter().find_map(|step| from(step))).or_else(|| pulled(text))?;
     let message = text.rsplit_once(&format!("{image}: ")).map_or_else(|| innermost(text), |(_, rest)| rest);
     Some((image, first_line(message)))
 }
@@ -136,6 +140,21 @@ fn base_image<'a>(text: &str, failed: impl Iterator<Item = &'a str>) -> Option<(
 /// `[internal] load metadata for docker.io/library/alpine:3`
 fn load_metadata(step: &str) -> Option<String> {
     step.strip_prefix("[internal] load metadata for ").map(str::to_owned)
+}
+
+/// `[build 1/3] FROM docker.io/library/alpine:3@sha256:...`, which runs nothing and gets the layers.
+fn from(step: &str) -> Option<String> {
+    let (_, image) = step.strip_prefix('[')?.split_once("] FROM ")?;
+    Some(image.to_owned())
+}
+
+/// `failed to copy: httpReadSeeker: failed open: ... http://h:5/v2/ns/base/blobs/...`: a buildkitd gets layers when the first step needs them, and
+/// names that step.
+fn pulled(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("httpReadSeeker: ")?;
+    let (place, _) = rest.split_once("://")?.1.split_once("/blobs/")?;
+    let (host, name) = place.split_once("/v2/")?;
+    Some(format!("{host}/{name}"))
 }
 
 /// What stands after the last wrapper that the daemon put around a cause.
@@ -220,27 +239,35 @@ fn without_paths(line: &str) -> String {
     out
 }
 
+/// A registry that is away, overloaded or restarting, or the way to it.
+const PASSING: [&str; 15] = [
+    "connection refused",
+    "connection reset",
+    "broken pipe",
+    "timeout",
+    "deadline exceeded",
+    "network is unreachable",
+    "EOF",
+    "TLS handshake",
+    "500 Internal",
+    "502 Bad",
+    "503 Service",
+    "504 Gateway",
+    "429 Too Many",
+    "toomanyrequests",
+    "server misbehaving",
+];
+
 /// Whether the registry may take the same push later.
 pub(crate) fn push_is_transient(message: &str) -> bool {
-    const SIGNS: [&str; 15] = [
-        // Another build of the very same image took it away at its end, in the moment in which the engine named ours.
-        "could not find image from tag",
-        "connection refused",
-        "connection reset",
-        "broken pipe",
-        "i/o timeout",
-        "timeout",
-        "EOF",
-        "TLS handshake",
-        "no such host",
-        "500 Internal",
-        "502 Bad",
-        "503 Service",
-        "504 Gateway",
-        "429 Too Many",
-        "server misbehaving",
-    ];
-    SIGNS.iter().any(|sign| message.contains(sign))
+    // Another build of the very same image took it away at its end, in the moment in which the engine named ours; and the registry's name is ours.
+    const OF_A_PUSH: [&str; 2] = ["could not find image from tag", "no such host"];
+    PASSING.iter().chain(&OF_A_PUSH).any(|sign| message.contains(sign))
+}
+
+/// Whether the registry may give the same base image later. A host that is not there was written into the Dockerfile.
+pub(crate) fn pull_is_transient(message: &str) -> bool {
+    PASSING.iter().any(|sign| message.contains(sign))
 }
 
 #[cfg(test)]

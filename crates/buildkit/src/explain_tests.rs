@@ -79,6 +79,21 @@ fn base_images_are_named() {
     assert_eq!(reason(&text, &steps), SolveError::BaseImage { image: "h:5/ns/base:1".into(), message: refused.into() });
 }
 
+/// A Docker Engine takes a minute to give up on a layer, so its words stand here.
+#[test]
+fn an_image_whose_layers_cannot_be_had_is_named() {
+    let words =
+        |url: &str| format!("failed to copy: httpReadSeeker: failed open: {url}/v2/ns/base/blobs/sha256:00: 503 Service Unavailable");
+    let engine = words("unexpected status code http://h:5");
+    let steps = [("[1/2] FROM h:5/ns/base:1@sha256:11", engine.as_str())];
+    assert_eq!(reason(&engine, &steps), SolveError::BaseImage { image: "h:5/ns/base:1@sha256:11".into(), message: engine.clone() });
+    let buildkitd = words("unexpected status from GET request to http://h:5");
+    let steps = [("[2/2] COPY a /", buildkitd.as_str())];
+    let error = reason(&format!("failed to solve: {buildkitd}"), &steps);
+    assert_eq!(error, SolveError::BaseImage { image: "h:5/ns/base".into(), message: buildkitd });
+    assert!(error.is_passing());
+}
+
 #[test]
 fn host_paths_stacks_and_wrappers_are_removed() {
     assert_eq!(
@@ -102,4 +117,24 @@ fn only_trouble_that_passes_is_tried_again() {
     assert!(push_is_transient("could not find image from tag h/n:t: failed to get digest sha256:00: open …: no such file or directory"));
     assert!(!push_is_transient("denied: requested access to the resource is denied"));
     assert!(!push_is_transient("unauthorized: authentication required"));
+    for later in [
+        "pulling from host h:5 failed with status code [manifests 1]: 503 Service Unavailable",
+        "pulling from host h:5 failed with status code [manifests 1]: 429 Too Many Requests",
+        "unexpected status from HEAD request to https://h/v2/ns/base/manifests/1: 503 Service Unavailable",
+        "failed to authorize: failed to fetch anonymous token: unexpected status: 503 Service Unavailable",
+        "failed to do request: Head \"http://127.0.0.1:1/v2/ns/base/manifests/1\": dial tcp 127.0.0.1:1: connect: connection refused",
+        "failed to do request: Head \"https://h/v2/ns/base/manifests/1\": net/http: TLS handshake timeout",
+        "failed to do request: Head \"https://h/v2/ns/base/manifests/1\": dial tcp: lookup h on 10.0.0.1:53: read udp 10.0.0.2:1->10.0.0.1:53: i/o timeout",
+        "toomanyrequests: You have reached your pull rate limit",
+    ] {
+        assert!(pull_is_transient(later), "{later}");
+    }
+    for never in [
+        "not found",
+        "pulling from host h:5 failed with status code [manifests 1]: 403 Forbidden",
+        "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
+        "failed to do request: Head \"https://nowhere.invalid/v2/ns/base/manifests/1\": dial tcp: lookup nowhere.invalid on 10.0.0.1:53: no such host",
+    ] {
+        assert!(!pull_is_transient(never), "{never}");
+    }
 }

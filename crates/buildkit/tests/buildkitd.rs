@@ -111,7 +111,7 @@ async fn an_image_is_pushed_by_its_digest_with_bearer_tokens() {
     let asked = pushed(&registry, request(&folder, &format!("{BASE}LABEL n={}\n", unique())));
     let refused = run_at(address.clone(), SolveRequest { credentials: credentials(&registry, "wrong"), ..asked.clone() }).await;
     let refused = refused.result.expect_err("wrong password");
-    assert!(matches!(&refused, SolveError::Push { .. }) && !refused.is_passing_push(), "{refused:?}");
+    assert!(matches!(&refused, SolveError::Push { .. }) && !refused.is_passing(), "{refused:?}");
     let digest = run_at(address.clone(), asked).await.result.expect("pushed").digest.expect("a digest");
     assert_eq!(Some(&digest), registry.digest_of(&format!("ns/app:{digest}")).as_ref());
     assert_eq!(registry.manifests(), 1, "by its digest alone");
@@ -123,7 +123,7 @@ async fn an_image_is_pushed_by_its_digest_with_bearer_tokens() {
     let mut away = request(&folder, BASE);
     away.export = Export::Push { repository: "127.0.0.1:1/ns/app".into(), insecure: true };
     let away = run_at(address, away).await.result.expect_err("nobody there");
-    assert!(away.is_passing_push(), "{away:?}");
+    assert!(away.is_passing(), "{away:?}");
 }
 
 #[tokio::test]
@@ -139,6 +139,12 @@ async fn dropping_the_build_stops_its_process() {
     build.abort();
     wait_for("the end of the RUN", Duration::from_secs(5), || !process_runs(&number)).await;
     drain.await.expect("events end with the build");
+}
+
+#[tokio::test]
+async fn a_base_image_that_may_be_had_later_is_told_apart() {
+    let (_daemon, address) = start().await;
+    common::base_images_pass_or_not(address).await;
 }
 
 #[tokio::test]

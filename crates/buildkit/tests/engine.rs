@@ -138,6 +138,11 @@ async fn dropping_the_build_stops_its_process() {
 }
 
 #[tokio::test]
+async fn a_base_image_that_may_be_had_later_is_told_apart() {
+    common::base_images_pass_or_not(common::address()).await;
+}
+
+#[tokio::test]
 async fn scopes_share_neither_folders_nor_results() {
     engine().await;
     common::scopes_share_nothing(address()).await;

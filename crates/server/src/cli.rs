@@ -99,6 +99,9 @@ pub struct SettingFlags {
     /// After how much silence of a builder its builds are given to others
     #[arg(long, global = true, value_name = "TIME")]
     pub queue_lease: Option<String>,
+    /// How long each try of a build may take
+    #[arg(long, global = true, value_name = "TIME")]
+    pub queue_time_limit: Option<String>,
     /// Where mail goes, `smtp://`, `smtps://` or `file:///FOLDER`
     #[arg(long, global = true, value_name = "URL")]
     pub mail_url: Option<String>,

@@ -26,6 +26,8 @@ pub struct Builder {
     pub parallel: u32,
     /// State of its engine as JSON of the builder protocol's `EngineStatus`.
     pub engine: String,
+    /// Why it cannot have engines of its own; `None` when it can, or has not said so.
+    pub obstacle: Option<String>,
     /// What an administrator says of it.
     pub labels: NodeLabels,
     /// Since when it takes no new builds.
@@ -56,6 +58,7 @@ struct Row {
     git: String,
     parallel: i64,
     engine: String,
+    obstacle: Option<String>,
     labels: String,
     draining_since: Option<i64>,
     joined_by: Option<String>,
@@ -74,6 +77,7 @@ impl Row {
             git: self.git,
             parallel: small(self.parallel),
             engine: self.engine,
+            obstacle: self.obstacle,
             labels: read("builders", &self.labels)?,
             draining_since: self.draining_since.map(time),
             joined_by: self.joined_by,
@@ -156,6 +160,11 @@ pub async fn get(tx: &mut ReadTx, id: BuilderId) -> Result<Option<Builder>, Stor
     fetch_optional!(Row, tx, "SELECT * FROM builders WHERE id = $1", id.to_string())?.map(Row::into_builder).transpose()
 }
 
+/// Whether there is a node, connected or not, of which nothing is known that keeps it from having engines of its own.
+pub async fn any_has_engines(tx: &mut ReadTx) -> Result<bool, StoreError> {
+    Ok(fetch_optional!((i64,), tx, "SELECT COUNT(*) FROM builders WHERE obstacle IS NULL")?.is_some_and(|(nodes,)| nodes > 0))
+}
+
 /// All nodes by name, at most 1,000.
 pub async fn list(tx: &mut ReadTx) -> Result<Vec<Builder>, StoreError> {
     fetch_all!(Row, tx, "SELECT * FROM builders ORDER BY name, id LIMIT 1000")?.into_iter().map(Row::into_builder).collect()
@@ -197,18 +206,21 @@ pub struct Said<'a> {
     pub parallel: u32,
     /// State of its engine as JSON.
     pub engine: &'a str,
+    /// Why it cannot have engines of its own, if it cannot.
+    pub obstacle: Option<&'a str>,
 }
 
 /// Notes what a node said of itself.
 pub async fn set_seen(tx: &mut WriteTx, id: BuilderId, said: &Said<'_>, now: Timestamp) -> Result<(), StoreError> {
     change!(
         tx,
-        "UPDATE builders SET version = $1, protocol = $2, git = $3, parallel = $4, engine = $5, last_seen_at = $6 WHERE id = $7",
+        "UPDATE builders SET version = $1, protocol = $2, git = $3, parallel = $4, engine = $5, obstacle = $6, last_seen_at = $7 WHERE id = $8",
         said.version,
         i64::from(said.protocol),
         said.git,
         i64::from(said.parallel),
         said.engine,
+        said.obstacle,
         now.as_millis(),
         id.to_string(),
     )?;

@@ -16,8 +16,8 @@ pub use superseded::*;
 pub use terms::*;
 
 use slipway_model::{
-    AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Phase, ProviderId,
-    RefEventId, RefName, RepositoryId, RuleId, SecretHash, Timestamp,
+    AccountId, AutobuildId, BuildId, BuildRule, BuildState, BuilderId, CommitId, FailureCode, FailureReason, ImageTag, Lane, Phase,
+    ProviderId, RefEventId, RefName, RepositoryId, RuleId, SecretHash, Timestamp,
 };
 
 use crate::{ReadTx, StoreError, WriteTx, count, read, read_json, read_opt, signed, small, time, to_json};
@@ -84,6 +84,8 @@ pub struct Build {
     pub attempt: u32,
     /// How many of these claims were handed back by their builders: they do not count as tries.
     pub handed_back: u32,
+    /// Whether it needs an engine of its own, as far as that is known before its checkout.
+    pub own_engine: bool,
     /// The builder that holds or held it.
     pub builder: Option<BuilderId>,
     /// When the lease ends.
@@ -140,6 +142,7 @@ struct Row {
     digest: Option<String>,
     attempt: i64,
     handed_back: i64,
+    own_engine: bool,
     lease_builder: Option<String>,
     lease_until: Option<i64>,
     last_sequence: i64,
@@ -189,6 +192,7 @@ impl Row {
             digest: self.digest,
             attempt: small(self.attempt),
             handed_back: small(self.handed_back),
+            own_engine: self.own_engine,
             builder: read_opt(T, self.lease_builder.as_deref())?,
             lease_until: self.lease_until.map(time),
             last_sequence: count(self.last_sequence),
@@ -267,9 +271,9 @@ pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Res
         "INSERT INTO builds (id, repository_id, number, autobuild_id, rule_id, ref_event_id, rule, provider, source_id, source_name, source_ref, ref_seq,
                              commit_id, commit_message, commit_author, tags, no_cache, cause, started_by, retry_of, state, attempt,
                               last_sequence, cancel_requested, queued_at, available_at, lane, publish, pull_request, approval, approved_by, approved_at,
-                              account_id)
+                              account_id, own_engine)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'queued', 0, 0, $21, $22, $23,
-                 $24, $25, $26, $27, $28, $29, COALESCE((SELECT account_id FROM repositories WHERE id = $2), ''))
+                 $24, $25, $26, $27, $28, $29, COALESCE((SELECT account_id FROM repositories WHERE id = $2), ''), $30)
          ON CONFLICT (rule_id, ref_event_id) DO NOTHING",
         id.to_string(),
         new.repository.to_string(),
@@ -300,6 +304,7 @@ pub async fn insert(tx: &mut WriteTx, new: &NewBuild<'_>, now: Timestamp) -> Res
         new.terms.approval_word(),
         new.terms.approved_by(),
         new.terms.approved_at(),
+        new.terms.lane == Lane::Untrusted,
     )?;
     if inserted == 0 {
         crate::repositories::return_build_number(tx, new.repository).await?;

@@ -112,7 +112,14 @@ async fn join(
 
 async fn claim(State(state): State<WebState>, Builder(builder): Builder, Json(claim): Json<Claim>) -> Result<Response, ApiError> {
     let engine = serde_json::to_string(&claim.engine).expect("an enum of texts always serializes");
-    let facts = NodeFacts { version: &claim.version, protocol: claim.protocol, git: &claim.git, parallel: claim.parallel, engine: &engine };
+    let facts = NodeFacts {
+        version: &claim.version,
+        protocol: claim.protocol,
+        git: &claim.git,
+        parallel: claim.parallel,
+        engine: &engine,
+        obstacle: claim.obstacle.as_deref(),
+    };
     state.app().builder_seen(&builder, &facts).await.map_err(trouble)?.map_err(outdated)?;
     let ready = matches!(claim.engine, EngineStatus::Ready { .. });
     // A builder that waits here has to speak again before it is called offline.
@@ -265,6 +272,7 @@ async fn finish(
         Outcome::Passed => BuilderOutcome::Passed,
         Outcome::Failed { reason, retry: false } => BuilderOutcome::Failed(reason),
         Outcome::Failed { reason, retry: true } => BuilderOutcome::FailedForNow(reason),
+        Outcome::NeedsOwnEngine { reason } => BuilderOutcome::NeedsOwnEngine(reason),
         Outcome::Cancelled => BuilderOutcome::Cancelled,
         Outcome::Unneeded { reason } => BuilderOutcome::Unneeded(reason),
     };

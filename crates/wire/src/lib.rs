@@ -31,6 +31,10 @@ pub const MAX_LOG_CHUNK_BYTES: usize = 64 * 1024;
 /// Largest body of one [`Report`] in bytes.
 pub const MAX_REPORT_BYTES: usize = 1024 * 1024;
 
+/// So long after `wait_seconds` a [`Claim`] may still be answered with work: the source's provider is asked first, and may be slow. Whoever
+/// stops listening before that has taken the build without knowing.
+pub const MAX_PREPARE_SECONDS: u32 = 60;
+
 /// A machine asks to become a builder node, with a join token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Join {
@@ -80,8 +84,12 @@ pub struct Claim {
     pub parallel: u32,
     /// Whether its engine answers; without one nothing is handed out.
     pub engine: EngineStatus,
-    /// How long the server may hold the request open while there is no work, at most 20.
+    /// How long the server may hold the request open while there is no work, at most 20. What it hands out it prepares first: the answer comes
+    /// within [`MAX_PREPARE_SECONDS`] more.
     pub wait_seconds: u32,
+    /// Why it cannot have engines of its own, which hooks, tests and other people's commits need; `None` when it can.
+    #[serde(default)]
+    pub obstacle: Option<String>,
 }
 
 fn first() -> u32 {
@@ -424,6 +432,11 @@ pub enum Outcome {
         reason: FailureReason,
         /// Whether trying again may help.
         retry: bool,
+    },
+    /// It needs an engine of its own, which this builder cannot have: another one may.
+    NeedsOwnEngine {
+        /// Why, in words.
+        reason: FailureReason,
     },
     /// Stopped because the server asked for it.
     Cancelled,

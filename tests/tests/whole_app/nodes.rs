@@ -5,9 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::json;
+use slipway_model::{FailureCode, FailureReason};
 use slipway_tests::remote::Network;
 use slipway_tests::repository::text;
 use slipway_tests::{Repository, Setup, TestApp};
+use slipway_wire::Outcome;
 
 #[tokio::test]
 async fn a_machine_joins_once_keeps_its_credential_and_needs_the_token_no_more() -> Result<()> {
@@ -147,6 +149,61 @@ async fn what_is_too_old_is_refused_with_found_and_wanted() -> Result<()> {
     old.send("/claim", &silent).await?.problem(426)?;
     assert_eq!(old.send("/claim", &claim(2, "git version 2.39.5")).await?.status, 204);
     assert_eq!(app.nodes().await?[0]["state"], "idle");
+    app.finish().await
+}
+
+/// One node cannot have engines of its own. What needs one goes to the other, and only once from hand to hand.
+#[tokio::test]
+async fn what_needs_an_engine_of_its_own_is_built_where_there_can_be_one() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let mut hindered = app.builder("hindered").await?;
+    hindered.obstacle = Some("the builder does not run as root".to_owned());
+    let push = async |content: &str| {
+        let commit = hello.push("main", &[("Dockerfile", "FROM scratch\n"), ("content", content)]).await?;
+        anyhow::Ok(text(&hello.build_of(&commit).await?, "id").to_owned())
+    };
+    let needs = || Outcome::NeedsOwnEngine {
+        reason: FailureReason::new(FailureCode::EngineUnavailable, "it needs an engine of its own: not root"),
+    };
+
+    // While no node can, the build fails and says why and what to do.
+    let alone = push("1").await?;
+    let work = hindered.claim().await?;
+    assert_eq!(hindered.finish(&work, needs()).await?.unwrap().state.as_str(), "failed");
+    let ended = hello.build(&alone).await?;
+    let words = text(&ended["reason"], "text");
+    ensure!(words.contains("not root") && words.contains("an administrator mends that on its machine, or adds a builder"), "{ended}");
+    assert_eq!(ended["reason"]["code"], "engine_unavailable");
+    let node = &app.nodes().await?[0];
+    assert_eq!((&node["state"], &node["obstacle"]), (&json!("idle"), &json!("the builder does not run as root")));
+    let page = app.sign_in(slipway_tests::PERSON, slipway_tests::PASSWORD).await?.open("/builders").await?;
+    ensure!(page.text.contains("It cannot have engines of its own: the builder does not run as root."), "{}", page.text);
+
+    // With another one it waits for that, and the first builder goes on with what it can build.
+    let able = app.builder("able").await?;
+    ensure!(able.try_claim().await?.is_none());
+    let id = push("2").await?;
+    let work = hindered.claim().await?;
+    assert_eq!(hindered.finish(&work, needs()).await?.unwrap().state.as_str(), "queued");
+    ensure!(hindered.try_claim().await?.is_none(), "it is not handed to the same node again");
+    let waiting = hello.build(&id).await?;
+    assert_eq!(waiting["state"], "queued");
+    ensure!(text(&waiting, "note").contains("not built on `hindered`: it needs an engine of its own"), "{waiting}");
+    ensure!(
+        text(&waiting, "waits_for").ends_with("the builder `hindered` cannot have the engine of its own that this build needs"),
+        "{waiting}"
+    );
+    // A cancelled one goes nowhere.
+    let cancelled = push("3").await?;
+    let work = hindered.claim().await?;
+    assert_eq!(work.build.to_string(), cancelled);
+    app.api.post(&hello.at(&format!("/builds/{cancelled}/cancel")), &json!({})).await?;
+    assert_eq!(hindered.finish(&work, needs()).await?.unwrap().state.as_str(), "cancelled");
+    let work = able.claim().await?;
+    assert_eq!((work.build.to_string(), work.attempt), (id, 2));
+    let digest = able.succeed(&app, &work, "where there can be one").await?;
+    assert_eq!(hello.tag("latest").await?, Some(digest));
     app.finish().await
 }
 

@@ -237,6 +237,30 @@ async fn cancelling_and_retrying() -> Result<()> {
     app.finish().await
 }
 
+/// Whatever its builder says last: a cancelled build does not wait for another one.
+#[tokio::test]
+async fn a_cancelled_build_never_comes_back_to_the_queue() -> Result<()> {
+    let app = TestApp::start().await?;
+    let hello = app.linked_repository("hello").await?;
+    let builder = app.builder("one").await?;
+    for (content, last) in [("1", "release"), ("2", "finish")] {
+        let id = push(&hello, content).await?;
+        let work = builder.claim().await?;
+        assert_eq!(app.api.post(&hello.at(&format!("/builds/{id}/cancel")), &json!({})).await?["cancel_requested"], true);
+        if last == "release" {
+            builder.release(&work).await?.unwrap();
+        } else {
+            let passing = FailureReason::new(FailureCode::EngineUnavailable, "no engine answers");
+            let answer = builder.finish(&work, Outcome::Failed { reason: passing, retry: true }).await?.unwrap();
+            assert_eq!(answer.state.as_str(), "cancelled");
+        }
+        let ended = hello.build(&id).await?;
+        assert_eq!((&ended["state"], &ended["reason"]["code"]), (&json!("cancelled"), &json!("cancelled")), "{last}: {ended}");
+        assert!(builder.try_claim().await?.is_none());
+    }
+    app.finish().await
+}
+
 #[tokio::test]
 async fn tags_only_go_forward() -> Result<()> {
     let app = TestApp::start().await?;

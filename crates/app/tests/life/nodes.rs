@@ -158,7 +158,7 @@ async fn what_is_too_old_is_told_what_was_found_and_wanted_and_the_token_stays()
     }
     let Joined::Node(id) = machine.join(&world, token.expose()).await? else { panic!("the token is as good as before") };
     let node = machine.node(&world).await?.context("a node")?;
-    let good = NodeFacts { version: "1", protocol: 2, git: GIT, parallel: 1, engine: ENGINE };
+    let good = NodeFacts { version: "1", protocol: 2, git: GIT, parallel: 1, engine: ENGINE, obstacle: None };
     let engine = r#"{"state":"ready","description":"Docker Engine 19.03.8","kind":"docker"}"#;
     for (facts, expected) in [
         (NodeFacts { protocol: 1, ..good }, "version 1 of the builder protocol"),

@@ -213,7 +213,7 @@ impl World {
 
     /// What a builder says of itself when it asks for work.
     pub async fn says(&self, builder: &RegisteredBuilder, parallel: u32, engine: &str) -> Result<()> {
-        let facts = NodeFacts { version: "1", protocol: 2, git: "git version 2.39.5", parallel, engine };
+        let facts = NodeFacts { version: "1", protocol: 2, git: "git version 2.39.5", parallel, engine, obstacle: None };
         self.app.builder_seen(builder, &facts).await?.map_err(|old| anyhow!(old.detail))
     }
 

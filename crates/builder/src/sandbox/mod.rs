@@ -84,6 +84,11 @@ pub(crate) fn obstacle() -> Option<String> {
     missing.map(|(program, package)| format!("`{program}` is not installed (Debian's package `{package}`)"))
 }
 
+/// Fails where this builder cannot have engines of their own.
+pub(crate) fn ready() -> Result<(), Failure> {
+    obstacle().map_or(Ok(()), |why| Err(Failure::no_own_engine(&why)))
+}
+
 /// A running engine. It ends when this goes.
 #[derive(Debug)]
 pub(crate) struct Sandbox {

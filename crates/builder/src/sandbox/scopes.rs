@@ -15,7 +15,7 @@ use slipway_model::{BuildId, Clock, FailureCode, Lane, Timestamp};
 use slipway_wire::{Assignment, TrustScope};
 
 use super::relay::RegistryAddress;
-use super::{Reach, Sandbox, obstacle};
+use super::{Reach, Sandbox};
 use crate::cleanup;
 use crate::compose::Flavour;
 use crate::config::EngineBounds;
@@ -105,12 +105,7 @@ impl Scopes {
 
     /// A place in the engine of the build's scope, which is started when it does not run.
     pub(crate) async fn seat(&self, assignment: &Assignment, dir: &BuildDir) -> Result<Seat, Failure> {
-        if let Some(why) = obstacle() {
-            let text = format!(
-                "hooks, tests and builds of other people's commits need an engine of their own, which this builder cannot have: {why}"
-            );
-            return Err(Failure::new(FailureCode::EngineUnavailable, text));
-        }
+        super::ready()?;
         let key = Key::of(assignment);
         let place = {
             let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -22,6 +23,8 @@ pub struct GitHost {
     folder: Arc<tempfile::TempDir>,
     /// `Authorization` of every request.
     pub seen: Arc<Mutex<Vec<String>>>,
+    /// While it stands, requests are taken and not answered.
+    pub hangs: Arc<AtomicBool>,
 }
 
 impl GitHost {
@@ -30,7 +33,7 @@ impl GitHost {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let port = listener.local_addr().expect("address").port();
         let folder = Arc::new(tempfile::tempdir().expect("folder"));
-        let host = Self { port, folder, seen: Arc::default() };
+        let host = Self { port, folder, seen: Arc::default(), hangs: Arc::default() };
         host.git(&["init", "--quiet", "--initial-branch=main", "work"], "");
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find(|path| Path::new(path).exists()).expect("busybox-static");
         std::fs::copy(busybox, host.work().join("busybox")).expect("busybox");
@@ -114,6 +117,9 @@ async fn answer(State(host): State<GitHost>, method: Method, uri: Uri, headers: 
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let given = text("authorization");
     host.seen.lock().expect("lock").push(given.clone());
+    if host.hangs.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
     let expected = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}")));
     if given != expected {
         let answer = Response::builder().status(StatusCode::UNAUTHORIZED).header(header::WWW_AUTHENTICATE, "Basic realm=\"git\"");

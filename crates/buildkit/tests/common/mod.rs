@@ -138,3 +138,72 @@ pub fn unique() -> u64 {
 pub fn store(name: &str) -> Export {
     Export::EngineStore { name: name.to_owned() }
 }
+
+/// A registry that is ill; the name of the image says how.
+async fn ill_registry() -> String {
+    use axum::http::{StatusCode, Uri, header};
+    use axum::response::{IntoResponse as _, Response};
+    use sha2::Digest as _;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let host = format!("127.0.0.1:{}", listener.local_addr().expect("address").port());
+    let digest = |bytes: &str| format!("sha256:{}", hex::encode(sha2::Sha256::digest(bytes)));
+    let diff = digest("a layer");
+    let config = serde_json::json!({ "architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": [diff] }, "history": [{ "created_by": "x" }] });
+    let (config, kind) = (config.to_string(), "application/vnd.docker.distribution.manifest.v2+json");
+    let manifest = serde_json::json!({ "schemaVersion": 2, "mediaType": kind,
+        "config": { "mediaType": "application/vnd.docker.container.image.v1+json", "size": config.len(), "digest": digest(&config) },
+        "layers": [{ "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 1000, "digest": diff }] });
+    let (manifest, challenge) = (manifest.to_string(), format!("Bearer realm=\"http://{host}/token\",service=\"x\""));
+    let answer = move |uri: Uri| -> Response {
+        let path = uri.path();
+        let error = |status: u16, code: &str| {
+            (
+                StatusCode::from_u16(status).expect("status"),
+                format!(r#"{{"errors":[{{"code":"{code}","message":"words of the registry"}}]}}"#),
+            )
+                .into_response()
+        };
+        match path.trim_start_matches("/v2/ns/").split('/').next().unwrap_or_default() {
+            "busy" => error(503, "UNAVAILABLE"),
+            "limited" => error(429, "TOOMANYREQUESTS"),
+            "gone" => error(404, "MANIFEST_UNKNOWN"),
+            "denied" => error(403, "DENIED"),
+            "asks" => (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge.clone())]).into_response(),
+            "layers" if path.contains("/manifests/") => (
+                [(header::CONTENT_TYPE, kind.to_owned()), ("docker-content-digest".parse().expect("name"), digest(&manifest))],
+                manifest.clone(),
+            )
+                .into_response(),
+            "layers" if path.ends_with(&digest(&config)) => config.clone().into_response(),
+            // The token service among them.
+            _ => error(503, "UNAVAILABLE"),
+        }
+    };
+    let app = axum::Router::new().fallback(move |uri: Uri| std::future::ready(answer(uri)));
+    tokio::spawn(async move { axum::serve(listener, app).await.expect("serve") });
+    host
+}
+
+/// Of base images that cannot be had, those that may be had later are told apart.
+pub async fn base_images_pass_or_not(address: EngineAddress) {
+    // A Docker Engine tries to get a layer for a minute before it says anything.
+    let layers = address.to_string().starts_with("buildkit+");
+    let (folder, host) = (context(&[]), ill_registry().await);
+    let images = [
+        (format!("{host}/ns/busy:1"), true),
+        (format!("{host}/ns/limited:1"), true),
+        (format!("{host}/ns/asks:1"), true),
+        (format!("{host}/ns/layers:1"), true),
+        ("127.0.0.1:1/ns/base:1".to_owned(), true),
+        (format!("{host}/ns/gone:1"), false),
+        (format!("{host}/ns/denied:1"), false),
+        ("nowhere.invalid/ns/base:1".to_owned(), false),
+    ];
+    for (image, passes) in images.into_iter().filter(|(image, _)| layers || !image.contains("/layers:")) {
+        let error = run_at(address.clone(), request(&folder, &format!("FROM {image}\nCOPY busybox /\n"))).await.result.expect_err(&image);
+        let name = image.trim_end_matches(":1");
+        assert!(matches!(&error, SolveError::BaseImage { image: named, .. } if named.starts_with(name)), "{image}: {error:?}");
+        assert_eq!(error.is_passing(), passes, "{image}: {error:?}");
+    }
+}

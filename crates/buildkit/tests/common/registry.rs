@@ -1,6 +1,7 @@
 //! A small registry with bearer tokens: enough for an engine to push to and pull from, and strict about who asks.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -24,6 +25,12 @@ pub struct Held {
 pub struct Registry {
     pub host: String,
     pub held: Arc<Mutex<Held>>,
+    /// While it stands, uploads are taken and not answered.
+    #[allow(dead_code, reason = "not every test that shares this file lets it hang")]
+    pub hangs: Arc<AtomicBool>,
+    /// How many are in that state.
+    #[allow(dead_code, reason = "as above")]
+    pub hanging: Arc<AtomicUsize>,
 }
 
 pub const USER: &str = "build";
@@ -34,7 +41,7 @@ impl Registry {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let host = format!("127.0.0.1:{}", listener.local_addr().expect("address").port());
-        let registry = Self { host, held: Arc::default() };
+        let registry = Self { host, held: Arc::default(), hangs: Arc::default(), hanging: Arc::default() };
         let app = Router::new().route("/token", axum::routing::get(token)).fallback(answer).with_state(registry.clone());
         tokio::spawn(async move { axum::serve(listener, app).await.expect("serve") });
         registry
@@ -85,6 +92,10 @@ async fn answer(State(registry): State<Registry>, method: Method, uri: Uri, head
             r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":null}]}"#,
         )
             .into_response();
+    }
+    if uri.path().contains("/blobs/uploads/") && registry.hangs.load(Ordering::Relaxed) {
+        registry.hanging.fetch_add(1, Ordering::Relaxed);
+        std::future::pending::<()>().await;
     }
     let mut held = registry.held.lock().expect("lock");
     let path = uri.path().trim_start_matches("/v2/").to_owned();

@@ -75,6 +75,7 @@ pub(crate) fn app(config: &Config, db: Db, public_url: Url) -> Result<App, Failu
         sign_up: config.sign_up,
         queue: config.queue.clone(),
         lease: config.lease,
+        time_limit: config.time_limit,
         reconcile_interval: config.reconcile_interval,
         link_check_interval: config.link_check_interval,
         source_sweep_interval: config.source_sweep_interval,

@@ -55,6 +55,7 @@ keys! {
     QUEUE_RUNNING = "queue.running", "SLIPWAY_QUEUE_RUNNING", "--queue-running", Integer;
     QUEUE_PER_NAMESPACE = "queue.per_namespace", "SLIPWAY_QUEUE_PER_NAMESPACE", "--queue-per-namespace", Integer;
     QUEUE_LEASE = "queue.lease", "SLIPWAY_QUEUE_LEASE", "--queue-lease", Text;
+    QUEUE_TIME_LIMIT = "queue.time_limit", "SLIPWAY_QUEUE_TIME_LIMIT", "--queue-time-limit", Text;
     MAIL_URL = "mail.url", "SLIPWAY_MAIL_URL", "--mail-url", Text;
     MAIL_FROM = "mail.from", "SLIPWAY_MAIL_FROM", "--mail-from", Text;
     LIMITS_API_PER_MINUTE = "limits.api_per_minute", "SLIPWAY_LIMITS_API_PER_MINUTE", "--limits-api-per-minute", Integer;

@@ -121,6 +121,7 @@ fn flag(flags: &SettingFlags, key: &Key) -> Option<String> {
         "queue.running" => &flags.queue_running,
         "queue.per_namespace" => &flags.queue_per_namespace,
         "queue.lease" => &flags.queue_lease,
+        "queue.time_limit" => &flags.queue_time_limit,
         "mail.url" => &flags.mail_url,
         "mail.from" => &flags.mail_from,
         "limits.api_per_minute" => &flags.limits_api_per_minute,

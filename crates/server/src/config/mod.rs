@@ -69,6 +69,8 @@ pub struct Config {
     pub queue: QueueLimits,
     /// How long a builder may be silent before its builds are given to others.
     pub lease: Duration,
+    /// How long each try of a build may take.
+    pub time_limit: Duration,
     /// How mail leaves, if it does.
     pub mail: Option<MailConfig>,
     /// Whether people may make accounts without an invitation.

@@ -53,6 +53,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
     let builder = builder::settings(&mut r, &mut warnings)?;
     let queue = queue::limits(&mut r)?;
     let lease = r.duration(&keys::QUEUE_LEASE, "30s", Duration::from_secs(5)..=Duration::from_secs(600))?;
+    let time_limit = r.duration(&keys::QUEUE_TIME_LIMIT, "4h", Duration::from_secs(10)..=day * 7)?;
     let mail = people::mail(&mut r, &mut warnings)?;
     let api_per_minute = people::api_per_minute(&mut r)?;
     let egress = people::egress(&mut r)?;
@@ -80,6 +81,7 @@ pub(crate) fn resolve(layers: &Layers, folder: &Path) -> Result<Loaded, Failure>
         builder,
         queue,
         lease,
+        time_limit,
         mail,
         sign_up,
         api_per_minute,

@@ -8,7 +8,7 @@ use slipway_model::{AccountId, BuildId, BuilderId, QueueLimits, RepositoryId, Se
 
 use super::{Build, Row};
 use crate::repositories::Eyes;
-use crate::{ReadTx, StoreError, WriteTx, count, read, read_opt, time};
+use crate::{ReadTx, StoreError, WriteTx, builders, count, read, read_opt, time};
 
 /// As many namespaces are looked at for a turn, those with the fewest running builds first.
 const MOST_NAMESPACES: i64 = 10_000;
@@ -114,8 +114,21 @@ impl TurnRow {
     }
 }
 
+/// Which builds are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// A node that runs anything.
+    Anything,
+    /// One that cannot have engines of its own, while another one can.
+    NoOwnEngine,
+}
+
 /// The namespaces in which something waits.
 pub async fn list_turns(tx: &mut ReadTx, now: Timestamp) -> Result<Vec<Turn>, StoreError> {
+    turns(tx, For::Anything, now).await
+}
+
+async fn turns(tx: &mut ReadTx, node: For, now: Timestamp) -> Result<Vec<Turn>, StoreError> {
     // From one account to the next along the index: its queued builds are not read, only the first of them.
     fetch_all!(
         TurnRow,
@@ -128,10 +141,11 @@ pub async fn list_turns(tx: &mut ReadTx, now: Timestamp) -> Result<Vec<Turn>, St
          SELECT w.account_id, a.name, a.served_at,
                 (SELECT COUNT(*) FROM builds r WHERE r.account_id = w.account_id AND r.state = 'running') AS running,
                 (SELECT b.id FROM builds b WHERE b.account_id = w.account_id AND b.state = 'queued' AND b.available_at <= $1
-                 ORDER BY b.available_at, b.id LIMIT 1) AS first
+                   AND (NOT b.own_engine OR $3) ORDER BY b.available_at, b.id LIMIT 1) AS first
          FROM waiting w JOIN accounts a ON a.id = w.account_id ORDER BY running, a.served_at LIMIT $2",
         now.as_millis(),
         MOST_NAMESPACES,
+        node == For::Anything,
     )?
     .into_iter()
     .map(TurnRow::into_turn)
@@ -179,8 +193,15 @@ pub async fn lock_claims(tx: &mut WriteTx) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// What a node may be handed. While no node can have engines of its own, each gets builds that need one: there is nobody to wait for, and the
+/// one that gets it says why it cannot be.
+async fn fits(tx: &mut ReadTx, node: BuilderId) -> Result<For, StoreError> {
+    let hindered = builders::get(tx, node).await?.is_some_and(|node| node.obstacle.is_some());
+    Ok(if hindered && builders::any_has_engines(tx).await? { For::NoOwnEngine } else { For::Anything })
+}
+
 /// Hands a build to a builder, of the namespace whose turn it is, unless a limit is reached: state, lease, attempt and its registry credential
-/// at once. The caller commits soon: other claims wait.
+/// at once. One that needs an engine of its own goes to a node that can have it. The caller commits soon: other claims wait.
 pub async fn claim(
     tx: &mut WriteTx,
     builder: BuilderId,
@@ -190,8 +211,9 @@ pub async fn claim(
     lease_until: Timestamp,
 ) -> Result<Option<Build>, StoreError> {
     lock_claims(tx).await?;
+    let node = fits(tx, builder).await?;
     loop {
-        let turns = list_turns(tx, now).await?;
+        let turns = turns(tx, node, now).await?;
         if turns.is_empty() {
             return Ok(None);
         }
@@ -237,6 +259,12 @@ pub async fn requeue(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Ti
 pub async fn hand_back(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Timestamp) -> Result<bool, StoreError> {
     change!(tx, "UPDATE builds SET handed_back = handed_back + 1 WHERE id = $1 AND state = 'running'", id.to_string())?;
     requeue(tx, id, note, available_at).await
+}
+
+/// Gives back a build whose builder cannot have the engine of its own that it needs: from now on such nodes do not get it.
+pub async fn hand_on(tx: &mut WriteTx, id: BuildId, note: &str, available_at: Timestamp) -> Result<bool, StoreError> {
+    change!(tx, "UPDATE builds SET own_engine = $1 WHERE id = $2 AND state = 'running'", true, id.to_string())?;
+    hand_back(tx, id, note, available_at).await
 }
 
 /// The running builds that a builder holds, at most 1,000. They are locked for the transaction.

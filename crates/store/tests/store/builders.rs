@@ -17,10 +17,11 @@ on_both! {
     a_join_token_makes_one_node;
     join_tokens_end;
     what_a_removed_node_held_is_listed_and_handed_back;
+    what_needs_an_engine_of_its_own_goes_to_a_node_that_can_have_one;
 }
 
 fn said<'a>(version: &'a str, engine: &'a str) -> Said<'a> {
-    Said { version, protocol: 2, git: "git version 2.39.5", parallel: 4, engine }
+    Said { version, protocol: 2, git: "git version 2.39.5", parallel: 4, engine, obstacle: None }
 }
 
 async fn the_built_in_builder_stays_the_node_that_it_was(db: &Db) {
@@ -137,6 +138,35 @@ async fn join_tokens_end(db: &Db) {
     assert_eq!(join_tokens::delete_expired(&mut tx, after(10)).await.expect("writes"), 1);
     assert_eq!(join_tokens::delete_standing(&mut tx, made[1].id).await.expect("writes"), Some(made[1].clone()));
     assert_eq!(join_tokens::list_standing(&mut tx, NOW).await.expect("lists"), [made[2].clone()]);
+}
+
+async fn what_needs_an_engine_of_its_own_goes_to_a_node_that_can_have_one(db: &Db) {
+    let world = world(db, "web").await;
+    let mut tx = begin(db).await;
+    let hindered = builders::register_builtin(&mut tx, "hindered", &secret(TokenKind::Builder), NOW).await.expect("writes");
+    assert!(builders::any_has_engines(&mut tx).await.expect("query"), "it has said nothing yet");
+    builders::set_seen(&mut tx, hindered, &Said { obstacle: Some(ODD), ..said("1", "") }, NOW).await.expect("writes");
+    let found = builders::get(&mut tx, hindered).await.expect("query").expect("stands");
+    assert_eq!(found.obstacle.as_deref(), Some(ODD));
+    assert!(!builders::any_has_engines(&mut tx).await.expect("query"));
+    let (first, second) = (world.queue(&mut tx, NOW).await, world.queue(&mut tx, after(1)).await);
+    let claims = [secret(TokenKind::Build), secret(TokenKind::Build), secret(TokenKind::Build), secret(TokenKind::Build)];
+    let claim = async |tx: &mut slipway_store::WriteTx, node, number: usize| {
+        builds::claim(tx, node, &claims[number], &crate::fixture::FREE, after(9), after(99)).await.expect("claims")
+    };
+    let claimed = claim(&mut tx, hindered, 0).await.expect("waits");
+    assert_eq!((claimed.id, claimed.own_engine), (first, false));
+    assert!(builds::hand_on(&mut tx, first, "needs one", NOW).await.expect("writes"));
+    assert!(!builds::hand_on(&mut tx, first, "again", NOW).await.expect("writes"), "it does not run any more");
+    let back = builds::get_any(&mut tx, first).await.expect("query").expect("stands");
+    assert_eq!((back.state, back.own_engine, back.tries(), back.note.as_deref()), (BuildState::Queued, true, 0, Some("needs one")));
+    // A node that can have them joins: from now on the other one gets what it can build, whatever stands before it.
+    let able = builders::register_builtin(&mut tx, "able", &secret(TokenKind::Builder), NOW).await.expect("writes");
+    builders::set_seen(&mut tx, able, &said("1", ""), NOW).await.expect("writes");
+    assert_eq!(claim(&mut tx, hindered, 1).await.map(|build| build.id), Some(second));
+    assert!(claim(&mut tx, hindered, 2).await.is_none());
+    assert!(builders::delete(&mut tx, able).await.expect("writes"));
+    assert_eq!(claim(&mut tx, hindered, 3).await.map(|build| build.id), Some(first), "nobody else could ever take it");
 }
 
 async fn what_a_removed_node_held_is_listed_and_handed_back(db: &Db) {

@@ -34,6 +34,8 @@ pub(crate) struct BuilderNode {
     problem: Option<String>,
     /// What to do.
     hint: Option<String>,
+    /// Why it cannot have engines of its own, which hooks, tests and other people's commits need; such builds go to others. Null when it can.
+    obstacle: Option<String>,
     /// Like `builder=2` or `ssd`.
     labels: Vec<String>,
     /// How many builds it runs at most.
@@ -74,6 +76,7 @@ impl From<NodeView> for BuilderNode {
             state,
             problem,
             hint,
+            obstacle: builder.obstacle,
             labels: builder.labels.iter().collect(),
             parallel: if builder.parallel == 0 { 0 } else { builder.places() },
             running: view.running,

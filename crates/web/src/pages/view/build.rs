@@ -28,13 +28,15 @@ pub fn hint(code: FailureCode) -> &'static str {
         }
         FailureCode::PushFailed => "The image was built, but the registry did not take it. Retry; if it stays, see the server's log.",
         FailureCode::EngineUnavailable => {
-            "Start the Docker Engine of the builder, or point the builder to another one; the build can then be retried."
+            "An administrator starts the builder's engine, or gives its machine what an engine of its own needs; Builder nodes says what. Then retry."
         }
         FailureCode::DiskFull => {
             "Free some of the builder's disk, or give its folder a disk of its own; then retry. If this build alone fills it, make it smaller."
         }
         FailureCode::LeaseLost => "The builder went silent. Look at Builder nodes, then retry.",
-        FailureCode::TimedOut => "The build took longer than it may. Make it smaller, or raise the limit.",
+        FailureCode::TimedOut => {
+            "The build took longer than it may. Make it smaller, or let an administrator raise `time_limit` under `[queue]`."
+        }
         FailureCode::Cancelled => "Retry starts it again on the same commit.",
         FailureCode::Unchanged => "What is there stays. Start a build by hand, or retry this one, to have it whatever changed.",
         FailureCode::Superseded => {

@@ -42,6 +42,8 @@ pub struct NodeRow {
     pub git: String,
     /// Its engine, when that answered last.
     pub engine: Option<String>,
+    /// Why it cannot have engines of its own, if it cannot.
+    pub obstacle: Option<String>,
     /// What an administrator says of it.
     pub labels: Vec<String>,
     /// How many builds at once.
