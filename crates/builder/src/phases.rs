@@ -3,8 +3,7 @@
 //! The invariant: phases run in order, a failed one ends the build, and a failed test means no push. Dropping the future at
 //! any point leaves only what `cleanup` removes. Deliberately elsewhere: leases, time limits, cancelling (`worker`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use slipway_buildkit::{BaseImages, Client, Engine, Export, RegistryRef};
 use slipway_model::{FailureCode, Lane, Phase};
@@ -34,25 +33,6 @@ pub(crate) struct Tools {
     /// Its images, where it is a Docker Engine.
     pub(crate) store: Option<Engine>,
     pub(crate) scopes: Scopes,
-    pub(crate) names: NameLocks,
-}
-
-/// Public image names that a test uses at the moment: two builds of one repository may not swap images under a test.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct NameLocks {
-    held: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
-}
-
-impl NameLocks {
-    async fn hold(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = {
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            // A lock that only this map knows is free.
-            held.retain(|_, lock| Arc::strong_count(lock) > 1);
-            Arc::clone(held.entry(name.to_owned()).or_default())
-        };
-        lock.lock_owned().await
-    }
 }
 
 /// What of an assignment must not be printed.
@@ -85,8 +65,6 @@ struct Ready {
     hooks: Hooks,
     /// What is built, where no hook can still change it.
     plan: Option<Plan>,
-    /// Images of the repository that stood in the engine before any hook ran.
-    images: BTreeMap<String, String>,
 }
 
 /// What phase build made.
@@ -116,8 +94,6 @@ impl Work<'_> {
     async fn all_phases(&self) -> Result<Option<String>, Failure> {
         let names = Names::new(self.assignment);
         let ready = self.phase(Phase::Checkout, self.check_out()).await?;
-        // With hooks the image has its public name all the time; a build of the same name waits.
-        let _held = if ready.hooks.is_empty() { None } else { Some(self.tools.names.hold(&names.image()).await) };
         let built = self.phase(Phase::Build, self.build(&ready, &names)).await?;
         self.phase(Phase::Test, self.test(&ready, built.plan.as_ref(), &names)).await?;
         if !self.assignment.publish {
@@ -180,7 +156,7 @@ impl Work<'_> {
         // What was given secrets is looked through before it is pushed, and a buildkitd pushes what it built at once.
         let looked_through = self.tools.store.is_none() && variables.secret().next().is_some();
         if hooks.is_empty() && !tests && !looked_through && assignment.scope.lane == Lane::Trusted {
-            return Ok(Ready { variables, hooks, plan, images: BTreeMap::new() });
+            return Ok(Ready { variables, hooks, plan });
         }
         if assignment.scope.lane == Lane::Trusted && hooks.want_history(&source) {
             history::fetch(&assignment.source, dir, reporter).await?;
@@ -190,9 +166,7 @@ impl Work<'_> {
         let seat = self.seat.get_or_init(|| seat);
         seat.settle(dir, &config, &assignment.source.clone_url).await?;
         seat.set_variables(variables.iter())?;
-        let images =
-            if hooks.is_empty() { BTreeMap::new() } else { seat.sandbox.engine.names_in(&Names::new(assignment).repository).await? };
-        let ready = Ready { variables, hooks, plan, images };
+        let ready = Ready { variables, hooks, plan };
         self.hook(&ready, Hook::PostCheckout).await?;
         Ok(ready)
     }
@@ -213,7 +187,7 @@ impl Work<'_> {
                 Some(plan) => plan.clone(),
                 None => plan::make(&self.source(), &self.assignment.rule)?,
             };
-            // What a hook made counts, in an engine that no other namespace makes anything in.
+            // What a hook made counts: the engine is this build's alone, and began without a name.
             let base_images = if ready.hooks.is_empty() { BaseImages::AlwaysAsk } else { BaseImages::PreferLocal };
             let (target, variables) = (self.target(names), &ready.variables);
             let pushes = matches!(target.export, Export::Push { .. });
@@ -268,15 +242,10 @@ impl Work<'_> {
         };
         let (source, folder, variables) = (&source, folder.as_str(), &ready.variables);
         let tests = Tests { seat, source, folder, files: &tests, variables, project: self.project, reporter: self.reporter };
-        if !ready.hooks.is_empty() {
-            return tests.run().await;
+        if ready.hooks.is_empty() {
+            self.images().tag(&names.local(), &names.repository, &names.first_tag).await?;
         }
-        let _held = self.tools.names.hold(&names.image()).await;
-        self.images().tag(&names.local(), &names.repository, &names.first_tag).await?;
-        let tested = tests.run().await;
-        // The public name was for the test; the build's own name holds the image.
-        self.images().remove_image(&names.image()).await.ok();
-        tested
+        tests.run().await
     }
 
     async fn push(&self, ready: &Ready, built: &Built, names: &Names) -> Result<Option<String>, Failure> {
@@ -313,7 +282,7 @@ impl Work<'_> {
         self.hook(ready, Hook::PostPush).await?;
         if !ready.hooks.is_empty() {
             // Whatever hooks pushed themselves: no tag moves before the build has ended well.
-            secrets.new_names(&names.repository, &ready.images).await?;
+            secrets.names_in(&names.repository).await?;
         }
         Ok(digest)
     }
