@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use slipway_buildkit::{BaseImages, Client, Engine, Export, RegistryRef};
+use slipway_buildkit::{BaseImages, Client, Engine, Export, RegistryRef, Tree};
 use slipway_model::{FailureCode, Lane, Phase};
 use slipway_wire::Assignment;
 
@@ -131,12 +131,12 @@ impl Work<'_> {
             Lane::Untrusted => Submodules::Off,
         };
         let checked_out = checkout::run(&assignment.source, &assignment.rule.paths, &submodules, dir, reporter).await?;
-        let variables = Variables::new(assignment, &checked_out.message);
         let source = plan::open(&dir.source())?;
-        let folder = plan::folder(&source, &assignment.rule);
+        let location = plan::location(&source, &assignment.rule);
+        let folder = plan::folder(&location);
+        let variables = Variables::new(assignment, &checked_out.message, plan::from_context(&location, &assignment.rule));
         // A folder that leads out of the source is the rule's trouble first.
-        let hooks =
-            Hooks::find(&source, &folder).map_err(|failure| plan::make(&dir.source(), &assignment.rule).err().unwrap_or(failure))?;
+        let hooks = Hooks::find(&source, folder).map_err(|failure| plan::make(&dir.source(), &assignment.rule).err().unwrap_or(failure))?;
         let hooks = if assignment.scope.lane == Lane::Untrusted && !assignment.hooks && !hooks.is_empty() {
             reporter.line(None, &format!("{} are not run: this commit comes from outside of the source", hooks.names())).await;
             Hooks::default()
@@ -148,10 +148,11 @@ impl Work<'_> {
                 "the source has {}, and the administrator of this installation does not let this namespace run hooks",
                 hooks.names()
             );
-            return Err(Failure::new(FailureCode::HookFailed, text));
+            return Err(Failure::new(FailureCode::HooksForbidden, text));
         }
         // Without a hook that might still make it, what is missing is said before anything is started.
         let plan = if hooks.is_empty() { Some(plan::make(&dir.source(), &assignment.rule)?) } else { None };
+        check_tests(&source, folder, &hooks)?;
         let tests = plan.as_ref().is_some_and(|plan| !plan.tests.is_empty());
         // What was given secrets is looked through before it is pushed, and a buildkitd pushes what it built at once.
         let looked_through = self.tools.store.is_none() && variables.secret().next().is_some();
@@ -230,7 +231,8 @@ impl Work<'_> {
     async fn compose_tests(&self, ready: &Ready, plan: Option<&Plan>, names: &Names) -> Result<(), Failure> {
         // Hooks may have made or changed test files.
         let source = plan::open(&self.source())?;
-        let folder = plan.map_or_else(|| plan::folder(&source, &self.assignment.rule), |plan| plan.folder.clone());
+        let folder =
+            plan.map_or_else(|| plan::folder(&plan::location(&source, &self.assignment.rule)).to_owned(), |plan| plan.folder.clone());
         let tests = plan::tests(&source, &folder)?;
         let seat = match self.seat() {
             Some(seat) if !tests.is_empty() => seat,
@@ -302,6 +304,15 @@ impl Work<'_> {
         self.reporter.phase_finished(phase).await;
         done
     }
+}
+
+/// What can be told of test files before anything is built: those that are there now. Hooks may write more, and what these lead to.
+fn check_tests(source: &Tree, folder: &str, hooks: &Hooks) -> Result<(), Failure> {
+    if hooks.has(Hook::Test) {
+        return Ok(());
+    }
+    let check = if hooks.is_empty() { compose::check_whole } else { compose::check_alone };
+    plan::tests(source, folder)?.iter().try_for_each(|name| check(source, &plan::beside(folder, name)))
 }
 
 /// Before the name exists: a crash after this line leaves a note of what to remove.

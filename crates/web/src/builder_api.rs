@@ -168,7 +168,6 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
             because,
             source_ref: build.fetched_from().clone(),
             commit: build.commit,
-            message: build.commit_message.and_then(|message| message.lines().next().map(str::to_owned)),
             base: base.map(|base| match base {
                 ComparedWith::Image(last) => Base::Image { number: last.number, commit: last.commit },
                 ComparedWith::Branch(name) => Base::Branch(name),

@@ -88,7 +88,6 @@ impl World {
                 because: None,
                 source_ref: name.parse().expect("ref"),
                 commit: self.git.commit(name).parse().expect("commit"),
-                message: None,
                 base: None,
                 network: slipway_wire::Network::default(),
             },
