@@ -238,10 +238,12 @@ impl Builder {
         };
         match (seat.into_inner(), &self.tools.store) {
             (Some(seat), _) => seat.leave().await,
-            (None, Some(engine)) if tokio::time::timeout(CLEANUP_LIMIT, cleanup::image(engine, dir)).await.is_err() => {
-                tracing::warn!(build = %assignment.build, "cleaning up took too long");
+            (None, Some(engine)) => {
+                if tokio::time::timeout(CLEANUP_LIMIT, cleanup::image(engine, dir)).await.is_err() {
+                    tracing::warn!(build = %assignment.build, "cleaning up took too long");
+                }
             }
-            (None, _) => {}
+            (None, None) => {}
         }
         cleanup::remove(&dir.path).await;
         ended

@@ -159,15 +159,16 @@ impl Scopes {
     /// Sees to it that the engine runs, with this reach.
     async fn start_in(&self, key: Key, mut place: OwnedMutexGuard<Place>, reach: Reach) -> Result<OwnedMutexGuard<Place>, Failure> {
         place.used = Some(self.0.clock.now());
-        match place.sandbox.take() {
-            Some(sandbox) if !sandbox.has_ended() && sandbox.reach == reach => place.sandbox = Some(sandbox),
-            other => {
-                if let Some(sandbox) = other {
-                    sandbox.end().await;
-                }
-                place.sandbox = Some(self.start(key, reach).await?);
+        if let Some(sandbox) = place.sandbox.take() {
+            // What a hook asked for at its last moment may have come after the engine was emptied.
+            let ready = !sandbox.has_ended() && sandbox.reach == reach && emptied_of_builds(&sandbox).await.is_ok();
+            if ready {
+                place.sandbox = Some(sandbox);
+                return Ok(place);
             }
+            sandbox.end().await;
         }
+        place.sandbox = Some(self.start(key, reach).await?);
         Ok(place)
     }
 
@@ -312,6 +313,11 @@ impl Scopes {
     }
 }
 
+/// Caches stay, and layers of what was downloaded.
+async fn emptied_of_builds(sandbox: &Sandbox) -> Result<(), String> {
+    emptied(sandbox, Images::ButDownloads { except: &sandbox.reach.registry.host }).await
+}
+
 /// An engine that does not do it in time counts as one that refuses.
 async fn emptied(sandbox: &Sandbox, images: Images<'_>) -> Result<(), String> {
     match tokio::time::timeout(EMPTY_LIMIT, sandbox.engine.remove_everything(images)).await {
@@ -426,8 +432,7 @@ impl Seat {
             return;
         }
         place.used = Some(now);
-        let registry = sandbox.reach.registry.host.clone();
-        let emptied = emptied(&sandbox, Images::ButDownloads { except: &registry }).await;
+        let emptied = emptied_of_builds(&sandbox).await;
         // Nothing writes there any more.
         cleanup::remove(&folder.join("seats").join(name)).await;
         if let Err(why) = &emptied {
