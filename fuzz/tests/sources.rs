@@ -40,7 +40,6 @@ const DANGEROUS: &[&str] = &[
     "sysctls",
     "userns_mode",
     "uts",
-    "volumes_from",
 ];
 
 fn text<'v>(value: &'v serde_norway::Value, key: &str) -> &'v str {
@@ -56,6 +55,9 @@ fn is_harmless(file: &str, checkout: &Path) {
         }
         for (mode, bad) in [("network_mode", &["host", "container:"][..]), ("ipc", &["host", "container:"][..])] {
             assert!(!bad.iter().any(|bad| text(service, mode).starts_with(bad)), "`{mode}`: {file}");
+        }
+        for from in service.get("volumes_from").and_then(serde_norway::Value::as_sequence).into_iter().flatten() {
+            assert!(from.as_str().is_some_and(|from| !from.starts_with("container:")), "`volumes_from`: {file}");
         }
         for mount in service.get("volumes").and_then(serde_norway::Value::as_sequence).into_iter().flatten() {
             let short = mount.as_str().unwrap_or_default();
@@ -81,6 +83,8 @@ fn test_files() {
         "services: {a: &a {image: x, privileged: true}, b: {<<: *a, pid: host, devices: [/dev/sda]}}\n",
         "services: {a: {image: x, volumes: ['/etc:/e', '@/etc:/f', '/:/g:shared'], network_mode: host, cap_add: [ALL]}}\n",
         "services: {a: {build: {context: '@', dockerfile_inline: \"# syntax=evil/x\\nFROM x\"}, env_file: [{path: ../../etc/passwd}]}}\n",
+        "include: [{path: [deep/x.yml, ../passwd], env_file: vars.env}]\nservices: {sut: {image: x, volumes_from: ['container:x', db], \
+         env_file: [{path: y, required: false}], build: {context: ., secrets: [s]}}}\nsecrets: {s: {environment: S}}\n",
         "include: [x.yml]\nservices: {a: {extends: {file: ../x.yml, service: b}}, c: !tag {env_file: [vars.env]}}\n",
     ];
     let seeds = seeds.map(|seed| seed.replace('@', root));
@@ -186,7 +190,7 @@ fn words_of_git() {
         b"fatal: remote error: upload-pack: not our ref 0000000000000000000000000000000000000000\n",
         b"git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.\n",
         b"a/b.bin\0c d.bin\0",
-        b"A subject\0Ada\n",
+        b"A subject\0Ada\0A subject\n\nA body.\n\n",
     ]);
     let source: RefName = "refs/heads/main".parse().unwrap();
     check!().with_type::<Recipe>().for_each(|recipe| {
@@ -197,8 +201,9 @@ fn words_of_git() {
         let nothing = slipway_model::PathFilter { exclude: "**".parse().unwrap(), ..Default::default() };
         assert_eq!(parsers::changed(&bytes, &slipway_model::PathFilter::default()), (names, names));
         assert_eq!(parsers::changed(&bytes, &nothing), (0, names));
-        let (message, author) = parsers::message_and_author(&bytes);
-        assert!(message.chars().count() <= 500 && author.chars().count() <= 200 && !message.contains('\0'), "{message:?} {author:?}");
+        let (subject, author, message) = parsers::words_of_commit(&bytes);
+        assert!(subject.chars().count() <= 500 && author.chars().count() <= 200, "{subject:?} {author:?}");
+        assert!(message.len() <= 64 * 1024 && ![subject, author, message].iter().any(|words| words.contains('\0')));
     });
 }
 

@@ -258,7 +258,6 @@ mod tests {
             because: None,
             source_ref: "refs/heads/main".parse().expect("ref"),
             commit: "a".repeat(40).parse().expect("commit"),
-            message: None,
             network: slipway_wire::Network::default(),
         }
     }

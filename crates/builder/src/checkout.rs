@@ -27,12 +27,14 @@ pub(crate) const STEP: &str = "checkout";
 const FETCHED: &str = "refs/slipway/source";
 const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
 pub(crate) const SIZE_LIMIT: u64 = 16 << 30;
+/// Of a commit's message, in bytes: a program takes no variable of 128 KiB.
+const MESSAGE_LIMIT: usize = 64 * 1024;
 const ENTRY_LIMIT: u64 = 2_000_000;
 
 /// What was checked out.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkout {
-    /// First line of the commit's message.
+    /// The commit's whole message, as far as a variable takes it.
     pub(crate) message: String,
 }
 
@@ -222,18 +224,36 @@ fn gone(source: &Source) -> Failure {
 }
 
 async fn describe(git: &Git, commit: CommitId, reporter: &Reporter) -> Result<Checkout, Failure> {
-    let log = git.call(&["log", "-1", "--format=%s%x00%an", commit.as_str()], reporter, Stdout::Kept).await?;
-    let (message, author) = message_and_author(&log.stdout);
-    reporter.line(Some(STEP), &format!("{} {message}", commit.short())).await;
-    reporter.event(Event::Commit { commit, message: message.clone(), author }).await;
+    let log = git.call(&["log", "-1", "--format=%s%x00%an%x00%B", commit.as_str()], reporter, Stdout::Kept).await?;
+    let Words { subject, author, message } = Words::of(&log.stdout);
+    reporter.line(Some(STEP), &format!("{} {subject}", commit.short())).await;
+    reporter.event(Event::Commit { commit, message: subject, author }).await;
     Ok(Checkout { message })
 }
 
-/// By the two with a zero between them.
-pub(crate) fn message_and_author(log: &[u8]) -> (String, String) {
-    let text = String::from_utf8_lossy(log);
-    let (message, author) = text.trim_end().split_once('\0').unwrap_or((text.trim(), ""));
-    (cut(message, 500), cut(author, 200))
+/// What git says of a commit.
+pub(crate) struct Words {
+    /// The message's first line.
+    pub(crate) subject: String,
+    pub(crate) author: String,
+    /// All of it.
+    pub(crate) message: String,
+}
+
+impl Words {
+    /// By the three with zeros between them.
+    pub(crate) fn of(log: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(log);
+        let mut parts = text.splitn(3, '\0');
+        let mut next = || parts.next().unwrap_or_default().trim_end();
+        let (subject, author, whole) = (cut(next(), 500), cut(next(), 200), next());
+        let mut end = whole.len().min(MESSAGE_LIMIT);
+        while !whole.is_char_boundary(end) {
+            end -= 1;
+        }
+        // No variable can have a zero in it.
+        Self { subject, author, message: whole[..end].replace('\0', "") }
+    }
 }
 
 /// Ends with a failure when the folder grows beyond the limits: a small pack can hold an endless tree.

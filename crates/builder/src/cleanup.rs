@@ -1,7 +1,7 @@
-//! Removes what a build leaves in the engine and on disk, also after a crash.
+//! Removes what a build leaves in the engine that all share and on disk, also after a crash, and what a test leaves for the next one.
 //!
 //! The invariant: only what carries a build's name or was noted by this builder is removed; a failure here fails no build.
-//! Deliberately elsewhere: the engine's own garbage collection of layers, which are the build cache.
+//! Deliberately elsewhere: engines of their own (`sandbox::scopes`); the engine's garbage collection of layers, which are the build cache.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -23,19 +23,14 @@ pub(crate) async fn project(engine: &Engine, project: &str) {
     }
 }
 
-/// Everything of one attempt in its engine.
-pub(crate) async fn build(engine: &Engine, dir: &BuildDir, project_name: &str) {
-    project(engine, project_name).await;
-    image(engine, dir).await;
-}
-
-/// The note's first line is the build's own name of the image, then come its digest and the public name of its test.
-async fn image(engine: &Engine, dir: &BuildDir) {
+/// What one attempt left in an engine that others use too. The note's first line is the build's own name of the image, then come its digest and
+/// the name that people know.
+pub(crate) async fn image(engine: &Engine, dir: &BuildDir) {
     let Ok(note) = tokio::fs::read_to_string(dir.image_note()).await else { return };
     let own = note.lines().next().unwrap_or_default();
     let own_id = engine.image_id(own).await.ok().flatten();
     for name in note.lines().rev() {
-        // The public name may be another build's by now.
+        // The public name may stand for somebody else's image.
         let ours = name == own || name.contains('@') || (own_id.is_some() && engine.image_id(name).await.ok().flatten() == own_id);
         if ours && let Err(error) = engine.remove_image(name).await {
             tracing::warn!(image = %name, %error, "an image's local name was not removed");

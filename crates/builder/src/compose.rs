@@ -12,7 +12,7 @@ use serde_norway::{Mapping, Value};
 use slipway_buildkit::{RegistryCredentials, Tree};
 use slipway_model::FailureCode;
 
-use crate::compose_rules::{Ground, check_reads, check_resolved, has_service};
+use crate::compose_rules::{Ground, check_reads, check_resolved, names_service};
 use crate::failure::Failure;
 use crate::process::{Ended, PATH, Program, Stdout};
 use crate::report::Reporter;
@@ -70,10 +70,10 @@ impl Compose<'_> {
 
     /// Resolves and checks a test file of the source.
     pub(crate) async fn resolve(&self, source: &Tree, file: &str, variables: &Variables) -> Result<Resolved, Failure> {
-        let invalid = |why: String| Failure::new(FailureCode::TestInvalid, format!("`{file}` cannot be used: {why}"));
+        let invalid = |why: String| invalid(file, &why);
+        check_whole(source, file)?;
         let root = PathBuf::from(self.seat.inside(""));
         let ground = Ground { source, path: &root };
-        check_reads(&ground, file).map_err(invalid)?;
         let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
         self.write_env(source, &folder, variables)?;
         let path = match self.program {
@@ -91,8 +91,9 @@ impl Compose<'_> {
             value["version"] = "2.4".into();
         }
         check_resolved(&ground, &value, self.project).map_err(invalid)?;
-        if !has_service(&value, SUT) {
-            return Err(Failure::new(FailureCode::TestInvalid, format!("`{file}` has no service `{SUT}`")));
+        // A profile may have taken it away.
+        if value.get("services").and_then(|services| services.get(SUT)).is_none() {
+            return Err(no_sut(file));
         }
         // Written from what was checked, so that no other reading of the same text can run.
         let text = serde_norway::to_string(&value).map_err(|error| invalid(error.to_string()))?;
@@ -138,6 +139,26 @@ impl Compose<'_> {
         }
         self.seat.write("env", &text)
     }
+}
+
+/// Says of a test file that nothing can change any more what is wrong with it, before anything is built: it is read with all that it leads to.
+pub(crate) fn check_whole(source: &Tree, file: &str) -> Result<(), Failure> {
+    let has_sut = check_reads(source, file, SUT).map_err(|why| invalid(file, &why))?;
+    if has_sut { Ok(()) } else { Err(no_sut(file)) }
+}
+
+/// The same where hooks may still write what it leads to.
+pub(crate) fn check_alone(source: &Tree, file: &str) -> Result<(), Failure> {
+    let has_sut = names_service(source, file, SUT).map_err(|why| invalid(file, &why))?;
+    if has_sut == Some(false) { Err(no_sut(file)) } else { Ok(()) }
+}
+
+fn invalid(file: &str, why: &str) -> Failure {
+    Failure::new(FailureCode::TestInvalid, format!("`{file}` cannot be used: {why}"))
+}
+
+fn no_sut(file: &str) -> Failure {
+    Failure::new(FailureCode::TestInvalid, format!("`{file}` has no service `{SUT}`"))
 }
 
 /// Docker Hub's oldest test files have their services at the top, and the Dockerfile's name beside `build`. `None` for any other form.

@@ -10,10 +10,13 @@ use serde_norway::{Mapping, Value};
 use slipway_buildkit::{EntryKind, Tree};
 
 const FILE_LIMIT: usize = 1024 * 1024;
-const EXTENDS_LIMIT: usize = 20;
+/// Files that one test file may lead to.
+const FILES_LIMIT: usize = 20;
+const ABSENT: &str = "is refused: it is not in the source";
 
 /// Fields of a service that stay inside its container.
 const SERVICE: &[&str] = &[
+    "annotations",
     "attach",
     "build",
     "cap_drop",
@@ -29,6 +32,7 @@ const SERVICE: &[&str] = &[
     "cpuset",
     "depends_on",
     "deploy",
+    "develop",
     "dns",
     "dns_opt",
     "dns_search",
@@ -71,6 +75,7 @@ const SERVICE: &[&str] = &[
     "ulimits",
     "user",
     "volumes",
+    "volumes_from",
     "working_dir",
 ];
 const BUILD: &[&str] = &[
@@ -84,6 +89,7 @@ const BUILD: &[&str] = &[
     "network",
     "no_cache",
     "pull",
+    "secrets",
     "shm_size",
     "tags",
     "target",
@@ -98,38 +104,93 @@ pub(crate) struct Ground<'a> {
     pub(crate) path: &'a Path,
 }
 
-/// Checks what compose reads while it resolves a file: other files may only come from the source.
-pub(crate) fn check_reads(ground: &Ground<'_>, file: &str) -> Result<(), String> {
-    let mut todo = vec![file.to_owned()];
-    for _ in 0..EXTENDS_LIMIT {
-        let Some(file) = todo.pop() else { return Ok(()) };
-        let content = ground.source.read(&file, FILE_LIMIT).map_err(|error| format!("`{file}` cannot be read: {error}"))?;
-        let content = content.ok_or_else(|| format!("`{file}` is not in the source"))?;
-        let value: Value = serde_norway::from_slice(&content).map_err(|error| format!("it is no YAML: {error}"))?;
+/// A test file, or one that it leads to.
+fn parsed(source: &Tree, file: &str) -> Result<Value, String> {
+    let content = source.read(file, FILE_LIMIT).map_err(|error| format!("`{file}` cannot be read: {error}"))?;
+    let content = content.ok_or_else(|| format!("`{file}` is not in the source"))?;
+    let mut value: Value = serde_norway::from_slice(&content).map_err(|error| format!("`{file}` is no YAML: {error}"))?;
+    value.apply_merge().map_err(|error| format!("`{file}` is no YAML: {error}"))?;
+    Ok(value)
+}
+
+/// Whether a test file has a service; `None` where it includes other files, which may have it.
+pub(crate) fn names_service(source: &Tree, file: &str, service: &str) -> Result<Option<bool>, String> {
+    let value = parsed(source, file)?;
+    Ok(if has(&value, service) { Some(true) } else { value.get("include").is_none().then_some(false) })
+}
+
+/// Also in the oldest form, where services stand at the top.
+fn has(file: &Value, service: &str) -> bool {
+    file.get("services").and_then(|services| services.get(service)).or_else(|| file.get(service)).is_some()
+}
+
+/// Checks what compose reads while it resolves a file: other files may only come from the source. Gives whether this file or one that it
+/// includes has the service.
+pub(crate) fn check_reads(source: &Tree, file: &str, service: &str) -> Result<bool, String> {
+    let mut todo = vec![(file.to_owned(), true)];
+    let mut found = false;
+    for _ in 0..FILES_LIMIT {
+        let Some((file, whole)) = todo.pop() else { return Ok(found) };
+        let value = parsed(source, &file)?;
+        found |= whole && has(&value, service);
         let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-        reads(&value, &mut |key, path| {
-            let inside = inside_file(ground, &folder, path).map_err(|why| format!("`{key}: {path}` {why}"))?;
+        if let Some(include) = value.get("include") {
+            for path in included(include)? {
+                todo.push((inside_file(source, &folder, path).map_err(|why| format!("`include: {path}` {why}"))?, whole));
+            }
+        }
+        reads(&value, &mut |key, path, wanted| {
+            let inside = match inside_file(source, &folder, path) {
+                Err(ABSENT) if wanted == Wanted::IfThere => return Ok(()),
+                done => done.map_err(|why| format!("`{key}: {path}` {why}"))?,
+            };
             if key == "extends" {
-                todo.push(inside);
+                todo.push((inside, false));
             }
             Ok(())
         })?;
     }
-    if todo.is_empty() { Ok(()) } else { Err(format!("it extends more than {EXTENDS_LIMIT} files")) }
+    if todo.is_empty() { Ok(found) } else { Err(format!("it extends and includes more than {FILES_LIMIT} files")) }
 }
 
-/// Finds `env_file`, `extends` and `include` at any depth: anchors and merges may carry them anywhere.
-fn reads(value: &Value, found: &mut dyn FnMut(&str, &str) -> Result<(), String>) -> Result<(), String> {
+/// Paths of files whose content becomes part of this one. Their own paths begin at their own folders.
+fn included(value: &Value) -> Result<Vec<&str>, String> {
+    let mut paths = Vec::new();
+    let items = match value {
+        Value::Sequence(items) => items.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    for item in items {
+        if item.get("project_directory").is_some() {
+            return Err("`include.project_directory` is refused: paths in a file that is included begin at its own folder".to_owned());
+        }
+        let found = texts(item, "path");
+        if found.is_empty() {
+            return Err("`include` is refused: expected paths of files in the source".to_owned());
+        }
+        paths.extend(found);
+    }
+    Ok(paths)
+}
+
+/// Whether compose fails without a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Always,
+    IfThere,
+}
+
+/// Finds `env_file`, `label_file` and `extends` at any depth: anchors and merges may carry them anywhere.
+fn reads(value: &Value, found: &mut dyn FnMut(&str, &str, Wanted) -> Result<(), String>) -> Result<(), String> {
     match value {
         Value::Sequence(items) => items.iter().try_for_each(|item| reads(item, found)),
         Value::Tagged(tagged) => reads(&tagged.value, found),
         Value::Mapping(mapping) => mapping.iter().try_for_each(|(key, value)| {
             match key.as_str() {
-                Some("include") => return Err("`include` is not supported".to_owned()),
-                Some(key @ ("env_file" | "label_file")) => texts(value, "path").into_iter().try_for_each(|path| found(key, path))?,
+                Some(key @ ("env_file" | "label_file")) => env_files(value, &mut |path, wanted| found(key, path, wanted))?,
                 Some("extends") => {
                     if let Some(path) = value.get("file").and_then(Value::as_str) {
-                        found("extends", path)?;
+                        found("extends", path, Wanted::Always)?;
                     }
                 }
                 _ => {}
@@ -140,25 +201,38 @@ fn reads(value: &Value, found: &mut dyn FnMut(&str, &str) -> Result<(), String>)
     }
 }
 
-/// A text, a list of texts, or a list of mappings with the text under `key`.
+fn env_files(value: &Value, found: &mut dyn FnMut(&str, Wanted) -> Result<(), String>) -> Result<(), String> {
+    if let Value::Sequence(items) = value {
+        return items.iter().try_for_each(|item| env_files(item, found));
+    }
+    let optional = value.get("required").and_then(Value::as_bool) == Some(false);
+    let wanted = if optional { Wanted::IfThere } else { Wanted::Always };
+    texts(value, "path").into_iter().try_for_each(|path| found(path, wanted))
+}
+
+/// A text, a list of texts, or mappings with those under `key`.
 fn texts<'a>(value: &'a Value, key: &str) -> Vec<&'a str> {
     match value {
         Value::Sequence(items) => items.iter().flat_map(|item| texts(item, key)).collect(),
-        Value::Mapping(_) => value.get(key).and_then(Value::as_str).into_iter().collect(),
+        Value::Tagged(tagged) => texts(&tagged.value, key),
+        Value::Mapping(_) => match value.get(key) {
+            Some(Value::Sequence(items)) => items.iter().filter_map(Value::as_str).collect(),
+            other => other.and_then(Value::as_str).into_iter().collect(),
+        },
         other => other.as_str().into_iter().collect(),
     }
 }
 
-fn inside_file(ground: &Ground<'_>, folder: &str, path: &str) -> Result<String, &'static str> {
+fn inside_file(source: &Tree, folder: &str, path: &str) -> Result<String, &'static str> {
     // Compose takes what has a colon in it for an address elsewhere.
     if path.starts_with(['/', '~']) || path.contains(['$', ':']) {
         return Err("is refused: expected a plain relative path");
     }
     let path = if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") };
-    match ground.source.kind(&path) {
+    match source.kind(&path) {
         Ok(Some(EntryKind::File)) => Ok(path),
         Ok(Some(_)) => Err("is refused: it is no file"),
-        Ok(None) => Err("is refused: it is not in the source"),
+        Ok(None) => Err(ABSENT),
         Err(_) => Err("is refused: it leads out of the source"),
     }
 }
@@ -177,6 +251,7 @@ pub(crate) fn check_resolved(ground: &Ground<'_>, resolved: &Value, project: &st
             _ => {}
         }
     }
+    build_secrets(resolved)?;
     let mut mounts = Vec::new();
     for (name, service) in resolved.get("services").and_then(Value::as_mapping).into_iter().flatten() {
         let name = name.as_str().unwrap_or_default();
@@ -184,6 +259,21 @@ pub(crate) fn check_resolved(ground: &Ground<'_>, resolved: &Value, project: &st
         check_service(ground, &fields, &mut mounts).map_err(|why| format!("service `{name}` {why}"))?;
     }
     check_mounts(&mounts)
+}
+
+/// Those of variables compose takes from its own environment when it builds, which has none: the step would get nothing, and nobody would say so.
+fn build_secrets(resolved: &Value) -> Result<(), String> {
+    let secrets = resolved.get("secrets");
+    for (service, fields) in resolved.get("services").and_then(Value::as_mapping).into_iter().flatten() {
+        let used = fields.get("build").and_then(|build| build.get("secrets"));
+        for name in used.map(|used| texts(used, "source")).unwrap_or_default() {
+            if secrets.and_then(|secrets| secrets.get(name)).is_some_and(|secret| secret.get("environment").is_some()) {
+                let service = service.as_str().unwrap_or_default();
+                return Err(format!("service `{service}` may not use `build.secrets` of a variable (`{name}`): expected one of a file"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_service(ground: &Ground<'_>, fields: &Mapping, mounts: &mut Vec<Mount>) -> Result<(), String> {
@@ -206,6 +296,11 @@ fn check_service(ground: &Ground<'_>, fields: &Mapping, mounts: &mut Vec<Mount>)
                 one_of("logging.driver", &driver, |driver| matches!(driver, "json-file" | "local" | "none"))?;
             }
             "deploy" => deploy(value)?,
+            "volumes_from" => {
+                for from in value.as_sequence().into_iter().flatten() {
+                    one_of(key, from, |from| !from.starts_with("container:"))?;
+                }
+            }
             _ => {}
         }
     }
@@ -358,21 +453,17 @@ fn files(ground: &Ground<'_>, kind: &str, value: &Value) -> Result<(), String> {
                 ("file", Some(path)) => {
                     inside(ground, path).is_some_and(|path| matches!(ground.source.kind(&path), Ok(Some(EntryKind::File))))
                 }
-                ("content" | "name", _) => true,
+                // Of the build's own variables, which a test has all the same.
+                ("content" | "environment" | "name", _) => true,
                 ("external", _) => value.as_bool() == Some(false),
                 (key, _) => key.starts_with("x-"),
             };
             if !fine {
-                return Err(format!("{kind} `{name}` may only be files of the source"));
+                return Err(format!("{kind} `{name}` may only be files of the source or variables"));
             }
         }
     }
     Ok(())
-}
-
-/// Whether the resolved file has this service.
-pub(crate) fn has_service(resolved: &Value, service: &str) -> bool {
-    resolved.get("services").and_then(|services| services.get(service)).is_some()
 }
 
 /// Whether any service is built.

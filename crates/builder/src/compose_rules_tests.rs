@@ -39,7 +39,7 @@ impl Sample {
 
     fn reads(&self, text: &str) -> Result<(), String> {
         std::fs::write(self.folder.path().join("t.yml"), text).expect("file");
-        check_reads(&self.ground(), "t.yml")
+        check_reads(&self.tree, "t.yml", "sut").map(drop)
     }
 }
 
@@ -56,6 +56,8 @@ fn honest_files_pass() {
         "volumes: ['@:/src:ro', '@/data:/data:rw']",
         "logging: {driver: none}",
         "deploy: {resources: {limits: {memory: 1G}}}",
+        "volumes_from: [db, 'web:ro'], annotations: {a: b}, develop: {watch: [{path: /x, action: sync, target: /y}]}",
+        "build: {context: '@', secrets: [{source: s, target: /x}]}",
     ] {
         assert_eq!(sample.service(fields), Ok(()), "{fields}");
     }
@@ -63,7 +65,7 @@ fn honest_files_pass() {
         sample.file("{version: '3', services: {a: {image: x}}, volumes: {v: {name: p_v}, w: null}, networks: {n: {driver: bridge}}}"),
         Ok(())
     );
-    assert_eq!(sample.file("{services: {}, secrets: {s: {file: '@/vars.env'}}}"), Ok(()));
+    assert_eq!(sample.file("{services: {}, secrets: {s: {file: '@/vars.env'}, t: {environment: T}}, configs: {c: {content: x}}}"), Ok(()));
 }
 
 #[test]
@@ -92,7 +94,8 @@ fn each_way_out_is_refused_by_its_field() {
         ("volumes: [{type: bind, source: /, target: /h}]", "`/`"),
         ("volumes: ['@:/src', '@/data:/d']", "`data`"),
         ("volumes: ['@/data:/a', '@/data/deep:/d:ro']", "data/deep"),
-        ("volumes_from: ['container:x']", "`volumes_from`"),
+        ("volumes_from: ['container:x']", "`volumes_from: container:x`"),
+        ("volumes_from: [{a: b}]", "`volumes_from`"),
         ("build: /etc", "build.context"),
         ("build: 'https://h/x.git'", "build.context"),
         ("build: '@/etc'", "build.context"),
@@ -111,12 +114,9 @@ fn each_way_out_is_refused_by_its_field() {
         ("sysctls: {a: 1}", "`sysctls`"),
         ("post_start: [{command: x, privileged: true}]", "`post_start`"),
         ("pre_stop: [{command: x}]", "`pre_stop`"),
-        ("develop: {watch: []}", "`develop`"),
         ("models: [m]", "`models`"),
         ("credential_spec: {file: x}", "`credential_spec`"),
-        ("annotations: {a: b}", "`annotations`"),
         ("build: {context: '@', entitlements: [security.insecure]}", "build.entitlements"),
-        ("build: {context: '@', secrets: [s]}", "build.secrets"),
         ("build: {context: '@', cache_to: [x]}", "build.cache_to"),
         ("deploy: {resources: {reservations: {devices: [{}]}}}", "devices"),
     ] {
@@ -132,7 +132,9 @@ fn each_way_out_is_refused_by_its_field() {
         ("{services: {}, networks: {n: {driver: host}}}", "driver"),
         ("{services: {}, secrets: {s: {file: /etc/shadow}}}", "secrets"),
         ("{services: {}, secrets: {s: {file: '@/passwd'}}}", "secrets"),
-        ("{services: {}, secrets: {s: {environment: HOME}}}", "secrets"),
+        ("{services: {}, secrets: {s: {external: true}}}", "secrets"),
+        ("{services: {a: {build: {context: '@', secrets: [s]}}}, secrets: {s: {environment: S}}}", "`build.secrets` of a variable"),
+        ("{services: {a: {build: {context: '@', secrets: [{source: s}]}}}, secrets: {s: {environment: S}}}", "`a`"),
         ("{services: {}, models: {m: {}}}", "models"),
         ("[]", "no compose file"),
     ] {
@@ -146,6 +148,11 @@ fn files_that_compose_reads_come_from_the_source() {
     let sample = Sample::new();
     assert_eq!(sample.reads("services: {sut: {image: x, env_file: vars.env}}"), Ok(()));
     assert_eq!(sample.reads("services: {sut: {image: x, env_file: [./vars.env, {path: vars.env}]}}"), Ok(()));
+    assert_eq!(sample.reads("services: {sut: {image: x, env_file: [{path: missing.env, required: false}]}}"), Ok(()));
+    std::fs::write(sample.folder.path().join("data/more.yml"), "services: {db: {image: x, env_file: ../vars.env}}").expect("file");
+    for include in ["[data/more.yml]", "data/more.yml", "[{path: [data/more.yml, ./data/more.yml], env_file: vars.env}]"] {
+        assert_eq!(sample.reads(&format!("include: {include}\nservices: {{sut: {{image: x}}}}")), Ok(()), "{include}");
+    }
     // What stands there as a file may be an address elsewhere for compose.
     std::fs::create_dir_all(sample.folder.path().join("https:/h")).expect("folders");
     std::fs::write(sample.folder.path().join("https:/h/x.git"), "services: {b: {image: x}}").expect("file");
@@ -159,6 +166,16 @@ fn files_that_compose_reads_come_from_the_source() {
         "sut: {env_file: etc/passwd}",
         "x-c: &c {env_file: /etc/passwd}\nservices: {sut: {<<: *c}}",
         "include: [other.yml]",
+        "include: [passwd]",
+        "include: [../x.yml]",
+        "include: ['https://h/x.git']",
+        "include: ['oci://h/x']",
+        "include: [{path: data/more.yml, project_directory: /}]",
+        "include: [{path: data/more.yml, env_file: /etc/passwd}]",
+        "include: [{file: data/more.yml}]",
+        "include: [base.yml]",
+        "include: [t.yml]",
+        "x-c: &c {include: [passwd]}\n<<: *c",
         "services: {sut: {extends: {file: /x.yml, service: a}}}",
         "services: {sut: {extends: {file: base.yml, service: b}}}",
         "services: {sut: {extends: {file: t.yml, service: b}}}",
@@ -170,4 +187,29 @@ fn files_that_compose_reads_come_from_the_source() {
     ] {
         assert!(sample.reads(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn the_service_that_decides_is_found_where_it_may_stand() {
+    let sample = Sample::new();
+    let write = |name: &str, text: &str| std::fs::write(sample.folder.path().join(name), text).expect("file");
+    write("with.yml", "services: {sut: {image: x}}");
+    write("without.yml", "services: {db: {image: x}}");
+    for (text, alone, whole) in [
+        ("services: {sut: {image: x}}", Some(true), true),
+        ("sut: {image: x}", Some(true), true),
+        ("x-s: &s {sut: {image: x}}\nservices: {<<: *s}", Some(true), true),
+        ("services: {web: {image: x, environment: {sut: a}}}", Some(false), false),
+        ("services: {web: {extends: {file: with.yml, service: sut}}}", Some(false), false),
+        ("include: [with.yml]", None, true),
+        ("include: [without.yml]\nservices: {web: {image: x}}", None, false),
+        ("", Some(false), false),
+        ("[sut]", Some(false), false),
+    ] {
+        write("t.yml", text);
+        assert_eq!(names_service(&sample.tree, "t.yml", "sut"), Ok(alone), "{text}");
+        assert_eq!(check_reads(&sample.tree, "t.yml", "sut"), Ok(whole), "{text}");
+    }
+    write("t.yml", "a: [b");
+    assert!(names_service(&sample.tree, "t.yml", "sut").expect_err("refused").contains("no YAML"));
 }

@@ -31,7 +31,7 @@ pub fn compose_file(checkout: &Path, resolved: &[u8], project: &str) -> Result<S
 /// Why it may not.
 pub fn compose_reads(checkout: &Path, file: &str) -> Result<(), String> {
     let source = Tree::open(checkout).map_err(|error| error.to_string())?;
-    check_reads(&Ground { source: &source, path: checkout }, file)
+    check_reads(&source, file, "sut").map(drop)
 }
 
 /// The arguments that a Dockerfile declares.
@@ -133,10 +133,11 @@ pub fn changed(listed: &[u8], paths: &slipway_model::PathFilter) -> (usize, usiz
     crate::changes::wanted(listed, paths)
 }
 
-/// First line and author of a commit, by git's words.
+/// First line, author and whole message of a commit, by git's words.
 #[must_use]
-pub fn message_and_author(log: &[u8]) -> (String, String) {
-    crate::checkout::message_and_author(log)
+pub fn words_of_commit(log: &[u8]) -> (String, String, String) {
+    let words = crate::checkout::Words::of(log);
+    (words.subject, words.author, words.message)
 }
 
 /// A stream that came in pieces, without the secrets.

@@ -3,10 +3,9 @@
 //! The invariant: phases run in order, a failed one ends the build, and a failed test means no push. Dropping the future at
 //! any point leaves only what `cleanup` removes. Deliberately elsewhere: leases, time limits, cancelling (`worker`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
-use slipway_buildkit::{BaseImages, Client, Engine, Export, RegistryRef};
+use slipway_buildkit::{BaseImages, Client, Engine, Export, RegistryRef, Tree};
 use slipway_model::{FailureCode, Lane, Phase};
 use slipway_wire::Assignment;
 
@@ -34,25 +33,6 @@ pub(crate) struct Tools {
     /// Its images, where it is a Docker Engine.
     pub(crate) store: Option<Engine>,
     pub(crate) scopes: Scopes,
-    pub(crate) names: NameLocks,
-}
-
-/// Public image names that a test uses at the moment: two builds of one repository may not swap images under a test.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct NameLocks {
-    held: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
-}
-
-impl NameLocks {
-    async fn hold(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = {
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            // A lock that only this map knows is free.
-            held.retain(|_, lock| Arc::strong_count(lock) > 1);
-            Arc::clone(held.entry(name.to_owned()).or_default())
-        };
-        lock.lock_owned().await
-    }
 }
 
 /// What of an assignment must not be printed.
@@ -85,8 +65,6 @@ struct Ready {
     hooks: Hooks,
     /// What is built, where no hook can still change it.
     plan: Option<Plan>,
-    /// Images of the repository that stood in the engine before any hook ran.
-    images: BTreeMap<String, String>,
 }
 
 /// What phase build made.
@@ -116,8 +94,6 @@ impl Work<'_> {
     async fn all_phases(&self) -> Result<Option<String>, Failure> {
         let names = Names::new(self.assignment);
         let ready = self.phase(Phase::Checkout, self.check_out()).await?;
-        // With hooks the image has its public name all the time; a build of the same name waits.
-        let _held = if ready.hooks.is_empty() { None } else { Some(self.tools.names.hold(&names.image()).await) };
         let built = self.phase(Phase::Build, self.build(&ready, &names)).await?;
         self.phase(Phase::Test, self.test(&ready, built.plan.as_ref(), &names)).await?;
         if !self.assignment.publish {
@@ -158,12 +134,12 @@ impl Work<'_> {
             Lane::Untrusted => Submodules::Off,
         };
         let checked_out = checkout::run(&assignment.source, &assignment.rule.paths, &submodules, dir, reporter).await?;
-        let variables = Variables::new(assignment, &checked_out.message);
         let source = plan::open(&dir.source())?;
-        let folder = plan::folder(&source, &assignment.rule);
+        let location = plan::location(&source, &assignment.rule);
+        let folder = plan::folder(&location);
+        let variables = Variables::new(assignment, &checked_out.message, plan::from_context(&location, &assignment.rule));
         // A folder that leads out of the source is the rule's trouble first.
-        let hooks =
-            Hooks::find(&source, &folder).map_err(|failure| plan::make(&dir.source(), &assignment.rule).err().unwrap_or(failure))?;
+        let hooks = Hooks::find(&source, folder).map_err(|failure| plan::make(&dir.source(), &assignment.rule).err().unwrap_or(failure))?;
         let hooks = if assignment.scope.lane == Lane::Untrusted && !assignment.hooks && !hooks.is_empty() {
             reporter.line(None, &format!("{} are not run: this commit comes from outside of the source", hooks.names())).await;
             Hooks::default()
@@ -175,15 +151,16 @@ impl Work<'_> {
                 "the source has {}, and the administrator of this installation does not let this namespace run hooks",
                 hooks.names()
             );
-            return Err(Failure::new(FailureCode::HookFailed, text));
+            return Err(Failure::new(FailureCode::HooksForbidden, text));
         }
         // Without a hook that might still make it, what is missing is said before anything is started.
         let plan = if hooks.is_empty() { Some(plan::make(&dir.source(), &assignment.rule)?) } else { None };
+        check_tests(&source, folder, &hooks)?;
         let tests = plan.as_ref().is_some_and(|plan| !plan.tests.is_empty());
         // What was given secrets is looked through before it is pushed, and a buildkitd pushes what it built at once.
         let looked_through = self.tools.store.is_none() && variables.secret().next().is_some();
         if hooks.is_empty() && !tests && !looked_through && assignment.scope.lane == Lane::Trusted {
-            return Ok(Ready { variables, hooks, plan, images: BTreeMap::new() });
+            return Ok(Ready { variables, hooks, plan });
         }
         if assignment.scope.lane == Lane::Trusted && hooks.want_history(&source) {
             history::fetch(&assignment.source, dir, reporter).await?;
@@ -193,9 +170,7 @@ impl Work<'_> {
         let seat = self.seat.get_or_init(|| seat);
         seat.settle(dir, &config, &assignment.source.clone_url).await?;
         seat.set_variables(variables.iter())?;
-        let images =
-            if hooks.is_empty() { BTreeMap::new() } else { seat.sandbox.engine.names_in(&Names::new(assignment).repository).await? };
-        let ready = Ready { variables, hooks, plan, images };
+        let ready = Ready { variables, hooks, plan };
         self.hook(&ready, Hook::PostCheckout).await?;
         Ok(ready)
     }
@@ -216,7 +191,7 @@ impl Work<'_> {
                 Some(plan) => plan.clone(),
                 None => plan::make(&self.source(), &self.assignment.rule)?,
             };
-            // What a hook made counts, in an engine that no other namespace makes anything in.
+            // What a hook made counts: the engine is this build's alone, and began without a name.
             let base_images = if ready.hooks.is_empty() { BaseImages::AlwaysAsk } else { BaseImages::PreferLocal };
             let (target, variables) = (self.target(names), &ready.variables);
             let pushes = matches!(target.export, Export::Push { .. });
@@ -259,7 +234,8 @@ impl Work<'_> {
     async fn compose_tests(&self, ready: &Ready, plan: Option<&Plan>, names: &Names) -> Result<(), Failure> {
         // Hooks may have made or changed test files.
         let source = plan::open(&self.source())?;
-        let folder = plan.map_or_else(|| plan::folder(&source, &self.assignment.rule), |plan| plan.folder.clone());
+        let folder =
+            plan.map_or_else(|| plan::folder(&plan::location(&source, &self.assignment.rule)).to_owned(), |plan| plan.folder.clone());
         let tests = plan::tests(&source, &folder)?;
         let seat = match self.seat() {
             Some(seat) if !tests.is_empty() => seat,
@@ -271,15 +247,10 @@ impl Work<'_> {
         };
         let (source, folder, variables) = (&source, folder.as_str(), &ready.variables);
         let tests = Tests { seat, source, folder, files: &tests, variables, project: self.project, reporter: self.reporter };
-        if !ready.hooks.is_empty() {
-            return tests.run().await;
+        if ready.hooks.is_empty() {
+            self.images().tag(&names.local(), &names.repository, &names.first_tag).await?;
         }
-        let _held = self.tools.names.hold(&names.image()).await;
-        self.images().tag(&names.local(), &names.repository, &names.first_tag).await?;
-        let tested = tests.run().await;
-        // The public name was for the test; the build's own name holds the image.
-        self.images().remove_image(&names.image()).await.ok();
-        tested
+        tests.run().await
     }
 
     async fn push(&self, ready: &Ready, built: &Built, names: &Names) -> Result<Option<String>, Failure> {
@@ -316,7 +287,7 @@ impl Work<'_> {
         self.hook(ready, Hook::PostPush).await?;
         if !ready.hooks.is_empty() {
             // Whatever hooks pushed themselves: no tag moves before the build has ended well.
-            secrets.new_names(&names.repository, &ready.images).await?;
+            secrets.names_in(&names.repository).await?;
         }
         Ok(digest)
     }
@@ -336,6 +307,15 @@ impl Work<'_> {
         self.reporter.phase_finished(phase).await;
         done
     }
+}
+
+/// What can be told of test files before anything is built: those that are there now. Hooks may write more, and what these lead to.
+fn check_tests(source: &Tree, folder: &str, hooks: &Hooks) -> Result<(), Failure> {
+    if hooks.has(Hook::Test) {
+        return Ok(());
+    }
+    let check = if hooks.is_empty() { compose::check_whole } else { compose::check_alone };
+    plan::tests(source, folder)?.iter().try_for_each(|name| check(source, &plan::beside(folder, name)))
 }
 
 /// Before the name exists: a crash after this line leaves a note of what to remove.

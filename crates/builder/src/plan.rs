@@ -12,6 +12,8 @@ use slipway_model::{BuildRule, FailureCode};
 use crate::failure::Failure;
 
 const DOCKERFILE_LIMIT: usize = 1024 * 1024;
+/// The rule's field, as people know it.
+const DOCKERFILE: &str = "the rule's Dockerfile location";
 
 /// What a build works on.
 #[derive(Debug, Clone)]
@@ -31,13 +33,35 @@ pub(crate) fn open(checkout: &Path) -> Result<Tree, Failure> {
     Tree::open(checkout).map_err(|error| Failure::internal("the checkout cannot be read", error))
 }
 
-/// The Dockerfile's folder from the root of the source, whether or not the Dockerfile is there yet: a hook may make it.
-pub(crate) fn folder(source: &Tree, rule: &BuildRule) -> String {
-    let path = match dockerfile_path(source, rule.context.as_str(), rule.dockerfile.as_str()) {
-        Ok(path) => path,
-        Err(_) => joined(rule.context.as_str(), rule.dockerfile.as_str()),
-    };
-    path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned()
+/// The path of the rule's Dockerfile from the root of the source, whether or not it is there yet: a hook may make it. A folder stands for the
+/// `Dockerfile` in it.
+pub(crate) fn location(source: &Tree, rule: &BuildRule) -> String {
+    let path = joined(rule.context.as_str(), rule.dockerfile.as_str());
+    match source.kind(&path) {
+        Ok(Some(EntryKind::Folder)) => format!("{path}/Dockerfile"),
+        _ => path,
+    }
+}
+
+/// The folder of a path, empty for the root.
+pub(crate) fn folder(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// A file in a folder, which is empty for the root.
+pub(crate) fn beside(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// The Dockerfile's path from the build context, which is its own folder where a rule names none.
+pub(crate) fn from_context<'p>(location: &'p str, rule: &BuildRule) -> &'p str {
+    let name = location.strip_prefix(folder(location)).unwrap_or(location);
+    let below = |context: &str| location.strip_prefix(context).and_then(|rest| rest.strip_prefix('/')).unwrap_or(location);
+    match rule.context.as_str() {
+        "" => name.trim_start_matches('/'),
+        "/" => location,
+        context => below(context),
+    }
 }
 
 /// Finds everything or says what is missing.
@@ -47,8 +71,13 @@ pub(crate) fn make(checkout: &Path, rule: &BuildRule) -> Result<Plan, Failure> {
     if !matches!(given_context, "" | "/") {
         require_folder(&source, given_context)?;
     }
-    let path = dockerfile_path(&source, given_context, rule.dockerfile.as_str())?;
-    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    let path = location(&source, rule);
+    match source.kind(&path) {
+        Ok(Some(EntryKind::File)) => {}
+        Ok(_) => return Err(not_found(&path)),
+        Err(_) => return Err(outside(&path)),
+    }
+    let folder = folder(&path).to_owned();
     let context_path = match given_context {
         "" => folder.as_str(),
         "/" => "",
@@ -58,27 +87,12 @@ pub(crate) fn make(checkout: &Path, rule: &BuildRule) -> Result<Plan, Failure> {
     let content = read(&source, &path)?.ok_or_else(|| not_found(&path))?;
     crate::args::check_frontend(&content)?;
     let ignore = read(&source, &format!("{path}.dockerignore"))?;
+    if ignore.is_none() && !matches!(context.kind(".dockerignore"), Ok(None | Some(EntryKind::File))) {
+        return Err(outside(&beside(context_path, ".dockerignore")));
+    }
     let tests = tests(&source, &folder)?;
     let dockerfile = DockerfileText { path, content, ignore };
     Ok(Plan { context, dockerfile, folder, tests })
-}
-
-/// The rule's Dockerfile; a folder stands for the `Dockerfile` in it.
-fn dockerfile_path(source: &Tree, context: &str, dockerfile: &str) -> Result<String, Failure> {
-    let path = joined(context, dockerfile);
-    match source.kind(&path) {
-        Ok(Some(EntryKind::File)) => Ok(path),
-        Ok(Some(EntryKind::Folder)) => {
-            let inside = format!("{path}/Dockerfile");
-            match source.kind(&inside) {
-                Ok(Some(EntryKind::File)) => Ok(inside),
-                Ok(_) => Err(not_found(&inside)),
-                Err(_) => Err(outside(&inside)),
-            }
-        }
-        Ok(Some(EntryKind::Special) | None) => Err(not_found(&path)),
-        Err(_) => Err(outside(&path)),
-    }
 }
 
 fn joined(context: &str, dockerfile: &str) -> String {
@@ -105,22 +119,41 @@ fn read(source: &Tree, path: &str) -> Result<Option<Bytes>, Failure> {
     }
 }
 
+/// The test files that stand beside the Dockerfile, by name. Each is a file, or the build ends here.
 pub(crate) fn tests(source: &Tree, folder: &str) -> Result<Vec<String>, Failure> {
-    let names = source.names(folder).map_err(|error| Failure::internal("the checkout cannot be read", error))?;
+    let names = match source.names(folder) {
+        Ok(names) => names,
+        // A hook that builds by itself needs none.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Failure::internal("the checkout cannot be read", error)),
+    };
     let names = names.into_iter().filter_map(|name| String::from_utf8(name).ok());
-    Ok(names.filter(|name| name.ends_with(".test.yml")).collect())
+    let names: Vec<String> = names.filter(|name| name.ends_with(".test.yml")).collect();
+    for name in &names {
+        let path = beside(folder, name);
+        let why = match source.kind(&path) {
+            Ok(Some(EntryKind::File)) => continue,
+            Ok(Some(EntryKind::Folder)) => "it is a folder",
+            Ok(Some(EntryKind::Special)) => "it is no regular file",
+            Ok(None) => "it is a link to what is not there",
+            Err(_) => "it leads out of the source",
+        };
+        let text = format!("the test file `{path}` beside {DOCKERFILE} cannot be used: {why}");
+        return Err(Failure::new(FailureCode::TestInvalid, text));
+    }
+    Ok(names)
 }
 
 fn not_found(path: &str) -> Failure {
-    Failure::new(FailureCode::DockerfileNotFound, format!("Dockerfile not found at `{path}`"))
+    Failure::new(FailureCode::DockerfileNotFound, format!("Dockerfile not found at `{path}`, {DOCKERFILE}"))
 }
 
 fn outside(path: &str) -> Failure {
-    Failure::new(FailureCode::DockerfileNotFound, format!("`{path}` cannot be used: it is no file inside of the source"))
+    Failure::new(FailureCode::DockerfileNotFound, format!("`{path}`, {DOCKERFILE}, cannot be used: it is no file inside of the source"))
 }
 
 fn not_a_folder(context: &str, why: &str) -> Failure {
-    Failure::new(FailureCode::ContextNotFound, format!("build context `{context}` is not a folder of the source: {why}"))
+    Failure::new(FailureCode::ContextNotFound, format!("the rule's build context `{context}` is not a folder of the source: {why}"))
 }
 
 #[cfg(test)]
@@ -170,16 +203,67 @@ mod tests {
     fn what_is_missing_or_leads_out_has_a_reason_of_its_own() {
         let folder = sample();
         let of = |context: &str, dockerfile: &str| make(folder.path(), &rule(context, dockerfile)).expect_err("must fail").reason;
-        assert_eq!(of("", "Nope").to_string(), "Dockerfile not found at `Nope`");
-        assert_eq!(of("app", "Nope").to_string(), "Dockerfile not found at `app/Nope`");
-        assert_eq!(of("", "app/docker").to_string(), "Dockerfile not found at `app/docker/Dockerfile`");
+        assert_eq!(of("", "Nope").to_string(), "Dockerfile not found at `Nope`, the rule's Dockerfile location");
+        assert_eq!(of("app", "Nope").to_string(), "Dockerfile not found at `app/Nope`, the rule's Dockerfile location");
+        assert_eq!(of("", "app/docker").to_string(), "Dockerfile not found at `app/docker/Dockerfile`, the rule's Dockerfile location");
         for path in ["passwd", "etc/passwd"] {
             let reason = of("", path);
             assert_eq!(reason.code, FailureCode::DockerfileNotFound);
-            assert!(reason.text.contains("inside of the source") && !reason.text.contains("root"), "{reason}");
+            let words = ["inside of the source", "the rule's Dockerfile location"];
+            assert!(words.iter().all(|words| reason.text.contains(words)) && !reason.text.contains("root"), "{reason}");
         }
-        assert_eq!(of("etc", "passwd").to_string(), "build context `etc` is not a folder of the source: it leads out of the source");
+        assert_eq!(
+            of("etc", "passwd").to_string(),
+            "the rule's build context `etc` is not a folder of the source: it leads out of the source"
+        );
         assert_eq!(of("nope", "x").code, FailureCode::ContextNotFound);
         assert!(of("Dockerfile", "x").text.ends_with("it is a file"));
+        symlink("/etc/passwd", folder.path().join("app/.dockerignore")).expect("link");
+        let ignore = of("app", "docker/Prod").to_string();
+        assert!(ignore.starts_with("`app/.dockerignore`, ") && ignore.ends_with("no file inside of the source"), "{ignore}");
+        make(folder.path(), &rule("", "Dockerfile")).expect("another context");
+    }
+
+    #[test]
+    fn what_is_no_test_file_is_said_with_its_path_and_the_rules_field() {
+        let folder = sample();
+        let at = |path: &str| folder.path().join(path);
+        for (name, why) in
+            [("folder", "it is a folder"), ("out", "it leads out of the source"), ("gone", "it is a link to what is not there")]
+        {
+            let file = format!("app/{name}.test.yml");
+            match name {
+                "folder" => std::fs::create_dir(at(&file)).expect("folder"),
+                "out" => symlink("/etc/passwd", at(&file)).expect("link"),
+                _ => symlink("nowhere", at(&file)).expect("link"),
+            }
+            let reason = make(folder.path(), &rule("", "app/Dockerfile")).expect_err(name).reason;
+            let wanted = format!("the test file `{file}` beside the rule's Dockerfile location cannot be used: {why}");
+            assert_eq!((reason.code, reason.text), (FailureCode::TestInvalid, wanted));
+            make(folder.path(), &rule("", "Dockerfile")).expect("another folder's");
+            std::fs::rename(at(&file), at(&format!("{name}.moved"))).expect("moved");
+        }
+        symlink("b.test.yml", at("app/c.test.yml")).expect("link");
+        assert_eq!(make(folder.path(), &rule("", "app/Dockerfile")).expect("plan").tests.len(), 3, "a link inside is a file");
+    }
+
+    #[test]
+    fn the_dockerfile_is_named_from_its_context() {
+        let folder = sample();
+        let source = open(folder.path()).expect("tree");
+        let of = |context: &str, dockerfile: &str| {
+            let rule = rule(context, dockerfile);
+            from_context(&location(&source, &rule), &rule).to_owned()
+        };
+        assert_eq!(of("", "app/docker/Prod"), "Prod");
+        assert_eq!(of("/", "app/Dockerfile"), "app/Dockerfile");
+        assert_eq!(of("app", ""), "Dockerfile");
+        assert_eq!(of("app", "docker/Prod"), "docker/Prod");
+        // A folder stands for the file in it, also when a hook has still to make it.
+        assert_eq!(
+            (of("", "app"), of("/", "app"), of("app", "docker")),
+            ("Dockerfile".into(), "app/Dockerfile".into(), "docker/Dockerfile".into())
+        );
+        assert_eq!(of("", ""), "Dockerfile");
     }
 }

@@ -12,6 +12,7 @@ use crate::cleanup;
 use crate::compose::{Compose, Flavour, SUT};
 use crate::compose_rules::builds;
 use crate::failure::Failure;
+use crate::plan;
 use crate::report::Reporter;
 use crate::sandbox::Seat;
 use crate::steps::begun;
@@ -49,7 +50,7 @@ impl Tests<'_> {
 
     async fn run_file(&self, file: &str, step: &str, program: Flavour) -> Result<(), Failure> {
         let compose = Compose { seat: self.seat, project: self.project, reporter: self.reporter, step, program };
-        let path = if self.folder.is_empty() { file.to_owned() } else { format!("{}/{file}", self.folder) };
+        let path = plan::beside(self.folder, file);
         let resolved = compose.resolve(self.source, &path, self.variables).await?;
         if builds(&resolved.value) {
             let built = compose.run(&resolved, &["build"]).await?;

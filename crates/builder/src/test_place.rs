@@ -109,7 +109,6 @@ impl Place {
             because: None,
             source_ref: "refs/heads/main".parse().expect("ref"),
             commit: self.commit.parse().expect("commit"),
-            message: None,
             base: None,
             network: Network { providers: vec![ProviderHost { url: self.origin.clone(), ssh: Some(server) }], ..Network::default() },
         }

@@ -40,19 +40,19 @@ pub(crate) struct Variables {
 }
 
 impl Variables {
-    pub(crate) fn new(assignment: &Assignment, commit_message: &str) -> Self {
+    /// The Dockerfile by its path from the build context.
+    pub(crate) fn new(assignment: &Assignment, commit_message: &str, dockerfile: &str) -> Self {
         let names = Names::new(assignment);
         let tags: Vec<&str> = assignment.tags.iter().map(|tag| tag.as_str()).collect();
         let cache_tag = if assignment.rule.cache { names.first_tag.clone() } else { String::new() };
-        let message = assignment.source.message.clone().unwrap_or_else(|| commit_message.to_owned());
         let own = assignment.environment.iter().filter(|variable| variable.name != SSH_PRIVATE);
         let mut all: BTreeMap<String, String> = own.map(|variable| (variable.name.clone(), variable.value.clone())).collect();
         let service = [
             assignment.source.source_ref.short().to_owned(),
             assignment.source.commit.to_string(),
-            message,
+            commit_message.to_owned(),
             names.repository.clone(),
-            dockerfile_path(assignment.rule.context.as_str(), assignment.rule.dockerfile.as_str()),
+            dockerfile.to_owned(),
             tags.join(","),
             cache_tag,
             names.image(),
@@ -81,12 +81,6 @@ impl Variables {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.all.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
-}
-
-/// The Dockerfile's path from the build context, which is its own folder where a rule names none.
-fn dockerfile_path(context: &str, dockerfile: &str) -> String {
-    let path = if context.is_empty() { dockerfile.rsplit('/').next().unwrap_or_default() } else { dockerfile };
-    if path.is_empty() { "Dockerfile".to_owned() } else { path.to_owned() }
 }
 
 /// The names of the image.
@@ -122,17 +116,5 @@ impl Names {
     /// The image as this build alone knows it.
     pub(crate) fn local(&self) -> String {
         format!("{}:{}", self.repository, self.build_tag)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_dockerfile_is_named_from_its_context() {
-        assert_eq!(dockerfile_path("", "app/docker/Prod"), "Prod");
-        assert_eq!(dockerfile_path("/", "app/Dockerfile"), "app/Dockerfile");
-        assert_eq!(dockerfile_path("app", ""), "Dockerfile");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use slipway_buildkit::{Client, Engine};
-use slipway_model::{Clock, FailureCode, FailureReason, Lane, StepState};
+use slipway_model::{Clock, FailureCode, FailureReason, StepState};
 use slipway_wire::{Assignment, Claim, EngineKind, EngineStatus, Outcome, PROTOCOL};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ use crate::failure::{Failure, Retry};
 use crate::home::{BuildDir, Home};
 use crate::joining;
 use crate::lease::{self, Halt, Stop};
-use crate::phases::{self, NameLocks, Tools, Work};
+use crate::phases::{self, Tools, Work};
 use crate::report::{Attempt, Reporter};
 use crate::sandbox::{self, Scopes};
 
@@ -53,7 +53,7 @@ pub async fn run(config: BuilderConfig, shutdown: CancellationToken) -> Result<(
     }
     let address = config.engine.clone();
     let store = address.is_docker().then(|| Engine::new(address.clone()));
-    let tools = Tools { scopes, store, client: Client::new(address), names: NameLocks::default() };
+    let tools = Tools { scopes, store, client: Client::new(address) };
     let parallel = config.parallel.max(1);
     let name = config.name.clone();
     let builder = Arc::new(Builder { home, api, tools, name, git, parallel, hand_back: CancellationToken::new() });
@@ -245,19 +245,14 @@ impl Builder {
                 Ended::Outcome(failed(Failure::new(FailureCode::TimedOut, text)))
             }
         };
-        let engine = match seat.get() {
-            // An engine that goes with its build is not asked for anything any more.
-            Some(_) if assignment.scope.lane == Lane::Untrusted => None,
-            Some(seat) => Some(&seat.sandbox.engine),
-            None => self.tools.store.as_ref(),
-        };
-        if let Some(engine) = engine
-            && tokio::time::timeout(CLEANUP_LIMIT, cleanup::build(engine, dir, &project)).await.is_err()
-        {
-            tracing::warn!(build = %assignment.build, "cleaning up took too long");
-        }
-        if let Some(seat) = seat.get() {
-            seat.leave().await;
+        match (seat.into_inner(), &self.tools.store) {
+            (Some(seat), _) => seat.leave().await,
+            (None, Some(engine)) => {
+                if tokio::time::timeout(CLEANUP_LIMIT, cleanup::image(engine, dir)).await.is_err() {
+                    tracing::warn!(build = %assignment.build, "cleaning up took too long");
+                }
+            }
+            (None, None) => {}
         }
         cleanup::remove(&dir.path).await;
         ended

@@ -218,7 +218,7 @@ async fn failures_have_reasons_of_their_own_and_nothing_is_pushed() {
         (reason.code, reason.text)
     };
     use FailureCode::{BaseImage, ContextNotFound, DockerfileInvalid, DockerfileNotFound, StepFailed, TestFailed, TestInvalid};
-    assert_eq!(reason("", "Nope").await, (DockerfileNotFound, "Dockerfile not found at `Nope`".into()));
+    assert_eq!(reason("", "Nope").await, (DockerfileNotFound, "Dockerfile not found at `Nope`, the rule's Dockerfile location".into()));
     assert_eq!(reason("", "link/Dockerfile").await.0, DockerfileNotFound);
     assert_eq!(reason("nope", "Dockerfile").await.0, ContextNotFound);
     assert_eq!(reason("etc", "passwd").await.0, ContextNotFound);

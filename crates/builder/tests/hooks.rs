@@ -163,12 +163,15 @@ async fn what_hooks_do_wrong_has_a_reason() {
     assert!(text.contains("no: ***"), "{text}");
     let refused = world.reason(Assignment { hooks: false, ..of("Dockerfile") }).await;
     assert!(
-        refused.code == FailureCode::HookFailed && refused.text.contains("`hooks/pre_build`") && refused.text.contains("administrator"),
+        refused.code == FailureCode::HooksForbidden && refused.text.contains("`hooks/pre_build`") && refused.text.contains("administrator"),
         "{refused}"
     );
     let nothing = world.reason(of("nothing/Dockerfile")).await;
     assert!(nothing.text.starts_with("`hooks/build` ended well and made no image"), "{nothing}");
-    assert_eq!(world.reason(of("missing/Dockerfile")).await.to_string(), "Dockerfile not found at `missing/Dockerfile`");
+    assert_eq!(
+        world.reason(of("missing/Dockerfile")).await.to_string(),
+        "Dockerfile not found at `missing/Dockerfile`, the rule's Dockerfile location"
+    );
     let (outcome, text) = run(&world, of("made/Dockerfile")).await;
     assert!(outcome == Outcome::Passed && text.contains("`hooks/push` did not push"), "{outcome:?} {text}");
     assert_eq!(world.registry.manifests(), 0);

@@ -138,7 +138,12 @@ fn of_steps(canary: &Path) -> Vec<Case> {
             vec![("Dockerfile.dockerignore", "-> /etc/passwd".into())],
             End::Fails(FailureCode::DockerfileNotFound, "it is no file inside of the source"),
         ),
-        case("ignore-link", "COPY . /all\n", vec![(".dockerignore", "-> /etc/passwd".into())], End::Anyhow),
+        case(
+            "ignore-link",
+            "COPY . /all\n",
+            vec![(".dockerignore", "-> /etc/passwd".into())],
+            End::Fails(FailureCode::DockerfileNotFound, "`ignore-link/.dockerignore`"),
+        ),
     ]
 }
 

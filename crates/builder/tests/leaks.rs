@@ -92,7 +92,7 @@ async fn a_step_that_writes_a_mounted_secret_into_a_layer_ends_the_build() {
 async fn what_hooks_bake_into_an_image_ends_the_build() {
     let number = unique();
     let head = format!("{BASE}LABEL n={number}\n");
-    let folders: [(&str, &str, String, &str, &str); 5] = [
+    let folders: [(&str, &str, String, &str, &str); 6] = [
         (
             "copied",
             "pre_build",
@@ -113,6 +113,16 @@ async fn what_hooks_bake_into_an_image_ends_the_build() {
             "push",
             format!(
                 "docker push $IMAGE_NAME\nprintf 'FROM scratch\\nLABEL n={number} key=%s\\n' \"$API_KEY\" | docker build -t $DOCKER_REPO:other -\ndocker push $DOCKER_REPO:other\n"
+            ),
+            "",
+            "in its configuration",
+        ),
+        // By a name like that of a build.
+        (
+            "pretended",
+            "post_push",
+            format!(
+                "printf 'FROM scratch\nLABEL o={number} key=%s\n' \"$API_KEY\" | docker build -t $DOCKER_REPO:build-x -\ndocker push $DOCKER_REPO:build-x\n"
             ),
             "",
             "in its configuration",

@@ -22,6 +22,8 @@ use crate::push::{PushProgress, header, read_push};
 const PROJECT: &str = "com.docker.compose.project";
 /// Docker 20.10: the first whose BuildKit serves a session over `/grpc`.
 const MIN_API: (u32, u32) = (1, 41);
+/// The name of images that are kept for their layers.
+const KEPT: &str = "slipway-kept";
 /// Everything but letters, digits and `-._`.
 pub(crate) const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 /// As [`STRICT`], for image names, whose `/` and `:` are part of the engine's route.
@@ -60,13 +62,16 @@ struct NamedVolume {
     name: String,
 }
 
-/// Which images.
+/// Which images go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Images {
-    /// Those that no registry gave.
-    MadeHere,
+pub enum Images<'a> {
     /// All of them.
     All,
+    /// What was downloaded stays, so that its layers are not downloaded again, and loses its names: whoever asks for one asks its registry.
+    ButDownloads {
+        /// The registry (`host:port`) that builds push to: what it has was made here.
+        except: &'a str,
+    },
 }
 
 #[derive(Deserialize)]
@@ -77,6 +82,21 @@ struct ListedImage {
     repo_digests: Option<Vec<String>>,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
+}
+
+impl ListedImage {
+    fn kept_name(&self) -> String {
+        format!("{KEPT}:{}", self.id.strip_prefix("sha256:").unwrap_or(&self.id))
+    }
+
+    /// Whether it was kept before, or a registry has it and this one has not.
+    fn is_downloaded(&self, except: &str) -> bool {
+        if self.repo_tags.iter().flatten().any(|name| *name == self.kept_name()) {
+            return true;
+        }
+        let mut names = self.repo_digests.iter().flatten().filter(|name| !name.starts_with("<none>")).peekable();
+        names.peek().is_some() && !names.any(|name| name.strip_prefix(except).is_some_and(|rest| rest.starts_with('/')))
+    }
 }
 
 impl Engine {
@@ -193,8 +213,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes all containers and volumes, every network that is not the engine's own, and images: those that were made here, or all.
-    pub async fn remove_everything(&self, images: Images) -> Result<(), EngineError> {
+    /// Removes all containers and volumes, every network that is not the engine's own, and images.
+    pub async fn remove_everything(&self, images: Images<'_>) -> Result<(), EngineError> {
         for item in self.list::<Vec<WithId>>("/containers/json?all=true").await? {
             self.delete(&format!("/containers/{}?force=true&v=true", encode(&item.id, STRICT))).await?;
         }
@@ -206,10 +226,20 @@ impl Engine {
             self.delete(&format!("/volumes/{}?force=true", encode(&item.name, STRICT))).await?;
         }
         for image in self.list::<Vec<ListedImage>>("/images/json").await? {
-            let pulled = image.repo_digests.unwrap_or_default().iter().any(|digest| !digest.starts_with("<none>"));
-            if images == Images::All || !pulled {
-                self.delete(&format!("/images/{}?force=true", encode(&image.id, STRICT))).await?;
+            match images {
+                Images::ButDownloads { except } if image.is_downloaded(except) => self.take_names(&image).await?,
+                _ => self.delete(&format!("/images/{}?force=true", encode(&image.id, STRICT))).await?,
             }
+        }
+        Ok(())
+    }
+
+    /// The image stays, under a name that nobody asks for.
+    async fn take_names(&self, image: &ListedImage) -> Result<(), EngineError> {
+        let kept = image.kept_name();
+        self.tag(&image.id, KEPT, kept.rsplit(':').next().unwrap_or_default()).await?;
+        for name in image.repo_tags.iter().flatten().filter(|name| !name.starts_with("<none>") && **name != kept) {
+            self.remove_image(name).await?;
         }
         Ok(())
     }
@@ -234,4 +264,31 @@ fn filter(label: &str) -> String {
 
 pub(crate) fn filters(value: &serde_json::Value) -> String {
     encode(&value.to_string(), STRICT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_registry_gave_is_told_from_what_was_made_here() {
+        let image = |tags: &[&str], digests: &[&str]| {
+            let all = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+            ListedImage { id: "sha256:ab".into(), repo_tags: all(tags), repo_digests: all(digests) }
+        };
+        for (tags, digests, kept) in [
+            (&["postgres:15"][..], &["postgres@sha256:1"][..], true),
+            (&["first:latest"], &[], false),
+            (&["<none>:<none>"], &["<none>@<none>"], false),
+            // Pushed, and perhaps downloaded before.
+            (&["h:5/acme/hello:latest"], &["h:5/acme/hello@sha256:1"], false),
+            (&["h:5/acme/hello:latest"], &["postgres@sha256:1", "h:5/acme/hello@sha256:1"], false),
+            (&["h:50/acme/hello:latest"], &["h:50/acme/hello@sha256:1"], true),
+            // Kept before; a name that only looks so is nobody's.
+            (&["slipway-kept:ab"], &[], true),
+            (&["slipway-kept:cd"], &[], false),
+        ] {
+            assert_eq!(image(tags, digests).is_downloaded("h:5"), kept, "{tags:?} {digests:?}");
+        }
+    }
 }

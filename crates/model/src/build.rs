@@ -101,8 +101,10 @@ words! {
         BaseImage = "base_image",
         /// A step of the Dockerfile failed.
         StepFailed = "step_failed",
-        /// A script in `hooks/` ended with an error, or may not run.
+        /// A script in `hooks/` ended with an error, or cannot run.
         HookFailed = "hook_failed",
+        /// The source has `hooks/`, and the administrator lets its namespace run none.
+        HooksForbidden = "hooks_forbidden",
         /// `sut` exited with another code than 0.
         TestFailed = "test_failed",
         /// A test file cannot be run as it is.

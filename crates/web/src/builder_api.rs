@@ -175,7 +175,6 @@ fn assignment(state: &WebState, builder: &RegisteredBuilder, claimed: Claimed) -
             because,
             source_ref: build.fetched_from().clone(),
             commit: build.commit,
-            message: build.commit_message.and_then(|message| message.lines().next().map(str::to_owned)),
             base: base.map(|base| match base {
                 ComparedWith::Image { number, commit } => Base::Image { number, commit },
                 ComparedWith::Branch(name) => Base::Branch(name),

@@ -203,8 +203,6 @@ pub struct Source {
     pub source_ref: RefName,
     /// The commit to build; an annotated tag's own id is allowed and is peeled after the fetch.
     pub commit: CommitId,
-    /// First line of the commit's message, when known.
-    pub message: Option<String>,
     /// What it is compared with: when no file that the rule is built from differs, the build is not needed.
     #[serde(default)]
     pub base: Option<Base>,

@@ -76,7 +76,7 @@ async fn each_way_to_fail_has_its_reason_and_moves_no_tag() -> Result<()> {
     let failed = hello.ended(&id, "failed").await?;
     assert_eq!(
         (&failed["reason"]["code"], &failed["reason"]["text"]),
-        (&json!("dockerfile_not_found"), &json!("Dockerfile not found at `deploy/Dockerfile`"))
+        (&json!("dockerfile_not_found"), &json!("Dockerfile not found at `deploy/Dockerfile`, the rule's Dockerfile location"))
     );
     assert_eq!(hello.tag("latest").await?, Some(digest));
     app.finish().await

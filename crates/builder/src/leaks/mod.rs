@@ -6,7 +6,7 @@
 mod search;
 mod tar;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use slipway_buildkit::{Engine, SavedImage};
 use slipway_model::{FailureCode, Phase};
@@ -62,15 +62,13 @@ impl<'a> Check<'a> {
         done
     }
 
-    /// Looks at images of a repository that have got names since `before`, but those that only other builds know.
-    pub(crate) async fn new_names(&mut self, repository: &str, before: &BTreeMap<String, String>) -> Result<(), Failure> {
+    /// Looks at all images that have a name in a repository: the engine is one build's alone, so each of them is this build's.
+    pub(crate) async fn names_in(&mut self, repository: &str) -> Result<(), Failure> {
         if self.wanted.is_none() {
             return Ok(());
         }
-        for (name, id) in self.engine.names_in(repository).await? {
-            if before.get(&name) != Some(&id) && !name.contains(":build-") {
-                self.image(&name).await?;
-            }
+        for name in self.engine.names_in(repository).await?.into_keys() {
+            self.image(&name).await?;
         }
         Ok(())
     }

@@ -20,5 +20,7 @@ ln -s /api/sock /run/docker.sock
 # The listening socket comes as systemd would hand it over.
 exec 3<&4 4<&-
 export LISTEN_FDS=1 LISTEN_PID=$$
-exec dockerd --rootless --log-level warn --config-file /run/daemon.json --data-root /var/lib/docker --exec-root /run/docker \
+# Published ports are this network's own. What `--rootless` would take for them speaks with a RootlessKit, which is not here.
+proxy="$(command -v docker-proxy)" && proxy="--userland-proxy-path=$proxy" || proxy=--userland-proxy=false
+exec dockerd --rootless "$proxy" --log-level warn --config-file /run/daemon.json --data-root /var/lib/docker --exec-root /run/docker \
     --pidfile /run/docker.pid --host fd://

@@ -1,4 +1,4 @@
-//! An engine of its own for one trust scope, and programs beside it: what serves hooks and tests, and everything of the untrusted lane.
+//! An engine of its own for one build of one trust scope, and programs beside it: what serves hooks and tests, and everything of the untrusted lane.
 //!
 //! The invariant: nothing in here is more than an ordinary user of the machine, sees more of its files than its programs, or reaches its
 //! loopback, its own addresses or a private network; and all of it ends with the builder. Whose engine it is decides `scopes`; the scripts say
@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use slipway_buildkit::{AddressError, Client, Engine, EngineAddress};
-use slipway_model::FailureCode;
+use slipway_model::{FailureCode, Timestamp};
 use tokio::process::{Child, ChildStdin, Command};
 
 use self::bounds::Group;
@@ -101,6 +101,8 @@ pub(crate) struct Sandbox {
     user: File,
     network: File,
     reach: Reach,
+    /// When it was started.
+    begun: Timestamp,
     _relay: Relay,
     process: Process,
     /// After the processes that are in it.
@@ -109,7 +111,7 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     /// Starts the engine of a folder and waits until it answers.
-    async fn start(folder: &Path, base: u32, reach: Reach, bounds: EngineBounds) -> Result<Self, Failure> {
+    async fn start(folder: &Path, base: u32, reach: Reach, bounds: EngineBounds, begun: Timestamp) -> Result<Self, Failure> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             Failure::passing(FailureCode::EngineUnavailable, format!("an engine of its own for this build: {what}: {error}"))
         };
@@ -145,6 +147,7 @@ impl Sandbox {
                 user,
                 network,
                 reach,
+                begun,
                 _relay: relay,
                 process,
                 group,

@@ -1,7 +1,10 @@
-//! Whose engine is whose: one for each namespace's trusted builds, kept warm and with its cache; one for each untrusted build, gone with it.
+//! Whose engine is whose: a namespace's trusted builds have engines that are kept warm and with their cache, an untrusted build has one that
+//! is gone with it.
 //!
-//! The invariant: two trust scopes never meet in an engine, in its data, or in the machine's user that it runs as; what a build leaves in a
-//! shared engine is gone when no other build uses it. Deliberately elsewhere: how an engine is put together (`mod`, the scripts).
+//! The invariant: an engine serves one build at a time, and whatever that left in it but its cache is gone before the next; two trust scopes
+//! never meet in an engine, in its data, or in the machine's user that it runs as. A build beside another one of its namespace gets the
+//! namespace's second engine: how many there are, the builder's number of parallel builds says. Deliberately elsewhere: how an engine is put
+//! together (`mod`, the scripts).
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -11,8 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use slipway_buildkit::Images;
-use slipway_model::{BuildId, Clock, FailureCode, Lane, Timestamp};
+use slipway_model::{BuildId, Clock, EgressPolicy, FailureCode, Lane, Timestamp};
 use slipway_wire::{Assignment, TrustScope};
+use tokio::sync::OwnedMutexGuard;
 
 use super::relay::RegistryAddress;
 use super::{Reach, Sandbox};
@@ -25,6 +29,8 @@ use crate::process::Program;
 
 /// An engine that nobody used for so long is stopped; its cache stays.
 const IDLE: Duration = Duration::from_secs(10 * 60);
+/// An engine that runs for so long is stopped when its build leaves: what it downloaded for tests and hooks goes at its next start.
+const OLD: Duration = Duration::from_secs(86_400);
 /// The data of an engine that nobody used for so long are removed: its namespace may be gone, and nobody tells a builder.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 /// Between two looks for such.
@@ -65,26 +71,39 @@ struct Key {
     scope: TrustScope,
     /// Untrusted builds have one each.
     once: Option<(BuildId, u32)>,
+    /// From 1: the first has most of the cache.
+    number: u32,
 }
 
 impl Key {
-    fn of(assignment: &Assignment) -> Self {
+    fn of(assignment: &Assignment, number: u32) -> Self {
         let once = (assignment.scope.lane == Lane::Untrusted).then_some((assignment.build, assignment.attempt));
-        Self { scope: assignment.scope, once }
+        Self { scope: assignment.scope, once, number }
     }
 
     fn folder(self) -> String {
-        match self.once {
+        let first = match self.once {
             Some((build, attempt)) => format!("once-{build}-{attempt}"),
             None => self.scope.account.to_string(),
-        }
+        };
+        if self.number == 1 { first } else { format!("{first}-{}", self.number) }
     }
 }
 
+/// Where an engine stands while no build has it. Whoever holds the lock has the engine.
 #[derive(Debug, Default)]
 struct Place {
-    sandbox: Option<Arc<Sandbox>>,
+    /// It runs, and holds nothing of any build but caches.
+    sandbox: Option<Sandbox>,
     used: Option<Timestamp>,
+}
+
+/// Networks that are not public and that the administrator opens are for the namespace's own commits, not for those of strangers.
+fn allowed(lane: Lane, egress: &EgressPolicy) -> Vec<String> {
+    match lane {
+        Lane::Trusted => egress.networks(),
+        Lane::Untrusted => Vec::new(),
+    }
 }
 
 impl Scopes {
@@ -103,31 +122,49 @@ impl Scopes {
         Ok(Self(Arc::new(Inner { folder, clock, bounds, places: Mutex::default(), choosing: Mutex::default(), looked: Mutex::default() })))
     }
 
-    /// A place in the engine of the build's scope, which is started when it does not run.
+    /// An engine of the build's scope for this build alone. It is started when it does not run.
     pub(crate) async fn seat(&self, assignment: &Assignment, dir: &BuildDir) -> Result<Seat, Failure> {
         super::ready()?;
-        let key = Key::of(assignment);
-        let place = {
-            let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(places.entry(key).or_default())
-        };
-        let mut place = place.lock().await;
-        place.used = Some(self.0.clock.now());
-        let reach = Reach { registry: RegistryAddress::of(&assignment.registry), allowed: assignment.source.network.egress.networks() };
+        let (key, place) = self.take(assignment);
         self.note_use(key);
-        let running = place.sandbox.take().filter(|sandbox| !sandbox.has_ended());
-        let sandbox = match running {
-            Some(sandbox) if sandbox.reach == reach => sandbox,
-            Some(sandbox) if Arc::strong_count(&sandbox) > 1 => {
-                place.sandbox = Some(sandbox);
-                let text = "the registry's address or what builds may reach changed while other builds of this namespace run";
-                return Err(Failure::passing(FailureCode::EngineUnavailable, text));
-            }
-            _ => Arc::new(self.start(key, reach).await?),
-        };
-        place.sandbox = Some(Arc::clone(&sandbox));
+        let allowed = allowed(assignment.scope.lane, &assignment.source.network.egress);
+        let (scopes, reach) = (self.clone(), Reach { registry: RegistryAddress::of(&assignment.registry), allowed });
+        // Goes on when this build is stopped: an engine that is half started would be in the way of the next one in the same folder.
+        let started = tokio::spawn(async move { scopes.start_in(key, place, reach).await }).await;
+        let mut place = started.map_err(|error| Failure::internal("an engine of its own for this build", error))??;
+        // It comes back empty, or not at all.
+        let sandbox = place.sandbox.take().ok_or_else(|| Failure::internal("an engine of its own for this build", "it is gone"))?;
         let name = format!("{}-{}", assignment.build, assignment.attempt);
-        Ok(Seat { scopes: self.clone(), key, sandbox, name, private: dir.inside(), compose: tokio::sync::OnceCell::new() })
+        Ok(Seat { scopes: self.clone(), key, place, sandbox, name, private: dir.inside(), compose: tokio::sync::OnceCell::new() })
+    }
+
+    /// The first of the scope's engines that no other build has.
+    fn take(&self, assignment: &Assignment) -> (Key, OwnedMutexGuard<Place>) {
+        let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut number = 1;
+        loop {
+            let key = Key::of(assignment, number);
+            if let Ok(place) = Arc::clone(places.entry(key).or_default()).try_lock_owned() {
+                return (key, place);
+            }
+            number += 1;
+        }
+    }
+
+    /// Sees to it that the engine runs, with this reach.
+    async fn start_in(&self, key: Key, mut place: OwnedMutexGuard<Place>, reach: Reach) -> Result<OwnedMutexGuard<Place>, Failure> {
+        place.used = Some(self.0.clock.now());
+        if let Some(sandbox) = place.sandbox.take() {
+            // What a hook asked for at its last moment may have come after the engine was emptied.
+            let ready = !sandbox.has_ended() && sandbox.reach == reach && emptied_of_builds(&sandbox).await.is_ok();
+            if ready {
+                place.sandbox = Some(sandbox);
+                return Ok(place);
+            }
+            sandbox.end().await;
+        }
+        place.sandbox = Some(self.start(key, reach).await?);
+        Ok(place)
     }
 
     async fn start(&self, key: Key, reach: Reach) -> Result<Sandbox, Failure> {
@@ -149,7 +186,7 @@ impl Scopes {
     /// Containers of a builder that died are still known, and some may be started again by themselves. Images that were pulled long ago would
     /// hide newer ones; the build cache is none of them.
     async fn start_clean(&self, folder: &Path, base: u32, reach: Reach) -> Result<Sandbox, Failure> {
-        let sandbox = Sandbox::start(folder, base, reach, self.0.bounds).await?;
+        let sandbox = Sandbox::start(folder, base, reach, self.0.bounds, self.0.clock.now()).await?;
         match emptied(&sandbox, Images::All).await {
             Ok(()) => Ok(sandbox),
             Err(why) => {
@@ -249,55 +286,35 @@ impl Scopes {
         };
         let now = self.0.clock.now();
         for (key, place) in places {
+            // Otherwise a build has it.
             let Ok(mut place) = place.try_lock() else { continue };
-            let unused = place.sandbox.as_ref().is_none_or(|sandbox| Arc::strong_count(sandbox) == 1);
-            if unused && (key.once.is_some() || old(place.used, now)) {
-                if let Some(sandbox) = place.sandbox.take() {
-                    sandbox.end().await;
-                }
-                if key.once.is_some() {
-                    cleanup::remove(&self.0.folder.join(key.folder())).await;
-                }
-                // Whoever waits for this place keeps it; a new one is as good.
-                self.0
-                    .places
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .retain(|other, held| *other != key || Arc::strong_count(held) > 2);
+            // What an untrusted build does not have was started for one that stopped meanwhile.
+            if key.once.is_none() && !old(place.used, now) {
+                continue;
             }
+            if let Some(sandbox) = place.sandbox.take() {
+                sandbox.end().await;
+            }
+            if key.once.is_some() {
+                cleanup::remove(&self.0.folder.join(key.folder())).await;
+            }
+            // While it is held, so that no build has taken it.
+            self.forget(key);
         }
     }
 
-    /// What is left of a build in its engine goes. Nothing inside is asked whether it may.
-    async fn leave(&self, key: Key, left: &Arc<Sandbox>, name: &str) {
-        let place = {
-            let places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
-            places.get(&key).map(Arc::clone)
-        };
-        let Some(place) = place else { return };
-        let mut place = place.lock().await;
-        let folder = self.0.folder.join(key.folder());
-        if key.once.is_some() {
-            left.end().await;
-            place.sandbox = None;
-            cleanup::remove(&folder).await;
-            self.0.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            return;
-        }
-        cleanup::remove(&folder.join("seats").join(name)).await;
-        // This place and the seat that is being left. Another engine may have taken the place of one that died.
-        let last = place.sandbox.as_ref().is_some_and(|sandbox| Arc::ptr_eq(sandbox, left) && Arc::strong_count(sandbox) <= 2);
-        if last && let Err(why) = emptied(left, Images::MadeHere).await {
-            tracing::warn!(%why, "what builds left in an engine of their own was not removed; the engine is stopped");
-            left.end().await;
-            place.sandbox = None;
-        }
-        place.used = Some(self.0.clock.now());
+    fn forget(&self, key: Key) {
+        self.0.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 }
 
+/// Caches stay, and layers of what was downloaded.
+async fn emptied_of_builds(sandbox: &Sandbox) -> Result<(), String> {
+    emptied(sandbox, Images::ButDownloads { except: &sandbox.reach.registry.host }).await
+}
+
 /// An engine that does not do it in time counts as one that refuses.
-async fn emptied(sandbox: &Sandbox, images: Images) -> Result<(), String> {
+async fn emptied(sandbox: &Sandbox, images: Images<'_>) -> Result<(), String> {
     match tokio::time::timeout(EMPTY_LIMIT, sandbox.engine.remove_everything(images)).await {
         Ok(done) => done.map_err(|error| error.to_string()),
         Err(_) => Err(format!("it did not answer within {} s", EMPTY_LIMIT.as_secs())),
@@ -309,7 +326,9 @@ async fn emptied(sandbox: &Sandbox, images: Images) -> Result<(), String> {
 pub(crate) struct Seat {
     scopes: Scopes,
     key: Key,
-    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) sandbox: Sandbox,
+    /// Held until the build has left.
+    place: OwnedMutexGuard<Place>,
     name: String,
     /// Files for the programs inside, which only the builder writes.
     private: PathBuf,
@@ -396,9 +415,29 @@ impl Seat {
         self.sandbox.program(&self.name, &self.private, &self.inside(folder), program)
     }
 
-    /// The build has ended: its files go, and what it left in the engine when it is the last one there.
-    pub(crate) async fn leave(&self) {
-        self.scopes.leave(self.key, &self.sandbox, &self.name).await;
+    /// The build has ended: its files go, and what it left in the engine. Nothing inside is asked whether it may.
+    pub(crate) async fn leave(self) {
+        let Self { scopes, key, mut place, sandbox, name, .. } = self;
+        let folder = scopes.0.folder.join(key.folder());
+        let now = scopes.0.clock.now();
+        if key.once.is_some() {
+            sandbox.end().await;
+            cleanup::remove(&folder).await;
+            scopes.forget(key);
+            return;
+        }
+        place.used = Some(now);
+        let emptied = emptied_of_builds(&sandbox).await;
+        // Nothing writes there any more.
+        cleanup::remove(&folder.join("seats").join(name)).await;
+        if let Err(why) = &emptied {
+            tracing::warn!(%why, "what a build left in an engine of its own was not removed; the engine is stopped");
+        }
+        if emptied.is_ok() && now.since(sandbox.begun) < OLD {
+            place.sandbox = Some(sandbox);
+        } else {
+            sandbox.end().await;
+        }
     }
 }
 
@@ -449,7 +488,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let at = |name: &str| folder.path().join(name);
         let scopes = scopes(folder.path());
-        let key = Key { scope: TrustScope { account: AccountId::new(), lane: Lane::Trusted }, once: None };
+        let key = Key { scope: TrustScope { account: AccountId::new(), lane: Lane::Trusted }, once: None, number: 1 };
         scopes.note_use(key);
         for name in ["old", "unknown"] {
             std::fs::create_dir_all(at(name).join("data/cache")).expect("folders");
@@ -467,15 +506,22 @@ mod tests {
     fn lanes_and_namespaces_never_share_a_folder() {
         let (account, build) = (AccountId::new(), BuildId::new());
         let scope = |account, lane| TrustScope { account, lane };
-        let key = |scope, once| Key { scope, once }.folder();
+        let key = |scope, once| Key { scope, once, number: 1 }.folder();
         let names: BTreeSet<String> = [
             key(scope(account, Lane::Trusted), None),
+            Key { scope: scope(account, Lane::Trusted), once: None, number: 2 }.folder(),
             key(scope(AccountId::new(), Lane::Trusted), None),
             key(scope(account, Lane::Untrusted), Some((build, 1))),
             key(scope(account, Lane::Untrusted), Some((build, 2))),
         ]
         .into();
-        assert_eq!(names.len(), 4);
+        assert_eq!(names.len(), 5);
+    }
+
+    #[test]
+    fn what_the_administrator_opens_is_not_open_to_strangers() {
+        let egress = EgressPolicy::allowing(["10.1.0.0/16"]).expect("networks");
+        assert_eq!((allowed(Lane::Trusted, &egress), allowed(Lane::Untrusted, &egress)), (vec!["10.1.0.0/16".to_owned()], vec![]));
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl GitHost {
 
     /// Commits these files to `main`, and gives a ref of another name the same commit where one is named.
     pub fn push(&self, files: &[(&str, &str)]) {
+        self.push_saying(files, "a commit of the test");
+    }
+
+    /// With a message of its own.
+    pub fn push_saying(&self, files: &[(&str, &str)], message: &str) {
         for (path, content) in files {
             let path = self.work().join(path);
             std::fs::create_dir_all(path.parent().expect("parent")).expect("folders");
@@ -66,7 +71,7 @@ impl GitHost {
             }
         }
         self.git(&["add", "--all"], "work");
-        self.git(&["commit", "--quiet", "--allow-empty", "--message", "a commit of the test"], "work");
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", message], "work");
         self.git(&["clone", "--quiet", "--bare", "work", "new.git"], "");
         let bare = self.folder.path().join("hello.git");
         if bare.exists() {

@@ -94,7 +94,6 @@ impl World {
                 because: None,
                 source_ref: name.parse().expect("ref"),
                 commit: self.git.commit(name).parse().expect("commit"),
-                message: None,
                 base: None,
                 network: slipway_wire::Network::default(),
             },

@@ -21,8 +21,13 @@ pub fn hint(code: FailureCode) -> &'static str {
         FailureCode::BaseImage => "Check the name in FROM. Private images must be in the same namespace.",
         FailureCode::StepFailed => "The step's last lines are below. Run the same command locally, or look further up in the log.",
         FailureCode::HookFailed => "The tags did not move. The script's last lines are below; `hooks/` stands beside the Dockerfile.",
+        FailureCode::HooksForbidden => {
+            "An administrator lets namespaces run hooks, by `hooks` under `[builder]`. Without the folder `hooks/` the source is built as it is."
+        }
         FailureCode::TestFailed => "The tags did not move. Mend the code or the test and push again; the test's last lines are below.",
-        FailureCode::TestInvalid => "A test file needs a service named `sut`; its exit code decides.",
+        FailureCode::TestInvalid => {
+            "Nothing was pushed. Test files stand beside the Dockerfile; the exit code of the service `sut` decides."
+        }
         FailureCode::SecretInImage => {
             "No tag moved. Give the step its secret by `RUN --mount=type=secret` and write it nowhere; a variable that is no secret needs no mark."
         }
