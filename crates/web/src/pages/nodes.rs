@@ -67,10 +67,10 @@ fn row(view: NodeView, own: &[(RepositoryPath, Build)]) -> NodeRow {
         id: builder.id.to_string(),
         origin: builder.joined_by.clone().map_or(Origin::BuiltIn, Origin::Joined),
         engine: view.engine,
-        obstacle: builder.obstacle,
         labels: builder.labels.iter().collect(),
         // One that has not said yet how many it wants is shown as what it is: nothing.
         places: if builder.parallel == 0 { 0 } else { builder.places() },
+        obstacle: builder.obstacle,
         busy: u32::try_from(busy).unwrap_or(u32::MAX),
         seen_at: builder.last_seen_at,
         draining_since: builder.draining_since,
