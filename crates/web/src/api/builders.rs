@@ -76,7 +76,6 @@ impl From<NodeView> for BuilderNode {
             state,
             problem,
             hint,
-            obstacle: builder.obstacle,
             labels: builder.labels.iter().collect(),
             parallel: if builder.parallel == 0 { 0 } else { builder.places() },
             running: view.running,
@@ -88,6 +87,7 @@ impl From<NodeView> for BuilderNode {
             version: builder.version,
             git: builder.git,
             joined_by: builder.joined_by,
+            obstacle: builder.obstacle,
         }
     }
 }

@@ -67,7 +67,6 @@ fn row(view: NodeView, own: &[(RepositoryPath, Build)]) -> NodeRow {
         id: builder.id.to_string(),
         origin: builder.joined_by.clone().map_or(Origin::BuiltIn, Origin::Joined),
         engine: view.engine,
-        obstacle: builder.obstacle,
         labels: builder.labels.iter().collect(),
         // One that has not said yet how many it wants is shown as what it is: nothing.
         places: if builder.parallel == 0 { 0 } else { builder.places() },
@@ -79,6 +78,7 @@ fn row(view: NodeView, own: &[(RepositoryPath, Build)]) -> NodeRow {
         others: busy.saturating_sub(builds.len()),
         builds,
         name: builder.name,
+        obstacle: builder.obstacle,
         version: builder.version,
         git: builder.git.trim().trim_start_matches("git version ").to_owned(),
     }
