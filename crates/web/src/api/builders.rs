@@ -88,7 +88,6 @@ impl From<NodeView> for BuilderNode {
             version: builder.version,
             git: builder.git,
             joined_by: builder.joined_by,
-            obstacle: builder.obstacle,
         }
     }
 }

@@ -79,7 +79,6 @@ fn row(view: NodeView, own: &[(RepositoryPath, Build)]) -> NodeRow {
         others: busy.saturating_sub(builds.len()),
         builds,
         name: builder.name,
-        obstacle: builder.obstacle,
         version: builder.version,
         git: builder.git.trim().trim_start_matches("git version ").to_owned(),
     }
