@@ -37,6 +37,8 @@ async fn older_is_built(app: &TestApp, hello: &Repository<'_>, older: &str) -> R
 }
 
 async fn end_all(app: &TestApp, hello: &Repository<'_>) -> Result<()> {
+    // A push that is still to be decided would cancel the builds of older ones meanwhile.
+    hello.decided().await?;
     for build in hello.builds().await? {
         if build["state"] == "queued" {
             app.api.post(&hello.at(&format!("/builds/{}/cancel", text(&build, "id"))), &Value::Null).await?;
