@@ -157,6 +157,7 @@ async fn what_is_too_old_is_refused_with_found_and_wanted() -> Result<()> {
 async fn what_needs_an_engine_of_its_own_is_built_where_there_can_be_one() -> Result<()> {
     let app = TestApp::start().await?;
     let hello = app.linked_repository("hello").await?;
+    hello.build_every_push().await?;
     let mut hindered = app.builder("hindered").await?;
     hindered.obstacle = Some("the builder does not run as root".to_owned());
     let push = async |content: &str| {
