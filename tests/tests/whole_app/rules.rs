@@ -175,16 +175,16 @@ async fn variables_are_kept_and_their_webhook_survives_a_change_of_source() -> R
     let app = TestApp::start().await?;
     let hello = app.linked_repository("hello").await?;
     app.github.repository("octo/second", Visibility::Private).await?;
-    let env = json!([{ "name": "COLOUR", "value": "blue" }, { "name": "EMPTY", "value": "" }]);
+    let env = json!([{ "name": "COLOUR", "value": "midnight blue" }, { "name": "EMPTY", "value": "" }]);
     let body = json!({ "provider": "github", "source": "octo/hello", "env": env });
     let shown = |name: &str, value: &str, secret: bool| json!({ "name": name, "value": value, "secret": secret });
     let stored = app.api.put(&hello.at("/autobuild"), &body).await?["env"].clone();
-    assert_eq!(stored, json!([shown("COLOUR", "blue", false), shown("EMPTY", "", false)]));
+    assert_eq!(stored, json!([shown("COLOUR", "midnight blue", false), shown("EMPTY", "", false)]));
     // A name without a value keeps the value; one that is left out goes.
     for (secret, is_secret) in [(json!(null), false), (json!(true), true), (json!(null), true), (json!(false), false)] {
         let body = json!({ "provider": "github", "source": "octo/hello", "env": [{ "name": "COLOUR", "secret": secret }] });
         let stored = app.api.put(&hello.at("/autobuild"), &body).await?["env"].clone();
-        assert_eq!(stored, json!([shown("COLOUR", "blue", is_secret)]), "{secret}");
+        assert_eq!(stored, json!([shown("COLOUR", "midnight blue", is_secret)]), "{secret}");
     }
     for bad in [json!([{ "name": "1X", "value": "" }]), json!([{ "name": "NEW" }]), json!([{ "name": "DOCKER_TAG", "value": "x" }])] {
         let body = json!({ "provider": "github", "source": "octo/hello", "env": bad });
