@@ -113,10 +113,10 @@ async fn what_the_provider_did_not_take_is_sent_again(place: Place) -> Result<()
     assert_eq!(there(&place, "octo/hello", &build).len(), 1);
     assert_eq!(seen(&place, &right, build.id).await?.error, None);
 
-    // An end that nobody takes is given up after a day, and not before.
+    // An end that nobody takes is given up after three days, and not before.
     place.github.trouble(STATUSES, Fault::Status(502), Times::UntilCleared);
     fail(&place, FailureCode::StepFailed).await?;
-    for _ in 0..23 {
+    for _ in 0..71 {
         tell(&place).await?;
         place.hours(1);
     }
@@ -125,7 +125,7 @@ async fn what_the_provider_did_not_take_is_sent_again(place: Place) -> Result<()
     tell(&place).await?;
     let given_up = seen(&place, &right, build.id).await?;
     assert_eq!(given_up.state, "not_told");
-    assert!(given_up.error.is_some_and(|error| error.starts_with("given up after a day") && error.contains("502")));
+    assert!(given_up.error.is_some_and(|error| error.starts_with("given up after three days") && error.contains("502")));
     Ok(())
 }
 
