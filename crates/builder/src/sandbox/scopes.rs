@@ -29,6 +29,8 @@ use crate::process::Program;
 
 /// An engine that nobody used for so long is stopped; its cache stays.
 const IDLE: Duration = Duration::from_secs(10 * 60);
+/// What ends within this time never began.
+const AT_ONCE: Duration = Duration::from_secs(5);
 /// An engine that runs for so long is stopped when its build leaves: what it downloaded for tests and hooks goes at its next start.
 const OLD: Duration = Duration::from_secs(86_400);
 /// The data of an engine that nobody used for so long are removed: its namespace may be gone, and nobody tells a builder.
@@ -186,7 +188,18 @@ impl Scopes {
     /// Containers of a builder that died are still known, and some may be started again by themselves. Images that were pulled long ago would
     /// hide newer ones; the build cache is none of them.
     async fn start_clean(&self, folder: &Path, base: u32, reach: Reach) -> Result<Sandbox, Failure> {
-        let sandbox = Sandbox::start(folder, base, reach, self.0.bounds, self.0.clock.now()).await?;
+        let (begun, start) =
+            (tokio::time::Instant::now(), || Sandbox::start(folder, base, reach.clone(), self.0.bounds, self.0.clock.now()));
+        let sandbox = match start().await {
+            Ok(sandbox) => sandbox,
+            // Of hundreds one ended before it was put together: the kernel refused its shell an identity that it had been given. It costs a
+            // moment to begin again, and a try of the build not to.
+            Err(failure) if begun.elapsed() < AT_ONCE => {
+                tracing::warn!(reason = %failure.reason, "an engine of its own ended at once; it is started again");
+                start().await?
+            }
+            Err(failure) => return Err(failure),
+        };
         match emptied(&sandbox, Images::All).await {
             Ok(()) => Ok(sandbox),
             Err(why) => {
