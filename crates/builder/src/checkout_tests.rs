@@ -77,6 +77,16 @@ async fn a_pull_request_is_compared_with_where_it_left_its_branch() {
         assert!(changed.log.contains("1 files changed, 1 of them under the rule's paths"), "{}", changed.log);
         assert_eq!(git(&changed.dir.source(), &["for-each-ref"]), "", "what was only compared with is gone");
     }
+    // Each went into the other: which of the two commits that they have in common is meant nobody can say.
+    let other = commit(&place, &parted, &[("web/b.ts", "4")]);
+    let bare = place.bare("hello");
+    let tree = |of: &str| git(&bare, &["rev-parse", &format!("{of}^{{tree}}")]);
+    let merge = |one: &str, two: &str, tree: &str| git(&bare, &["commit-tree", "-m", "a merge", "-p", one, "-p", two, tree]);
+    let (into, head) = (merge(&api, &other, &tree(&api)), merge(&other, &api, &tree(&api)));
+    git(&bare, &["update-ref", "refs/heads/main", &into]);
+    let crossed = check_out(&place, &from(&head, "refs/heads/main", false), |git| git).await;
+    assert!(crossed.result.is_err_and(|text| text.ends_with(&format!("compared with `main` at {}", &into[..7]))), "{}", crossed.log);
+    git(&bare, &["update-ref", "refs/heads/main", &main]);
     // Nothing in common: the branch itself is compared with, and a branch that is gone is no reason to test nothing.
     let nothing = check_out(&place, &from(&unrelated, "refs/heads/main", false), |git| git).await;
     let text = nothing.result.expect_err("it holds what the branch holds");

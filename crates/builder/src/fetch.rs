@@ -117,9 +117,10 @@ pub(crate) async fn try_branch(git: &Git, way: &Way, branch: &RefName, wanted: &
     Ok(())
 }
 
-/// The last commit that the pull request has in common with the branch that it goes into, as far as history is here.
+/// The last commit that the pull request has in common with the branch that it goes into, as far as history is here. None when there are several
+/// that are equally late: no one of them tells all that a merge would change.
 pub(crate) async fn merge_base(git: &Git, commit: &CommitId, reporter: &Reporter) -> Result<Option<CommitId>, Failure> {
-    commit_of(git, &["merge-base", TARGET, commit.as_str()], reporter).await
+    commit_of(git, &["merge-base", "--all", TARGET, commit.as_str()], reporter).await
 }
 
 /// The commit of a ref that is here.

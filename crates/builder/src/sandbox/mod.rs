@@ -8,6 +8,7 @@
 mod bounds;
 mod relay;
 mod scopes;
+mod seat;
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -25,7 +26,8 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use self::bounds::Group;
 use self::relay::{RegistryAddress, Relay};
-pub(crate) use self::scopes::{Scopes, Seat};
+pub(crate) use self::scopes::Scopes;
+pub(crate) use self::seat::Seat;
 use crate::config::EngineBounds;
 use crate::failure::Failure;
 use crate::process::{PATH, Program};

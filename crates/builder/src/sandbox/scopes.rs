@@ -4,7 +4,7 @@
 //! The invariant: an engine serves one build at a time, and whatever that left in it but its cache is gone before the next; two trust scopes
 //! never meet in an engine, in its data, or in the machine's user that it runs as. A build beside another one of its namespace gets the
 //! namespace's second engine: how many there are, the builder's number of parallel builds says. Deliberately elsewhere: how an engine is put
-//! together (`mod`, the scripts).
+//! together (`mod`, the scripts), what a build has in one (`seat`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -19,13 +19,11 @@ use slipway_wire::{Assignment, TrustScope};
 use tokio::sync::OwnedMutexGuard;
 
 use super::relay::RegistryAddress;
-use super::{Reach, Sandbox};
+use super::{Reach, Sandbox, Seat};
 use crate::cleanup;
-use crate::compose::Flavour;
 use crate::config::EngineBounds;
 use crate::failure::Failure;
 use crate::home::BuildDir;
-use crate::process::Program;
 
 /// An engine that nobody used for so long is stopped; its cache stays.
 const IDLE: Duration = Duration::from_secs(10 * 60);
@@ -43,12 +41,6 @@ const EMPTY_LIMIT: Duration = Duration::from_secs(60);
 const FIRST_USER: u32 = 0x7000_0000;
 const USERS: u32 = 0x1_0000;
 const RANGES: u32 = 0x1000;
-/// The source's whole history, beside the checkout.
-const HISTORY: &str = "history.git";
-/// Where the seats of builds stand inside.
-const SEATS: &str = "/seats";
-/// The engine's address inside.
-const API: &str = "unix:///api/sock";
 
 /// All engines of their own of a builder.
 #[derive(Debug, Clone)]
@@ -69,7 +61,7 @@ struct Inner {
 
 /// One engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     scope: TrustScope,
     /// Untrusted builds have one each.
     once: Option<(BuildId, u32)>,
@@ -94,7 +86,7 @@ impl Key {
 
 /// Where an engine stands while no build has it. Whoever holds the lock has the engine.
 #[derive(Debug, Default)]
-struct Place {
+pub(super) struct Place {
     /// It runs, and holds nothing of any build but caches.
     sandbox: Option<Sandbox>,
     used: Option<Timestamp>,
@@ -334,100 +326,7 @@ async fn emptied(sandbox: &Sandbox, images: Images<'_>) -> Result<(), String> {
     }
 }
 
-/// A build's place in an engine of its own: its source, its home, its programs.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    scopes: Scopes,
-    key: Key,
-    pub(crate) sandbox: Sandbox,
-    /// Held until the build has left.
-    place: OwnedMutexGuard<Place>,
-    name: String,
-    /// Files for the programs inside, which only the builder writes.
-    private: PathBuf,
-    /// Which compose is there. A hook may bring one, for its own build.
-    pub(crate) compose: tokio::sync::OnceCell<Flavour>,
-}
-
 impl Seat {
-    fn folder(&self) -> PathBuf {
-        self.sandbox.folder.join("seats").join(&self.name)
-    }
-
-    /// The checkout, on this side. Whatever ran inside may have changed it: it is opened only beneath itself.
-    pub(crate) fn source(&self) -> PathBuf {
-        self.folder().join("source")
-    }
-
-    /// A folder of the source, inside.
-    pub(crate) fn inside(&self, folder: &str) -> String {
-        format!("{SEATS}/{}/source/{folder}", self.name).trim_end_matches('/').to_owned()
-    }
-
-    /// Takes the checkout over: from here on it belongs to the user that is root inside. The folder that it stands in does not: what is called
-    /// `source` stays the source.
-    pub(crate) async fn settle(&self, dir: &BuildDir, docker_config: &str, origin: &str) -> Result<(), Failure> {
-        let trouble = |error: io::Error| Failure::internal("the build's place in an engine of its own", error);
-        let folder = self.folder();
-        std::fs::create_dir(&folder).map_err(trouble)?;
-        std::fs::create_dir_all(folder.join("home/.docker")).map_err(trouble)?;
-        std::fs::rename(dir.source(), self.source()).map_err(trouble)?;
-        let mut moved = vec![folder.join("source"), folder.join("home")];
-        if dir.history().exists() {
-            let there = folder.join(HISTORY);
-            std::fs::rename(dir.history(), &there).map_err(trouble)?;
-            moved.push(there);
-        }
-        BuildDir::write_private(&folder.join("home/.docker/config.json"), docker_config).map_err(trouble)?;
-        let owner = format!("{0}:{0}", self.sandbox.base);
-        let changed = tokio::process::Command::new("chown")
-            .args(["--no-dereference", "--recursive", &owner])
-            .args(&moved)
-            .env_clear()
-            .env("PATH", crate::process::PATH)
-            .stdin(std::process::Stdio::null())
-            .kill_on_drop(true)
-            .status()
-            .await;
-        if !changed.map_err(trouble)?.success() {
-            return Err(trouble(io::Error::other("the checkout's owner cannot be changed")));
-        }
-        std::fs::create_dir_all(&self.private).map_err(trouble)?;
-        let home = format!("{SEATS}/{}/home", self.name);
-        let mut environment = vec![
-            ("HOME", home.as_str()),
-            ("DOCKER_HOST", API),
-            ("DOCKER_BUILDKIT", "1"),
-            ("BUILDKIT_PROGRESS", "plain"),
-            ("COMPOSE_DOCKER_CLI_BUILD", "1"),
-            ("COMPOSE_INTERACTIVE_NO_CLI", "1"),
-        ];
-        let instead = format!("url.{SEATS}/{}/{HISTORY}.insteadOf", self.name);
-        if folder.join(HISTORY).exists() {
-            // Whoever asks the source gets what was fetched of it.
-            environment.extend([("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", instead.as_str()), ("GIT_CONFIG_VALUE_0", origin)]);
-        }
-        self.write("environment", &exports(environment.into_iter()))
-    }
-
-    /// The variables of hooks from now on, as lines for a shell in `/run/build/variables`.
-    pub(crate) fn set_variables<'a>(&self, variables: impl Iterator<Item = (&'a str, &'a str)>) -> Result<(), Failure> {
-        self.write("variables", &exports(variables))
-    }
-
-    /// A file at `/run/build/NAME` inside.
-    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
-        let path = self.private.join(name);
-        let written = BuildDir::write_private(&path, text)
-            .and_then(|()| std::os::unix::fs::chown(&path, Some(self.sandbox.base), Some(self.sandbox.base)));
-        written.map_err(|error| Failure::internal("a file for the build's programs", error))
-    }
-
-    /// A program in a folder of the source.
-    pub(crate) fn program(&self, folder: &str, program: &str) -> Program {
-        self.sandbox.program(&self.name, &self.private, &self.inside(folder), program)
-    }
-
     /// The build has ended: its files go, and what it left in the engine. Nothing inside is asked whether it may.
     pub(crate) async fn leave(self) {
         let Self { scopes, key, mut place, sandbox, name, .. } = self;
@@ -452,15 +351,6 @@ impl Seat {
             sandbox.end().await;
         }
     }
-}
-
-fn exports<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    variables.map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect()
-}
-
-/// For a shell.
-fn quoted(value: &str) -> String {
-    format!("'{}'", value.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -535,10 +425,5 @@ mod tests {
     fn what_the_administrator_opens_is_not_open_to_strangers() {
         let egress = EgressPolicy::allowing(["10.1.0.0/16"]).expect("networks");
         assert_eq!((allowed(Lane::Trusted, &egress), allowed(Lane::Untrusted, &egress)), (vec!["10.1.0.0/16".to_owned()], vec![]));
-    }
-
-    #[test]
-    fn a_value_is_one_word_for_the_shell() {
-        assert_eq!(quoted("it's $x\n`id`"), "'it'\\''s $x\n`id`'");
     }
 }
