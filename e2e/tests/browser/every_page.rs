@@ -145,6 +145,11 @@ async fn refused_forms(browser: &Browser, inspector: &mut Inspector<'_>) -> Resu
     browser.see("#rule-0-errors", "steers the engine").await?;
     browser.see("label[for=rule-0-args]", "Build arguments").await?;
     inspector.page("autobuild-more-refused").await?;
+    browser.open("/demo/hello/builds").await?;
+    browser.fill("#build-commit", "abc1234").await?;
+    browser.click("form[action$='/demo/hello/builds'] button").await?;
+    browser.see("#build-commit-error", "is not a commit id").await?;
+    inspector.page("builds-refused").await?;
     browser.open("/demo/hello/autobuild/triggers").await?;
     browser.fill("#trigger-name", LONG).await?;
     browser.fill("#trigger-ref", "main").await?;
